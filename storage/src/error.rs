@@ -1,0 +1,45 @@
+//! Why a shard cannot go on. A fault stops the shard or its start; it is never a reply to a bad command.
+
+use crate::units::{Lsn, PageId, SegmentId, ShardId};
+use core::fmt;
+
+/// A page that is not in memory. Not an error: the caller has changed nothing, reads the page and asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Missing(pub PageId);
+
+/// What is wrong with the log, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Bytes that had been acknowledged as stable do not read back. `proof` is the LSN of a later flush which
+    /// says so.
+    Corrupt { shard: ShardId, segment: SegmentId, offset: u64, lsn: Lsn, what: &'static str, proof: Lsn },
+    /// A segment between the first and the last one is not there.
+    SegmentAbsent { shard: ShardId, segment: SegmentId },
+    /// A record whose checksum holds, yet which makes no sense: written by another version, or a bug.
+    Record { shard: ShardId, lsn: Lsn, what: &'static str },
+    /// A segment could not be read.
+    Read { shard: ShardId, segment: SegmentId, offset: u64, errno: i32 },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Corrupt { shard, segment, offset, lsn, what, proof } => write!(
+                f,
+                "the log of shard {shard} is damaged: segment {segment}, offset {offset} (LSN {lsn}): {what}, although \
+                 the flush at LSN {proof} proves that it had been acknowledged"
+            ),
+            Fault::SegmentAbsent { shard, segment } => {
+                write!(f, "the log of shard {shard} lacks segment {segment}")
+            }
+            Fault::Record { shard, lsn, what } => {
+                write!(f, "the log of shard {shard} has a record at LSN {lsn} that cannot be understood: {what}")
+            }
+            Fault::Read { shard, segment, offset, errno } => {
+                write!(f, "the log of shard {shard} cannot be read: segment {segment}, offset {offset}: errno {errno}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for Fault {}

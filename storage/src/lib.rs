@@ -1,0 +1,12 @@
+//! Bytes that survive: the tree, the log and the engine that joins them, for one shard.
+//!
+//! Pure: no clock, no file, no socket, no thread. Disk operations leave as [`op::DiskOp`] and come back as
+//! [`op::DiskDone`]; a driver (the worker of `cairn-net`, or the simulator) performs them.
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod error;
+pub mod limits;
+pub mod log;
+pub mod op;
+pub mod units;
