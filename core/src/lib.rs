@@ -1,2 +1,20 @@
-//! .
+//! What one CPU core computes: commands on one shard, and the sessions of the connections that a core accepted.
+//!
+//! Pure: no system call, no thread, no file, no clock of its own. [`event::Event`]s go into a
+//! [`machine::Machine`], [`event::Effect`]s come out; the worker of `cairn-net` and the simulator perform them.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod command;
+pub mod error;
+pub mod event;
+pub mod limits;
+pub mod machine;
+pub mod parcel;
+pub mod resp;
+pub mod session;
+pub mod settings;
+pub mod shard;
+pub mod slowlog;
+pub mod snapshot;
+pub mod stats;

@@ -1,0 +1,166 @@
+//! Stop 3 of 10: arguments -> command. What a command is; the commands themselves are one file a family.
+
+pub mod args;
+pub mod table;
+
+use crate::command::args::Args;
+use crate::error::{Refusal, Stop};
+use crate::event::{ConnId, Now};
+use crate::machine::Machine;
+use crate::resp::encode::Reply;
+use crate::shard::Shard;
+
+/// One command as it is run: on the shard that owns its keys, for a client that may be elsewhere.
+#[derive(Clone, Copy)]
+pub struct Call<'a> {
+    pub spec: &'static Spec,
+    pub args: Args<'a>,
+    pub db: u8,
+    pub is_resp3: bool,
+    pub now: Now,
+}
+
+impl Call<'_> {
+    /// The refusal for a wrong number of arguments, with the command's full name.
+    pub fn arity(&self) -> Stop {
+        Refusal::Arity(self.spec.name.into()).into()
+    }
+}
+
+/// A command on rows of one shard: it resolves what it needs, and only then changes anything.
+pub type RowRun = fn(&mut Shard, &Call<'_>, &mut Reply<'_>) -> Result<(), Stop>;
+
+/// A command on the connection or the server. It runs on the core of its connection.
+pub type ServerRun = fn(&mut Machine, ConnId, &Call<'_>, &mut Reply<'_>) -> Result<Flow, Stop>;
+
+/// How a server command goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flow {
+    /// The reply is written.
+    Done,
+    /// The reply comes later: the machine has made a place for it.
+    Later,
+    /// The reply is written; the connection closes once it is sent.
+    Close,
+}
+
+/// What runs a command.
+#[derive(Clone, Copy)]
+pub enum Run {
+    Row(RowRun),
+    Server(ServerRun),
+    /// A container: its second argument names one of `Spec::subcommands`.
+    Container,
+}
+
+/// What becomes of a row command whose keys are on several shards.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spread {
+    /// It is refused: it would have to be one transaction.
+    Refuse,
+    /// Each shard runs it on its own keys; the integer replies are added.
+    Sum,
+    /// Each shard runs it on its own keys; the elements of the array replies go back to their keys' places.
+    Place,
+}
+
+/// Where the keys stand: Redis's first, last (negative counts from the end) and step. `first` 0: no keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Keys {
+    pub first: usize,
+    pub last: isize,
+    pub step: usize,
+}
+
+impl Keys {
+    pub const NONE: Keys = Keys { first: 0, last: 0, step: 0 };
+    pub const ONE: Keys = Keys { first: 1, last: 1, step: 1 };
+    pub const TWO: Keys = Keys { first: 1, last: 2, step: 1 };
+    pub const ALL: Keys = Keys { first: 1, last: -1, step: 1 };
+    /// Keys and values in turn (MSET).
+    pub const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
+
+    /// The positions of the keys among `argc` arguments.
+    pub fn positions(self, argc: usize) -> impl Iterator<Item = usize> {
+        let last = if self.last < 0 { argc as isize + self.last } else { self.last };
+        let end = if self.first == 0 || last < 0 { 0 } else { (last as usize + 1).min(argc) };
+        (self.first..end.max(self.first)).step_by(self.step.max(1))
+    }
+}
+
+/// Redis's command flags, as COMMAND shows them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flags(pub u32);
+
+impl Flags {
+    pub const NONE: Flags = Flags(0);
+    pub const WRITE: Flags = Flags(1);
+    pub const READONLY: Flags = Flags(1 << 1);
+    pub const DENYOOM: Flags = Flags(1 << 2);
+    pub const ADMIN: Flags = Flags(1 << 3);
+    pub const PUBSUB: Flags = Flags(1 << 4);
+    pub const NOSCRIPT: Flags = Flags(1 << 5);
+    pub const BLOCKING: Flags = Flags(1 << 6);
+    pub const LOADING: Flags = Flags(1 << 7);
+    pub const STALE: Flags = Flags(1 << 8);
+    pub const SKIP_MONITOR: Flags = Flags(1 << 9);
+    pub const SKIP_SLOWLOG: Flags = Flags(1 << 10);
+    pub const FAST: Flags = Flags(1 << 11);
+    pub const NO_AUTH: Flags = Flags(1 << 12);
+    pub const MOVABLEKEYS: Flags = Flags(1 << 13);
+    pub const ALLOW_BUSY: Flags = Flags(1 << 14);
+
+    pub const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 | other.0)
+    }
+
+    pub const fn has(self, other: Flags) -> bool {
+        self.0 & other.0 == other.0
+    }
+}
+
+/// One row of the command table. Everything that COMMAND, COMMAND DOCS, the arity check, routing and access
+/// control need is here, and nothing of it anywhere else.
+pub struct Spec {
+    /// Lower case; a subcommand has its container's name and a bar in front: `client|id`.
+    pub name: &'static str,
+    /// As Redis counts: the name included, negative for "at least".
+    pub arity: i16,
+    pub flags: Flags,
+    pub keys: Keys,
+    pub spread: Spread,
+    pub run: Run,
+    pub subcommands: &'static [Spec],
+    /// Access categories without the `@`, space-separated, those that follow from the flags left out.
+    pub categories: &'static str,
+    pub group: &'static str,
+    pub since: &'static str,
+    pub complexity: &'static str,
+    pub summary: &'static str,
+    /// The arguments after the name, in the notation of the Redis documentation's synopsis.
+    pub synopsis: &'static str,
+}
+
+impl Spec {
+    /// A row with everything optional at its default, to be completed with `..Spec::DEFAULT`.
+    pub const DEFAULT: Spec = Spec {
+        name: "",
+        arity: 0,
+        flags: Flags::NONE,
+        keys: Keys::NONE,
+        spread: Spread::Refuse,
+        run: Run::Container,
+        subcommands: &[],
+        categories: "",
+        group: "",
+        since: "1.0.0",
+        complexity: "O(1)",
+        summary: "",
+        synopsis: "",
+    };
+
+    /// Does this many arguments, the name included, fit?
+    pub fn takes(&self, argc: usize) -> bool {
+        if self.arity >= 0 { argc == self.arity as usize } else { argc >= self.arity.unsigned_abs() as usize }
+    }
+}

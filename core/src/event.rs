@@ -1,0 +1,224 @@
+//! The seam between a machine and its driver: the closed lists of what goes in and what comes out.
+//!
+//! A driver is the worker of `cairn-net` (one thread, real sockets and disks) or the simulator. It hands each
+//! event to [`crate::machine::Machine::handle`], calls `end_turn` once per turn, and then performs the effects that
+//! `poll` yields, in their order. Effects carry buffers by move, never by copy.
+//!
+//! A connection's life: `Accepted`, then any number of `Received`, at most one `HungUp`, and exactly one
+//! [`Effect::Close`], which is the machine's last word on it. Until the driver has performed that, the id is taken.
+//! At most one [`Effect::Send`] per connection is in flight; the driver answers it with [`Event::Sent`].
+
+use crate::parcel::Parcel;
+use crate::snapshot::Snapshot;
+use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::units::ShardId;
+use std::fmt;
+
+/// A connection, as its driver numbers it: dense, reused after [`Effect::Close`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub u32);
+
+/// The time at an event: a monotonic clock, and Unix time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Now {
+    pub mono_ns: u64,
+    pub unix_us: u64,
+}
+
+impl Now {
+    /// Unix time in milliseconds, the unit of every expiry.
+    pub fn unix_ms(self) -> u64 {
+        self.unix_us / 1000
+    }
+}
+
+/// Who connected.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// `ip:port`, or `path:0` for a Unix socket, as CLIENT LIST shows it.
+    pub addr: String,
+    /// The server's own end, in the same form.
+    pub laddr: String,
+    /// It came from this machine: a loopback address or a Unix socket.
+    pub is_local: bool,
+    /// The descriptor, for CLIENT LIST.
+    pub fd: i32,
+}
+
+/// What only the process can know, for INFO and CLIENT commands. The driver hands in a fresh one every second.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessFacts {
+    pub rss_bytes: u64,
+    pub cpu_sys_us: u64,
+    pub cpu_user_us: u64,
+    pub memory_total_bytes: u64,
+    pub allocated_bytes: u64,
+}
+
+/// Something that the process around the shards must do for a connection, off the data cores.
+#[derive(Clone, Debug)]
+pub enum HostAsk {
+    /// Does the password match the PHC string? Answer: `Ok("")` or `Err("")`.
+    CheckPassword { hash: String, password: Vec<u8> },
+    /// Salt and hash this password; answer with the PHC string.
+    HashPassword { password: Vec<u8> },
+    /// Write these parameters into the configuration file (CONFIG REWRITE).
+    RewriteConfig { parameters: Vec<(String, String)> },
+    /// Stop the whole server in good order (SHUTDOWN). Not answered when it succeeds.
+    Shutdown { is_forced: bool },
+}
+
+/// Finds the asker again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket(pub u64);
+
+/// What goes into a machine.
+#[derive(Debug)]
+pub enum Event<'a> {
+    Accepted {
+        conn: ConnId,
+        peer: Peer,
+    },
+    Received {
+        conn: ConnId,
+        bytes: &'a [u8],
+    },
+    /// The peer will send nothing more (end of stream), or the connection broke (`is_broken`): then it reads nothing either.
+    HungUp {
+        conn: ConnId,
+        is_broken: bool,
+    },
+    /// All bytes of the send in flight are with the kernel. The buffer comes back to be used again.
+    Sent {
+        conn: ConnId,
+        buffer: Vec<u8>,
+    },
+    Disk(DiskDone),
+    /// What another shard has sent since the last one.
+    Parcel(Box<Parcel>),
+    HostAnswer {
+        ticket: Ticket,
+        result: Result<String, String>,
+    },
+    Facts(ProcessFacts),
+    /// At least every 100 ms.
+    Tick,
+    /// Finish what was begun and acknowledge it, begin nothing new: the process ends soon.
+    Drain,
+}
+
+/// What a machine wants done.
+#[derive(Debug)]
+pub enum Effect {
+    Send {
+        conn: ConnId,
+        buffer: Vec<u8>,
+    },
+    /// Stop reading from this connection. What is on its way in is still handed over.
+    Pause {
+        conn: ConnId,
+    },
+    Resume {
+        conn: ConnId,
+    },
+    /// Close the socket and free the id, once what is in flight has come back. No further event for it.
+    Close {
+        conn: ConnId,
+    },
+    Disk(DiskOp),
+    /// For another shard. If its mailbox is full the driver keeps it and offers it again; the machine's bound on
+    /// unsent messages is what limits it.
+    Parcel {
+        to: ShardId,
+        parcel: Box<Parcel>,
+    },
+    HostAsk {
+        ticket: Ticket,
+        ask: HostAsk,
+    },
+    /// For the log of the process.
+    Notice(Notice),
+    /// Figures for the metrics endpoint, about once a second.
+    Snapshot(Box<Snapshot>),
+    /// Block this thread for so long (DEBUG SLEEP).
+    Sleep {
+        us: u64,
+    },
+}
+
+/// How loud a notice is, in Redis's four levels.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    Debug,
+    Verbose,
+    Notice,
+    Warning,
+}
+
+/// What an operator should read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// A log write failed or was short: the shard acknowledges nothing any more and is read-only.
+    LogFailed {
+        shard: ShardId,
+        segment: u64,
+        offset: u64,
+        errno: i32,
+    },
+    /// The next log segment cannot be prepared: the shard refuses writes until it can.
+    LogFull {
+        shard: ShardId,
+        errno: i32,
+    },
+    /// Space is back.
+    LogSpaceBack {
+        shard: ShardId,
+    },
+    /// A client was cut off: its output buffer, its query buffer or its time.
+    ClientCut {
+        shard: ShardId,
+        addr: String,
+        why: &'static str,
+    },
+    /// Somebody speaks HTTP to this port.
+    CrossProtocol {
+        addr: String,
+    },
+    ConfigSet {
+        name: String,
+    },
+}
+
+impl Notice {
+    pub fn level(&self) -> Level {
+        match self {
+            Notice::LogFailed { .. } | Notice::LogFull { .. } | Notice::CrossProtocol { .. } => Level::Warning,
+            Notice::ClientCut { .. } | Notice::LogSpaceBack { .. } | Notice::ConfigSet { .. } => Level::Notice,
+        }
+    }
+}
+
+impl fmt::Display for Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Notice::LogFailed { shard, segment, offset, errno } => write!(
+                f,
+                "shard {shard}: writing the log failed (segment {segment}, offset {offset}: errno {errno}). The shard is read-only \
+                 from now on; what was not acknowledged may be lost. Check the disk, then restart"
+            ),
+            Notice::LogFull { shard, errno } => write!(
+                f,
+                "shard {shard}: no room for the next log segment (errno {errno}). Writes are refused until there is; nothing \
+                 acknowledged is lost"
+            ),
+            Notice::LogSpaceBack { shard } => write!(f, "shard {shard}: the log has room again, writes are accepted"),
+            Notice::ClientCut { shard, addr, why } => write!(f, "shard {shard}: client {addr} closed: {why}"),
+            Notice::CrossProtocol { addr } => write!(
+                f,
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Cairn. This is \
+                 likely due to an attacker attempting to use Cross Protocol Scripting. Connection from {addr} aborted."
+            ),
+            Notice::ConfigSet { name } => write!(f, "CONFIG SET {name}"),
+        }
+    }
+}

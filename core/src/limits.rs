@@ -1,0 +1,32 @@
+//! Every bound of this crate, with Redis's name where Redis has one.
+
+/// Arguments of one command (Redis: 1024 * 1024).
+pub const ARGS_MAX: usize = 1024 * 1024;
+
+/// The longest inline request, and the longest line that announces an array or a bulk string.
+pub const INLINE_BYTES_MAX: usize = 64 * 1024;
+
+/// `proto-max-bulk-len`: its default, and the most it can be set to here (a row's limit).
+pub const BULK_BYTES_MAX: usize = 512 * 1024 * 1024;
+
+/// Before authentication: arguments, bytes of one, bytes of a whole request, unread reply bytes, seconds.
+pub const UNAUTHENTICATED_ARGS_MAX: usize = 10;
+pub const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16 * 1024;
+pub const UNAUTHENTICATED_QUERY_BYTES_MAX: usize = 64 * 1024;
+pub const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 1024;
+pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
+
+/// Reply bytes of one connection that are not yet sent, above which its commands wait and its socket is not read.
+pub const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
+
+/// Commands of one connection that wait for other shards, above which its next ones wait.
+pub const HOLES_MAX: usize = 4096;
+
+/// Messages to one other shard that were not yet taken over by the mailbox, above which connections wait.
+pub const OUTBOX_MESSAGES_MAX: usize = 64 * 1024;
+
+/// Rows that active expiry removes in one turn.
+pub const EXPIRE_ROWS_PER_TURN_MAX: usize = 256;
+
+const _: () = assert!(UNAUTHENTICATED_BULK_BYTES_MAX <= UNAUTHENTICATED_QUERY_BYTES_MAX);
+const _: () = assert!(BULK_BYTES_MAX <= cairn_storage::limits::VALUE_BYTES_MAX);

@@ -1,0 +1,152 @@
+//! What shards send each other: one parcel per destination and turn.
+//!
+//! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
+//! and `Send`: they are the only thing that crosses cores.
+
+use crate::snapshot::Snapshot;
+use std::ops::Range;
+
+/// Finds the request again at the shard that asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RequestId {
+    /// The client (its CLIENT ID) on whose behalf, so that a later user of its connection id gets no foreign answer.
+    pub client: u64,
+    pub conn: u32,
+    /// The place in the connection's order of replies.
+    pub hole: u64,
+    /// Which part of a gathered command this is.
+    pub part: u32,
+}
+
+/// One message.
+#[derive(Debug)]
+pub enum Message {
+    /// Run this command on your rows; answer with its reply once what it observed is stable.
+    Run {
+        request: RequestId,
+        db: u8,
+        is_resp3: bool,
+        args: Range<u32>,
+        bytes: Range<u32>,
+    },
+    /// The reply of `Run`, encoded.
+    Ran {
+        request: RequestId,
+        bytes: Range<u32>,
+    },
+    /// A question about the shard as a whole.
+    Ask {
+        request: RequestId,
+        ask: Box<Ask>,
+    },
+    Answer {
+        request: RequestId,
+        answer: Box<Answer>,
+    },
+}
+
+/// Questions that go to every shard (and to the asker's own, without a message).
+#[derive(Clone, Debug)]
+pub enum Ask {
+    RowCount {
+        db: u8,
+    },
+    Clear {
+        db: Option<u8>,
+    },
+    /// All live keys that match the pattern.
+    Keys {
+        db: u8,
+        pattern: Vec<u8>,
+    },
+    /// One step of SCAN from a cursor within this shard.
+    Scan {
+        db: u8,
+        cursor: u64,
+        count: usize,
+        pattern: Option<Vec<u8>>,
+        kind: Option<u8>,
+    },
+    RandomKey {
+        db: u8,
+    },
+    Snapshot,
+    ClientList {
+        filter: ClientFilter,
+    },
+    ClientKill {
+        filter: ClientFilter,
+        skip: Option<u64>,
+    },
+    ClientUnblock {
+        id: u64,
+        with_error: bool,
+    },
+    ClientPause {
+        until_unix_ms: u64,
+        writes_only: bool,
+    },
+    ConfigSet {
+        pairs: Vec<(String, String)>,
+    },
+    ResetStat,
+    SlowlogGet {
+        count: usize,
+    },
+    SlowlogLen,
+    SlowlogReset,
+    LatencyReset {
+        events: Vec<String>,
+    },
+    KeysInSlot {
+        slot: u16,
+        count: usize,
+    },
+    CountKeysInSlot {
+        slot: u16,
+    },
+}
+
+/// Their answers.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Count(i64),
+    Keys { keys: Vec<Vec<u8>>, next: u64 },
+    Text(String),
+    Slow(Vec<SlowEntry>),
+    Snapshot(Box<Snapshot>),
+    Refused(String),
+    Done,
+}
+
+/// Which clients CLIENT LIST and CLIENT KILL mean. All given conditions must hold.
+#[derive(Clone, Debug, Default)]
+pub struct ClientFilter {
+    pub ids: Vec<u64>,
+    pub addr: Option<String>,
+    pub laddr: Option<String>,
+    pub kind: Option<String>,
+    pub user: Option<String>,
+    pub max_age_s: Option<u64>,
+}
+
+/// An entry of the slow log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SlowEntry {
+    pub id: u64,
+    pub unix_s: u64,
+    pub us: u64,
+    pub args: Vec<Vec<u8>>,
+    pub addr: String,
+    pub name: String,
+}
+
+/// Messages for one shard, with the bytes that they refer to.
+#[derive(Debug, Default)]
+pub struct Parcel {
+    pub from: u16,
+    pub messages: Vec<Message>,
+    /// Ends of the arguments in `bytes`, `Run` by `Run`.
+    pub args: Vec<u32>,
+    pub bytes: Vec<u8>,
+}

@@ -1,0 +1,4 @@
+//! (being written)
+
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {}
