@@ -12,6 +12,7 @@ pub mod limits;
 pub mod machine;
 pub mod parcel;
 pub mod resp;
+pub mod route;
 pub mod session;
 pub mod settings;
 pub mod shard;
