@@ -3,10 +3,14 @@
 //! Pure: no clock, no file, no socket, no thread. Disk operations leave as [`op::DiskOp`] and come back as
 //! [`op::DiskDone`]; a driver (the worker of `cairn-net`, or the simulator) performs them.
 #![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod checksum;
 pub mod error;
 pub mod limits;
 pub mod log;
 pub mod op;
+pub mod page;
+pub mod pool;
+pub mod tree;
 pub mod units;

@@ -33,6 +33,24 @@ pub const KEY_INLINE_BYTES_MAX: usize = 512;
 /// The longest row (key, head and value) that stands in a leaf. A longer value goes to an extent.
 pub const ROW_INLINE_BYTES_MAX: usize = PAGE_BYTES / 4;
 
+/// Levels of a tree, leaves included. A branch holds at least 15 separators of the greatest length, so that a tree
+/// would need more rows than there are pages to grow beyond.
+pub const LEVELS_MAX: usize = 12;
+
+/// Neighbouring pages are joined, or share their rows, if they are then at most this full: what they get right
+/// after must not undo it.
+pub const NEIGHBOUR_SPACE_PERCENT_MAX: usize = 90;
+
+/// Keys that one call of `Tree::touch` serves. Their lines fit into a first-level cache.
+pub const TOUCH_KEYS_MAX: usize = 64;
+
+/// Pages of a shard, resident or not: what a page id can name.
+pub const PAGES_MAX: usize = u32::MAX as usize;
+
+/// Frames are allocated in chunks, each twice as large as the one before, up to 64 MiB.
+pub const CHUNK_FRAMES_FIRST: usize = 2 * 1024 * 1024 / PAGE_BYTES;
+pub const CHUNK_FRAMES_MAX: usize = 64 * 1024 * 1024 / PAGE_BYTES;
+
 /// The longest value of a row, and the longest key: Redis's own limit for a string.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
@@ -44,3 +62,5 @@ const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);
 const _: () = assert!(SEGMENT_BYTES_MIN >= 4 * FLUSH_BYTES_MAX as u64);
 const _: () = assert!(SEGMENT_BYTES >= SEGMENT_BYTES_MIN);
 const _: () = assert!(KEY_INLINE_BYTES_MAX * 2 <= ROW_INLINE_BYTES_MAX);
+const _: () = assert!(ROW_INLINE_BYTES_MAX <= PAGE_BYTES / 4);
+const _: () = assert!(NEIGHBOUR_SPACE_PERCENT_MAX < 100);

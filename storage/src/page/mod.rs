@@ -1,0 +1,156 @@
+//! A page: the unit of memory, of disk and of checksum. Owns its format; knows nothing of trees or of where
+//! pages live.
+//!
+//! # Format (little-endian)
+//!
+//! | bytes | what |
+//! | --- | --- |
+//! | 0..4 | CRC32C of bytes 4..[`PAGE_BYTES`]; set when the page is written to disk |
+//! | 4..8 | the page's own id: a misdirected read or write shows |
+//! | 8..16 | LSN of the last change; set by the owner of the log |
+//! | 16 | kind: 1 leaf, 2 branch |
+//! | 17 | version of this format: 1 |
+//! | 18..20 | count of entries `n` |
+//! | 20..22 | first byte of the heap, which ends with the page |
+//! | 22..24 | garbage: bytes of the heap that no entry uses |
+//! | 24..32 | zero |
+//! | 32..32+8n | heads: the search array, ascending |
+//! | 32+8n..32+16n | slots, one for each head: offset u16, tail length u16, word u32 |
+//! | heap | for each slot its tail, and in a leaf the payload right behind it |
+//!
+//! The word of a slot is the payload's length in a leaf and the child's page id in a branch.
+//!
+//! Valid: the kind and version are known; entries ascend strictly by (head, tail), but for a branch's first, which
+//! is (0, empty) and stands for whatever lower bound the parent knows; every slot's bytes lie in the heap and
+//! overlap no other's; they and the garbage fill the heap exactly.
+
+mod branch;
+mod leaf;
+mod search;
+mod slotted;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use search::{guess, lower_bound};
+pub(crate) use slotted::Slot;
+
+use crate::limits::PAGE_BYTES;
+use crate::units::PageId;
+use bytemuck::{Pod, Zeroable};
+
+/// Bytes of a page before its heads.
+pub const HEADER_BYTES: usize = size_of::<Header>();
+
+/// What one entry costs besides the bytes of its tail and payload.
+pub const ENTRY_BYTES: usize = 16;
+
+/// What entries, tails and payloads may fill.
+pub const SPACE_BYTES: usize = PAGE_BYTES - HEADER_BYTES;
+
+const WORDS: usize = SPACE_BYTES / 8;
+const VERSION: u8 = 1;
+
+const _: () = assert!(HEADER_BYTES == 32);
+const _: () = assert!(size_of::<Page>() == PAGE_BYTES && PAGE_BYTES <= 32 * 1024);
+const _: () = assert!(cfg!(target_endian = "little"), "pages are little-endian and are used as they are");
+
+/// A row's place in a tree: by head, then by tail, bytewise.
+///
+/// What the head is (slot and hash, a score, a deadline) is the business of the tree's owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key<'a> {
+    pub head: u64,
+    pub tail: &'a [u8],
+}
+
+impl<'a> Key<'a> {
+    pub const MIN: Key<'static> = Key { head: 0, tail: &[] };
+
+    pub const fn new(head: u64, tail: &'a [u8]) -> Key<'a> {
+        Key { head, tail }
+    }
+
+    /// The lower bound of all keys with this head.
+    pub const fn of_head(head: u64) -> Key<'static> {
+        Key { head, tail: &[] }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Leaf,
+    Branch,
+}
+
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+struct Header {
+    crc: u32,
+    page: u32,
+    lsn: u64,
+    kind: u8,
+    version: u8,
+    count: u16,
+    heap: u16,
+    garbage: u16,
+    zero: u64,
+}
+
+/// A page, as it is on disk.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub struct Page {
+    header: Header,
+    words: [u64; WORDS],
+}
+
+impl Page {
+    /// Makes this an empty page.
+    pub(crate) fn format(&mut self, id: PageId, kind: Kind) {
+        let kind = match kind {
+            Kind::Leaf => 1,
+            Kind::Branch => 2,
+        };
+        self.header = Header { page: id.0, kind, version: VERSION, heap: PAGE_BYTES as u16, ..Header::zeroed() };
+    }
+
+    pub fn id(&self) -> PageId {
+        PageId(self.header.page)
+    }
+
+    /// `None`: not a page of this format.
+    pub fn kind(&self) -> Option<Kind> {
+        match (self.header.kind, self.header.version) {
+            (1, VERSION) => Some(Kind::Leaf),
+            (2, VERSION) => Some(Kind::Branch),
+            _ => None,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_leaf(&self) -> bool {
+        self.header.kind == 1
+    }
+
+    /// Entries of the page.
+    #[inline(always)]
+    pub fn count(&self) -> usize {
+        self.header.count as usize
+    }
+
+    /// The search array.
+    #[inline(always)]
+    pub fn heads(&self) -> &[u64] {
+        &self.words[..self.count()]
+    }
+
+    /// The page as it is on disk.
+    pub fn as_bytes(&self) -> &[u8] {
+        bytemuck::bytes_of(self)
+    }
+
+    fn as_bytes_mut(&mut self) -> &mut [u8] {
+        bytemuck::bytes_of_mut(self)
+    }
+}

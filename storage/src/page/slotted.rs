@@ -1,0 +1,221 @@
+//! Entries of a page: heads and slots in front, tails and payloads in the heap behind.
+//!
+//! Leaves and branches have the same shape. What a slot's word means is theirs ([`super::leaf`],
+//! [`super::branch`]).
+
+use super::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page, SPACE_BYTES, lower_bound};
+use crate::limits::PAGE_BYTES;
+use core::cmp::Ordering;
+use core::ops::Range;
+
+/// Where an entry's bytes stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Slot {
+    /// First byte of the tail, counted from the page's.
+    pub offset: u16,
+    /// Bytes of the tail.
+    pub tail: u16,
+    /// Bytes of the payload (leaf), or the child's page id (branch).
+    pub word: u32,
+}
+
+impl Slot {
+    #[inline(always)]
+    pub(crate) fn unpack(word: u64) -> Slot {
+        Slot { offset: word as u16, tail: (word >> 16) as u16, word: (word >> 32) as u32 }
+    }
+
+    #[inline(always)]
+    pub(crate) fn pack(self) -> u64 {
+        u64::from(self.offset) | u64::from(self.tail) << 16 | u64::from(self.word) << 32
+    }
+}
+
+impl Page {
+    #[inline(always)]
+    pub(crate) fn slot(&self, index: usize) -> Slot {
+        let count = self.count();
+        assert!(index < count);
+        Slot::unpack(self.words[count + index])
+    }
+
+    pub(super) fn set_slot(&mut self, index: usize, slot: Slot) {
+        let count = self.count();
+        assert!(index < count);
+        self.words[count + index] = slot.pack();
+    }
+
+    #[inline(always)]
+    pub(crate) fn tail(&self, index: usize) -> &[u8] {
+        let slot = self.slot(index);
+        &self.as_bytes()[slot.offset as usize..slot.offset as usize + slot.tail as usize]
+    }
+
+    #[inline(always)]
+    pub(crate) fn key(&self, index: usize) -> Key<'_> {
+        Key { head: self.heads()[index], tail: self.tail(index) }
+    }
+
+    /// The bytes that an entry has in the heap.
+    pub(crate) fn heap_len(&self, slot: Slot) -> usize {
+        slot.tail as usize + if self.is_leaf() { slot.word as usize } else { 0 }
+    }
+
+    /// What an entry costs in all.
+    pub(crate) fn entry_bytes(&self, index: usize) -> usize {
+        ENTRY_BYTES + self.heap_len(self.slot(index))
+    }
+
+    /// First byte of the heap.
+    pub(crate) fn heap(&self) -> usize {
+        self.header.heap as usize
+    }
+
+    pub(crate) fn garbage(&self) -> usize {
+        self.header.garbage as usize
+    }
+
+    fn free_contiguous(&self) -> usize {
+        self.heap() - HEADER_BYTES - ENTRY_BYTES * self.count()
+    }
+
+    /// Bytes that new entries may take, some after compaction.
+    #[inline]
+    pub(crate) fn free(&self) -> usize {
+        self.free_contiguous() + self.garbage()
+    }
+
+    /// Bytes that entries take, of [`SPACE_BYTES`].
+    pub(crate) fn used(&self) -> usize {
+        SPACE_BYTES - self.free()
+    }
+
+    /// The first entry that is not below `key`, and whether it is `key`.
+    #[inline(always)]
+    pub(crate) fn seek(&self, key: Key<'_>) -> (usize, bool) {
+        let heads = self.heads();
+        let first = lower_bound(heads, key.head);
+        if first == heads.len() || heads[first] != key.head {
+            return (first, false);
+        }
+        if first + 1 == heads.len() || heads[first + 1] != key.head {
+            return match self.tail(first).cmp(key.tail) {
+                Ordering::Less => (first + 1, false),
+                Ordering::Equal => (first, true),
+                Ordering::Greater => (first, false),
+            };
+        }
+        self.seek_tail(first, key)
+    }
+
+    /// [`Page::seek`] among several entries with the same head, the first of which is `first`.
+    #[cold]
+    fn seek_tail(&self, first: usize, key: Key<'_>) -> (usize, bool) {
+        let heads = self.heads();
+        let mut low = first;
+        let mut high = first + heads[first..].partition_point(|head| *head == key.head);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.tail(middle).cmp(key.tail) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return (middle, true),
+                Ordering::Greater => high = middle,
+            }
+        }
+        (low, false)
+    }
+
+    /// Takes `len` bytes of the heap. The caller has seen that [`Page::free`] allows it.
+    pub(super) fn take(&mut self, len: usize) -> u16 {
+        if self.free_contiguous() < len {
+            self.compact();
+        }
+        assert!(self.free_contiguous() >= len);
+        self.header.heap -= len as u16;
+        self.header.heap
+    }
+
+    pub(super) fn discard(&mut self, len: usize) {
+        self.header.garbage += len as u16;
+    }
+
+    /// Puts an entry at `index`. The caller has seen that `ENTRY_BYTES` and the lengths fit; the payload's bytes,
+    /// if it is a leaf, are the caller's to fill.
+    pub(crate) fn insert_entry(&mut self, index: usize, key: Key<'_>, word: u32) {
+        let slot = Slot { offset: 0, tail: key.tail.len() as u16, word };
+        let len = self.heap_len(slot);
+        assert!(self.free() >= ENTRY_BYTES + len);
+        let count = self.count();
+        assert!(index <= count);
+        if self.free_contiguous() < ENTRY_BYTES + len {
+            self.compact();
+        }
+        let offset = self.take(len);
+        self.words.copy_within(count + index..2 * count, count + index + 2);
+        self.words.copy_within(index..count + index, index + 1);
+        self.words[index] = key.head;
+        self.words[count + 1 + index] = Slot { offset, ..slot }.pack();
+        self.header.count += 1;
+        let offset = offset as usize;
+        self.as_bytes_mut()[offset..offset + key.tail.len()].copy_from_slice(key.tail);
+    }
+
+    pub(crate) fn remove_entry(&mut self, index: usize) {
+        let slot = self.slot(index);
+        let len = self.heap_len(slot);
+        let count = self.count();
+        self.words.copy_within(index + 1..count + index, index);
+        self.words.copy_within(count + index + 1..2 * count, count + index - 1);
+        self.header.count -= 1;
+        if slot.offset == self.header.heap {
+            self.header.heap += len as u16;
+        } else {
+            self.discard(len);
+        }
+        if count == 1 {
+            self.header.heap = PAGE_BYTES as u16;
+            self.header.garbage = 0;
+        }
+    }
+
+    /// Appends entries of another page of the same kind. The caller has seen that they fit.
+    pub(crate) fn append(&mut self, from: &Page, range: Range<usize>) {
+        let (old, add) = (self.count(), range.len());
+        let bytes: usize = range.clone().map(|index| from.heap_len(from.slot(index))).sum();
+        assert!(self.free() >= ENTRY_BYTES * add + bytes && self.header.kind == from.header.kind);
+        if self.free_contiguous() < ENTRY_BYTES * add + bytes {
+            self.compact();
+        }
+        self.words.copy_within(old..2 * old, old + add);
+        self.words[old..old + add].copy_from_slice(&from.heads()[range.clone()]);
+        self.header.count += add as u16;
+        let mut heap = self.heap();
+        for (place, index) in (old..).zip(range) {
+            let slot = from.slot(index);
+            let (start, len) = (slot.offset as usize, from.heap_len(slot));
+            heap -= len;
+            self.as_bytes_mut()[heap..heap + len].copy_from_slice(&from.as_bytes()[start..start + len]);
+            self.set_slot(place, Slot { offset: heap as u16, ..slot });
+        }
+        self.header.heap = heap as u16;
+    }
+
+    /// Moves the heap's bytes together, so that the garbage is free again.
+    #[cold]
+    pub(super) fn compact(&mut self) {
+        if self.header.garbage == 0 {
+            return;
+        }
+        let from = *self;
+        self.clear();
+        self.append(&from, 0..from.count());
+    }
+
+    /// Removes all entries.
+    pub(crate) fn clear(&mut self) {
+        let kind = if self.is_leaf() { Kind::Leaf } else { Kind::Branch };
+        let lsn = self.header.lsn;
+        self.format(self.id(), kind);
+        self.header.lsn = lsn;
+    }
+}

@@ -1,0 +1,131 @@
+//! One page against its rules: searching, growing in place, compaction, the heap's accounting.
+
+use super::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES, guess, lower_bound};
+use crate::units::PageId;
+use bytemuck::Zeroable;
+
+fn leaf() -> Page {
+    let mut page = Page::zeroed();
+    page.format(PageId(1), Kind::Leaf);
+    page
+}
+
+fn put(page: &mut Page, head: u64, tail: &[u8], payload: &[u8]) {
+    let (index, is_exact) = page.seek(Key::new(head, tail));
+    assert!(!is_exact);
+    page.insert_entry(index, Key::new(head, tail), payload.len() as u32);
+    page.payload_mut(index).copy_from_slice(payload);
+}
+
+#[test]
+fn lower_bound_counts_what_is_below() {
+    for len in 0..70_u64 {
+        let heads: Vec<u64> = (0..len).map(|index| index / 2 * 10 + 5).collect();
+        for head in 0..len * 5 + 20 {
+            let below = heads.iter().filter(|other| **other < head).count();
+            assert_eq!(lower_bound(&heads, head), below, "{head} in {heads:?}");
+            assert!(guess(&heads, head) < heads.len().max(1));
+        }
+    }
+    assert_eq!(lower_bound(&[u64::MAX; 5], u64::MAX), 0);
+    assert_eq!(guess(&[0, 1, u64::MAX], u64::MAX), 2);
+}
+
+#[test]
+fn rows_are_found_by_head_and_tail() {
+    let mut page = leaf();
+    for (head, tail) in [(5, "b"), (5, "a"), (5, ""), (9, "zz"), (1, "q"), (5, "ab"), (u64::MAX, "x")] {
+        put(&mut page, head, tail.as_bytes(), format!("{head}{tail}").as_bytes());
+    }
+    assert_eq!(page.heads(), [1, 5, 5, 5, 5, 9, u64::MAX]);
+    assert_eq!(page.find(Key::new(5, b"ab")), Some(&b"5ab"[..]));
+    assert_eq!(page.find(Key::new(9, b"zz")), Some(&b"9zz"[..]));
+    assert_eq!(page.find(Key::new(9, b"z")), None);
+    assert_eq!(page.find(Key::new(5, b"c")), None);
+    assert_eq!(page.seek(Key::new(5, b"aa")), (3, false));
+    assert_eq!(page.seek(Key::new(9, b"zzz")), (6, false));
+    page.remove_entry(3);
+    assert_eq!(page.find(Key::new(5, b"ab")), None);
+    assert_eq!(page.find(Key::new(5, b"b")), Some(&b"5b"[..]));
+}
+
+#[test]
+fn a_page_takes_rows_to_its_last_byte() {
+    let mut page = leaf();
+    let rows = SPACE_BYTES / 136 - 1;
+    for head in 0..rows as u64 {
+        put(&mut page, head, &[1; 16], &[2; 104]);
+    }
+    let rest = SPACE_BYTES - rows * 136 - ENTRY_BYTES;
+    put(&mut page, 1000, &[], &vec![3; rest]);
+    assert_eq!((page.free(), page.used()), (0, SPACE_BYTES));
+    assert!(!page.has_room_for(0, 105));
+    // A shorter payload makes room that a longer one elsewhere can use, after compaction.
+    page.resize_payload(7, 4);
+    assert_eq!(page.free(), 100);
+    assert!(page.has_room_for(3, 204) && !page.has_room_for(3, 205));
+    page.resize_payload(3, 204);
+    page.payload_mut(3).fill(9);
+    assert_eq!(page.free(), 0);
+    for head in 0..rows {
+        assert_eq!(page.tail(head), [1; 16]);
+        let expect = match head {
+            3 => vec![9; 204],
+            7 => vec![2; 4],
+            _ => vec![2; 104],
+        };
+        assert_eq!(page.payload(head), expect, "row {head}");
+    }
+}
+
+#[test]
+fn removed_rows_leave_nothing_behind() {
+    let mut page = leaf();
+    for head in 0..40 {
+        put(&mut page, head, b"tail", &[7; 100]);
+    }
+    for index in [39, 0, 10, 10, 5] {
+        page.remove_entry(index);
+    }
+    assert_eq!(page.used(), 35 * (ENTRY_BYTES + 104));
+    while page.count() > 0 {
+        page.remove_entry(page.count() / 2);
+    }
+    assert_eq!((page.used(), page.garbage()), (0, 0));
+}
+
+#[test]
+fn separators_choose_children() {
+    let mut page = Page::zeroed();
+    page.format(PageId(1), Kind::Branch);
+    page.insert_entry(0, Key::MIN, 10);
+    page.insert_entry(1, Key::new(100, b""), 11);
+    page.insert_entry(2, Key::new(100, b"m"), 12);
+    page.insert_entry(3, Key::new(200, b""), 13);
+    let child = |page: &Page, head, tail: &[u8]| page.child(page.child_index(Key::new(head, tail))).0;
+    for (head, tail, expect) in [
+        (0, "", 10),
+        (0, "a", 10),
+        (99, "z", 10),
+        (100, "", 11),
+        (100, "l", 11),
+        (100, "m", 12),
+        (100, "mm", 12),
+        (199, "", 12),
+        (200, "", 13),
+        (u64::MAX, "z", 13),
+    ] {
+        assert_eq!(child(&page, head, tail.as_bytes()), expect, "{head} {tail}");
+    }
+    page.set_separator(2, Key::new(100, b"longer"));
+    assert_eq!(child(&page, 100, b"longe"), 11);
+    page.remove_child(0);
+    assert_eq!((child(&page, 0, b""), page.count()), (11, 3));
+    let mut left = Page::zeroed();
+    left.format(PageId(2), Kind::Branch);
+    left.insert_entry(0, Key::MIN, 5);
+    left.absorb(Key::new(50, b"sep"), &page);
+    assert_eq!(child(&left, 50, b"se"), 5);
+    assert_eq!(child(&left, 50, b"sep"), 11);
+    assert_eq!(child(&left, 100, b"longer"), 12);
+}

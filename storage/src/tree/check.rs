@@ -1,0 +1,105 @@
+//! The check of a whole structure: for tests, the simulator and offline inspection.
+
+use super::Tree;
+use crate::page::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page};
+use crate::pool::Pool;
+use crate::units::PageId;
+use core::fmt;
+
+/// What is wrong with a tree, and in which page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    pub page: PageId,
+    pub what: &'static str,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "page {}: {}", self.page, self.what)
+    }
+}
+
+impl std::error::Error for Damage {}
+
+/// What a check has counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Census {
+    /// Every page of the tree, for [`Pool::check`].
+    pub pages: Vec<PageId>,
+    pub leaves: u64,
+    pub rows: u64,
+    /// Of all rows.
+    pub bytes: u64,
+    /// Bytes in use in all leaves.
+    pub used: u64,
+}
+
+/// The bounds of a page's keys: from the first (inclusive) to the second, or to the end.
+type Bounds<'a> = (Key<'a>, Option<Key<'a>>);
+
+impl Tree {
+    /// Checks every page of the tree (I1 to I4, the pages' own rules, the counts). An absent page is damage.
+    pub fn check(&self, pool: &Pool) -> Result<Census, Damage> {
+        let mut census = Census::default();
+        if self.levels > 0 {
+            check_page(pool, self.root, self.levels, (Key::MIN, None), &mut census)?;
+        }
+        let counts = (census.rows, census.bytes, census.pages.len() as u64);
+        ensure(counts == (self.rows, self.bytes, self.pages), self.root, "the tree's counts are not its pages'")?;
+        ensure((self.levels == 0) == (self.rows == 0), self.root, "an empty tree has pages")?;
+        Ok(census)
+    }
+}
+
+fn ensure(holds: bool, page: PageId, what: &'static str) -> Result<(), Damage> {
+    if holds { Ok(()) } else { Err(Damage { page, what }) }
+}
+
+fn check_page(pool: &Pool, page: PageId, levels: u8, bounds: Bounds<'_>, census: &mut Census) -> Result<(), Damage> {
+    let Ok(node) = pool.page(page) else { return Err(Damage { page, what: "absent" }) };
+    let kind = if levels == 1 { Kind::Leaf } else { Kind::Branch };
+    ensure(node.id() == page, page, "carries another page's id")?;
+    ensure(node.kind() == Some(kind), page, "is of the wrong kind for its level")?;
+    ensure(node.count() > 0, page, "is empty")?;
+    check_heap(node)?;
+    census.pages.push(page);
+    for index in 0..node.count() {
+        let key = node.key(index);
+        let is_open = kind == Kind::Branch && index == 0;
+        ensure(!is_open || key == Key::MIN, page, "its first separator is not (0, empty)")?;
+        ensure(index == 0 || node.key(index - 1) < key, page, "its keys do not ascend")?;
+        ensure(is_open || bounds.0 <= key, page, "has a key below its parent's separator")?;
+        ensure(bounds.1.is_none_or(|end| key < end), page, "has a key beyond its parent's next separator")?;
+        if kind == Kind::Branch {
+            let low = if index == 0 { bounds.0 } else { key };
+            let high = if index + 1 < node.count() { Some(node.key(index + 1)) } else { bounds.1 };
+            check_page(pool, node.child(index), levels - 1, (low, high), census)?;
+        } else {
+            census.rows += 1;
+            census.bytes += (8 + key.tail.len() + node.payload(index).len()) as u64;
+        }
+    }
+    if kind == Kind::Leaf {
+        census.leaves += 1;
+        census.used += node.used() as u64;
+    }
+    Ok(())
+}
+
+/// Every slot's bytes lie in the heap, overlap no other's, and fill it together with the garbage.
+fn check_heap(node: &Page) -> Result<(), Damage> {
+    let page = node.id();
+    let heap = node.heap();
+    let bytes = node.as_bytes().len();
+    ensure(HEADER_BYTES + ENTRY_BYTES * node.count() <= heap && heap <= bytes, page, "its heap begins in its slots")?;
+    let mut ranges: Vec<(usize, usize)> = (0..node.count())
+        .map(|index| node.slot(index))
+        .map(|slot| (slot.offset as usize, slot.offset as usize + node.heap_len(slot)))
+        .filter(|(start, end)| start < end)
+        .collect();
+    ranges.sort_unstable();
+    ensure(ranges.iter().all(|(start, end)| *start >= heap && *end <= bytes), page, "an entry is outside its heap")?;
+    ensure(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), page, "two entries overlap")?;
+    let used: usize = ranges.iter().map(|(start, end)| end - start).sum();
+    ensure(heap + used + node.garbage() == bytes, page, "its garbage is miscounted")
+}

@@ -1,0 +1,56 @@
+//! Rows in order.
+
+use super::Tree;
+use crate::error::Missing;
+use crate::limits::LEVELS_MAX;
+use crate::page::Key;
+use crate::pool::Pool;
+use core::ops::ControlFlow;
+
+impl Tree {
+    /// Visits the rows from `from` on (inclusive), in order, until `visit` breaks or the tree ends. When a page is
+    /// absent, rows before it have been visited already: the caller goes on from the last one's successor, or
+    /// begins anew.
+    pub fn scan(
+        &self,
+        pool: &Pool,
+        from: Key<'_>,
+        mut visit: impl FnMut(Key<'_>, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Missing> {
+        if self.levels == 0 {
+            return Ok(());
+        }
+        let leaf = self.levels as usize - 1;
+        let path = self.resolve(pool, from)?;
+        let mut steps = path.steps;
+        loop {
+            let node = pool.page(steps[leaf].page)?;
+            for index in steps[leaf].index as usize..node.count() {
+                if visit(node.key(index), node.payload(index)).is_break() {
+                    return Ok(());
+                }
+            }
+            // Up to the nearest branch with a further child, then down its left edge.
+            let mut level = leaf;
+            let mut page = loop {
+                if level == 0 {
+                    return Ok(());
+                }
+                level -= 1;
+                let node = pool.page(steps[level].page)?;
+                let next = steps[level].index as usize + 1;
+                if next < node.count() {
+                    steps[level].index = next as u16;
+                    break node.child(next);
+                }
+            };
+            for step in &mut steps[level + 1..leaf] {
+                *step = super::descend::Step { page, index: 0 };
+                page = pool.page(page)?.child(0);
+            }
+            steps[leaf] = super::descend::Step { page, index: 0 };
+        }
+    }
+}
+
+const _: () = assert!(LEVELS_MAX <= u8::MAX as usize);

@@ -1,0 +1,133 @@
+//! From the root to a key: the read, and the path that a change is applied to.
+
+use super::Tree;
+use crate::error::Missing;
+use crate::limits::LEVELS_MAX;
+use crate::page::{Key, Page};
+use crate::pool::Pool;
+use crate::units::PageId;
+
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Step {
+    pub page: PageId,
+    /// The child that the path goes on to, or the row's place in the leaf.
+    pub index: u16,
+}
+
+/// Where a key is, or where it would be. Good until the next [`Tree::insert`], [`Tree::remove`], or
+/// [`Tree::replace`] with another length, of the same tree, and until one of its pages is evicted.
+#[derive(Clone, Copy, Debug)]
+pub struct Path {
+    pub(super) steps: [Step; LEVELS_MAX],
+    pub(super) levels: u8,
+    pub(super) is_exact: bool,
+    pub(super) changes: u32,
+}
+
+impl Path {
+    /// Whether the key is there.
+    pub fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    pub(super) fn leaf(&self) -> Step {
+        self.steps[self.levels as usize - 1]
+    }
+}
+
+impl Tree {
+    /// The payload of a row: the fastest read.
+    #[inline]
+    pub fn find<'a>(&self, pool: &'a Pool, key: Key<'_>) -> Result<Option<&'a [u8]>, Missing> {
+        if self.levels == 0 {
+            return Ok(None);
+        }
+        let mut page = self.root;
+        for _ in 1..self.levels {
+            let node = pool.page(page)?;
+            page = node.child(node.child_index(key));
+        }
+        Ok(pool.page(page)?.find(key))
+    }
+
+    /// Finds the place of a key. Changes nothing.
+    #[inline]
+    pub fn resolve(&self, pool: &Pool, key: Key<'_>) -> Result<Path, Missing> {
+        let mut path =
+            Path { steps: [Step::default(); LEVELS_MAX], levels: self.levels, is_exact: false, changes: self.changes };
+        if self.levels == 0 {
+            return Ok(path);
+        }
+        let leaf = self.levels as usize - 1;
+        let mut page = self.root;
+        for step in &mut path.steps[..leaf] {
+            let node = pool.page(page)?;
+            let index = node.child_index(key);
+            *step = Step { page, index: index as u16 };
+            page = node.child(index);
+        }
+        let (index, is_exact) = pool.page(page)?.seek(key);
+        path.steps[leaf] = Step { page, index: index as u16 };
+        path.is_exact = is_exact;
+        Ok(path)
+    }
+
+    /// The payload of the row that an exact path leads to.
+    pub fn payload<'a>(&self, pool: &'a Pool, path: &Path) -> &'a [u8] {
+        self.expect_exact(path);
+        let leaf = path.leaf();
+        pool.resident(leaf.page).payload(leaf.index as usize)
+    }
+
+    /// The same, to be changed in place. The path stays good.
+    pub fn payload_mut<'a>(&mut self, pool: &'a mut Pool, path: &Path) -> &'a mut [u8] {
+        self.expect_exact(path);
+        let leaf = path.leaf();
+        pool.resident_mut(leaf.page).payload_mut(leaf.index as usize)
+    }
+
+    pub(super) fn expect_exact(&self, path: &Path) {
+        assert!(path.is_exact && path.changes == self.changes, "the path is of a row, and fresh");
+    }
+
+    /// The first row.
+    pub fn first<'a>(&self, pool: &'a Pool) -> Result<Option<(Key<'a>, &'a [u8])>, Missing> {
+        self.edge(pool, |_| 0)
+    }
+
+    /// The last row.
+    pub fn last<'a>(&self, pool: &'a Pool) -> Result<Option<(Key<'a>, &'a [u8])>, Missing> {
+        self.edge(pool, |node| node.count() - 1)
+    }
+
+    /// A row chosen by `random`, 64 random bits: on each level every entry of the node is as likely as every
+    /// other. Rows of nodes with fewer entries than their siblings are chosen more often in proportion: with
+    /// hashed heads a row's chance differs from the fair one by a factor below 2 a level, typically 1.2 in all.
+    pub fn random<'a>(&self, pool: &'a Pool, random: u64) -> Result<Option<(Key<'a>, &'a [u8])>, Missing> {
+        let mut state = random;
+        self.edge(pool, |node| {
+            // The multiplication's high half is the choice, its low half is as random as before.
+            let wide = u128::from(state) * node.count() as u128;
+            state = wide as u64;
+            (wide >> 64) as usize
+        })
+    }
+
+    fn edge<'a>(
+        &self,
+        pool: &'a Pool,
+        mut choose: impl FnMut(&Page) -> usize,
+    ) -> Result<Option<(Key<'a>, &'a [u8])>, Missing> {
+        if self.levels == 0 {
+            return Ok(None);
+        }
+        let mut page = self.root;
+        for _ in 1..self.levels {
+            let node = pool.page(page)?;
+            page = node.child(choose(node));
+        }
+        let node = pool.page(page)?;
+        let index = choose(node);
+        Ok(Some((node.key(index), node.payload(index))))
+    }
+}

@@ -1,0 +1,53 @@
+//! Dropping a whole tree at once for the caller, page by page for the pool.
+
+use super::Tree;
+use crate::error::Missing;
+use crate::pool::Pool;
+use crate::units::PageId;
+
+/// The pages of a tree that is gone. They count as used until [`DetachedTree::free_some`] has released them all.
+#[must_use = "its pages leak unless they are freed"]
+#[derive(Debug)]
+pub struct DetachedTree {
+    /// Roots of subtrees that are still to be freed, with their levels.
+    stack: Vec<(PageId, u8)>,
+}
+
+impl Tree {
+    /// Empties the tree in constant time.
+    pub fn detach(&mut self) -> DetachedTree {
+        let stack = if self.levels == 0 { Vec::new() } else { vec![(self.root, self.levels)] };
+        *self = Tree { changes: self.changes.wrapping_add(1), ..Tree::default() };
+        DetachedTree { stack }
+    }
+
+    /// Empties the tree and frees its pages: time is proportional to them. The branches must be resident; if one
+    /// is not, the rest is handed back to be freed later.
+    pub fn clear(&mut self, pool: &mut Pool) -> Result<(), (DetachedTree, Missing)> {
+        let mut detached = self.detach();
+        match detached.free_some(pool, usize::MAX) {
+            Ok(_) => Ok(()),
+            Err(missing) => Err((detached, missing)),
+        }
+    }
+}
+
+impl DetachedTree {
+    /// Releases up to `pages` pages; answers whether all are released now. A leaf need not be resident. When a
+    /// branch is not, everything stays as it was and the call can be repeated.
+    pub fn free_some(&mut self, pool: &mut Pool, pages: usize) -> Result<bool, Missing> {
+        for _ in 0..pages {
+            let Some(&(page, levels)) = self.stack.last() else { break };
+            let children = if levels > 1 {
+                let branch = pool.page(page)?;
+                (0..branch.count()).map(|index| (branch.child(index), levels - 1)).collect()
+            } else {
+                Vec::new()
+            };
+            self.stack.pop();
+            self.stack.extend(children);
+            pool.release(page);
+        }
+        Ok(self.stack.is_empty())
+    }
+}

@@ -1,0 +1,324 @@
+//! Rows come and grow. A full leaf first hands rows to a neighbour that is in memory and has room, and is split
+//! only when there is none: leaves stay fuller, and the tree smaller, than by splitting alone.
+
+use super::descend::Path;
+use super::{KeyCopy, Tree, row_bytes, row_fits};
+use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, NEIGHBOUR_SPACE_PERCENT_MAX};
+use crate::page::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES};
+use crate::pool::{Pool, PoolFull};
+use crate::units::PageId;
+
+/// A row's place.
+#[derive(Clone, Copy)]
+struct Place {
+    page: PageId,
+    index: usize,
+}
+
+impl Tree {
+    /// Inserts a row where `path`, which [`Tree::resolve`] found for `key` and which is not exact, leads to.
+    /// The row has to fit ([`row_fits`]). When the pool is full nothing has changed.
+    pub fn insert(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, payload: &[u8]) -> Result<(), PoolFull> {
+        self.insert_with(pool, path, key, payload.len(), |place| place.copy_from_slice(payload))
+    }
+
+    /// The same, for a payload that the caller writes in its place. `fill` must write all of its slice: what it
+    /// finds there is undefined.
+    #[inline]
+    pub fn insert_with(
+        &mut self,
+        pool: &mut Pool,
+        path: &Path,
+        key: Key<'_>,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), PoolFull> {
+        assert!(!path.is_exact && path.changes == self.changes, "the path is to a gap, and fresh");
+        assert!(row_fits(key.tail.len(), len));
+        let place = self.insert_space(pool, path, key, len)?;
+        fill(pool.resident_mut(place.page).payload_mut(place.index));
+        self.changes = self.changes.wrapping_add(1);
+        self.rows += 1;
+        self.bytes += row_bytes(key.tail.len(), len) as u64;
+        Ok(())
+    }
+
+    /// Gives the row of an exact path another payload. When the pool is full nothing has changed.
+    pub fn replace(&mut self, pool: &mut Pool, path: &Path, payload: &[u8]) -> Result<(), PoolFull> {
+        self.replace_with(pool, path, payload.len(), |place| place.copy_from_slice(payload))
+    }
+
+    /// The same, for a payload that the caller writes in its place. `fill` must write all of its slice: what it
+    /// finds there is undefined. With the old length the path stays good.
+    #[inline]
+    pub fn replace_with(
+        &mut self,
+        pool: &mut Pool,
+        path: &Path,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), PoolFull> {
+        self.expect_exact(path);
+        let leaf = path.leaf();
+        let mut place = Place { page: leaf.page, index: leaf.index as usize };
+        let node = pool.resident_mut(place.page);
+        let old = node.slot(place.index);
+        if old.word as usize != len {
+            assert!(row_fits(old.tail as usize, len));
+            if node.has_room_for(place.index, len) {
+                node.resize_payload(place.index, len);
+            } else {
+                place = self.move_row(pool, path, len)?;
+            }
+            self.changes = self.changes.wrapping_add(1);
+            self.bytes = self.bytes + len as u64 - u64::from(old.word);
+        }
+        fill(pool.resident_mut(place.page).payload_mut(place.index));
+        Ok(())
+    }
+
+    /// Replaces a row whose leaf is too full for its new length.
+    #[cold]
+    fn move_row(&mut self, pool: &mut Pool, path: &Path, len: usize) -> Result<Place, PoolFull> {
+        pool.reserve(LEVELS_MAX + 1)?;
+        let leaf = path.leaf();
+        let node = pool.resident_mut(leaf.page);
+        let key = KeyCopy::new(node.key(leaf.index as usize));
+        node.remove_entry(leaf.index as usize);
+        self.insert_space(pool, path, key.key(), len)
+    }
+
+    /// Makes an entry for the row; the payload's bytes are undefined.
+    #[inline]
+    fn insert_space(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, len: usize) -> Result<Place, PoolFull> {
+        if path.levels == 0 {
+            pool.reserve(1)?;
+            self.root = self.allocate(pool, Kind::Leaf);
+            self.levels = 1;
+            pool.resident_mut(self.root).insert_entry(0, key, len as u32);
+            return Ok(Place { page: self.root, index: 0 });
+        }
+        let leaf = path.leaf();
+        let place = Place { page: leaf.page, index: leaf.index as usize };
+        let node = pool.resident_mut(place.page);
+        if node.free() >= ENTRY_BYTES + key.tail.len() + len {
+            node.insert_entry(place.index, key, len as u32);
+            return Ok(place);
+        }
+        self.insert_into_full(pool, path, key, len)
+    }
+
+    #[cold]
+    fn insert_into_full(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, len: usize) -> Result<Place, PoolFull> {
+        let new = New { key, word: len as u32, bytes: ENTRY_BYTES + key.tail.len() + len };
+        let level = path.levels as usize - 1;
+        let is_append = is_append(pool, path, level, path.steps[level].index as usize);
+        if !is_append && let Some(place) = hand_over(pool, path, new) {
+            return Ok(place);
+        }
+        // Each level may be split, and the root get a parent.
+        pool.reserve(path.levels as usize + 1)?;
+        let (separator, right, place) = self.split(pool, path.leaf().page, path.leaf().index as usize, new, is_append);
+        self.insert_child(pool, path, separator, right);
+        Ok(place)
+    }
+
+    /// Splits a full page, `new` being put at `index` of it.
+    fn split(
+        &mut self,
+        pool: &mut Pool,
+        left: PageId,
+        index: usize,
+        new: New<'_>,
+        is_append: bool,
+    ) -> (KeyCopy, PageId, Place) {
+        let old = *pool.resident(left);
+        let deal = Deal { left: &old, right: None, index, new };
+        // What is appended will be followed by more of its kind: the left page stays as full as it is.
+        let cut = if is_append { deal.count() - 1 } else { deal.middle() };
+        let separator = deal.separator(cut);
+        let right = self.allocate(pool, old.kind().expect("a page of a tree has a kind"));
+        let place = deal.perform(pool, left, right, cut);
+        (separator, right, place)
+    }
+
+    /// Puts a new child into the parent of the path's leaf, splitting what is full on the way up.
+    fn insert_child(&mut self, pool: &mut Pool, path: &Path, separator: KeyCopy, child: PageId) {
+        let (mut separator, mut child) = (separator, child);
+        for level in (0..path.levels as usize - 1).rev() {
+            let step = path.steps[level];
+            let index = step.index as usize + 1;
+            let bytes = ENTRY_BYTES + separator.key().tail.len();
+            let node = pool.resident_mut(step.page);
+            if node.free() >= bytes {
+                node.insert_entry(index, separator.key(), child.0);
+                return;
+            }
+            let old = separator;
+            let new = New { key: old.key(), word: child.0, bytes };
+            let is_append = is_append(pool, path, level, index);
+            let (up, right, _) = self.split(pool, step.page, index, new, is_append);
+            (separator, child) = (up, right);
+            pool.resident_mut(right).set_separator(0, Key::MIN);
+        }
+        assert!((self.levels as usize) < LEVELS_MAX);
+        let old = self.root;
+        self.root = self.allocate(pool, Kind::Branch);
+        self.levels += 1;
+        let node = pool.resident_mut(self.root);
+        node.insert_entry(0, Key::MIN, old.0);
+        node.insert_entry(1, separator.key(), child.0);
+    }
+
+    fn allocate(&mut self, pool: &mut Pool, kind: Kind) -> PageId {
+        self.pages += 1;
+        pool.allocate(kind)
+    }
+}
+
+/// Whether `index` on `level` of the path is behind everything that is in the tree.
+fn is_append(pool: &Pool, path: &Path, level: usize, index: usize) -> bool {
+    index == pool.resident(path.steps[level].page).count()
+        && path.steps[..level].iter().all(|step| step.index as usize + 1 == pool.resident(step.page).count())
+}
+
+/// An entry that is about to be put into a full page.
+#[derive(Clone, Copy)]
+struct New<'a> {
+    key: Key<'a>,
+    word: u32,
+    bytes: usize,
+}
+
+/// The entries of one or two neighbouring pages and a new one, to be dealt anew to two pages.
+struct Deal<'a> {
+    left: &'a Page,
+    right: Option<&'a Page>,
+    /// Where the new entry goes, counted from the left page's first entry.
+    index: usize,
+    new: New<'a>,
+}
+
+impl Deal<'_> {
+    /// Entries, the new one included.
+    fn count(&self) -> usize {
+        self.left.count() + self.right.map_or(0, Page::count) + 1
+    }
+
+    /// The page that holds an old entry, and the entry's index in it.
+    fn old(&self, index: usize) -> (&Page, usize) {
+        match self.right {
+            Some(right) if index >= self.left.count() => (right, index - self.left.count()),
+            _ => (self.left, index),
+        }
+    }
+
+    fn bytes(&self, index: usize) -> usize {
+        if index == self.index {
+            return self.new.bytes;
+        }
+        let (node, index) = self.old(index - usize::from(index > self.index));
+        node.entry_bytes(index)
+    }
+
+    fn key(&self, index: usize) -> Key<'_> {
+        if index == self.index {
+            return self.new.key;
+        }
+        let (node, index) = self.old(index - usize::from(index > self.index));
+        node.key(index)
+    }
+
+    /// How many entries the left page gets so that both are about equally full: the fuller one has at most half of
+    /// all bytes and half of the largest entry, which always fits if there was one page.
+    fn middle(&self) -> usize {
+        let all = self.left.used() + self.right.map_or(0, Page::used) + self.new.bytes;
+        let mut left = 0;
+        for index in 0..self.count() {
+            let bytes = self.bytes(index);
+            if 2 * left + bytes > all {
+                return index.max(1);
+            }
+            left += bytes;
+        }
+        self.count() - 1
+    }
+
+    /// Whether both pages can hold what they get.
+    fn fits(&self, cut: usize) -> bool {
+        let left: usize = (0..cut).map(|index| self.bytes(index)).sum();
+        let right: usize = (cut..self.count()).map(|index| self.bytes(index)).sum();
+        left <= SPACE_BYTES && right <= SPACE_BYTES
+    }
+
+    /// The separator of the two pages if the left one gets `cut` entries. In branches it moves up as it is.
+    fn separator(&self, cut: usize) -> KeyCopy {
+        let right = self.key(cut);
+        if self.left.is_leaf() { KeyCopy::between(self.key(cut - 1), right) } else { KeyCopy::new(right) }
+    }
+
+    /// Fills both pages; answers where the new entry is.
+    fn perform(&self, pool: &mut Pool, left: PageId, right: PageId, cut: usize) -> Place {
+        let is_left = self.index < cut;
+        let cut_old = cut - usize::from(is_left);
+        let count_old = self.count() - 1;
+        let place = if is_left {
+            Place { page: left, index: self.index }
+        } else {
+            Place { page: right, index: self.index - cut }
+        };
+        for (page, range) in [(left, 0..cut_old), (right, cut_old..count_old)] {
+            let middle = self.left.count();
+            let node = pool.resident_mut(page);
+            node.clear();
+            node.append(self.left, range.start.min(middle)..range.end.min(middle));
+            if let Some(old) = self.right {
+                node.append(old, range.start.max(middle) - middle..range.end.max(middle) - middle);
+            }
+            if page == place.page {
+                node.insert_entry(place.index, self.new.key, self.new.word);
+            }
+        }
+        place
+    }
+}
+
+/// Deals the rows of the path's full leaf and of a neighbour evenly to both, and the new row with them. `None`
+/// when no neighbour is in memory and has room.
+fn hand_over(pool: &mut Pool, path: &Path, new: New<'_>) -> Option<Place> {
+    let parent = path.steps[(path.levels as usize).checked_sub(2)?];
+    let leaf = path.leaf();
+    let branch = pool.resident(parent.page);
+    let room_max = 2 * SPACE_BYTES * NEIGHBOUR_SPACE_PERCENT_MAX / 100;
+    let own = pool.resident(leaf.page).used() + new.bytes;
+    let parent_index = parent.index as usize;
+    let candidates = [parent_index.checked_sub(1), (parent_index + 1 < branch.count()).then_some(parent_index + 1)];
+    let (used, neighbour) = candidates
+        .into_iter()
+        .flatten()
+        .filter_map(|index| Some((pool.page(branch.child(index)).ok()?.used(), index)))
+        .min()?;
+    if own + used > room_max {
+        return None;
+    }
+    let neighbour_page = branch.child(neighbour);
+    let (old, other) = (*pool.resident(leaf.page), *pool.resident(neighbour_page));
+    let is_left = neighbour < parent_index;
+    let (left, right, index) =
+        if is_left { (&other, &old, leaf.index as usize + other.count()) } else { (&old, &other, leaf.index as usize) };
+    let deal = Deal { left, right: Some(right), index, new };
+    let cut = deal.middle();
+    if !deal.fits(cut) {
+        return None;
+    }
+    let separator = deal.separator(cut);
+    let separator_index = parent_index.max(neighbour);
+    if !pool.resident(parent.page).has_room_for_separator(separator_index, separator.len as usize) {
+        return None;
+    }
+    pool.resident_mut(parent.page).set_separator(separator_index, separator.key());
+    let (left, right) = if is_left { (neighbour_page, leaf.page) } else { (leaf.page, neighbour_page) };
+    Some(deal.perform(pool, left, right, cut))
+}
+
+const _: () = assert!(KEY_INLINE_BYTES_MAX <= u16::MAX as usize);

@@ -1,0 +1,116 @@
+//! A tree of rows, ordered by key. Stop 5 of 10, between the engine and the pool.
+//!
+//! Several trees share one pool. A tree resolves, then applies: [`Tree::resolve`] finds the place of a key, may
+//! answer [`Missing`] and changes nothing; [`Tree::insert`], [`Tree::replace`] and [`Tree::remove`] use the
+//! resolved [`Path`] and need no other page than those on it and fresh ones. Neighbours take part in
+//! balancing when they happen to be in memory.
+//!
+//! Invariants, seen to by [`check`]:
+//!
+//! - I1: all leaves are on the same level; only they hold rows.
+//! - I2: every key of child `i` is in `[separator i, separator i + 1)`.
+//! - I3: no leaf and no branch is empty. A tree without rows has no pages.
+//! - I4: every page has one parent, or is the root.
+
+mod check;
+mod cursor;
+mod descend;
+mod detach;
+mod insert;
+mod remove;
+mod touch;
+
+#[cfg(test)]
+mod tests;
+
+pub use check::{Census, Damage};
+pub use descend::Path;
+pub use detach::DetachedTree;
+
+use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX};
+use crate::page::Key;
+use crate::units::PageId;
+
+/// A tree: its root, and what is known of the whole. The pages are in the pool.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Page 0 when the tree has no rows.
+    root: PageId,
+    /// Levels, leaves included; 0 when the tree has no rows.
+    levels: u8,
+    /// Raised by every change that moves rows, so that a path can tell that it is stale.
+    changes: u32,
+    rows: u64,
+    bytes: u64,
+    pages: u64,
+}
+
+impl Tree {
+    pub fn new() -> Tree {
+        Tree::default()
+    }
+
+    /// Rows.
+    pub fn len(&self) -> u64 {
+        self.rows
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// Bytes of all rows: heads, tails and payloads.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Pages, resident or not.
+    pub fn pages(&self) -> u64 {
+        self.pages
+    }
+
+    /// Levels, leaves included; 0 when the tree has no rows.
+    pub fn levels(&self) -> usize {
+        self.levels as usize
+    }
+}
+
+/// What a row counts in [`Tree::bytes`] and against [`ROW_INLINE_BYTES_MAX`].
+pub const fn row_bytes(tail: usize, payload: usize) -> usize {
+    8 + tail + payload
+}
+
+/// Whether a row with a tail and a payload of these lengths may stand in a tree.
+pub const fn row_fits(tail: usize, payload: usize) -> bool {
+    tail <= KEY_INLINE_BYTES_MAX && row_bytes(tail, payload) <= ROW_INLINE_BYTES_MAX
+}
+
+/// A key on the stack, to outlive the pages that it is taken from.
+#[derive(Clone, Copy)]
+struct KeyCopy {
+    head: u64,
+    len: u16,
+    tail: [u8; KEY_INLINE_BYTES_MAX],
+}
+
+impl KeyCopy {
+    fn new(key: Key<'_>) -> KeyCopy {
+        let mut tail = [0; KEY_INLINE_BYTES_MAX];
+        tail[..key.tail.len()].copy_from_slice(key.tail);
+        KeyCopy { head: key.head, len: key.tail.len() as u16, tail }
+    }
+
+    /// The shortest key that is above `left` and not above `right`.
+    fn between(left: Key<'_>, right: Key<'_>) -> KeyCopy {
+        assert!(left < right);
+        if left.head < right.head {
+            return KeyCopy::new(Key::of_head(right.head));
+        }
+        let shared = left.tail.iter().zip(right.tail).take_while(|(a, b)| a == b).count();
+        KeyCopy::new(Key::new(right.head, &right.tail[..shared + 1]))
+    }
+
+    fn key(&self) -> Key<'_> {
+        Key::new(self.head, &self.tail[..self.len as usize])
+    }
+}

@@ -1,0 +1,94 @@
+//! Rows go. An empty page is freed at once; one that is less than half full joins a neighbour, if one is in memory
+//! that has room.
+
+use super::descend::Path;
+use super::{KeyCopy, Tree, row_bytes};
+use crate::limits::NEIGHBOUR_SPACE_PERCENT_MAX;
+use crate::page::{Page, SPACE_BYTES};
+use crate::pool::Pool;
+use crate::units::PageId;
+
+impl Tree {
+    /// Removes the row that an exact path leads to.
+    pub fn remove(&mut self, pool: &mut Pool, path: &Path) {
+        self.expect_exact(path);
+        let leaf = path.leaf();
+        let node = pool.resident_mut(leaf.page);
+        let slot = node.slot(leaf.index as usize);
+        node.remove_entry(leaf.index as usize);
+        let is_sparse = node.used() < SPACE_BYTES / 2;
+        self.rows -= 1;
+        self.bytes -= row_bytes(slot.tail as usize, slot.word as usize) as u64;
+        self.changes = self.changes.wrapping_add(1);
+        if is_sparse {
+            self.thin(pool, path);
+        }
+    }
+
+    /// Frees or joins the sparse pages of the path, from the leaf up.
+    fn thin(&mut self, pool: &mut Pool, path: &Path) {
+        for level in (1..path.levels as usize).rev() {
+            let step = path.steps[level];
+            let parent = path.steps[level - 1];
+            let node = pool.resident(step.page);
+            if node.count() == 0 {
+                self.release(pool, step.page);
+                pool.resident_mut(parent.page).remove_child(parent.index as usize);
+            } else if node.used() >= SPACE_BYTES / 2 || !self.join(pool, parent.page, parent.index as usize) {
+                break;
+            }
+        }
+        self.lower_root(pool);
+    }
+
+    /// Joins child `index` of `parent` with a neighbour; answers whether it did.
+    fn join(&mut self, pool: &mut Pool, parent: PageId, index: usize) -> bool {
+        let branch = pool.resident(parent);
+        let pairs = [index.checked_sub(1), (index + 1 < branch.count()).then_some(index)];
+        let Some(left) = pairs.into_iter().flatten().find(|left| can_join(pool, branch, *left)) else {
+            return false;
+        };
+        let (left_page, right_page) = (branch.child(left), branch.child(left + 1));
+        let separator = KeyCopy::new(branch.key(left + 1));
+        let right = *pool.resident(right_page);
+        let node = pool.resident_mut(left_page);
+        if right.is_leaf() {
+            node.append(&right, 0..right.count());
+        } else {
+            node.absorb(separator.key(), &right);
+        }
+        pool.resident_mut(parent).remove_child(left + 1);
+        self.release(pool, right_page);
+        true
+    }
+
+    /// Drops roots that have no choice to offer.
+    fn lower_root(&mut self, pool: &mut Pool) {
+        while let Ok(node) = pool.page(self.root) {
+            let root = match (node.count(), node.is_leaf()) {
+                (0, _) => PageId::default(),
+                (1, false) => node.child(0),
+                _ => return,
+            };
+            let is_empty = node.count() == 0;
+            self.release(pool, self.root);
+            self.root = root;
+            self.levels = if is_empty { 0 } else { self.levels - 1 };
+        }
+    }
+
+    fn release(&mut self, pool: &mut Pool, page: PageId) {
+        self.pages -= 1;
+        pool.release(page);
+    }
+}
+
+/// Whether children `left` and `left + 1` are in memory, and fit into one page with some room to spare.
+fn can_join(pool: &Pool, branch: &Page, left: usize) -> bool {
+    let (Ok(first), Ok(second)) = (pool.page(branch.child(left)), pool.page(branch.child(left + 1))) else {
+        return false;
+    };
+    let separator = branch.key(left + 1);
+    let bytes = if second.is_leaf() { second.used() } else { Page::absorb_bytes(separator, second) };
+    first.used() + bytes <= SPACE_BYTES * NEIGHBOUR_SPACE_PERCENT_MAX / 100
+}
