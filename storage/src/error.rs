@@ -17,7 +17,9 @@ pub enum Fault {
     SegmentAbsent { shard: ShardId, segment: SegmentId },
     /// A record whose checksum holds, yet which makes no sense: written by another version, or a bug.
     Record { shard: ShardId, lsn: Lsn, what: &'static str },
-    /// A segment could not be read.
+    /// A flush of a later format than this build reads.
+    Version { shard: ShardId, segment: SegmentId, offset: u64, found: u16, known: u16 },
+    /// A segment could not be read, or what was read could not be made stable.
     Read { shard: ShardId, segment: SegmentId, offset: u64, errno: i32 },
 }
 
@@ -35,6 +37,11 @@ impl fmt::Display for Fault {
             Fault::Record { shard, lsn, what } => {
                 write!(f, "the log of shard {shard} has a record at LSN {lsn} that cannot be understood: {what}")
             }
+            Fault::Version { shard, segment, offset, found, known } => write!(
+                f,
+                "the log of shard {shard} has format {found} in segment {segment}, offset {offset}; this build reads \
+                 format {known} and no later one"
+            ),
             Fault::Read { shard, segment, offset, errno } => {
                 write!(f, "the log of shard {shard} cannot be read: segment {segment}, offset {offset}: errno {errno}")
             }

@@ -10,8 +10,16 @@ pub const FLUSH_BYTES_MAX: usize = 256 * 1024;
 /// record, or a turn, is larger than these, and freed once they are written.
 pub const FLUSH_BUFFERS: usize = 16;
 
-/// Flushes in flight at once.
+/// Flushes in flight at once, and how many there are when the configuration says nothing.
 pub const FLIGHTS_MAX: usize = 8;
+pub const FLIGHTS_DEFAULT: usize = 4;
+
+/// The longest archive of a record: key and value at their limits, and the fixed part.
+pub const RECORD_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 4096;
+
+/// What recovery asks for in one read, and what it holds of the log at most besides one record.
+pub const RECOVERY_READ_BYTES: usize = 1024 * 1024;
+pub const RECOVERY_WINDOW_BYTES_MAX: usize = RECOVERY_READ_BYTES + FLUSH_BYTES_MAX;
 
 /// Bytes of records that wait for a flush, above which a shard takes no further writes until some are written.
 /// One command may exceed it by its own size.
@@ -59,6 +67,9 @@ pub const DATABASES: usize = 16;
 
 const _: () = assert!(FLUSH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);
+const _: () = assert!(FLIGHTS_DEFAULT <= FLIGHTS_MAX);
+const _: () = assert!(RECORD_BYTES_MAX <= u32::MAX as usize);
+const _: () = assert!(RECOVERY_READ_BYTES.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(SEGMENT_BYTES_MIN >= 4 * FLUSH_BYTES_MAX as u64);
 const _: () = assert!(SEGMENT_BYTES >= SEGMENT_BYTES_MIN);
 const _: () = assert!(KEY_INLINE_BYTES_MAX * 2 <= ROW_INLINE_BYTES_MAX);

@@ -2,7 +2,15 @@
 //!
 //! Replay, standbys, change streams and point-in-time restore all read these. A record is an rkyv archive; its
 //! framing in the log belongs to [`super`].
+//!
+//! The archive is the record's byte strings in the order of the fields, then the fixed part, which refers back to
+//! them. So its length is known before it is written ([`Record::archive_bytes`]) and it is written in one pass, with
+//! no scratch memory.
 
+use core::mem::size_of;
+use rkyv::rancor::{Failure, Panic, Source};
+use rkyv::ser::allocator::SubAllocator;
+use rkyv::ser::{Positional, Serializer, Writer};
 use rkyv::with::InlineAsBox;
 use rkyv::{Archive, Serialize};
 
@@ -60,4 +68,121 @@ pub enum Record<'a> {
     },
     /// All rows of a database go.
     Clear { db: u8 },
+}
+
+impl<'a> Record<'a> {
+    /// The length of the record's archive.
+    #[inline]
+    pub fn archive_bytes(&self) -> usize {
+        let strings = match self {
+            Record::Put { key, value, .. } => key.len() + value.len(),
+            Record::Splice { key, bytes, .. } => key.len() + bytes.len(),
+            Record::Expire { key, .. } | Record::Delete { key, .. } => key.len(),
+            Record::Clear { .. } => 0,
+        };
+        size_of::<ArchivedRecord<'static>>() + strings
+    }
+
+    /// Writes the archive to `out`, which is [`Record::archive_bytes`] long.
+    #[inline]
+    pub(super) fn encode(&self, out: &mut [u8]) {
+        let len = out.len();
+        let written = self.encode_to(Slice { out, len: 0 });
+        assert_eq!(written.len, len, "an archive is as long as announced");
+    }
+
+    /// Writes the archive to `writer` piece by piece, and hands the writer back.
+    #[inline]
+    pub(super) fn encode_to<W: Writer<Panic>>(&self, writer: W) -> W {
+        // Byte strings need no scratch memory, so an allocator that has none never fails.
+        let mut serializer = Serializer::new(writer, SubAllocator::empty(), ());
+        let Ok(_) = rkyv::api::serialize_using::<_, Panic>(self, &mut serializer);
+        serializer.into_writer()
+    }
+
+    /// Reads an archive. Nothing about the bytes is trusted; `None` if they are not a record.
+    #[inline]
+    pub fn decode(archive: &'a [u8]) -> Option<Record<'a>> {
+        let archived = rkyv::access::<ArchivedRecord<'a>, Failure>(archive).ok()?;
+        Some(match archived {
+            ArchivedRecord::Put { db, kind, head, expire_ms, key, value } => Record::Put {
+                db: *db,
+                kind: *kind,
+                head: head.to_native(),
+                expire_ms: expire_ms.to_native(),
+                key,
+                value,
+            },
+            ArchivedRecord::Splice { db, head, offset, key, bytes } => {
+                Record::Splice { db: *db, head: head.to_native(), offset: offset.to_native(), key, bytes }
+            }
+            ArchivedRecord::Expire { db, head, expire_ms, key } => {
+                Record::Expire { db: *db, head: head.to_native(), expire_ms: expire_ms.to_native(), key }
+            }
+            ArchivedRecord::Delete { db, removal, head, key } => Record::Delete {
+                db: *db,
+                removal: match removal {
+                    ArchivedRemoval::Deleted => Removal::Deleted,
+                    ArchivedRemoval::Expired => Removal::Expired,
+                },
+                head: head.to_native(),
+                key,
+            },
+            ArchivedRecord::Clear { db } => Record::Clear { db: *db },
+        })
+    }
+}
+
+/// Writes into a slice that is known to be long enough.
+struct Slice<'a> {
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl Positional for Slice<'_> {
+    #[inline]
+    fn pos(&self) -> usize {
+        self.len
+    }
+}
+
+impl<E: Source> Writer<E> for Slice<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), E> {
+        self.out[self.len..self.len + bytes.len()].copy_from_slice(bytes);
+        self.len += bytes.len();
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Record, Removal};
+
+    fn check(record: &Record<'_>) {
+        let mut archive = vec![0xa5; record.archive_bytes()];
+        record.encode(&mut archive);
+        assert_eq!(Record::decode(&archive).as_ref(), Some(record));
+        // Unaligned archives are read as well as aligned ones.
+        let mut shifted = vec![0];
+        shifted.extend_from_slice(&archive);
+        assert_eq!(Record::decode(&shifted[1..]).as_ref(), Some(record));
+        // Nothing shorter than the fixed part is a record, and no cut makes the reader panic.
+        for cut in 0..archive.len() {
+            let decoded = Record::decode(&archive[..cut]);
+            assert!(decoded.is_none() || cut >= Record::Clear { db: 0 }.archive_bytes());
+        }
+    }
+
+    #[test]
+    fn every_kind_reads_back() {
+        let long = vec![7; 70_000];
+        check(&Record::Put { db: 15, kind: 3, head: u64::MAX, expire_ms: 1 << 50, key: b"key", value: &long });
+        check(&Record::Put { db: 0, kind: 0, head: 0, expire_ms: 0, key: b"", value: b"" });
+        check(&Record::Splice { db: 1, head: 9, offset: 1 << 33, key: b"k", bytes: b"patch" });
+        check(&Record::Expire { db: 2, head: 10, expire_ms: 5, key: b"k" });
+        check(&Record::Delete { db: 3, removal: Removal::Deleted, head: 11, key: b"gone" });
+        check(&Record::Delete { db: 3, removal: Removal::Expired, head: 12, key: b"late" });
+        check(&Record::Clear { db: 4 });
+    }
 }
