@@ -28,5 +28,19 @@ pub const OUTBOX_MESSAGES_MAX: usize = 64 * 1024;
 /// Rows that active expiry removes in one turn.
 pub const EXPIRE_ROWS_PER_TURN_MAX: usize = 256;
 
+/// An entry of the slow log: arguments, bytes of one (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING).
+pub const SLOWLOG_ARGS_MAX: usize = 32;
+pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;
+
+/// Kinds of errors that INFO errorstats counts one by one, and bytes of a kind's name. Scripts could invent any number.
+pub const ERROR_KINDS_MAX: usize = 128;
+pub const ERROR_KIND_BYTES_MAX: usize = 64;
+
+/// The longest time that a latency histogram tells from longer ones, in nanoseconds (68 s).
+pub const LATENCY_NS_MAX: u64 = 1 << 36;
+
+/// Samples that the latency monitor keeps of one event (Redis: LATENCY_TS_LEN).
+pub const LATENCY_SAMPLES_MAX: usize = 160;
+
 const _: () = assert!(UNAUTHENTICATED_BULK_BYTES_MAX <= UNAUTHENTICATED_QUERY_BYTES_MAX);
 const _: () = assert!(BULK_BYTES_MAX <= cairn_storage::limits::VALUE_BYTES_MAX);

@@ -1,4 +1,253 @@
-//! (being written)
+//! The figures of one shard, or of several merged: what INFO, LATENCY and the metrics endpoint are made of.
+//!
+//! A shard makes one about once a second for the driver and one for every INFO. Owned and `Send`.
+
+use crate::stats::{CommandStats, Counters, FlushStats, Histogram, LatencyMonitor};
+use std::collections::BTreeMap;
+
+/// The rows of one database.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DatabaseFigures {
+    pub rows: u64,
+    /// Those that have a time to live.
+    pub expiring: u64,
+    /// Their mean time to live, estimated.
+    pub ttl_ms_mean: u64,
+}
+
+impl DatabaseFigures {
+    fn merge(&mut self, other: &DatabaseFigures) {
+        let weight = u128::from(self.expiring) + u128::from(other.expiring);
+        let sum = u128::from(self.ttl_ms_mean) * u128::from(self.expiring)
+            + u128::from(other.ttl_ms_mean) * u128::from(other.expiring);
+        self.ttl_ms_mean = sum.checked_div(weight).unwrap_or(0) as u64;
+        self.rows += other.rows;
+        self.expiring += other.expiring;
+    }
+}
+
+/// What is known of the log of one shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogFigures {
+    pub state: LogState,
+    /// Up to here everything is stable.
+    pub durable_lsn: u64,
+    /// Up to here records are written, stable or not.
+    pub appended_lsn: u64,
+    pub flights: u64,
+    /// Prepared segments that wait to be used, the current one not counted.
+    pub segments_ready: u64,
+    /// Segments that hold records.
+    pub segments: u64,
+    pub segment_bytes: u64,
+}
+
+/// May the shard still write?
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogState {
+    #[default]
+    Open,
+    /// The next segment could not be prepared.
+    Full { errno: i32 },
+    /// A write or sync has failed.
+    Failed { errno: i32 },
+}
+
+impl LogState {
+    pub fn name(self) -> &'static str {
+        match self {
+            LogState::Open => "open",
+            LogState::Full { .. } => "full",
+            LogState::Failed { .. } => "failed",
+        }
+    }
+
+    pub fn errno(self) -> i32 {
+        match self {
+            LogState::Open => 0,
+            LogState::Full { errno } | LogState::Failed { errno } => errno,
+        }
+    }
+}
+
+/// Bytes of memory, by what they hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryFigures {
+    /// Tree pages in memory.
+    pub pages: u64,
+    /// Large values outside the pages.
+    pub extents: u64,
+    /// Log buffers.
+    pub log_buffers: u64,
+    /// Query and output buffers of the connections.
+    pub client_buffers: u64,
+    /// The largest sum of these that was seen.
+    pub peak: u64,
+}
+
+impl MemoryFigures {
+    pub fn total(&self) -> u64 {
+        self.pages + self.extents + self.log_buffers + self.client_buffers
+    }
+
+    fn merge(&mut self, other: &MemoryFigures) {
+        self.pages += other.pages;
+        self.extents += other.extents;
+        self.log_buffers += other.log_buffers;
+        self.client_buffers += other.client_buffers;
+        // Shards peak at different times: the sum of their peaks is an upper bound.
+        self.peak += other.peak;
+    }
+}
+
+/// The connections of one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientFigures {
+    pub connected: u64,
+    pub blocked: u64,
+    /// The largest query buffer and the largest output buffer among them.
+    pub input_bytes_max: u64,
+    pub output_bytes_max: u64,
+    /// Replies that wait until what they observed is stable, and the age of the oldest.
+    pub held_replies: u64,
+    pub held_us_oldest: u64,
+}
+
+impl ClientFigures {
+    fn merge(&mut self, other: &ClientFigures) {
+        self.connected += other.connected;
+        self.blocked += other.blocked;
+        self.input_bytes_max = self.input_bytes_max.max(other.input_bytes_max);
+        self.output_bytes_max = self.output_bytes_max.max(other.output_bytes_max);
+        self.held_replies += other.held_replies;
+        self.held_us_oldest = self.held_us_oldest.max(other.held_us_oldest);
+    }
+}
+
+/// What is told shard by shard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ShardFigures {
+    pub shard: u16,
+    pub rows: u64,
+    pub log: LogFigures,
+    pub memory: MemoryFigures,
+    pub clients: ClientFigures,
+    pub counters: Counters,
+    pub flushes: u64,
+    /// Microseconds that 99 of 100 flushes took at most.
+    pub flush_us_p99: u64,
+    /// Messages to other shards that their mailboxes have not taken yet.
+    pub outbox_messages: u64,
+    pub slowlog_len: u64,
+}
 
 #[derive(Clone, Debug, Default)]
-pub struct Snapshot {}
+pub struct Snapshot {
+    /// In the order of shards.
+    pub shards: Vec<ShardFigures>,
+    pub counters: Counters,
+    pub clients: ClientFigures,
+    pub memory: MemoryFigures,
+    /// By number of the database.
+    pub databases: Vec<DatabaseFigures>,
+    /// By command id.
+    pub commands: Vec<CommandStats>,
+    pub errors: BTreeMap<String, u64>,
+    pub flushes: FlushStats,
+    pub turn_ns: Histogram,
+    pub monitor: LatencyMonitor,
+    pub ops_per_second: u64,
+    pub in_bytes_per_second: u64,
+    pub out_bytes_per_second: u64,
+}
+
+impl Snapshot {
+    /// Adds the figures of other shards to these.
+    pub fn merge(&mut self, other: &Snapshot) {
+        self.shards.extend_from_slice(&other.shards);
+        self.shards.sort_by_key(|shard| shard.shard);
+        self.counters.add(&other.counters);
+        self.clients.merge(&other.clients);
+        self.memory.merge(&other.memory);
+        grow(&mut self.databases, other.databases.len());
+        for (mine, theirs) in self.databases.iter_mut().zip(&other.databases) {
+            mine.merge(theirs);
+        }
+        grow(&mut self.commands, other.commands.len());
+        for (mine, theirs) in self.commands.iter_mut().zip(&other.commands) {
+            mine.merge(theirs);
+        }
+        for (code, count) in &other.errors {
+            *self.errors.entry(code.clone()).or_default() += count;
+        }
+        self.flushes.merge(&other.flushes);
+        self.turn_ns.merge(&other.turn_ns);
+        self.monitor.merge(&other.monitor);
+        self.ops_per_second += other.ops_per_second;
+        self.in_bytes_per_second += other.in_bytes_per_second;
+        self.out_bytes_per_second += other.out_bytes_per_second;
+    }
+
+    /// Rows of all databases.
+    pub fn rows(&self) -> u64 {
+        self.databases.iter().map(|database| database.rows).sum()
+    }
+
+    /// The worst state that a shard's log is in.
+    pub fn log_state(&self) -> LogState {
+        let rank = |state: &LogState| match state {
+            LogState::Open => 0,
+            LogState::Full { .. } => 1,
+            LogState::Failed { .. } => 2,
+        };
+        self.shards.iter().map(|shard| shard.log.state).max_by_key(rank).unwrap_or_default()
+    }
+}
+
+fn grow<T: Default>(list: &mut Vec<T>, len: usize) {
+    if list.len() < len {
+        list.resize_with(len, T::default);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn one(shard: u16, rows: u64, ttl_ms_mean: u64) -> Snapshot {
+        let mut latency = Histogram::default();
+        latency.record(1000 * (u64::from(shard) + 1));
+        Snapshot {
+            shards: vec![ShardFigures { shard, rows, ..ShardFigures::default() }],
+            databases: vec![DatabaseFigures { rows, expiring: rows, ttl_ms_mean }],
+            commands: vec![CommandStats { calls: 1, latency: Some(Box::new(latency)), ..CommandStats::default() }],
+            errors: [("ERR".to_owned(), 2)].into(),
+            ..Snapshot::default()
+        }
+    }
+
+    #[test]
+    fn shards_add_up_in_order() {
+        let mut all = Snapshot::default();
+        all.merge(&one(1, 30, 100));
+        all.merge(&one(0, 10, 500));
+        assert_eq!(all.shards.iter().map(|shard| shard.shard).collect::<Vec<_>>(), [0, 1]);
+        assert_eq!(all.databases, [DatabaseFigures { rows: 40, expiring: 40, ttl_ms_mean: 200 }]);
+        assert_eq!((all.commands[0].calls, all.commands[0].latency.as_ref().unwrap().count()), (2, 2));
+        assert_eq!((all.errors["ERR"], all.rows()), (4, 40));
+    }
+
+    #[test]
+    fn the_worst_log_state_shows() {
+        let mut all = one(0, 1, 1);
+        assert_eq!(all.log_state(), LogState::Open);
+        for (shard, state) in
+            [(1, LogState::Full { errno: 28 }), (2, LogState::Failed { errno: 5 }), (3, LogState::Open)]
+        {
+            let mut other = one(shard, 1, 1);
+            other.shards[0].log.state = state;
+            all.merge(&other);
+        }
+        assert_eq!((all.log_state().name(), all.log_state().errno()), ("failed", 5));
+    }
+}
