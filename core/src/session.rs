@@ -1,6 +1,19 @@
-//! Stop 2 of 10: one connection: bytes -> arguments, and replies in the order of requests.
+//! Stop 2 of 10: one connection: what it has said about itself, its input that is not yet run, and its output.
+//!
+//! A session decides nothing; the machine runs its commands (`machine/run.rs`) and it is stalled where a command
+//! has to wait:
+//!
+//! ```text
+//!                     Received                      Sent, stable, answered
+//!   idle  ----------------------------> running ------------------------------> idle
+//!                                         |  ^
+//!        a command must wait (`stall`)    v  |   `Machine::wake` finds the reason gone
+//!                                       stalled
+//! ```
 
+use crate::ack::Output;
 use crate::event::{Now, Peer};
+use crate::resp::decode::Decoder;
 
 /// What CLIENT REPLY has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,4 +49,88 @@ pub struct Client {
     pub commands: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+}
+
+impl Client {
+    pub fn new(id: u64, peer: Peer, is_authenticated: bool, now: Now) -> Client {
+        Client {
+            id,
+            peer,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            db: 0,
+            is_resp3: false,
+            is_authenticated,
+            reply_mode: ReplyMode::On,
+            no_evict: false,
+            no_touch: false,
+            is_readonly: false,
+            accepted: now,
+            last_active: now,
+            last_command: "NULL",
+            commands: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        }
+    }
+}
+
+/// Why a connection's next command waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stall {
+    /// The reply of a server command is still to come.
+    Barrier,
+    /// A server command waits until all replies before it are there.
+    Holes,
+    /// The log has too much to write.
+    LogRoom,
+    /// The peer does not read.
+    Output,
+    /// CLIENT PAUSE.
+    Paused,
+    /// Too much is on its way to another shard.
+    Outbox,
+    /// The server stops.
+    Draining,
+}
+
+/// One connection.
+#[derive(Debug)]
+pub struct Session {
+    pub client: Client,
+    pub decoder: Decoder,
+    /// Input that is not run yet. Empty while commands are run straight from the receive buffer.
+    pub query: Vec<u8>,
+    pub output: Output,
+    pub stall: Option<Stall>,
+    /// Reading is stopped at the socket.
+    pub is_paused: bool,
+    /// No further command is run; the connection closes when its output has left.
+    pub is_closing: bool,
+    /// The peer sends nothing more.
+    pub is_hung_up: bool,
+    /// Since when the soft limit of the output buffer is exceeded.
+    pub over_soft_limit_since_ns: Option<u64>,
+}
+
+impl Session {
+    pub fn new(client: Client) -> Session {
+        Session {
+            client,
+            decoder: Decoder::default(),
+            query: Vec::new(),
+            output: Output::default(),
+            stall: None,
+            is_paused: false,
+            is_closing: false,
+            is_hung_up: false,
+            over_soft_limit_since_ns: None,
+        }
+    }
+
+    /// May its next command run now?
+    pub fn is_runnable(&self) -> bool {
+        self.stall.is_none() && !self.is_closing
+    }
 }

@@ -1,0 +1,224 @@
+//! Stop 9 of 10: the gate. Replies leave in the order of requests, each when what it observed is stable.
+//!
+//! A connection's output is one stream of bytes. *Gates* stand in it: the bytes from a gate's start to its
+//! end may leave once the log is stable up to its LSN. *Holes* stand in it where a reply is still to come from another shard or from the
+//! process. What stands behind a closed gate or an open hole waits with it, since replies are answered in order.
+//!
+//! Numbered invariants:
+//! - A1: gates and holes stand in the order of their places in the stream.
+//! - A2: no byte leaves before every gate in front of it, or over it, is open.
+//! - A3: no byte leaves before every hole in front of it is filled.
+
+use cairn_storage::units::Lsn;
+use std::collections::VecDeque;
+
+/// The bytes from `start` to `end` wait for `lsn`.
+#[derive(Clone, Copy, Debug)]
+struct Gate {
+    start: u64,
+    end: u64,
+    lsn: Lsn,
+}
+
+/// A reply that is still to come.
+#[derive(Debug)]
+struct Hole {
+    /// Its number: holes of a connection are numbered from 1 on.
+    id: u64,
+    at: u64,
+    reply: Option<Vec<u8>>,
+    /// Commands behind it wait until it is filled.
+    is_barrier: bool,
+}
+
+/// The output of one connection. Places are bytes since the connection began, holes' replies not counted.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Encoded replies that have not left.
+    pub(crate) out: Vec<u8>,
+    /// The place of the first byte of `out`.
+    base: u64,
+    gates: VecDeque<Gate>,
+    holes: VecDeque<Hole>,
+    hole_last: u64,
+    hole_bytes: usize,
+    barriers: usize,
+    is_sending: bool,
+    /// A buffer that has come back from a send.
+    spare: Vec<u8>,
+}
+
+/// Buffers larger than this are given back to the allocator rather than kept with an idle connection.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
+
+impl Output {
+    /// The bytes from `start` (an index of `out`) to its end, just written, wait for `lsn`.
+    #[inline]
+    pub fn gate(&mut self, start: usize, out: &[u8], lsn: Lsn) {
+        let (from, end) = (self.base + start as u64, self.base + out.len() as u64);
+        match self.gates.back_mut() {
+            // Neighbours share a gate: they were written in one turn, so they are stable within one flush.
+            Some(gate) if gate.end == from => {
+                gate.end = end;
+                gate.lsn = gate.lsn.max(lsn);
+            }
+            // Keeps A1.
+            _ => self.gates.push_back(Gate { start: from, end, lsn }),
+        }
+    }
+
+    /// The number that the next hole will have.
+    pub fn hole_next(&self) -> u64 {
+        self.hole_last + 1
+    }
+
+    /// Leaves a hole behind the last byte of `out`.
+    pub fn open_hole(&mut self, out: &[u8], is_barrier: bool) -> u64 {
+        self.hole_last += 1;
+        self.barriers += usize::from(is_barrier);
+        let at = self.base + out.len() as u64;
+        self.holes.push_back(Hole { id: self.hole_last, at, reply: None, is_barrier });
+        self.hole_last
+    }
+
+    /// Fills a hole. Whether there was one to fill.
+    pub fn fill_hole(&mut self, id: u64, reply: Vec<u8>) -> bool {
+        let Some(hole) = self.holes.iter_mut().find(|hole| hole.id == id && hole.reply.is_none()) else {
+            return false;
+        };
+        self.barriers -= usize::from(hole.is_barrier);
+        self.hole_bytes += reply.len();
+        hole.reply = Some(reply);
+        true
+    }
+
+    pub fn has_holes(&self) -> bool {
+        !self.holes.is_empty()
+    }
+
+    pub fn holes_open(&self) -> usize {
+        self.holes.iter().filter(|hole| hole.reply.is_none()).count()
+    }
+
+    pub fn holes_len(&self) -> usize {
+        self.holes.len()
+    }
+
+    pub fn has_barrier(&self) -> bool {
+        self.barriers > 0
+    }
+
+    /// Bytes that are written and have not been handed to a send.
+    pub fn unsent_bytes(&self) -> usize {
+        self.out.len() + self.hole_bytes
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.out.is_empty() && self.holes.is_empty() && !self.is_sending
+    }
+
+    pub fn is_sending(&self) -> bool {
+        self.is_sending
+    }
+
+    /// The LSN that the last byte waits for, if it waits.
+    pub fn last_gate(&self) -> Option<Lsn> {
+        self.gates.back().map(|gate| gate.lsn)
+    }
+
+    /// Takes what may leave now for a send, unless one is in flight or nothing may.
+    pub fn take_sendable(&mut self, stable: Lsn) -> Option<Vec<u8>> {
+        if self.is_sending {
+            return None;
+        }
+        // Keeps A2: gates open from the front.
+        while self.gates.front().is_some_and(|gate| gate.lsn <= stable) {
+            self.gates.pop_front();
+        }
+        let buffer = if self.holes.is_empty() { self.take_prefix() } else { self.take_with_holes() };
+        self.is_sending = !buffer.is_empty();
+        self.is_sending.then_some(buffer)
+    }
+
+    /// The place of the first closed gate, or of the end.
+    fn open_end(&self) -> u64 {
+        self.gates.front().map_or(self.base + self.out.len() as u64, |gate| gate.start)
+    }
+
+    fn take_prefix(&mut self) -> Vec<u8> {
+        let len = (self.open_end() - self.base) as usize;
+        self.take_bytes(len)
+    }
+
+    /// Takes the first `len` bytes: the whole buffer by exchange, a part of it by copy.
+    fn take_bytes(&mut self, len: usize) -> Vec<u8> {
+        self.base += len as u64;
+        let mut buffer = std::mem::take(&mut self.spare);
+        buffer.clear();
+        if len == self.out.len() {
+            std::mem::swap(&mut buffer, &mut self.out);
+        } else {
+            buffer.extend_from_slice(&self.out[..len]);
+            self.out.drain(..len);
+        }
+        buffer
+    }
+
+    /// Keeps A3: takes bytes and filled holes in turn, up to the first open hole.
+    fn take_with_holes(&mut self) -> Vec<u8> {
+        let end = self.open_end();
+        let mut taken = Vec::new();
+        let mut to = self.base;
+        while let Some(hole) = self.holes.front_mut() {
+            if hole.at > end {
+                break;
+            }
+            taken.extend_from_slice(&self.out[(to - self.base) as usize..(hole.at - self.base) as usize]);
+            to = hole.at;
+            let Some(reply) = hole.reply.take() else {
+                self.drop_prefix(to);
+                return taken;
+            };
+            self.hole_bytes -= reply.len();
+            taken.extend_from_slice(&reply);
+            self.holes.pop_front();
+        }
+        taken.extend_from_slice(&self.out[(to - self.base) as usize..(end - self.base) as usize]);
+        self.drop_prefix(end);
+        taken
+    }
+
+    fn drop_prefix(&mut self, to: u64) {
+        self.out.drain(..(to - self.base) as usize);
+        self.base = to;
+    }
+
+    /// A send is done; its buffer serves again.
+    pub fn on_sent(&mut self, mut buffer: Vec<u8>) {
+        assert!(self.is_sending, "only a send that was begun can end");
+        self.is_sending = false;
+        if buffer.capacity() <= SPARE_BYTES_MAX {
+            buffer.clear();
+            self.spare = buffer;
+        }
+    }
+
+    /// Forgets what waits for an LSN beyond `stable`, and all behind it: the log has failed, these will never be
+    /// acknowledged. Whether there was such a thing.
+    pub fn cut_unstable(&mut self, stable: Lsn) -> bool {
+        while self.gates.front().is_some_and(|gate| gate.lsn <= stable) {
+            self.gates.pop_front();
+        }
+        let Some(&gate) = self.gates.front() else { return false };
+        let end = gate.start;
+        self.out.truncate((end - self.base) as usize);
+        self.gates.clear();
+        while self.holes.back().is_some_and(|hole| hole.at > end) {
+            if let Some(hole) = self.holes.pop_back() {
+                self.barriers -= usize::from(hole.is_barrier && hole.reply.is_none());
+                self.hole_bytes -= hole.reply.map_or(0, |reply| reply.len());
+            }
+        }
+        true
+    }
+}
