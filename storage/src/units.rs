@@ -49,3 +49,7 @@ unit!(
     /// Names a disk operation in flight, so that its completion finds it again.
     OpId(u64)
 );
+unit!(
+    /// A value that stands outside the tree.
+    ExtentId(u32)
+);

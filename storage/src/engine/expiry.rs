@@ -1,0 +1,111 @@
+//! The tree of deadlines: which rows are past their time, without looking at the others.
+//!
+//! An entry is (deadline, database, head), with no payload. It stands for all rows of that head which expire then:
+//! nearly always one.
+
+use super::{Engine, Stop};
+use crate::error::Missing;
+use crate::page::Key;
+use crate::row::Header;
+use std::ops::ControlFlow;
+
+/// The tail of an entry.
+pub(super) struct Entry([u8; 9]);
+
+impl Entry {
+    pub(super) fn new(db: u8, head: u64) -> Entry {
+        let mut tail = [db; 9];
+        tail[1..].copy_from_slice(&head.to_be_bytes());
+        Entry(tail)
+    }
+
+    pub(super) fn key(&self, expire_ms: u64) -> Key<'_> {
+        Key::new(expire_ms, &self.0)
+    }
+
+    fn decode(tail: &[u8]) -> (u8, u64) {
+        let (db, head) = tail.split_first_chunk::<1>().expect("an entry's tail is database and head");
+        (db[0], u64::from_be_bytes(*head.first_chunk().expect("an entry's tail is database and head")))
+    }
+}
+
+impl Engine {
+    /// A row's deadline goes from `old_ms` to `new_ms` (0: none). The row itself still has the old one. Pages are
+    /// reserved.
+    #[inline]
+    pub(super) fn move_deadline(&mut self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<(), Stop> {
+        if old_ms == new_ms { Ok(()) } else { self.change_deadline(db, head, old_ms, new_ms) }
+    }
+
+    #[cold]
+    fn change_deadline(&mut self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<(), Stop> {
+        let entry = Entry::new(db, head);
+        if new_ms != 0 {
+            let path = self.deadlines.resolve(&self.pool, entry.key(new_ms))?;
+            if !path.is_exact() {
+                self.deadlines.insert(&mut self.pool, &path, entry.key(new_ms), &[])?;
+            }
+            self.expiring[usize::from(db)] += 1;
+        }
+        if old_ms != 0 {
+            // Keeps E1: a neighbour of the same head may need the entry.
+            if self.expiring_at(db, head, old_ms)? <= 1 {
+                self.drop_deadline(db, head, old_ms)?;
+            }
+            self.expiring[usize::from(db)] -= 1;
+        }
+        Ok(())
+    }
+
+    pub(super) fn drop_deadline(&mut self, db: u8, head: u64, expire_ms: u64) -> Result<(), Missing> {
+        let entry = Entry::new(db, head);
+        let path = self.deadlines.resolve(&self.pool, entry.key(expire_ms))?;
+        if path.is_exact() {
+            self.deadlines.remove(&mut self.pool, &path);
+        }
+        Ok(())
+    }
+
+    /// How many rows of this head expire at that time.
+    fn expiring_at(&self, db: u8, head: u64, expire_ms: u64) -> Result<usize, Missing> {
+        let mut count = 0;
+        self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
+            if key.head != head {
+                return ControlFlow::Break(());
+            }
+            count += usize::from(Header::decode(payload).0.expire_ms == expire_ms);
+            ControlFlow::Continue(())
+        })?;
+        Ok(count)
+    }
+
+    /// When the first row expires, if any does.
+    pub fn deadline_next(&self) -> Result<Option<u64>, Missing> {
+        Ok(self.deadlines.first(&self.pool)?.map(|(key, _)| key.head))
+    }
+
+    /// Keys that are past their time at `now_ms`, at most about `max` of them: database, head and key.
+    pub fn due(&self, now_ms: u64, max: usize) -> Result<Vec<(u8, u64, Vec<u8>)>, Missing> {
+        let mut heads = Vec::new();
+        self.deadlines.scan(&self.pool, Key::MIN, |key, _| {
+            if key.head > now_ms || heads.len() == max {
+                return ControlFlow::Break(());
+            }
+            heads.push(Entry::decode(key.tail));
+            ControlFlow::Continue(())
+        })?;
+        let mut due = Vec::new();
+        for (db, head) in heads {
+            self.scan(db, head, |at, key, found| {
+                if at != head {
+                    return ControlFlow::Break(());
+                }
+                if found.expire_ms != 0 && found.expire_ms <= now_ms {
+                    due.push((db, head, key.to_vec()));
+                }
+                ControlFlow::Continue(())
+            })?;
+        }
+        Ok(due)
+    }
+}
