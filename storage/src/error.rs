@@ -19,6 +19,8 @@ pub enum Fault {
     Record { shard: ShardId, lsn: Lsn, what: &'static str },
     /// A flush of a later format than this build reads.
     Version { shard: ShardId, segment: SegmentId, offset: u64, found: u16, known: u16 },
+    /// The rows do not fit into the memory that the shard may use.
+    MemoryFull { shard: ShardId, bytes_max: u64 },
     /// A segment could not be read, or what was read could not be made stable.
     Read { shard: ShardId, segment: SegmentId, offset: u64, errno: i32 },
 }
@@ -42,6 +44,12 @@ impl fmt::Display for Fault {
                 "the log of shard {shard} has format {found} in segment {segment}, offset {offset}; this build reads \
                  format {known} and no later one"
             ),
+            Fault::MemoryFull { shard, bytes_max } => {
+                write!(
+                    f,
+                    "the rows of shard {shard} do not fit into its {bytes_max} bytes of memory: start with more (--memory)"
+                )
+            }
             Fault::Read { shard, segment, offset, errno } => {
                 write!(f, "the log of shard {shard} cannot be read: segment {segment}, offset {offset}: errno {errno}")
             }

@@ -6,11 +6,14 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod checksum;
+pub mod engine;
 pub mod error;
+pub mod extent;
 pub mod limits;
 pub mod log;
 pub mod op;
 pub mod page;
 pub mod pool;
+pub mod row;
 pub mod tree;
 pub mod units;

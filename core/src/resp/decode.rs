@@ -4,9 +4,7 @@
 //! what it knows, so that a request of many pieces is not read again from its start with each piece. Texts of
 //! protocol errors are Redis's.
 
-use crate::limits::{
-    ARGS_MAX, INLINE_BYTES_MAX, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_BYTES_MAX,
-};
+use crate::limits::{ARGS_MAX, INLINE_BYTES_MAX, UNAUTHENTICATED_ARGS_MAX, UNAUTHENTICATED_BULK_BYTES_MAX};
 use std::fmt;
 
 /// What a request may be at most.
@@ -51,11 +49,18 @@ impl fmt::Display for ProtocolError {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decoded {
     /// A request of so many bytes; its arguments' ranges were added. None were added if it is an empty one.
-    Request { len: usize },
+    Request {
+        len: usize,
+    },
     /// An inline request of so many bytes with quotes in it: its arguments, unquoted.
-    Quoted { len: usize, args: Vec<Vec<u8>> },
+    Quoted {
+        len: usize,
+        args: Vec<Vec<u8>>,
+    },
     /// More bytes are needed: this many at least in all, where that is known.
-    Incomplete { need: usize },
+    Incomplete {
+        need: usize,
+    },
     Error(ProtocolError),
 }
 

@@ -63,7 +63,8 @@ impl Engine {
         let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
         Ok(payload.map(|payload| {
             let (header, rest) = Header::decode(payload);
-            let outside = if header.is_outside { self.extents.get(row::extent(rest)) } else { return inside(row, payload) };
+            let outside =
+                if header.is_outside { self.extents.get(row::extent(rest)) } else { return inside(row, payload) };
             inside(row, payload) + (outside.key.len() + outside.value.capacity()) as u64
         }))
     }

@@ -1,5 +1,6 @@
 //! Changes of rows: resolve, then apply to the trees and append to the log.
 
+use super::read::Found;
 use super::{Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
 use crate::extent::Extent;
 use crate::log::{Record, Removal};
@@ -76,7 +77,8 @@ impl Engine {
             self.move_deadline(row.db, row.head, old_expire_ms, expire_ms)?;
             let mut header = Header { kind, expire_ms, is_outside: false };
             let is_inside = row_fits(key.tail.len(), header.bytes() + value.len()) && !row::is_long(key.tail);
-            let (db, mut number) = (usize::from(row.db), [0; 4]);
+            let db = usize::from(row.db);
+            let number;
             let body = if is_inside {
                 if let Some(extent) = old_extent {
                     self.extents.remove(extent);
@@ -203,5 +205,3 @@ impl Engine {
         Ok(())
     }
 }
-
-use super::read::Found;

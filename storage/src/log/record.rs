@@ -67,7 +67,14 @@ pub enum Record<'a> {
         key: &'a [u8],
     },
     /// All rows of a database go.
-    Clear { db: u8 },
+    Clear {
+        db: u8,
+    },
+    /// The log was opened: a group that was begun before and has no end never happened.
+    Opened,
+    /// The records up to [`Record::GroupEnd`] are one unit.
+    GroupBegin,
+    GroupEnd,
 }
 
 impl<'a> Record<'a> {
@@ -78,9 +85,16 @@ impl<'a> Record<'a> {
             Record::Put { key, value, .. } => key.len() + value.len(),
             Record::Splice { key, bytes, .. } => key.len() + bytes.len(),
             Record::Expire { key, .. } | Record::Delete { key, .. } => key.len(),
-            Record::Clear { .. } => 0,
+            Record::Clear { .. } | Record::Opened | Record::GroupBegin | Record::GroupEnd => 0,
         };
         size_of::<ArchivedRecord<'static>>() + strings
+    }
+
+    /// The archive on its own, for one who has to keep it.
+    pub fn to_archive(&self) -> Vec<u8> {
+        let mut out = vec![0; self.archive_bytes()];
+        self.encode(&mut out);
+        out
     }
 
     /// Writes the archive to `out`, which is [`Record::archive_bytes`] long.
@@ -129,6 +143,9 @@ impl<'a> Record<'a> {
                 key,
             },
             ArchivedRecord::Clear { db } => Record::Clear { db: *db },
+            ArchivedRecord::Opened => Record::Opened,
+            ArchivedRecord::GroupBegin => Record::GroupBegin,
+            ArchivedRecord::GroupEnd => Record::GroupEnd,
         })
     }
 }
@@ -184,5 +201,8 @@ mod tests {
         check(&Record::Delete { db: 3, removal: Removal::Deleted, head: 11, key: b"gone" });
         check(&Record::Delete { db: 3, removal: Removal::Expired, head: 12, key: b"late" });
         check(&Record::Clear { db: 4 });
+        check(&Record::Opened);
+        check(&Record::GroupBegin);
+        check(&Record::GroupEnd);
     }
 }

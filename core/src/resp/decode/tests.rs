@@ -53,7 +53,10 @@ fn check(input: &str, expect: &[&str]) {
 
 #[test]
 fn pipelines() {
-    check("*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$12\r\nhello\r\nworld\r\n", &["PING", "SET|k|hello\r\nworld"]);
+    check(
+        "*1\r\n$4\r\nPING\r\n*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$12\r\nhello\r\nworld\r\n",
+        &["PING", "SET|k|hello\r\nworld"],
+    );
     check("*0\r\n*-1\r\n*2\r\n$3\r\nGET\r\n$0\r\n\r\n", &["", "", "GET|"]);
 }
 
@@ -85,7 +88,10 @@ fn limits_at_their_edges() {
     for len in [UNAUTHENTICATED_BULK_BYTES_MAX - 1, UNAUTHENTICATED_BULK_BYTES_MAX] {
         assert_eq!(decode_cut(bulk(len).as_bytes(), 9, stranger)[0].len(), len);
     }
-    assert_eq!(decode_cut(bulk(UNAUTHENTICATED_BULK_BYTES_MAX + 1).as_bytes(), 9, stranger), ["unauthenticated bulk length"]);
+    assert_eq!(
+        decode_cut(bulk(UNAUTHENTICATED_BULK_BYTES_MAX + 1).as_bytes(), 9, stranger),
+        ["unauthenticated bulk length"]
+    );
     let args = |count: usize| format!("*{count}\r\n{}", "$1\r\na\r\n".repeat(count));
     for count in [UNAUTHENTICATED_ARGS_MAX - 1, UNAUTHENTICATED_ARGS_MAX] {
         check_with(&args(count), stranger, &[vec!["a"; count].join("|").as_str()]);
@@ -95,11 +101,9 @@ fn limits_at_their_edges() {
 
 #[test]
 fn lines_without_an_end() {
-    for (start, error) in [
-        ("a", "too big inline request"),
-        ("*1\r\n$", "too big bulk count string"),
-        ("*", "too big mbulk count string"),
-    ] {
+    for (start, error) in
+        [("a", "too big inline request"), ("*1\r\n$", "too big bulk count string"), ("*", "too big mbulk count string")]
+    {
         let lead = start.len() - usize::from(start.len() > 1);
         let text = |len: usize| format!("{start}{}", "1".repeat(len - start.len() + lead));
         let _ = lead;
