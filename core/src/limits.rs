@@ -42,5 +42,9 @@ pub const LATENCY_NS_MAX: u64 = 1 << 36;
 /// Samples that the latency monitor keeps of one event (Redis: LATENCY_TS_LEN).
 pub const LATENCY_SAMPLES_MAX: usize = 160;
 
+/// Databases (SELECT 0 to 15), and shards of one server.
+pub const DATABASES_MAX: u8 = 16;
+pub const SHARDS_MAX: u16 = 1024;
+
 const _: () = assert!(UNAUTHENTICATED_BULK_BYTES_MAX <= UNAUTHENTICATED_QUERY_BYTES_MAX);
 const _: () = assert!(BULK_BYTES_MAX <= cairn_storage::limits::VALUE_BYTES_MAX);

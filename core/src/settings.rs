@@ -1,4 +1,281 @@
-//! (being written)
+//! Parameters: what an operator can set, by Redis's names, and where each value comes from.
+//!
+//! Every parameter of Redis 7.2 is known. Those that mean something here have a typed field; the others are accepted
+//! with a reason for the operator, and CONFIG GET shows what Redis would, so that tools find what they look for.
+//! Whoever starts the server sets values in the order default, file, environment, flag: a later one wins.
 
+mod idle;
+mod table;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+pub use value::{Form, OutputLimit, OutputLimits, bytes};
+
+use std::borrow::Cow;
+use std::fmt;
+use value::Value;
+
+/// One parameter.
+#[derive(Debug)]
+pub struct Parameter {
+    pub name: &'static str,
+    /// Its older name, under which it can be read and set too. Empty: none.
+    pub alias: &'static str,
+    pub form: Form,
+    pub default: &'static str,
+    pub role: Role,
+    /// Can it be set while the server runs?
+    pub is_mutable: bool,
+    /// A directive of the file that CONFIG does not show.
+    pub is_hidden: bool,
+}
+
+/// What a parameter does here.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// It acts: this puts the value in its field.
+    Acts(fn(&mut Settings, Value)),
+    /// It has no effect here, for this reason; any valid value is kept and shown.
+    Idle(&'static str),
+    /// The shown value is how Cairn is, for this reason; no other is taken.
+    Fixed(&'static str),
+}
+
+/// Where a value comes from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Source {
+    #[default]
+    Default,
+    File,
+    Environment,
+    Flag,
+    /// CONFIG SET.
+    Runtime,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Source::Default => "default",
+            Source::File => "file",
+            Source::Environment => "environment",
+            Source::Flag => "flag",
+            Source::Runtime => "runtime",
+        })
+    }
+}
+
+/// What became of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SetOutcome {
+    Set,
+    /// It has no effect here.
+    Ignored {
+        reason: &'static str,
+    },
+}
+
+/// Why a value was not taken. Its text is Redis's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SettingError {
+    /// No parameter has this name.
+    Unknown,
+    Immutable,
+    /// The value differs from how Cairn is, which cannot be changed.
+    Fixed(&'static str),
+    Invalid(Cow<'static, str>),
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingError::Unknown => f.write_str("Unknown option or number of arguments"),
+            SettingError::Immutable => f.write_str("can't set immutable config"),
+            SettingError::Fixed(reason) => write!(f, "can't be changed: {reason}"),
+            SettingError::Invalid(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for SettingError {}
+
+/// All parameters' values.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {}
+pub struct Fields {
+    pub bind: Vec<String>,
+    pub port: u16,
+    pub unixsocket: String,
+    pub unixsocketperm: u32,
+    pub protected_mode: bool,
+    pub tcp_backlog: u32,
+    pub tcp_keepalive_s: u32,
+    /// Seconds after which an idle client is closed. 0: never.
+    pub timeout_s: u64,
+    pub maxclients: u32,
+    pub proto_max_bulk_len: usize,
+    pub client_query_buffer_limit: usize,
+    pub client_output_buffer_limit: OutputLimits,
+    /// The password of the default user as a PHC string (salted and slow-hashed). The clear text is nowhere.
+    pub requirepass: Option<String>,
+    pub databases: u8,
+    /// Bytes; 0: no limit.
+    pub maxmemory: u64,
+    /// Microseconds. Negative: nothing is logged; 0: everything.
+    pub slowlog_log_slower_than_us: i64,
+    pub slowlog_max_len: usize,
+    /// Milliseconds; 0: the monitor is off.
+    pub latency_monitor_threshold_ms: u64,
+    pub latency_tracking: bool,
+    pub latency_tracking_info_percentiles: Vec<f64>,
+    pub dir: String,
+    pub logfile: String,
+    pub loglevel: String,
+    /// Seconds that a shutdown waits for clients to take their replies.
+    pub shutdown_timeout_s: u64,
+    /// Shards of a new data directory. 0: one per CPU.
+    pub shards: u16,
+    /// The CPUs that workers are pinned to, as a list of numbers and ranges. Empty: all that the process may use.
+    pub cpus: String,
+    /// Bytes that pages in memory may take. 0: three quarters of the machine's.
+    pub memory_bytes: u64,
+    /// Where metrics are served. Empty: nowhere.
+    pub metrics_addr: String,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    fields: Fields,
+    /// As CONFIG GET shows them, and where they come from, in the order of [`parameters`].
+    shown: Vec<(String, Source)>,
+}
+
+/// Every parameter there is.
+pub fn parameters() -> impl Iterator<Item = &'static Parameter> {
+    table::ACTING.iter().chain(table::FIXED).chain(idle::IDLE)
+}
+
+/// A parameter by its name or its older name, in any case.
+pub fn parameter(name: &str) -> Option<&'static Parameter> {
+    find(name).map(|(_, parameter)| parameter)
+}
+
+fn find(name: &str) -> Option<(usize, &'static Parameter)> {
+    parameters().enumerate().find(|(_, parameter)| {
+        parameter.name.eq_ignore_ascii_case(name)
+            || (!parameter.alias.is_empty() && parameter.alias.eq_ignore_ascii_case(name))
+    })
+}
+
+/// Is this a salted and hashed password, not one in clear text?
+pub fn is_hashed(password: &str) -> bool {
+    password.starts_with("$argon2")
+}
+
+/// The typed values are read as fields: `settings.maxclients`.
+impl std::ops::Deref for Settings {
+    type Target = Fields;
+
+    #[inline]
+    fn deref(&self) -> &Fields {
+        &self.fields
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Settings {
+        let mut settings = Settings {
+            fields: Fields::default(),
+            shown: parameters().map(|parameter| (parameter.default.to_owned(), Source::Default)).collect(),
+        };
+        for parameter in table::ACTING {
+            let words: Vec<&str> = if parameter.form.is_list() && parameter.default.is_empty() {
+                Vec::new()
+            } else {
+                vec![parameter.default]
+            };
+            let value = value::parse(parameter.form, &words, &OutputLimits::default()).expect("a default is valid");
+            let shown = value::show(parameter.form, &value);
+            settings.put(parameter, value);
+            let (place, _) = find(parameter.name).expect("it is in the table");
+            settings.shown[place].0 = shown;
+        }
+        settings
+    }
+}
+
+impl Settings {
+    /// Sets a parameter to its arguments as they stand in the file, or to the one argument of CONFIG SET.
+    pub fn set(&mut self, source: Source, name: &str, args: &[&str]) -> Result<SetOutcome, SettingError> {
+        let (place, parameter) = find(name).ok_or(SettingError::Unknown)?;
+        if source == Source::Runtime && parameter.is_hidden {
+            return Err(SettingError::Unknown);
+        }
+        if source == Source::Runtime && !parameter.is_mutable {
+            return Err(SettingError::Immutable);
+        }
+        let value = value::parse(parameter.form, args, &self.fields.client_output_buffer_limit)
+            .map_err(SettingError::Invalid)?;
+        if parameter.name == "requirepass"
+            && let Value::Text(password) = &value
+            && !password.is_empty()
+            && !is_hashed(password)
+        {
+            return Err(SettingError::Invalid("the password must have been hashed".into()));
+        }
+        let shown = value::show(parameter.form, &value);
+        match parameter.role {
+            Role::Acts(_) => {
+                self.put(parameter, value);
+                self.shown[place] = (shown, source);
+                Ok(SetOutcome::Set)
+            }
+            Role::Idle(reason) => {
+                self.shown[place] = (shown, source);
+                Ok(SetOutcome::Ignored { reason })
+            }
+            Role::Fixed(_) if shown == self.shown[place].0 => Ok(SetOutcome::Set),
+            Role::Fixed(reason) if source == Source::Runtime => Err(SettingError::Fixed(reason)),
+            Role::Fixed(reason) => Ok(SetOutcome::Ignored { reason }),
+        }
+    }
+
+    /// The value as CONFIG GET shows it. A password shows as its hash.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        find(name).filter(|(_, parameter)| !parameter.is_hidden).map(|(place, _)| self.shown[place].0.as_str())
+    }
+
+    /// Where the value comes from.
+    pub fn source(&self, name: &str) -> Option<Source> {
+        find(name).map(|(place, _)| self.shown[place].1)
+    }
+
+    /// Names and values of the parameters for whose name (or older name, then listed under it too) `is_wanted` holds.
+    pub fn matching(&self, mut is_wanted: impl FnMut(&'static str) -> bool) -> Vec<(&'static str, &str)> {
+        let mut out = Vec::new();
+        for (parameter, (shown, _)) in parameters().zip(&self.shown) {
+            for name in [parameter.name, parameter.alias] {
+                if !name.is_empty() && !parameter.is_hidden && is_wanted(name) {
+                    out.push((name, shown.as_str()));
+                }
+            }
+        }
+        out
+    }
+
+    /// What somebody has set: for CONFIG REWRITE.
+    pub fn changed(&self) -> Vec<(&'static str, &str)> {
+        parameters()
+            .zip(&self.shown)
+            .filter(|(_, (_, source))| *source != Source::Default)
+            .map(|(parameter, (shown, _))| (parameter.name, shown.as_str()))
+            .collect()
+    }
+
+    fn put(&mut self, parameter: &Parameter, value: Value) {
+        if let Role::Acts(put) = parameter.role {
+            put(self, value);
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! Parameters that mean something here, and those whose value is how Cairn is.
+
+use super::value::Value;
+use super::{Form, Parameter, Role, Settings};
+use crate::limits::{BULK_BYTES_MAX, DATABASES_MAX, SHARDS_MAX};
+
+const BYTES: Form = Form::Memory { min: 0, max: u64::MAX };
+const INT_MAX: i64 = i32::MAX as i64;
+
+const fn acts(name: &'static str, form: Form, default: &'static str, put: fn(&mut Settings, Value)) -> Parameter {
+    Parameter { name, alias: "", form, default, role: Role::Acts(put), is_mutable: true, is_hidden: false }
+}
+
+/// As [`acts`], at start only.
+const fn start(name: &'static str, form: Form, default: &'static str, put: fn(&mut Settings, Value)) -> Parameter {
+    Parameter { is_mutable: false, ..acts(name, form, default, put) }
+}
+
+const fn fixed(name: &'static str, form: Form, default: &'static str, reason: &'static str) -> Parameter {
+    Parameter { name, alias: "", form, default, role: Role::Fixed(reason), is_mutable: true, is_hidden: false }
+}
+
+const fn int(min: i64, max: i64) -> Form {
+    Form::Int { min, max }
+}
+
+pub(super) const ACTING: &[Parameter] = &[
+    start("bind", Form::Words, "127.0.0.1 -::1", |s, v| s.fields.bind = v.words()),
+    start("port", int(0, 65535), "6379", |s, v| s.fields.port = v.int() as u16),
+    start("unixsocket", Form::Text, "", |s, v| s.fields.unixsocket = v.text()),
+    start("unixsocketperm", Form::Octal { max: 0o777 }, "0", |s, v| s.fields.unixsocketperm = v.int() as u32),
+    acts("protected-mode", Form::Bool, "yes", |s, v| s.fields.protected_mode = v.bool()),
+    start("tcp-backlog", int(0, INT_MAX), "511", |s, v| s.fields.tcp_backlog = v.int() as u32),
+    acts("tcp-keepalive", int(0, INT_MAX), "300", |s, v| s.fields.tcp_keepalive_s = v.int() as u32),
+    acts("timeout", int(0, INT_MAX), "0", |s, v| s.fields.timeout_s = v.int() as u64),
+    acts("maxclients", int(1, u32::MAX as i64), "10000", |s, v| s.fields.maxclients = v.int() as u32),
+    acts("proto-max-bulk-len", Form::Memory { min: 1024 * 1024, max: BULK_BYTES_MAX as u64 }, "512mb", |s, v| {
+        s.fields.proto_max_bulk_len = v.bytes() as usize
+    }),
+    acts("client-query-buffer-limit", Form::Memory { min: 1024 * 1024, max: i64::MAX as u64 }, "1gb", |s, v| {
+        s.fields.client_query_buffer_limit = v.bytes() as usize
+    }),
+    acts(
+        "client-output-buffer-limit",
+        Form::OutputLimits,
+        "normal 256mb 64mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
+        |s, v| {
+            let Value::OutputLimits(limits) = v else { unreachable!("its form yields limits") };
+            s.fields.client_output_buffer_limit = limits;
+        },
+    ),
+    acts("requirepass", Form::Text, "", |s, v| s.fields.requirepass = Some(v.text()).filter(|hash| !hash.is_empty())),
+    start("databases", int(1, DATABASES_MAX as i64), "16", |s, v| s.fields.databases = v.int() as u8),
+    acts("maxmemory", BYTES, "0", |s, v| s.fields.maxmemory = v.bytes()),
+    acts("slowlog-log-slower-than", int(-1, i64::MAX), "10000", |s, v| s.fields.slowlog_log_slower_than_us = v.int()),
+    acts("slowlog-max-len", int(0, i64::MAX), "128", |s, v| s.fields.slowlog_max_len = v.int() as usize),
+    acts("latency-monitor-threshold", int(0, i64::MAX), "0", |s, v| {
+        s.fields.latency_monitor_threshold_ms = v.int() as u64;
+    }),
+    acts("latency-tracking", Form::Bool, "yes", |s, v| s.fields.latency_tracking = v.bool()),
+    acts("latency-tracking-info-percentiles", Form::Percentiles, "50 99 99.9", |s, v| {
+        let Value::Percentiles(list) = v else { unreachable!("its form yields percentages") };
+        s.fields.latency_tracking_info_percentiles = list;
+    }),
+    start("dir", Form::Text, "./cairn-data", |s, v| s.fields.dir = v.text()),
+    start("logfile", Form::Text, "", |s, v| s.fields.logfile = v.text()),
+    acts("loglevel", Form::Enum(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", |s, v| {
+        s.fields.loglevel = v.text();
+    }),
+    acts("shutdown-timeout", int(0, INT_MAX), "10", |s, v| s.fields.shutdown_timeout_s = v.int() as u64),
+    start("shards", int(0, SHARDS_MAX as i64), "0", |s, v| s.fields.shards = v.int() as u16),
+    start("cpus", Form::Text, "", |s, v| s.fields.cpus = v.text()),
+    start("memory", BYTES, "0", |s, v| s.fields.memory_bytes = v.bytes()),
+    start("metrics-addr", Form::Text, "127.0.0.1:9121", |s, v| s.fields.metrics_addr = v.text()),
+];
+
+pub(super) const FIXED: &[Parameter] = &[
+    fixed("appendonly", Form::Bool, "yes", "every write is in the log before it is answered"),
+    fixed(
+        "appendfsync",
+        Form::Enum(&["everysec", "always", "no"]),
+        "always",
+        "every write is on stable storage before it is answered",
+    ),
+    fixed("save", Form::Save, "", "the log is durable at every moment, so there are no save points"),
+    fixed(
+        "maxmemory-policy",
+        Form::Enum(&[
+            "volatile-lru",
+            "volatile-lfu",
+            "volatile-random",
+            "volatile-ttl",
+            "allkeys-lru",
+            "allkeys-lfu",
+            "allkeys-random",
+            "noeviction",
+        ]),
+        "noeviction",
+        "Cairn is the system of record: it never evicts",
+    ),
+    Parameter { is_mutable: false, ..fixed("cluster-enabled", Form::Bool, "no", "one node owns all slots") },
+];
