@@ -93,7 +93,7 @@ impl Decoder {
             }
             Ok(None) => {
                 self.ranges.extend(ranges.drain(first..));
-                Decoded::Incomplete { need: self.at + self.bulk_len.map_or(1, |len| len + 2) }
+                Decoded::Incomplete { need: self.bulk_len.map_or(0, |len| self.at + len + 2) }
             }
             Err(error) => {
                 ranges.truncate(first);
