@@ -22,3 +22,4 @@ pub mod shard;
 pub mod slowlog;
 pub mod snapshot;
 pub mod stats;
+mod unstable;

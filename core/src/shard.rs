@@ -1,7 +1,18 @@
-//! Stop 5 of 10: the rows of one shard as commands see them.
+//! Stop 5 of 10: the rows of one shard as commands see them: live ones only, and each look is remembered.
+//!
+//! While a command runs, the shard notes the highest LSN that the command has observed: of what it wrote, and of the
+//! last unstable change of each key that it read. The reply waits for that one and no longer.
 
 use crate::command::Call;
-use crate::error::Stop;
+use crate::error::{Refusal, Stop};
+use crate::event::Now;
+use crate::route;
+use crate::unstable::Unstable;
+use cairn_storage::engine::{self, Engine, Found, RowKey};
+use cairn_storage::log::Removal;
+use cairn_storage::units::Lsn;
+use std::cell::Cell;
+use std::ops::ControlFlow;
 
 /// What a value is. Stored with each row; the numbers are part of the log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,83 +48,307 @@ pub enum Ttl {
     At(u64),
 }
 
-/// One shard: its engine, and what the running command has observed.
-pub struct Shard {}
+/// What the shard has counted since it was last asked.
+#[derive(Clone, Debug, Default)]
+pub struct ReadCounts {
+    pub hits: Cell<u64>,
+    pub misses: Cell<u64>,
+    pub expired: Cell<u64>,
+}
 
-#[expect(unused_variables, reason = "the bodies follow with the engine")]
+/// One shard: its engine, and what the running command has observed.
+pub struct Shard {
+    engine: Engine,
+    unstable: Unstable,
+    /// Of the data directory: what heads are computed with.
+    hash_seed: u64,
+    observed: Cell<Lsn>,
+    random: u64,
+    pub counts: ReadCounts,
+}
+
+impl From<engine::Stop> for Stop {
+    fn from(stop: engine::Stop) -> Stop {
+        match stop {
+            engine::Stop::Missing(missing) => Stop::Missing(missing),
+            engine::Stop::Full => Refusal::text(OUT_OF_MEMORY).into(),
+        }
+    }
+}
+
+pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
+
 impl Shard {
+    pub fn new(engine: Engine, hash_seed: u64, random_seed: u64) -> Shard {
+        Shard {
+            engine,
+            unstable: Unstable::default(),
+            hash_seed,
+            observed: Cell::new(Lsn(0)),
+            random: random_seed,
+            counts: ReadCounts::default(),
+        }
+    }
+
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    pub(crate) fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
+    }
+
+    pub fn hash_seed(&self) -> u64 {
+        self.hash_seed
+    }
+
+    /// A command begins: it has observed nothing.
+    #[inline]
+    pub(crate) fn begin(&self) {
+        self.observed.set(Lsn(0));
+    }
+
+    /// What the command since `begin` has to wait for.
+    #[inline]
+    pub(crate) fn observed(&self) -> Lsn {
+        self.observed.get()
+    }
+
+    pub(crate) fn seal(&mut self) {
+        self.unstable.seal();
+        self.engine.log_mut().seal();
+    }
+
+    pub(crate) fn forget_stable(&mut self) {
+        self.unstable.forget(self.engine.log().durable());
+    }
+
+    #[inline]
+    fn observe(&self, lsn: Lsn) {
+        self.observed.set(self.observed.get().max(lsn));
+    }
+
+    #[inline]
+    fn row_key<'a>(&self, call: &Call<'_>, key: &'a [u8]) -> RowKey<'a> {
+        // The first key's head is known from routing; the address tells it without a comparison of bytes.
+        let is_first = call.args.get(call.spec.keys.first).is_some_and(|first| std::ptr::eq(first, key));
+        let head = if is_first && call.spec.keys.first > 0 { call.head } else { self.head(key) };
+        RowKey { db: call.db, head, key }
+    }
+
+    /// The place of a key in the order of rows.
+    pub fn head(&self, key: &[u8]) -> u64 {
+        route::head(route::slot(key), key, self.hash_seed)
+    }
+
     /// The live row of a key, for a command that reads: counts as a hit or a miss. What it observes is noted, so the
     /// reply waits until that is stable.
+    #[inline]
     pub fn read(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
-        unimplemented!()
+        let row = self.peek(call, key)?;
+        let counter = if row.is_some() { &self.counts.hits } else { &self.counts.misses };
+        counter.set(counter.get() + 1);
+        Ok(row)
     }
 
     /// The live row of a key, for a command that will write it (or only looks): no hit, no miss.
+    #[inline]
     pub fn peek(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
-        unimplemented!()
+        let row_key = self.row_key(call, key);
+        let found = self.engine.get(row_key)?;
+        self.observe(self.unstable.lsn(row_key.db, row_key.head));
+        Ok(found.filter(|found| is_live(found, call.now)).map(row))
     }
 
     /// Sets the row, whatever it was. `value` must not be longer than `proto-max-bulk-len` (the caller checks).
+    #[inline]
     pub fn write(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
-        unimplemented!()
+        let expire_ms = match ttl {
+            Ttl::Clear => 0,
+            Ttl::At(ms) => ms,
+            Ttl::Keep => self.peek(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
+        };
+        self.refuse_if_full(value.len())?;
+        let row_key = self.row_key(call, key);
+        let lsn = self.engine.put(row_key, kind as u8, expire_ms, value)?;
+        self.note(row_key, lsn);
+        Ok(())
     }
 
     /// Overwrites bytes of an existing string, growing it with zeros where it must (APPEND, SETRANGE, SETBIT). Its
     /// time to live stays.
     pub fn splice(&mut self, call: &Call<'_>, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Stop> {
-        unimplemented!()
+        self.refuse_if_full(offset + bytes.len())?;
+        let row_key = self.row_key(call, key);
+        let lsn = self.engine.splice(row_key, offset, bytes)?;
+        self.note(row_key, lsn);
+        Ok(())
     }
 
     /// Changes the time to live of a live row (`None`: lives for ever). Whether there was such a row.
     pub fn set_expiry(&mut self, call: &Call<'_>, key: &[u8], expire_ms: Option<u64>) -> Result<bool, Stop> {
-        unimplemented!()
+        if self.peek(call, key)?.is_none() {
+            return Ok(false);
+        }
+        let row_key = self.row_key(call, key);
+        let lsn = self.engine.set_expiry(row_key, expire_ms.unwrap_or(0))?.expect("a live row is there");
+        self.note(row_key, lsn);
+        Ok(true)
     }
 
     /// Removes a row. Whether a live one was there.
     pub fn remove(&mut self, call: &Call<'_>, key: &[u8]) -> Result<bool, Stop> {
-        unimplemented!()
+        let was_live = self.peek(call, key)?.is_some();
+        let row_key = self.row_key(call, key);
+        let removal = if was_live { Removal::Deleted } else { Removal::Expired };
+        if let Some(lsn) = self.engine.delete(row_key, removal)? {
+            self.note(row_key, lsn);
+            self.counts.expired.set(self.counts.expired.get() + u64::from(!was_live));
+        }
+        Ok(was_live)
+    }
+
+    fn note(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
+        self.unstable.note(row_key.db, row_key.head, lsn);
+        self.observe(lsn);
+    }
+
+    #[inline]
+    fn refuse_if_full(&self, bytes: usize) -> Result<(), Stop> {
+        if self.engine.is_full(bytes) { Err(Refusal::text(OUT_OF_MEMORY).into()) } else { Ok(()) }
+    }
+
+    /// The changes until [`Shard::close_group`] are one atomic unit, also over a crash. Between the two nothing may be
+    /// refused: whatever can be must be checked before. `bytes` is about what they need.
+    pub fn open_group(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.refuse_if_full(bytes)?;
+        self.engine.open_group();
+        Ok(())
+    }
+
+    pub fn close_group(&mut self) {
+        let lsn = self.engine.close_group();
+        self.observe(lsn);
     }
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).
     pub fn row_count(&self, db: u8) -> u64 {
-        unimplemented!()
+        self.observe_all();
+        self.engine.row_count(db)
     }
 
     /// Rows of a database that have a time to live.
     pub fn expiring_count(&self, db: u8) -> u64 {
-        unimplemented!()
+        self.engine.expiring_count(db)
+    }
+
+    /// The command has seen something that any row may have part in.
+    fn observe_all(&self) {
+        self.observe(self.engine.log().appended());
     }
 
     /// Removes all rows of a database.
-    pub fn clear(&mut self, call: &Call<'_>, db: u8) -> Result<(), Stop> {
-        unimplemented!()
+    pub fn clear(&mut self, db: u8) -> Result<(), Stop> {
+        let lsn = self.engine.clear(db)?;
+        self.unstable.note_clear(db, lsn);
+        self.observe(lsn);
+        Ok(())
     }
 
-    /// Visits live rows in the order of (slot, hash) from `head` on, until `visit` says stop; answers the head to go on
-    /// from, 0 at the end. Rows of equal head are never separated: `visit` is only asked between heads whether to go on.
+    /// Visits live rows in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the head to go on
+    /// from, 0 at the end. Rows of equal head are never separated: `go_on` is only asked between heads.
     pub fn scan(
         &self,
-        call: &Call<'_>,
+        now: Now,
         db: u8,
         head: u64,
         visit: &mut dyn FnMut(&[u8], Row<'_>),
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<u64, Stop> {
-        unimplemented!()
+        self.observe_all();
+        let (mut last, mut next) = (None, 0);
+        self.engine.scan(db, head, |at, key, found| {
+            if last.is_some_and(|last| last != at) && !go_on() {
+                next = at;
+                return ControlFlow::Break(());
+            }
+            last = Some(at);
+            if is_live(&found, now) {
+                visit(key, row(found));
+            }
+            ControlFlow::Continue(())
+        })?;
+        Ok(next)
     }
 
-    /// A live row chosen by `random` (any 64 bits), if there is one.
-    pub fn random_key(&self, call: &Call<'_>, db: u8, random: u64) -> Result<Option<Vec<u8>>, Stop> {
-        unimplemented!()
+    /// A live row of a database, chosen at random, if there is one.
+    pub fn random_key(&mut self, now: Now, db: u8) -> Result<Option<Vec<u8>>, Stop> {
+        // Rows past their time go away within a tick; a few tries find a live one unless nearly all are such.
+        for _ in 0..100 {
+            let random = self.random();
+            self.observe_all();
+            match self.engine.random(db, random)? {
+                None => return Ok(None),
+                Some((key, found)) if is_live(&found, now) => return Ok(Some(key.to_vec())),
+                Some(_) => {}
+            }
+        }
+        let mut found = None;
+        let is_found = Cell::new(false);
+        self.scan(
+            now,
+            db,
+            0,
+            &mut |key, _| {
+                found.get_or_insert_with(|| key.to_vec());
+                is_found.set(true);
+            },
+            &mut || !is_found.get(),
+        )?;
+        Ok(found)
     }
 
-    /// 64 bits from the shard's own seeded generator.
+    /// 64 bits from the shard's own seeded generator (SplitMix64).
     pub fn random(&mut self) -> u64 {
-        unimplemented!()
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ mixed >> 31
     }
 
     /// Bytes of memory that a row takes, as well as they can be told (MEMORY USAGE).
     pub fn row_bytes(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<u64>, Stop> {
-        unimplemented!()
+        if self.peek(call, key)?.is_none() {
+            return Ok(None);
+        }
+        Ok(self.engine.row_bytes(self.row_key(call, key))?)
     }
+
+    /// Removes rows that are past their time, at most about `max`. Whether there may be more.
+    pub(crate) fn expire(&mut self, now: Now, max: usize) -> Result<bool, Stop> {
+        if self.engine.deadline_next()?.is_none_or(|deadline| deadline > now.unix_ms()) {
+            return Ok(false);
+        }
+        let due = self.engine.due(now.unix_ms(), max)?;
+        for (db, head, key) in &due {
+            let row_key = RowKey { db: *db, head: *head, key };
+            if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
+                self.unstable.note(*db, *head, lsn);
+                self.counts.expired.set(self.counts.expired.get() + 1);
+            }
+        }
+        Ok(due.len() >= max)
+    }
+}
+
+#[inline]
+fn is_live(found: &Found<'_>, now: Now) -> bool {
+    found.expire_ms == 0 || found.expire_ms > now.unix_ms()
+}
+
+#[inline]
+fn row(found: Found<'_>) -> Row<'_> {
+    // There is one kind of value so far; the engine refuses to replay others.
+    Row { kind: Kind::String, expire_ms: (found.expire_ms != 0).then_some(found.expire_ms), value: found.value }
 }

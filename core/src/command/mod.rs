@@ -18,6 +18,8 @@ pub struct Call<'a> {
     pub db: u8,
     pub is_resp3: bool,
     pub now: Now,
+    /// The head of the first key; 0 if the command has none.
+    pub head: u64,
 }
 
 impl Call<'_> {
