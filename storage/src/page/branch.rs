@@ -1,7 +1,7 @@
 //! A branch: separators and children. Child `i` holds the keys from separator `i` up to separator `i + 1`; the
 //! first separator is (0, empty).
 
-use super::{Key, Page, Slot};
+use super::{Key, Page, Slot, Span};
 use crate::units::PageId;
 use core::hint::select_unpredictable;
 
@@ -18,10 +18,19 @@ impl Page {
 
     /// Which child holds `key`: the last whose separator is not above it.
     #[inline(always)]
-    pub(crate) fn child_index(&self, key: Key<'_>) -> usize {
-        let (index, is_exact) = self.seek(key);
+    pub(crate) fn child_index(&self, key: Key<'_>, span: Span) -> usize {
+        let (index, is_exact) = self.seek(key, span);
         // The first separator is below every key but itself, so `index` is 0 only when it is exact.
         select_unpredictable(is_exact, index, index.wrapping_sub(1))
+    }
+
+    /// The heads that child `index` can have, those of this branch being in `span`.
+    #[inline(always)]
+    pub(crate) fn child_span(&self, index: usize, span: Span) -> Span {
+        let heads = self.heads();
+        let low = if index == 0 { span.low } else { heads[index] };
+        let high = if index + 1 == heads.len() { span.high } else { heads[index + 1] };
+        Span { low, high }
     }
 
     /// Whether separator `index` can get a tail of this length.

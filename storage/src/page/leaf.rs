@@ -1,12 +1,12 @@
 //! A leaf: rows. The payload stands right behind the tail, so that one cache line often holds both.
 
-use super::{ENTRY_BYTES, Key, Page, Slot};
+use super::{ENTRY_BYTES, Key, Page, Slot, Span};
 
 impl Page {
     /// The payload of the row with this key. The end of every read.
     #[inline(always)]
-    pub(crate) fn find(&self, key: Key<'_>) -> Option<&[u8]> {
-        let (index, is_exact) = self.seek(key);
+    pub(crate) fn find(&self, key: Key<'_>, span: Span) -> Option<&[u8]> {
+        let (index, is_exact) = self.seek(key, span);
         is_exact.then(|| self.payload(index))
     }
 

@@ -32,7 +32,7 @@ mod slotted;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use search::{guess, lower_bound};
+pub(crate) use search::{Span, lower_bound};
 pub(crate) use slotted::Slot;
 
 use crate::limits::PAGE_BYTES;
@@ -146,10 +146,12 @@ impl Page {
     }
 
     /// The page as it is on disk.
+    #[inline(always)]
     pub fn as_bytes(&self) -> &[u8] {
         bytemuck::bytes_of(self)
     }
 
+    #[inline(always)]
     fn as_bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::bytes_of_mut(self)
     }

@@ -3,7 +3,7 @@
 //! Leaves and branches have the same shape. What a slot's word means is theirs ([`super::leaf`],
 //! [`super::branch`]).
 
-use super::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page, SPACE_BYTES, lower_bound};
+use super::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page, SPACE_BYTES, Span, lower_bound};
 use crate::limits::PAGE_BYTES;
 use core::cmp::Ordering;
 use core::ops::Range;
@@ -90,11 +90,19 @@ impl Page {
         SPACE_BYTES - self.free()
     }
 
+    /// What the page itself says of its span: the heads of its first and last entries.
+    #[inline(always)]
+    pub(crate) fn span(&self) -> Span {
+        let heads = self.heads();
+        let first = heads.get(usize::from(!self.is_leaf())).copied().unwrap_or(0);
+        Span { low: first, high: heads.last().copied().unwrap_or(0).max(first) }
+    }
+
     /// The first entry that is not below `key`, and whether it is `key`.
     #[inline(always)]
-    pub(crate) fn seek(&self, key: Key<'_>) -> (usize, bool) {
+    pub(crate) fn seek(&self, key: Key<'_>, span: Span) -> (usize, bool) {
         let heads = self.heads();
-        let first = lower_bound(heads, key.head);
+        let first = lower_bound(heads, key.head, span);
         if first == heads.len() || heads[first] != key.head {
             return (first, false);
         }

@@ -1,6 +1,6 @@
 //! One page against its rules: searching, growing in place, compaction, the heap's accounting.
 
-use super::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES, guess, lower_bound};
+use super::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES, Span, lower_bound};
 use crate::units::PageId;
 use bytemuck::Zeroable;
 
@@ -11,24 +11,33 @@ fn leaf() -> Page {
 }
 
 fn put(page: &mut Page, head: u64, tail: &[u8], payload: &[u8]) {
-    let (index, is_exact) = page.seek(Key::new(head, tail));
+    let (index, is_exact) = page.seek(Key::new(head, tail), Span::ALL);
     assert!(!is_exact);
     page.insert_entry(index, Key::new(head, tail), payload.len() as u32);
     page.payload_mut(index).copy_from_slice(payload);
 }
 
+/// Whatever the span says, and wherever the heads are.
 #[test]
 fn lower_bound_counts_what_is_below() {
-    for len in 0..70_u64 {
-        let heads: Vec<u64> = (0..len).map(|index| index / 2 * 10 + 5).collect();
-        for head in 0..len * 5 + 20 {
-            let below = heads.iter().filter(|other| **other < head).count();
-            assert_eq!(lower_bound(&heads, head), below, "{head} in {heads:?}");
-            assert!(guess(&heads, head) < heads.len().max(1));
+    let check = |heads: &[u64], head: u64| {
+        let below = heads.iter().filter(|other| **other < head).count();
+        let [low, high] = [heads.first(), heads.last()].map(|head| head.copied().unwrap_or(0));
+        let spans = [(low, high), (0, u64::MAX), (high, low), (low.wrapping_sub(1), high / 2), (high, high), (0, 0)];
+        for (low, high) in spans {
+            assert_eq!(lower_bound(heads, head, Span { low, high }), below, "{head} of {heads:?} in {low}..{high}");
         }
+    };
+    for len in 0..70_u64 {
+        let even: Vec<u64> = (0..len).map(|index| index / 2 * 10 + 5).collect();
+        (0..len * 5 + 20).for_each(|head| check(&even, head));
+        let steep: Vec<u64> = (0..len).map(|index| 1 << (index * 63 / 70)).collect();
+        steep.iter().for_each(|head| [head - 1, *head, head + 1].iter().for_each(|head| check(&steep, *head)));
+        let high: Vec<u64> = (0..len).map(|index| u64::MAX - 2 * (len - 1 - index)).collect();
+        high.iter().for_each(|head| [head - 1, *head].iter().for_each(|head| check(&high, *head)));
     }
-    assert_eq!(lower_bound(&[u64::MAX; 5], u64::MAX), 0);
-    assert_eq!(guess(&[0, 1, u64::MAX], u64::MAX), 2);
+    check(&[u64::MAX; 40], u64::MAX);
+    check(&[0; 40], 1);
 }
 
 #[test]
@@ -38,15 +47,15 @@ fn rows_are_found_by_head_and_tail() {
         put(&mut page, head, tail.as_bytes(), format!("{head}{tail}").as_bytes());
     }
     assert_eq!(page.heads(), [1, 5, 5, 5, 5, 9, u64::MAX]);
-    assert_eq!(page.find(Key::new(5, b"ab")), Some(&b"5ab"[..]));
-    assert_eq!(page.find(Key::new(9, b"zz")), Some(&b"9zz"[..]));
-    assert_eq!(page.find(Key::new(9, b"z")), None);
-    assert_eq!(page.find(Key::new(5, b"c")), None);
-    assert_eq!(page.seek(Key::new(5, b"aa")), (3, false));
-    assert_eq!(page.seek(Key::new(9, b"zzz")), (6, false));
+    assert_eq!(page.find(Key::new(5, b"ab"), Span::ALL), Some(&b"5ab"[..]));
+    assert_eq!(page.find(Key::new(9, b"zz"), Span::ALL), Some(&b"9zz"[..]));
+    assert_eq!(page.find(Key::new(9, b"z"), Span::ALL), None);
+    assert_eq!(page.find(Key::new(5, b"c"), Span::ALL), None);
+    assert_eq!(page.seek(Key::new(5, b"aa"), Span::ALL), (3, false));
+    assert_eq!(page.seek(Key::new(9, b"zzz"), Span::ALL), (6, false));
     page.remove_entry(3);
-    assert_eq!(page.find(Key::new(5, b"ab")), None);
-    assert_eq!(page.find(Key::new(5, b"b")), Some(&b"5b"[..]));
+    assert_eq!(page.find(Key::new(5, b"ab"), Span::ALL), None);
+    assert_eq!(page.find(Key::new(5, b"b"), Span::ALL), Some(&b"5b"[..]));
 }
 
 #[test]
@@ -102,7 +111,7 @@ fn separators_choose_children() {
     page.insert_entry(1, Key::new(100, b""), 11);
     page.insert_entry(2, Key::new(100, b"m"), 12);
     page.insert_entry(3, Key::new(200, b""), 13);
-    let child = |page: &Page, head, tail: &[u8]| page.child(page.child_index(Key::new(head, tail))).0;
+    let child = |page: &Page, head, tail: &[u8]| page.child(page.child_index(Key::new(head, tail), Span::ALL)).0;
     for (head, tail, expect) in [
         (0, "", 10),
         (0, "a", 10),

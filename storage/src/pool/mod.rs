@@ -32,10 +32,23 @@ impl fmt::Display for PoolFull {
 
 impl std::error::Error for PoolFull {}
 
+/// What is known of a page outside of it.
+#[derive(Clone, Copy)]
+struct Entry {
+    place: Place,
+    /// What the page's count was when it was last noted. Knowing it before the page has been read tells a search
+    /// where to look; a wrong one costs time, never correctness.
+    count: u16,
+}
+
+impl Entry {
+    const ABSENT: Entry = Entry { place: Place::ABSENT, count: 0 };
+}
+
 /// The pages of a shard. Page 0 is never given out: it stands for "none".
 pub struct Pool {
     /// By page id.
-    table: Vec<Place>,
+    table: Vec<Entry>,
     /// Ids that can be given out again.
     free_ids: Vec<PageId>,
     frames: Frames,
@@ -45,22 +58,40 @@ impl Pool {
     /// At most `pages_max` pages are in memory at once. `on_chunk` is shown each new piece of memory before its
     /// first use, so that a driver can advise the kernel about it; it must leave the bytes as they are.
     pub fn new(pages_max: usize, on_chunk: ChunkHook) -> Pool {
-        Pool { table: vec![Place::ABSENT], free_ids: Vec::new(), frames: Frames::new(pages_max, on_chunk) }
+        Pool { table: vec![Entry::ABSENT], free_ids: Vec::new(), frames: Frames::new(pages_max, on_chunk) }
     }
 
     /// The page, if it is in memory.
     #[inline(always)]
     pub fn page(&self, page: PageId) -> Result<&Page, Missing> {
-        match self.table.get(page.0 as usize).and_then(|place| self.frames.page(*place)) {
+        match self.table.get(page.0 as usize).and_then(|entry| self.frames.page(entry.place)) {
             Some(page) => Ok(page),
             None => Err(Missing(page)),
         }
     }
 
+    /// The page, and what its count was when last noted.
+    #[inline(always)]
+    pub(crate) fn page_and_count(&self, page: PageId) -> Result<(&Page, usize), Missing> {
+        match self.table.get(page.0 as usize) {
+            Some(entry) => match self.frames.page(entry.place) {
+                Some(page) => Ok((page, entry.count as usize)),
+                None => Err(Missing(page)),
+            },
+            None => Err(Missing(page)),
+        }
+    }
+
+    /// Notes the page's count, for [`Pool::page_and_count`].
+    #[inline]
+    pub(crate) fn note_count(&mut self, page: PageId) {
+        self.table[page.0 as usize].count = self.resident(page).count() as u16;
+    }
+
     /// The page, to be changed.
     #[inline]
     pub fn page_mut(&mut self, page: PageId) -> Result<&mut Page, Missing> {
-        match self.table.get(page.0 as usize).and_then(|place| self.frames.page_mut(*place)) {
+        match self.table.get(page.0 as usize).and_then(|entry| self.frames.page_mut(entry.place)) {
             Some(page) => Ok(page),
             None => Err(Missing(page)),
         }
@@ -94,11 +125,11 @@ impl Pool {
     pub fn allocate(&mut self, kind: Kind) -> PageId {
         let page = self.free_ids.pop().unwrap_or_else(|| {
             assert!(self.table.len() < PAGES_MAX);
-            self.table.push(Place::ABSENT);
+            self.table.push(Entry::ABSENT);
             PageId(self.table.len() as u32 - 1)
         });
         let place = self.frames.take();
-        self.table[page.0 as usize] = place;
+        self.table[page.0 as usize] = Entry { place, count: 0 };
         self.resident_mut(page).format(page, kind);
         page
     }
@@ -106,10 +137,9 @@ impl Pool {
     /// Gives a page up, be it resident or not.
     pub fn release(&mut self, page: PageId) {
         assert!(page.0 != 0);
-        let place = &mut self.table[page.0 as usize];
-        let freed = core::mem::replace(place, Place::ABSENT);
-        if freed != Place::ABSENT {
-            self.frames.give_back(freed);
+        let freed = core::mem::replace(&mut self.table[page.0 as usize], Entry::ABSENT);
+        if freed.place != Place::ABSENT {
+            self.frames.give_back(freed.place);
         }
         self.free_ids.push(page);
     }
@@ -117,8 +147,8 @@ impl Pool {
     /// Makes a page absent and hands out its image.
     pub fn evict(&mut self, page: PageId) -> Result<Box<Frame>, Missing> {
         let image = Frame::boxed(self.page(page)?);
-        let place = core::mem::replace(&mut self.table[page.0 as usize], Place::ABSENT);
-        self.frames.give_back(place);
+        let entry = core::mem::replace(&mut self.table[page.0 as usize], Entry::ABSENT);
+        self.frames.give_back(entry.place);
         Ok(image)
     }
 
@@ -127,7 +157,7 @@ impl Pool {
         assert!(!self.is_resident(page) && image.page.id() == page);
         self.frames.reserve(1)?;
         let place = self.frames.take();
-        self.table[page.0 as usize] = place;
+        self.table[page.0 as usize] = Entry { place, count: image.page.count() as u16 };
         *self.resident_mut(page) = image.page;
         Ok(())
     }

@@ -6,6 +6,7 @@ use crate::limits::LEVELS_MAX;
 use crate::page::{Key, Page};
 use crate::pool::Pool;
 use crate::units::PageId;
+use core::hint::black_box;
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Step {
@@ -42,12 +43,17 @@ impl Tree {
         if self.levels == 0 {
             return Ok(None);
         }
-        let mut page = self.root;
+        let mut node = pool.page(self.root)?;
+        let mut span = node.span();
         for _ in 1..self.levels {
-            let node = pool.page(page)?;
-            page = node.child(node.child_index(key));
+            let index = node.child_index(key, span);
+            span = node.child_span(index, span);
+            let (child, count) = pool.page_and_count(node.child(index))?;
+            // The search reads these one after the other; asked for together they arrive together.
+            black_box(child.touch_window(count, key.head, span));
+            node = child;
         }
-        Ok(pool.page(page)?.find(key))
+        Ok(node.find(key, span))
     }
 
     /// Finds the place of a key. Changes nothing.
@@ -60,13 +66,18 @@ impl Tree {
         }
         let leaf = self.levels as usize - 1;
         let mut page = self.root;
+        let mut node = pool.page(page)?;
+        let mut span = node.span();
         for step in &mut path.steps[..leaf] {
-            let node = pool.page(page)?;
-            let index = node.child_index(key);
+            let index = node.child_index(key, span);
             *step = Step { page, index: index as u16 };
+            span = node.child_span(index, span);
             page = node.child(index);
+            let (child, count) = pool.page_and_count(page)?;
+            black_box(child.touch_window(count, key.head, span));
+            node = child;
         }
-        let (index, is_exact) = pool.page(page)?.seek(key);
+        let (index, is_exact) = node.seek(key, span);
         path.steps[leaf] = Step { page, index: index as u16 };
         path.is_exact = is_exact;
         Ok(path)

@@ -103,6 +103,7 @@ impl Tree {
         let node = pool.resident_mut(place.page);
         if node.free() >= ENTRY_BYTES + key.tail.len() + len {
             node.insert_entry(place.index, key, len as u32);
+            pool.note_count(place.page);
             return Ok(place);
         }
         self.insert_into_full(pool, path, key, len)
@@ -152,6 +153,7 @@ impl Tree {
             let node = pool.resident_mut(step.page);
             if node.free() >= bytes {
                 node.insert_entry(index, separator.key(), child.0);
+                pool.note_count(step.page);
                 return;
             }
             let old = separator;
@@ -278,6 +280,7 @@ impl Deal<'_> {
             if page == place.page {
                 node.insert_entry(place.index, self.new.key, self.new.word);
             }
+            pool.note_count(page);
         }
         place
     }

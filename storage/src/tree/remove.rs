@@ -17,6 +17,7 @@ impl Tree {
         let slot = node.slot(leaf.index as usize);
         node.remove_entry(leaf.index as usize);
         let is_sparse = node.used() < SPACE_BYTES / 2;
+        pool.note_count(leaf.page);
         self.rows -= 1;
         self.bytes -= row_bytes(slot.tail as usize, slot.word as usize) as u64;
         self.changes = self.changes.wrapping_add(1);
@@ -57,7 +58,9 @@ impl Tree {
         } else {
             node.absorb(separator.key(), &right);
         }
+        pool.note_count(left_page);
         pool.resident_mut(parent).remove_child(left + 1);
+        pool.note_count(parent);
         self.release(pool, right_page);
         true
     }

@@ -6,10 +6,20 @@
 
 use super::Tree;
 use crate::limits::TOUCH_KEYS_MAX;
-use crate::page::{Key, Page, guess, lower_bound};
+use crate::page::{Key, Page, Span};
 use crate::pool::Pool;
 use crate::units::PageId;
 use core::hint::black_box;
+
+/// A key on its way down.
+#[derive(Clone, Copy)]
+struct Lane<'a> {
+    node: &'a Page,
+    /// What the pool believes the node's count to be.
+    count: usize,
+    span: Span,
+    head: u64,
+}
 
 impl Tree {
     /// Touches what finding rows with these heads will read: up to [`TOUCH_KEYS_MAX`] of them, the rest is left
@@ -18,59 +28,39 @@ impl Tree {
         if self.levels == 0 {
             return;
         }
-        let heads = &heads[..heads.len().min(TOUCH_KEYS_MAX)];
-        let mut pages = [self.root; TOUCH_KEYS_MAX];
-        let mut nodes: [Option<&Page>; TOUCH_KEYS_MAX] = [None; TOUCH_KEYS_MAX];
-        let mut sum = 0;
-        for level in (0..self.levels).rev() {
-            for (node, page) in nodes[..heads.len()].iter_mut().zip(pages) {
-                *node = pool.page(page).ok();
-                if let Some(node) = node {
-                    sum += node.count() as u64;
-                } else if page != PageId::default() {
-                    absent(page);
+        let root = match pool.page(self.root) {
+            Ok(root) => root,
+            Err(missing) => return absent(missing.0),
+        };
+        let mut lanes = [Lane { node: root, count: 0, span: root.span(), head: 0 }; TOUCH_KEYS_MAX];
+        let mut count = heads.len().min(TOUCH_KEYS_MAX);
+        for (lane, head) in lanes.iter_mut().zip(heads) {
+            lane.head = *head;
+        }
+        for _ in 1..self.levels {
+            // Lanes whose page is absent end here: the others close up.
+            let mut kept = 0;
+            for index in 0..count {
+                let lane = lanes[index];
+                let child = lane.node.child_index(Key::of_head(lane.head), lane.span);
+                match pool.page_and_count(lane.node.child(child)) {
+                    Ok((node, count)) => {
+                        lanes[kept] = Lane { node, count, span: lane.node.child_span(child, lane.span), ..lane };
+                        kept += 1;
+                    }
+                    Err(missing) => absent(missing.0),
                 }
             }
-            let lanes = nodes.iter().zip(heads).filter_map(|(node, head)| Some(((*node)?, *head)));
-            for (node, head) in lanes {
-                sum += touch_heads(node, head);
-            }
-            if level > 0 {
-                for ((page, node), head) in pages.iter_mut().zip(nodes).zip(heads) {
-                    *page = node.map_or(PageId::default(), |node| node.child(node.child_index(Key::of_head(*head))));
-                }
-            }
+            count = kept;
         }
-        for (node, head) in nodes.iter().zip(heads) {
-            if let Some(node) = node {
-                sum += touch_row(node, *head);
-            }
+        let lanes = &lanes[..count];
+        // Each pass is a short loop of independent loads; what it waits for, it waits for once.
+        let window = |lane: &Lane<'_>| lane.node.touch_window(lane.count, lane.head, lane.span);
+        black_box(lanes.iter().fold(0, |sum, lane| sum ^ lane.node.count() as u64 ^ window(lane)));
+        let mut ranges = [(0, 1); TOUCH_KEYS_MAX];
+        for (range, lane) in ranges.iter_mut().zip(lanes) {
+            *range = lane.node.row_range(lane.head, lane.span);
         }
-        black_box(sum);
+        black_box(lanes.iter().zip(ranges).fold(0, |sum, (lane, range)| sum ^ lane.node.touch_row(range)));
     }
-}
-
-/// The part of the search array, and the slot, where the head probably is.
-#[inline(always)]
-fn touch_heads(node: &Page, head: u64) -> u64 {
-    let heads = node.heads();
-    if heads.is_empty() {
-        return 0;
-    }
-    let guess = guess(heads, head);
-    heads[guess] + u64::from(node.slot(guess).offset)
-}
-
-/// The lines of the row that a find of the head ends at.
-#[inline(always)]
-fn touch_row(node: &Page, head: u64) -> u64 {
-    let index = lower_bound(node.heads(), head);
-    if index == node.count() {
-        return 0;
-    }
-    let slot = node.slot(index);
-    let start = slot.offset as usize;
-    let end = start + slot.tail as usize + slot.word as usize;
-    let lines = node.as_bytes()[start..end].iter().step_by(64).take(4);
-    lines.fold(0, |sum, byte| sum + u64::from(*byte))
 }
