@@ -67,14 +67,16 @@ fn halve(heads: &[u64], head: u64) -> usize {
 }
 
 impl Page {
-    /// Loads the lines that a search for `head` will look at, and the slot that it probably leads to, all at once.
+    /// Loads the lines that a search for `head` will look at, and the slots that it probably leads to, all at
+    /// once.
     /// `count` is a belief about the page's count: a wrong one costs time.
     #[inline(always)]
     pub(crate) fn touch_window(&self, count: usize, head: u64, span: Span) -> u64 {
         let start = if count > WINDOW { span.window(count, head) } else { 0 };
         // All of these are within the page for any count that a page can have.
         let word = |index: usize| self.words[index.min(WORDS - 1)];
-        word(start) ^ word(start + WINDOW / 2) ^ word(start + WINDOW - 1) ^ word(count + start + WINDOW / 2)
+        let slots = word(count + start + WINDOW / 4) ^ word(count + start + 3 * WINDOW / 4);
+        word(start) ^ word(start + WINDOW / 2) ^ word(start + WINDOW - 1) ^ slots
     }
 
     /// Where the row that a find of the head ends at begins and ends.
