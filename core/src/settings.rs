@@ -132,6 +132,8 @@ pub struct Fields {
     pub dir: String,
     pub logfile: String,
     pub loglevel: String,
+    /// `text` (Redis's lines), `logfmt` or `json`.
+    pub log_format: String,
     /// Seconds that a shutdown waits for clients to take their replies.
     pub shutdown_timeout_s: u64,
     /// Shards of a new data directory. 0: one per CPU.

@@ -1,2 +1,131 @@
-//! .
-fn main() {}
+//! The `cairn` binary: starts the server, and the tools around it.
+//!
+//! `serve` has redis-server's own grammar (`[FILE] [--directive value ...]`) and is meant when no subcommand is
+//! named; the others are parsed by clap.
+#![forbid(unsafe_code)]
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod check_config;
+mod config;
+mod limits;
+mod log;
+mod metrics_http;
+mod notify;
+mod password;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+// Heaps per thread suit a thread per core.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A Redis-protocol database for data that must not be lost.
+#[derive(Parser)]
+#[command(name = "cairn", version, disable_version_flag = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    tool: Tool,
+    /// Print the version
+    #[arg(short = 'v', long = "version")]
+    is_version: bool,
+}
+
+#[derive(Subcommand)]
+enum Tool {
+    /// Start the server (what `cairn` alone does)
+    #[command(after_help = SERVE_HELP, disable_help_flag = true)]
+    Serve {
+        /// redis.conf's grammar: [FILE] [--directive value ...] [-]
+        #[arg(value_name = "FILE | --directive value | -", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Measure a server of the Redis protocol
+    Bench(cairn_bench::load::BenchArgs),
+    /// Read a configuration file as a start would, and say what would become of it
+    CheckConfig { file: PathBuf },
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  cairn                                    the server, on 127.0.0.1:6379, data in ./cairn-data
+  cairn serve /etc/cairn/cairn.conf        with a file in redis.conf's grammar
+  cairn --port 7000 --dir /data/a          any directive as a flag; flags win over the environment and the file
+  CAIRN_MAXCLIENTS=500 cairn               any directive from the environment
+  cairn doctor --dir /data                 can this machine run it?
+  cairn bench -p 6379 -c 50 -P 16          how fast is it?
+  cairn check-config /etc/redis/redis.conf what would become of that file?";
+
+const SERVE_HELP: &str = "\
+Directives (flag over environment CAIRN_* over file over default):
+  --dir PATH             where the data is             (./cairn-data)
+  --bind ADDRESS ...     addresses to listen on        (127.0.0.1 -::1)
+  --port PORT            TCP port; 0 for none          (6379)
+  --unixsocket PATH      a Unix socket too
+  --shards N             shards of a new data directory (one per CPU)
+  --cpus LIST            CPUs for the workers, as 0,2-3 (all)
+  --memory BYTES         bytes of pages in memory; units kb mb gb (three quarters of the machine's)
+  --metrics-addr ADDRESS metrics and probes over HTTP; off for none (127.0.0.1:9121)
+  --log-format FORMAT    text, logfmt or json          (text)
+  --loglevel LEVEL       debug verbose notice warning nothing (notice)
+  --logfile PATH         instead of standard output; SIGUSR1 opens it again
+  --maxclients N         connections                   (10000)
+  --requirepass TEXT     password of the clients; better in the file or the environment
+  and every other directive of redis.conf. A lone - reads more of them from standard input.
+
+Every write is answered after it is on stable storage; there is nothing to switch on for that.
+
+Examples:
+  cairn serve --port 7000 --bind 127.0.0.1 ::1
+  cairn serve /etc/cairn/cairn.conf --loglevel verbose
+  echo 'maxclients 100' | cairn serve -";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let first = words.first().map(String::as_str);
+    match first {
+        Some("-v" | "--version") => {
+            println!("Cairn server v={} malloc=mimalloc bits={}", env!("CARGO_PKG_VERSION"), usize::BITS);
+            ExitCode::SUCCESS
+        }
+        Some("serve") if is_help(&words[1..]) => help("serve"),
+        Some("serve") => serve(&words[1..]),
+        Some(word) if is_tool(word) => tool(),
+        _ => serve(&words),
+    }
+}
+
+fn is_help(words: &[String]) -> bool {
+    matches!(words, [word] if word == "-h" || word == "--help")
+}
+
+fn is_tool(word: &str) -> bool {
+    matches!(word, "-h" | "--help" | "help") || Cli::command().find_subcommand(word).is_some()
+}
+
+fn help(tool: &str) -> ExitCode {
+    let mut cli = Cli::command();
+    let tool = cli.find_subcommand_mut(tool).expect("it is in the list").clone();
+    // Help that cannot be printed has nobody to read it.
+    let _ = tool.bin_name(format!("cairn {}", "serve")).print_help();
+    ExitCode::SUCCESS
+}
+
+fn tool() -> ExitCode {
+    match Cli::parse().tool {
+        Tool::Serve { words } => serve(&words),
+        Tool::Bench(args) => cairn_bench::load::run(&args),
+        Tool::CheckConfig { file } => check_config::run(&file),
+    }
+}
+
+/// Reads the configuration.
+fn serve(words: &[String]) -> ExitCode {
+    let configuration = config::Arguments::parse(words.iter().cloned()).and_then(config::Configuration::load);
+    match configuration {
+        Ok(_) => eprintln!("The drivers of the shards are not part of this build."),
+        Err(error) => eprintln!("{error}"),
+    }
+    ExitCode::FAILURE
+}

@@ -67,6 +67,7 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("loglevel", Form::Enum(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", |s, v| {
         s.fields.loglevel = v.text();
     }),
+    start("log-format", Form::Enum(&["text", "logfmt", "json"]), "text", |s, v| s.fields.log_format = v.text()),
     acts("shutdown-timeout", int(0, INT_MAX), "10", |s, v| s.fields.shutdown_timeout_s = v.int() as u64),
     start("shards", int(0, SHARDS_MAX as i64), "0", |s, v| s.fields.shards = v.int() as u16),
     start("cpus", Form::Text, "", |s, v| s.fields.cpus = v.text()),
