@@ -10,7 +10,7 @@ pub struct Missing(pub PageId);
 /// What is wrong with the log, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Bytes that had been acknowledged as stable do not read back. `proof` is the LSN of a later flush which
+    /// Bytes that had been stable do not read back. `proof` is the LSN of a later flush, or of a checkpoint, which
     /// says so.
     Corrupt { shard: ShardId, segment: SegmentId, offset: u64, lsn: Lsn, what: &'static str, proof: Lsn },
     /// A segment between the first and the last one is not there.
@@ -31,7 +31,7 @@ impl fmt::Display for Fault {
             Fault::Corrupt { shard, segment, offset, lsn, what, proof } => write!(
                 f,
                 "the log of shard {shard} is damaged: segment {segment}, offset {offset} (LSN {lsn}): {what}, although \
-                 the flush at LSN {proof} proves that it had been acknowledged"
+                 LSN {proof} proves that it was sound once"
             ),
             Fault::SegmentAbsent { shard, segment } => {
                 write!(f, "the log of shard {shard} lacks segment {segment}")

@@ -28,6 +28,8 @@ pub(super) struct Ask {
 pub(super) enum At {
     Ask(Ask),
     Flush(Flush),
+    /// The beginning of a flush, in a file that is too short for it.
+    Cut,
     Invalid(Invalid),
 }
 
@@ -50,9 +52,7 @@ impl Window {
         }
         let room = begin + config.segment_bytes - lsn.0;
         let bytes = match Flush::claim(config, lsn, room, self.from(lsn)) {
-            Ok(bytes) if lsn.0 + bytes as u64 > end => {
-                return At::Invalid(Invalid::Damaged("the segment file is too short"));
-            }
+            Ok(bytes) if lsn.0 + bytes as u64 > end => return At::Cut,
             Ok(bytes) => bytes,
             Err(invalid) => return At::Invalid(invalid),
         };

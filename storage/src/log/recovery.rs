@@ -208,6 +208,8 @@ impl Recovery {
             At::Flush(flush) if flush.incarnation < self.incarnation => {
                 self.end(lsn, "the flush is a leftover of an earlier opening");
             }
+            // Keeps I3.
+            At::Cut => self.refuse_short(file, lsn),
             At::Flush(_) if file.bytes < self.config.segment_bytes => self.refuse_short(file, lsn),
             At::Flush(flush) => {
                 self.incarnation = flush.incarnation;
@@ -314,7 +316,8 @@ impl Recovery {
         match self.window.at(&self.config, &file, at) {
             At::Ask(ask) => return Some(Found::Ask(ask)),
             At::Invalid(Invalid::Version(found)) => self.refuse_version(at, found),
-            At::Invalid(Invalid::Damaged(_)) => {
+            At::Cut if !self.truncates() => self.refuse_short(file, at),
+            At::Cut | At::Invalid(Invalid::Damaged(_)) => {
                 self.phase = Phase::Scan { end, at: Lsn(at.0 + BLOCK_BYTES as u64) };
             }
             At::Flush(flush) => {
