@@ -1,0 +1,351 @@
+//! A data directory: who uses it, what it is, and where its files are.
+//!
+//! ```text
+//! DIR/LOCK                                       held (flock) while a server runs; its pid inside
+//! DIR/manifest                                   written once, when the directory is created
+//! DIR/shard-0000/log/00000000000000000000.seg    a log segment
+//! ```
+//!
+//! The manifest is text, one `name value` a line, in this order: `cairn` (the format), `node`, `shards`,
+//! `segment_bytes`, `seed`, `created`, and last `crc32c` over all bytes before that line. **Valid** is a file that is
+//! exactly what writing its values gives. Of a newer format only the first line is read.
+
+use crate::error::StartError;
+use cairn_storage::checksum::crc32c;
+use cairn_storage::limits::{BLOCK_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
+use cairn_storage::units::{SegmentId, ShardId};
+use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open};
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+/// The newest format that this version reads, and the one it writes.
+pub const FORMAT: u32 = 1;
+
+/// Shards that a directory can have: each has at least one hash slot.
+pub const SHARDS_MAX: u16 = 1024;
+
+/// Hash slots, as Redis Cluster has them.
+const SLOTS: u32 = 16384;
+
+/// What a data directory is. Never changes after its creation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Manifest {
+    /// 40 hexadecimal digits.
+    pub node_id: String,
+    pub shards: u16,
+    pub segment_bytes: u64,
+    /// Seeds the hash of keys and the salt of log checksums: secret, so that clients cannot choose colliding keys.
+    pub seed: u64,
+    /// Unix seconds.
+    pub created: u64,
+}
+
+/// An open data directory. Dropping it lets the next server in.
+#[derive(Debug)]
+pub struct DataDir {
+    dir: PathBuf,
+    manifest: Manifest,
+    is_new: bool,
+    /// Holds the lock as long as it is open.
+    _lock: File,
+}
+
+impl DataDir {
+    /// Opens the directory, or creates it with `shards_new` shards. `shards` 0 takes what is stored; another number
+    /// must be what is stored. `segment_bytes` is for a new directory only.
+    pub fn open(dir: &Path, shards: u16, shards_new: u16, segment_bytes: u64) -> Result<DataDir, StartError> {
+        let unusable = |error| StartError::DirectoryUnusable { dir: dir.to_owned(), error };
+        let wanted = if shards == 0 { shards_new } else { shards };
+        if wanted == 0 || wanted > SHARDS_MAX {
+            return Err(StartError::ShardsOutOfRange { asked: wanted, max: SHARDS_MAX });
+        }
+        fs::create_dir_all(dir).map_err(unusable)?;
+        let dir = fs::canonicalize(dir).map_err(unusable)?;
+        let lock = lock(&dir)?;
+        let path = dir.join("manifest");
+        let (manifest, is_new) = match fs::read(&path) {
+            Ok(bytes) => (Manifest::decode(&bytes, &path)?, false),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                if dir.join(shard_name(ShardId(0))).exists() {
+                    return Err(StartError::DirectoryForeign { dir });
+                }
+                let manifest = Manifest::create(wanted, segment_bytes).map_err(unusable)?;
+                manifest.store(&dir).map_err(unusable)?;
+                (manifest, true)
+            }
+            Err(error) => return Err(StartError::DirectoryUnusable { dir, error }),
+        };
+        if shards != 0 && shards != manifest.shards {
+            return Err(StartError::ShardsDiffer { dir, stored: manifest.shards, asked: shards });
+        }
+        let opened = DataDir { dir, manifest, is_new, _lock: lock };
+        opened.make_shards().map_err(unusable)?;
+        Ok(opened)
+    }
+
+    /// The directories of all shards, on stable storage.
+    fn make_shards(&self) -> io::Result<()> {
+        for shard in 0..self.manifest.shards {
+            let log = self.log(ShardId(shard));
+            if !log.exists() {
+                fs::create_dir_all(&log)?;
+                sync_dir(log.parent().expect("a log directory is inside its shard's"))?;
+            }
+        }
+        sync_dir(&self.dir)
+    }
+
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Whether this opening created it.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
+    /// The directory of a shard's log segments.
+    pub fn log(&self, shard: ShardId) -> PathBuf {
+        self.dir.join(shard_name(shard)).join("log")
+    }
+}
+
+fn shard_name(shard: ShardId) -> String {
+    format!("shard-{:04}", shard.0)
+}
+
+/// The name of a segment's file.
+pub fn segment_name(segment: SegmentId) -> String {
+    format!("{:020}.seg", segment.0)
+}
+
+/// The segments in a log directory with the lengths of their files, in order. Other files are not ours and stay.
+pub fn segments(log: &Path) -> io::Result<Vec<(SegmentId, u64)>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(log)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(digits) = name.to_str().and_then(|name| name.strip_suffix(".seg")) else { continue };
+        if digits.len() == 20
+            && digits.bytes().all(|byte| byte.is_ascii_digit())
+            && let Ok(number) = digits.parse()
+        {
+            found.push((SegmentId(number), entry.metadata()?.len()));
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+/// The shard of a hash slot: each shard has a contiguous range, and their sizes differ by one at most.
+pub fn shard_of_slot(slot: u16, shards: u16) -> ShardId {
+    ShardId((u32::from(slot) * u32::from(shards) / SLOTS) as u16)
+}
+
+fn lock(dir: &Path) -> Result<File, StartError> {
+    let unusable = |error| StartError::DirectoryUnusable { dir: dir.to_owned(), error };
+    let path = dir.join("LOCK");
+    let mut file = File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(unusable)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let mut text = String::new();
+            let pid = file.read_to_string(&mut text).ok().and_then(|_| text.trim().parse().ok());
+            return Err(StartError::DirectoryInUse { dir: dir.to_owned(), pid });
+        }
+        Err(errno) => return Err(unusable(errno.into())),
+    }
+    let write = |file: &mut File| {
+        file.rewind()?;
+        file.set_len(0)?;
+        writeln!(file, "{}", std::process::id())
+    };
+    write(&mut file).map_err(unusable)?;
+    Ok(file)
+}
+
+/// Makes the entries of a directory stable.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    let dir = open(dir, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    Ok(fsync(dir)?)
+}
+
+/// Bytes nobody can guess, from the kernel.
+pub fn random_bytes<const N: usize>() -> io::Result<[u8; N]> {
+    let mut bytes = [0; N];
+    File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// 40 hexadecimal digits nobody can guess: a node id or a run id.
+pub fn random_id() -> io::Result<String> {
+    Ok(random_bytes::<20>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+impl Manifest {
+    fn create(shards: u16, segment_bytes: u64) -> io::Result<Manifest> {
+        let segment_bytes = if segment_bytes == 0 { SEGMENT_BYTES } else { segment_bytes };
+        assert!(is_segment_size(segment_bytes), "the configuration checks it");
+        let created = crate::clock::unix_us() / 1_000_000;
+        let seed = u64::from_le_bytes(random_bytes()?);
+        Ok(Manifest { node_id: random_id()?, shards, segment_bytes, seed, created })
+    }
+
+    fn encode(&self) -> String {
+        let mut text = format!(
+            "cairn {FORMAT}\nnode {}\nshards {}\nsegment_bytes {}\nseed {:016x}\ncreated {}\n",
+            self.node_id, self.shards, self.segment_bytes, self.seed, self.created
+        );
+        text += &format!("crc32c {:08x}\n", crc32c(&[text.as_bytes()]));
+        text
+    }
+
+    fn decode(bytes: &[u8], path: &Path) -> Result<Manifest, StartError> {
+        let damaged = |what| StartError::ManifestDamaged { path: path.to_owned(), what };
+        let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+        let mut lines = text.lines();
+        let mut value = |name: &str| {
+            lines.next().and_then(|line| line.strip_prefix(name)?.strip_prefix(' ')).ok_or(damaged("a line is missing"))
+        };
+        let format: u32 = value("cairn")?.parse().map_err(|_| damaged("its format is not a number"))?;
+        if format > FORMAT {
+            return Err(StartError::ManifestNewer { path: path.to_owned(), format, format_max: FORMAT });
+        }
+        let number = |text: &str| text.parse::<u64>().map_err(|_| damaged("a number is not one"));
+        let node_id = value("node")?.to_owned();
+        let shards = number(value("shards")?)?;
+        let segment_bytes = number(value("segment_bytes")?)?;
+        let seed = u64::from_str_radix(value("seed")?, 16).map_err(|_| damaged("a number is not one"))?;
+        let created = number(value("created")?)?;
+        let shards = u16::try_from(shards).map_err(|_| damaged("its number of shards is impossible"))?;
+        let manifest = Manifest { node_id, shards, segment_bytes, seed, created };
+        if manifest.encode() != text {
+            return Err(damaged("its checksum does not match"));
+        }
+        if shards == 0 || shards > SHARDS_MAX || !is_segment_size(segment_bytes) {
+            return Err(damaged("its numbers are out of range"));
+        }
+        Ok(manifest)
+    }
+
+    /// Writes the manifest so that after a crash there is either none or the whole of it.
+    fn store(&self, dir: &Path) -> io::Result<()> {
+        let fresh = dir.join("manifest.new");
+        let mut file = File::create(&fresh)?;
+        file.write_all(self.encode().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(&fresh, dir.join("manifest"))?;
+        sync_dir(dir)?;
+        // A new directory's own entry must survive too.
+        dir.parent().map_or(Ok(()), sync_dir)
+    }
+}
+
+/// Whether segments can have this size.
+pub fn is_segment_size(bytes: u64) -> bool {
+    bytes >= SEGMENT_BYTES_MIN && bytes.is_multiple_of(SEGMENT_BYTES_MIN.max(BLOCK_BYTES as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DataDir, FORMAT, segment_name, segments, shard_of_slot};
+    use crate::error::StartError;
+    use cairn_storage::checksum::crc32c;
+    use cairn_storage::units::{SegmentId, ShardId};
+    use std::fs;
+
+    fn open(dir: &tempfile::TempDir, shards: u16) -> Result<DataDir, StartError> {
+        DataDir::open(&dir.path().join("data"), shards, 3, 1 << 20)
+    }
+
+    #[test]
+    fn what_was_created_is_found_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(&dir, 0).unwrap();
+        assert!(first.is_new());
+        let manifest = first.manifest().clone();
+        assert_eq!((manifest.shards, manifest.segment_bytes, manifest.node_id.len()), (3, 1 << 20, 40));
+        assert!(first.log(ShardId(2)).ends_with("shard-0002/log") && first.log(ShardId(2)).is_dir());
+        drop(first);
+        let again = open(&dir, 3).unwrap();
+        assert!(!again.is_new());
+        assert_eq!(*again.manifest(), manifest);
+        drop(again);
+        assert!(matches!(open(&dir, 2), Err(StartError::ShardsDiffer { stored: 3, asked: 2, .. })));
+    }
+
+    #[test]
+    fn a_second_server_is_told_who_has_the_directory() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(&dir, 0).unwrap();
+        let Err(StartError::DirectoryInUse { pid, .. }) = open(&dir, 0) else { panic!("two in one directory") };
+        assert_eq!(pid, Some(std::process::id()));
+        drop(first);
+        assert!(open(&dir, 0).is_ok());
+    }
+
+    #[test]
+    fn any_changed_byte_of_the_manifest_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&dir, 0).unwrap());
+        let path = dir.path().join("data/manifest");
+        let good = fs::read(&path).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            fs::write(&path, &bad).unwrap();
+            assert!(open(&dir, 0).is_err(), "byte {at}");
+            fs::write(&path, &good[..at]).unwrap();
+            assert!(matches!(open(&dir, 0), Err(StartError::ManifestDamaged { .. })), "cut at {at}");
+        }
+        fs::write(&path, good).unwrap();
+        assert!(open(&dir, 0).is_ok());
+    }
+
+    #[test]
+    fn a_newer_format_is_named_whatever_else_is_in_it() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&dir, 0).unwrap());
+        let text = format!("cairn {}\nsomething new\n", FORMAT + 1);
+        fs::write(dir.path().join("data/manifest"), format!("{text}{:08x}", crc32c(&[text.as_bytes()]))).unwrap();
+        let Err(StartError::ManifestNewer { format, .. }) = open(&dir, 0) else { panic!("a newer format was opened") };
+        assert_eq!(format, FORMAT + 1);
+    }
+
+    #[test]
+    fn shards_without_a_manifest_are_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        drop(open(&dir, 0).unwrap());
+        fs::remove_file(dir.path().join("data/manifest")).unwrap();
+        assert!(matches!(open(&dir, 0), Err(StartError::DirectoryForeign { .. })));
+    }
+
+    #[test]
+    fn slots_are_shared_out_in_contiguous_ranges() {
+        for shards in [1, 2, 3, 7, 64, 1000] {
+            let mut sizes = vec![0_u32; usize::from(shards)];
+            let mut last = 0;
+            for slot in 0..16384 {
+                let ShardId(shard) = shard_of_slot(slot, shards);
+                assert!(shard == last || shard == last + 1);
+                last = shard;
+                sizes[usize::from(shard)] += 1;
+            }
+            assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{shards} shards");
+        }
+    }
+
+    #[test]
+    fn only_segments_are_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in [segment_name(SegmentId(12)), segment_name(SegmentId(3)), "7.seg".into(), "notes".into()] {
+            fs::write(dir.path().join(name), b"xy").unwrap();
+        }
+        assert_eq!(segments(dir.path()).unwrap(), [(SegmentId(3), 2), (SegmentId(12), 2)]);
+    }
+}

@@ -1,0 +1,63 @@
+//! Every bound of this crate, related to the others at compile time.
+
+/// Submission entries of a worker's ring. When they are used up within a turn, the turn submits in between.
+pub const SUBMISSIONS_MAX: u32 = 2048;
+
+/// Completion entries: several times the submissions, because one multishot receive yields many completions.
+pub const COMPLETIONS_MAX: u32 = 16 * 1024;
+
+/// Completions that one turn takes. The rest waits for the next turn, so that replies leave in between.
+pub const COMPLETIONS_PER_TURN_MAX: usize = 2048;
+
+/// Receive buffers of a worker, shared by its connections, and the bytes of one.
+pub const RECEIVE_BUFFERS: u16 = 512;
+pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;
+
+/// Connections that the kernel queues for a listener before anybody accepts them (Redis: `tcp-backlog`).
+pub const BACKLOG: i32 = 511;
+
+/// Seconds of silence after which the kernel asks whether a peer is still there (Redis: `tcp-keepalive`).
+pub const KEEPALIVE_SECONDS: u64 = 300;
+
+/// Bytes that one send operation is given at most.
+pub const SEND_BYTES_MAX: usize = 1 << 30;
+
+/// Parcels that a mailbox between two workers holds.
+pub const MAILBOX_PARCELS: usize = 1024;
+
+/// Parcels that one turn takes from one mailbox.
+pub const PARCELS_PER_TURN_MAX: usize = 256;
+
+/// Log writes in flight in one worker, over all of its shards.
+pub const WRITES_MAX: usize = 1024;
+
+/// Segment files that a shard keeps open.
+pub const SEGMENTS_OPEN_MAX: usize = 4;
+
+/// Bytes of zeros that are written at once when a segment is prepared.
+pub const PREPARE_BYTES: usize = 256 * 1024;
+
+/// How often a machine hears of the time, at least.
+pub const TICK_MS: u64 = 50;
+
+/// How long accepting pauses when the process is out of descriptors or memory.
+pub const ACCEPT_PAUSE_MS: u64 = 100;
+
+/// Descriptors beside those of clients: log files, rings, eventfds, listeners, the log of the process, metrics.
+pub const DESCRIPTORS_SPARE: u64 = 256;
+
+/// Workers, and so also shards that run at the same time.
+pub const WORKERS_MAX: usize = 1024;
+
+/// Notices, questions and figures that wait for the process around the workers.
+pub const REPORTS_MAX: usize = 4096;
+
+/// What glommio asks of `RLIMIT_MEMLOCK` before it starts.
+pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
+
+const _: () = assert!(COMPLETIONS_MAX >= 4 * SUBMISSIONS_MAX);
+const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 1 << 15);
+const _: () = assert!(MAILBOX_PARCELS.is_power_of_two());
+const _: () = assert!(PREPARE_BYTES.is_multiple_of(cairn_storage::limits::BLOCK_BYTES));
+const _: () = assert!(cairn_storage::limits::SEGMENT_BYTES_MIN.is_multiple_of(PREPARE_BYTES as u64));
+const _: () = assert!(TICK_MS <= 100, "core::event::Event::Tick promises 100 ms");
