@@ -1,6 +1,10 @@
 //! Stop 3 of 10: arguments -> command. What a command is; the commands themselves are one file a family.
 
 pub mod args;
+pub mod expire;
+pub mod keys;
+pub mod keyspace;
+pub mod strings;
 pub mod table;
 
 use crate::command::args::Args;

@@ -3,11 +3,11 @@
 //! Each family file owns its rows; this file only lists the families. Names are found in a hash table that is built
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
-use super::Spec;
+use super::{Spec, expire, keys, keyspace, strings};
 use std::sync::LazyLock;
 
 /// All rows, family by family.
-pub static FAMILIES: &[&[Spec]] = &[];
+pub static FAMILIES: &[&[Spec]] = &[expire::SPECS, keys::SPECS, keyspace::SPECS, strings::SPECS];
 
 /// A command and its dense number.
 #[derive(Clone, Copy)]

@@ -1,0 +1,348 @@
+//! Commands on keys whatever their values are: one shard's rows. What spans all shards is in `keyspace`.
+
+use super::strings::as_one;
+use super::{Call, Flags, Flow, Keys, Run, Spec, Spread};
+use crate::command::args::parse_integer;
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::limits::DATABASES_MAX;
+use crate::machine::Machine;
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Row, Shard, Ttl};
+
+/// DEL and UNLINK: memory is given back in the background either way.
+fn del(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    if call.args.len() == 2 {
+        let is_removed = shard.remove(call, &call.args[1])?;
+        reply.integer(i64::from(is_removed));
+        return Ok(());
+    }
+    // Finds all of them before the first is removed.
+    for key in call.args.skip(1).iter() {
+        shard.peek(call, key)?;
+    }
+    let mut removed = 0;
+    for key in call.args.skip(1).iter() {
+        removed += i64::from(shard.remove(call, key)?);
+    }
+    reply.integer(removed);
+    Ok(())
+}
+
+/// EXISTS and TOUCH: a key that is named twice counts twice. No access times are kept, so there is nothing to touch.
+fn exists(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let mut found = 0;
+    for key in call.args.skip(1).iter() {
+        found += i64::from(shard.read(call, key)?.is_some());
+    }
+    reply.integer(found);
+    Ok(())
+}
+
+fn kind(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let row = shard.read(call, &call.args[1])?;
+    reply.simple(row.map_or("none", |row| row.kind.name()));
+    Ok(())
+}
+
+fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let args = call.args;
+    let (source, target) = (&args[1], &args[2]);
+    let mut there = *call;
+    let mut is_replacing = false;
+    let mut at = 3;
+    while at < args.len() {
+        if args.is(at, "replace") {
+            is_replacing = true;
+        } else if args.is(at, "db") && at + 1 < args.len() {
+            at += 1;
+            there.db = database(&args[at])?;
+        } else {
+            return Err(Refusal::Syntax.into());
+        }
+        at += 1;
+    }
+    if there.db == call.db && source == target {
+        return Err(Refusal::text("ERR source and destination objects are the same").into());
+    }
+    let Some(row) = shard.read(call, source)? else {
+        reply.integer(0);
+        return Ok(());
+    };
+    if shard.peek(&there, target)?.is_some() && !is_replacing {
+        reply.integer(0);
+        return Ok(());
+    }
+    let (kind, ttl, value) = taken(row);
+    shard.write(&there, target, kind, ttl, &value)?;
+    reply.integer(1);
+    Ok(())
+}
+
+fn database(text: &[u8]) -> Result<u8, Refusal> {
+    let db = parse_integer(text).ok_or(Refusal::NotInteger)?;
+    if i32::try_from(db).is_err() {
+        let (low, high) = (i32::MIN, i32::MAX);
+        return Err(Refusal::text(format!("ERR value is out of range, value must between {low} and {high}")));
+    }
+    u8::try_from(db).ok().filter(|&db| db < DATABASES_MAX).ok_or(Refusal::text("ERR DB index is out of range"))
+}
+
+/// What a row takes along to another key.
+fn taken(row: Row<'_>) -> (Kind, Ttl, Vec<u8>) {
+    (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), row.value.to_vec())
+}
+
+fn rename(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    move_row(shard, call, true)?;
+    reply.ok();
+    Ok(())
+}
+
+fn renamenx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let is_moved = move_row(shard, call, false)?;
+    reply.integer(i64::from(is_moved));
+    Ok(())
+}
+
+/// Whether the row has moved: not to its own key, and to a key that has a row only if `is_replacing`.
+fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bool, Stop> {
+    let (source, target) = (&call.args[1], &call.args[2]);
+    let row = shard.peek(call, source)?.ok_or(Refusal::NoSuchKey)?;
+    if source == target || (shard.peek(call, target)?.is_some() && !is_replacing) {
+        return Ok(false);
+    }
+    let (kind, ttl, value) = taken(row);
+    as_one(shard, value.len(), |shard| {
+        shard.write(call, target, kind, ttl, &value)?;
+        shard.remove(call, source).map(drop)
+    })?;
+    Ok(true)
+}
+
+/// The longest string that Redis keeps in one allocation with its object.
+const EMBEDDED_BYTES_MAX: usize = 44;
+
+/// The encoding that Redis would choose for a value that was just set. Here it follows from the value alone: Redis
+/// says `raw` for a short string too once APPEND or SETRANGE have touched it.
+fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let Some(row) = shard.read(call, &call.args[2])? else {
+        reply.null();
+        return Ok(());
+    };
+    let encoding = match row.value {
+        value if parse_integer(value).is_some() => "int",
+        value if value.len() <= EMBEDDED_BYTES_MAX => "embstr",
+        _ => "raw",
+    };
+    reply.bulk(encoding.as_bytes());
+    Ok(())
+}
+
+/// Rows are never shared: 1. (Redis shares small integers and shows 2147483647 for those.)
+fn object_refcount(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    match shard.read(call, &call.args[2])? {
+        Some(_) => reply.integer(1),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+/// No access times are kept, as they would make every read a write. A row counts as just used: 0.
+fn object_idletime(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    match shard.read(call, &call.args[2])? {
+        Some(_) => reply.integer(0),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+/// There is no LFU policy, so this answers what Redis answers without one.
+fn object_freq(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    if shard.read(call, &call.args[2])?.is_some() {
+        let text = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+                    switching between policies at runtime LRU and LFU data will take some time to adjust.";
+        return Err(Refusal::text(text).into());
+    }
+    reply.null();
+    Ok(())
+}
+
+fn object_help(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let lines = [
+        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "ENCODING <key>",
+        "    Return the kind of internal representation used in order to store the value",
+        "    associated with a <key>.",
+        "FREQ <key>",
+        "    Return the access frequency index of the <key>. The returned integer is",
+        "    proportional to the logarithm of the recent access frequency of the key.",
+        "IDLETIME <key>",
+        "    Return the idle time of the <key>, that is the approximated number of",
+        "    seconds elapsed since the last access to the key.",
+        "REFCOUNT <key>",
+        "    Return the number of references of the value associated with the specified",
+        "    <key>.",
+        "HELP",
+        "    Print this help.",
+    ];
+    reply.array(lines.len());
+    for line in lines {
+        reply.simple(line);
+    }
+    Ok(Flow::Done)
+}
+
+const KEY: Spec = Spec { keys: Keys::ONE, categories: "keyspace", group: "generic", ..Spec::DEFAULT };
+const OBJECT: Spec =
+    Spec { arity: 3, flags: Flags::READONLY, keys: Keys { first: 2, last: 2, step: 1 }, synopsis: "key", ..KEY };
+const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
+const WRITE_FAST: Flags = Flags::WRITE.and(Flags::FAST);
+
+pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "copy",
+        arity: -3,
+        flags: Flags::WRITE.and(Flags::DENYOOM),
+        keys: Keys::TWO,
+        run: Run::Row(copy),
+        since: "6.2.0",
+        complexity: "O(N) where N is the size of the value.",
+        summary: "Copies a value and its time to live to another key.",
+        synopsis: "source destination [DB destination-db] [REPLACE]",
+        ..KEY
+    },
+    Spec {
+        name: "del",
+        arity: -2,
+        flags: Flags::WRITE,
+        keys: Keys::ALL,
+        spread: Spread::Sum,
+        run: Run::Row(del),
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Deletes keys and answers how many there were.",
+        synopsis: "key [key ...]",
+        ..KEY
+    },
+    Spec {
+        name: "exists",
+        arity: -2,
+        flags: READ_FAST,
+        keys: Keys::ALL,
+        spread: Spread::Sum,
+        run: Run::Row(exists),
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Counts those of the given keys that are there.",
+        synopsis: "key [key ...]",
+        ..KEY
+    },
+    Spec {
+        name: "object",
+        arity: -2,
+        keys: Keys::NONE,
+        run: Run::Container,
+        subcommands: OBJECT_SUBCOMMANDS,
+        categories: "",
+        since: "2.2.3",
+        complexity: "Depends on subcommand.",
+        summary: "Tells how a value is kept.",
+        ..KEY
+    },
+    Spec {
+        name: "rename",
+        arity: 3,
+        flags: Flags::WRITE,
+        keys: Keys::TWO,
+        run: Run::Row(rename),
+        summary: "Gives a key another name, in place of whatever had it.",
+        synopsis: "key newkey",
+        ..KEY
+    },
+    Spec {
+        name: "renamenx",
+        arity: 3,
+        flags: WRITE_FAST,
+        keys: Keys::TWO,
+        run: Run::Row(renamenx),
+        summary: "Gives a key another name if nothing has it yet.",
+        synopsis: "key newkey",
+        ..KEY
+    },
+    Spec {
+        name: "touch",
+        arity: -2,
+        flags: READ_FAST,
+        keys: Keys::ALL,
+        spread: Spread::Sum,
+        run: Run::Row(exists),
+        since: "3.2.1",
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Counts those of the given keys that are there, as used just now.",
+        synopsis: "key [key ...]",
+        ..KEY
+    },
+    Spec {
+        name: "type",
+        arity: 2,
+        flags: READ_FAST,
+        run: Run::Row(kind),
+        summary: "Tells what kind of value is at a key.",
+        synopsis: "key",
+        ..KEY
+    },
+    Spec {
+        name: "unlink",
+        arity: -2,
+        flags: WRITE_FAST,
+        keys: Keys::ALL,
+        spread: Spread::Sum,
+        run: Run::Row(del),
+        since: "4.0.0",
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Deletes keys; their memory is given back in the background.",
+        synopsis: "key [key ...]",
+        ..KEY
+    },
+];
+
+const OBJECT_SUBCOMMANDS: &[Spec] = &[
+    Spec {
+        name: "object|encoding",
+        run: Run::Row(object_encoding),
+        since: "2.2.3",
+        summary: "Tells how Redis would encode the value at a key.",
+        ..OBJECT
+    },
+    Spec {
+        name: "object|freq",
+        run: Run::Row(object_freq),
+        since: "4.0.0",
+        summary: "Tells how often a key is used, under an LFU policy.",
+        ..OBJECT
+    },
+    Spec {
+        name: "object|help",
+        arity: 2,
+        flags: Flags::LOADING.and(Flags::STALE),
+        keys: Keys::NONE,
+        run: Run::Server(object_help),
+        since: "6.2.0",
+        summary: "Lists the subcommands.",
+        synopsis: "",
+        ..OBJECT
+    },
+    Spec {
+        name: "object|idletime",
+        run: Run::Row(object_idletime),
+        since: "2.2.3",
+        summary: "Tells how long ago a key was used.",
+        ..OBJECT
+    },
+    Spec {
+        name: "object|refcount",
+        run: Run::Row(object_refcount),
+        since: "2.2.3",
+        summary: "Tells how many references the value at a key has.",
+        ..OBJECT
+    },
+];

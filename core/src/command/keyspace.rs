@@ -1,0 +1,347 @@
+//! Commands on whole databases: they ask every shard, or one after the other.
+//!
+//! A SCAN cursor is the head (`route::head`: slot and hash) to go on from, plus one; 0 is the beginning and the end.
+//! So nothing is kept between two calls, head 0 can be gone on from, and the shard follows from the cursor: shards own ascending
+//! ranges of slots, and a scan walks through one shard after the other. As rows stand in the order of their heads and rows of one
+//! head are never separated, a key that is there throughout is answered exactly once.
+
+use super::{Call, Flags, Flow, Run, Spec};
+use crate::error::{Refusal, Stop};
+use crate::event::{ConnId, Now};
+use crate::glob;
+use crate::limits::DATABASES_MAX;
+use crate::machine::{Machine, Merge};
+use crate::parcel::{Answer, Ask};
+use crate::resp::encode::Reply;
+use crate::route::{self, SLOTS, slot_of, slot_start};
+use crate::shard::{Kind, Row, Shard};
+use cairn_storage::units::ShardId;
+use std::cell::Cell;
+
+/// A kind that no row has: SCAN with an unknown TYPE finds nothing.
+const NO_KIND: u8 = u8::MAX;
+
+/// Keys that SCAN looks at when no COUNT is given.
+const COUNT: usize = 10;
+
+/// What a shard answers to a question about its rows; `None` if the question is about something else.
+pub fn answer(shard: &mut Shard, now: Now, ask: &Ask) -> Option<Result<Answer, Stop>> {
+    Some(match ask {
+        Ask::RowCount { db } => Ok(Answer::Count(shard.row_count(*db) as i64)),
+        Ask::Clear { db } => clear(shard, *db),
+        Ask::Keys { db, pattern } => keys(shard, now, *db, pattern),
+        Ask::Scan { db, cursor, count, pattern, kind } => {
+            scan_step(shard, now, *db, *cursor, *count, pattern.as_deref(), *kind)
+        }
+        Ask::RandomKey { db } => random_key(shard, now, *db),
+        Ask::KeysInSlot { slot, count } => keys_in_slot(shard, now, *slot, *count),
+        Ask::CountKeysInSlot { slot } => keys_in_slot(shard, now, *slot, usize::MAX).map(|answer| match answer {
+            Answer::Keys { keys, .. } => Answer::Count(keys.len() as i64),
+            other => other,
+        }),
+        _ => return None,
+    })
+}
+
+fn clear(shard: &mut Shard, db: Option<u8>) -> Result<Answer, Stop> {
+    let dbs = db.map_or(0..DATABASES_MAX, |db| db..db + 1);
+    for db in dbs {
+        shard.clear(db)?;
+    }
+    Ok(Answer::Done)
+}
+
+fn keys(shard: &Shard, now: Now, db: u8, pattern: &[u8]) -> Result<Answer, Stop> {
+    // Unlike any other pattern, a lone star matches the empty key.
+    let is_all = pattern == b"*";
+    let mut keys = Vec::new();
+    let mut visit = |key: &[u8], _: Row<'_>| {
+        if is_all || glob::is_match(pattern, key) {
+            keys.push(key.to_vec());
+        }
+    };
+    shard.scan(now, db, 0, &mut visit, &mut || true)?;
+    Ok(Answer::Keys { keys, next: 0 })
+}
+
+/// `count` is the number of keys to look at, whether they match or not. The answer's `next` is the head to go on
+/// from, 0 at the end of the shard.
+fn scan_step(
+    shard: &Shard,
+    now: Now,
+    db: u8,
+    head: u64,
+    count: usize,
+    pattern: Option<&[u8]>,
+    kind: Option<u8>,
+) -> Result<Answer, Stop> {
+    let seen = Cell::new(0);
+    let mut keys = Vec::new();
+    let mut visit = |key: &[u8], row: Row<'_>| {
+        seen.set(seen.get() + 1);
+        let is_kind = kind.is_none_or(|kind| kind == row.kind as u8);
+        if is_kind && pattern.is_none_or(|pattern| glob::is_match(pattern, key)) {
+            keys.push(key.to_vec());
+        }
+    };
+    let next = shard.scan(now, db, head, &mut visit, &mut || seen.get() < count)?;
+    Ok(Answer::Keys { keys, next })
+}
+
+/// The answer's `next` is the number of rows, so that the asker can choose a shard in proportion.
+fn random_key(shard: &mut Shard, now: Now, db: u8) -> Result<Answer, Stop> {
+    let keys = Vec::from_iter(shard.random_key(now, db)?);
+    Ok(Answer::Keys { keys, next: shard.row_count(db) })
+}
+
+/// Of database 0, the only one that a cluster has.
+fn keys_in_slot(shard: &Shard, now: Now, slot: u16, count: usize) -> Result<Answer, Stop> {
+    let mut keys = Vec::new();
+    let is_over = Cell::new(count == 0);
+    let mut visit = |key: &[u8], _: Row<'_>| {
+        is_over.set(is_over.get() || keys.len() == count || route::slot(key) != slot);
+        if !is_over.get() {
+            keys.push(key.to_vec());
+        }
+    };
+    shard.scan(now, 0, slot_start(slot), &mut visit, &mut || !is_over.get())?;
+    Ok(Answer::Keys { keys, next: 0 })
+}
+
+fn keys_command(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let ask = Ask::Keys { db: call.db, pattern: call.args[1].to_vec() };
+    machine.ask_all(conn, ask, Box::new(|_, _, answers, reply| merge_keys(answers, reply)))
+}
+
+fn merge_keys(answers: Vec<Answer>, reply: &mut Reply<'_>) {
+    let Some(lists) = key_lists(answers, reply) else { return };
+    reply.array(lists.iter().map(|(keys, _)| keys.len()).sum());
+    for key in lists.iter().flat_map(|(keys, _)| keys) {
+        reply.bulk(key);
+    }
+}
+
+fn scan(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let cursor = parse_cursor(&call.args[1]).ok_or(Refusal::text("ERR invalid cursor"))?;
+    let options = ScanOptions::parse(call)?;
+    let head = cursor.saturating_sub(1);
+    let Some(slot) = slot_of(head) else {
+        // Beyond the last row there can be.
+        write_scan(0, &[], reply);
+        return Ok(Flow::Done);
+    };
+    let ScanOptions { count, pattern, kind } = options;
+    let ask = Ask::Scan { db: call.db, cursor: head, count, pattern, kind };
+    let shard = machine.owner(slot);
+    let merge: Merge = Box::new(move |machine, _, answers, reply| {
+        let Some(lists) = key_lists(answers, reply) else { return };
+        let (keys, next) = &lists[0];
+        let cursor = if *next > 0 { next + 1 } else { first_cursor_after(machine, shard) };
+        write_scan(cursor, keys, reply);
+    });
+    machine.ask_one(conn, shard, ask, merge)
+}
+
+/// The cursor at which the next shard's rows begin, or 0 after the last one.
+fn first_cursor_after(machine: &Machine, shard: ShardId) -> u64 {
+    let (mut low, mut high) = (0, SLOTS);
+    while low < high {
+        let middle = low.midpoint(high);
+        if machine.owner(middle) <= shard { low = middle + 1 } else { high = middle }
+    }
+    if low == SLOTS { 0 } else { slot_start(low) + 1 }
+}
+
+fn write_scan(cursor: u64, keys: &[Vec<u8>], reply: &mut Reply<'_>) {
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(cursor).as_bytes());
+    reply.array(keys.len());
+    for key in keys {
+        reply.bulk(key);
+    }
+}
+
+/// As C's `strtoul` reads a text to its end: a sign is fine, and nothing at all is zero.
+fn parse_cursor(text: &[u8]) -> Option<u64> {
+    let (is_negative, digits) = match text {
+        [] => return Some(0),
+        [b'-', digits @ ..] => (true, digits),
+        [b'+', digits @ ..] => (false, digits),
+        digits => (false, digits),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let value = digits.iter().try_fold(0u64, |value, digit| {
+        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        value.checked_mul(10)?.checked_add(digit)
+    })?;
+    Some(if is_negative { value.wrapping_neg() } else { value })
+}
+
+struct ScanOptions {
+    count: usize,
+    pattern: Option<Vec<u8>>,
+    kind: Option<u8>,
+}
+
+impl ScanOptions {
+    fn parse(call: &Call<'_>) -> Result<ScanOptions, Refusal> {
+        let args = call.args;
+        let mut options = ScanOptions { count: COUNT, pattern: None, kind: None };
+        let mut at = 2;
+        while at < args.len() {
+            let value = args.get(at + 1).ok_or(Refusal::Syntax)?;
+            if args.is(at, "count") {
+                let count = args.integer(at + 1)?;
+                options.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Refusal::Syntax)?;
+            } else if args.is(at, "match") {
+                options.pattern = (value != b"*").then(|| value.to_vec());
+            } else if args.is(at, "type") {
+                let is_string = value.eq_ignore_ascii_case(Kind::String.name().as_bytes());
+                options.kind = Some(if is_string { Kind::String as u8 } else { NO_KIND });
+            } else {
+                return Err(Refusal::Syntax);
+            }
+            at += 2;
+        }
+        Ok(options)
+    }
+}
+
+fn randomkey(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let merge: Merge = Box::new(|machine, _, answers, reply| {
+        let Some(mut lists) = key_lists(answers, reply) else { return };
+        lists.retain(|(keys, _)| !keys.is_empty());
+        let rows: u64 = lists.iter().map(|(_, rows)| *rows).sum();
+        let mut pick = machine.shard.random() % rows.max(1);
+        let chosen = lists.iter().find(|(_, rows)| {
+            let is_here = pick < *rows;
+            pick = pick.saturating_sub(*rows);
+            is_here
+        });
+        match chosen {
+            Some((keys, _)) => reply.bulk(&keys[0]),
+            None => reply.null(),
+        }
+    });
+    machine.ask_all(conn, Ask::RandomKey { db: call.db }, merge)
+}
+
+fn dbsize(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let merge: Merge = Box::new(|_, _, answers, reply| {
+        if is_refused(&answers, reply) {
+            return;
+        }
+        reply.integer(answers.iter().map(|answer| if let Answer::Count(rows) = answer { *rows } else { 0 }).sum());
+    });
+    machine.ask_all(conn, Ask::RowCount { db: call.db }, merge)
+}
+
+fn flushdb(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    flush(machine, conn, call, Some(call.db))
+}
+
+fn flushall(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    flush(machine, conn, call, None)
+}
+
+/// ASYNC and SYNC are the same: pages are given back in the background.
+fn flush(machine: &mut Machine, conn: ConnId, call: &Call<'_>, db: Option<u8>) -> Result<Flow, Stop> {
+    let args = call.args;
+    if args.len() > 2 || (args.len() == 2 && !args.is(1, "async") && !args.is(1, "sync")) {
+        return Err(Refusal::Syntax.into());
+    }
+    let merge: Merge = Box::new(|_, _, answers, reply| {
+        if !is_refused(&answers, reply) {
+            reply.ok();
+        }
+    });
+    machine.ask_all(conn, Ask::Clear { db }, merge)
+}
+
+/// If a shard has refused, that is the reply.
+fn is_refused(answers: &[Answer], reply: &mut Reply<'_>) -> bool {
+    let refused = answers.iter().find_map(|answer| if let Answer::Refused(line) = answer { Some(line) } else { None });
+    if let Some(line) = refused {
+        reply.error(line);
+    }
+    refused.is_some()
+}
+
+/// The shards' keys and `next`s; `None` if one has refused, which is then the reply.
+fn key_lists(answers: Vec<Answer>, reply: &mut Reply<'_>) -> Option<Vec<(Vec<Vec<u8>>, u64)>> {
+    if is_refused(&answers, reply) {
+        return None;
+    }
+    let list = |answer| match answer {
+        Answer::Keys { keys, next } => (keys, next),
+        other => unreachable!("a question for keys was answered with {other:?}"),
+    };
+    Some(answers.into_iter().map(list).collect())
+}
+
+const DATABASE: Spec = Spec { categories: "keyspace", group: "generic", flags: Flags::READONLY, ..Spec::DEFAULT };
+
+pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "dbsize",
+        arity: 1,
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: Run::Server(dbsize),
+        group: "server",
+        summary: "Counts the keys of the database.",
+        ..DATABASE
+    },
+    Spec {
+        name: "flushall",
+        arity: -1,
+        flags: Flags::WRITE,
+        run: Run::Server(flushall),
+        categories: "keyspace dangerous",
+        group: "server",
+        complexity: "O(N) where N is the number of keys in all databases.",
+        summary: "Deletes all keys of all databases.",
+        synopsis: "[ASYNC | SYNC]",
+        ..DATABASE
+    },
+    Spec {
+        name: "flushdb",
+        arity: -1,
+        flags: Flags::WRITE,
+        run: Run::Server(flushdb),
+        categories: "keyspace dangerous",
+        group: "server",
+        complexity: "O(N) where N is the number of keys in the database.",
+        summary: "Deletes all keys of the database.",
+        synopsis: "[ASYNC | SYNC]",
+        ..DATABASE
+    },
+    Spec {
+        name: "keys",
+        arity: 2,
+        run: Run::Server(keys_command),
+        categories: "keyspace dangerous",
+        complexity: "O(N) where N is the number of keys in the database.",
+        summary: "Answers all keys that match a pattern.",
+        synopsis: "pattern",
+        ..DATABASE
+    },
+    Spec {
+        name: "randomkey",
+        arity: 1,
+        run: Run::Server(randomkey),
+        summary: "Answers any key of the database.",
+        ..DATABASE
+    },
+    Spec {
+        name: "scan",
+        arity: -2,
+        run: Run::Server(scan),
+        since: "2.8.0",
+        complexity: "O(1) for a call, O(N) for all calls until the cursor is 0 again, where N is the number of keys in the database.",
+        summary: "Walks through the keys of the database, some at a call.",
+        synopsis: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
+        ..DATABASE
+    },
+];

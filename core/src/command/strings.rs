@@ -1,0 +1,275 @@
+//! The string commands: one row each. What they answer follows Redis 7.2's `t_string.c`, the order of its checks included.
+//!
+//! A string is its bytes. Whether they are a number is seen when a command asks, not stored.
+
+mod counters;
+mod get;
+mod lcs;
+mod many;
+mod range;
+mod set;
+
+use super::{Flags, Keys, Run, Spec, Spread};
+use crate::error::{Refusal, Stop};
+use crate::limits::BULK_BYTES_MAX;
+use crate::shard::{Kind, Row, Shard};
+
+/// The bytes of a row that must be a string.
+#[inline]
+fn string(row: Option<Row<'_>>) -> Result<Option<&[u8]>, Stop> {
+    match row {
+        Some(row) if row.kind != Kind::String => Err(Refusal::WrongType.into()),
+        row => Ok(row.map(|row| row.value)),
+    }
+}
+
+/// The length of a string that `len` bytes are added to at `offset`, if it may be that long.
+fn grown(offset: usize, len: usize) -> Result<usize, Stop> {
+    let total = offset.checked_add(len).filter(|&total| total <= BULK_BYTES_MAX);
+    total.ok_or(Stop::Refuse(Refusal::StringTooLong))
+}
+
+/// Makes several changes one unit: after a crash all of them are there, or none. What can be found missing or refused has to
+/// be found before. `bytes` is about what they need.
+pub(super) fn as_one(
+    shard: &mut Shard,
+    bytes: usize,
+    change: impl FnOnce(&mut Shard) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    shard.open_group(bytes)?;
+    let result = change(shard);
+    shard.close_group();
+    result
+}
+
+const STRING: Spec = Spec { keys: Keys::ONE, categories: "string", group: "string", ..Spec::DEFAULT };
+const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
+const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
+const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
+
+pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "append",
+        arity: 3,
+        flags: WRITE_FAST,
+        run: Run::Row(range::append),
+        since: "2.0.0",
+        complexity: "O(N) where N is the length of the resulting string.",
+        summary: "Adds bytes to the end of a string, which begins empty if it is not there.",
+        synopsis: "key value",
+        ..STRING
+    },
+    Spec {
+        name: "decr",
+        arity: 2,
+        flags: WRITE_FAST,
+        run: Run::Row(counters::decr),
+        summary: "Subtracts one from an integer; a key that is not there counts as 0.",
+        synopsis: "key",
+        ..STRING
+    },
+    Spec {
+        name: "decrby",
+        arity: 3,
+        flags: WRITE_FAST,
+        run: Run::Row(counters::decrby),
+        summary: "Subtracts a number from an integer; a key that is not there counts as 0.",
+        synopsis: "key decrement",
+        ..STRING
+    },
+    Spec {
+        name: "get",
+        arity: 2,
+        flags: READ_FAST,
+        run: Run::Row(get::get),
+        summary: "Answers the string at a key.",
+        synopsis: "key",
+        ..STRING
+    },
+    Spec {
+        name: "getdel",
+        arity: 2,
+        flags: Flags::WRITE.and(Flags::FAST),
+        run: Run::Row(get::getdel),
+        since: "6.2.0",
+        summary: "Answers the string at a key and deletes the key.",
+        synopsis: "key",
+        ..STRING
+    },
+    Spec {
+        name: "getex",
+        arity: -2,
+        flags: Flags::WRITE.and(Flags::FAST),
+        run: Run::Row(get::getex),
+        since: "6.2.0",
+        summary: "Answers the string at a key and changes how long the key lives.",
+        synopsis: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
+        ..STRING
+    },
+    Spec {
+        name: "getrange",
+        arity: 4,
+        flags: Flags::READONLY,
+        run: Run::Row(range::getrange),
+        since: "2.4.0",
+        complexity: "O(N) where N is the length of the answer.",
+        summary: "Answers the part of a string between two positions, both included.",
+        synopsis: "key start end",
+        ..STRING
+    },
+    Spec {
+        name: "getset",
+        arity: 3,
+        flags: WRITE_FAST,
+        run: Run::Row(set::getset),
+        summary: "Sets a string and answers the one before it.",
+        synopsis: "key value",
+        ..STRING
+    },
+    Spec {
+        name: "incr",
+        arity: 2,
+        flags: WRITE_FAST,
+        run: Run::Row(counters::incr),
+        summary: "Adds one to an integer; a key that is not there counts as 0.",
+        synopsis: "key",
+        ..STRING
+    },
+    Spec {
+        name: "incrby",
+        arity: 3,
+        flags: WRITE_FAST,
+        run: Run::Row(counters::incrby),
+        summary: "Adds a number to an integer; a key that is not there counts as 0.",
+        synopsis: "key increment",
+        ..STRING
+    },
+    Spec {
+        name: "incrbyfloat",
+        arity: 3,
+        flags: WRITE_FAST,
+        run: Run::Row(counters::incrbyfloat),
+        since: "2.6.0",
+        summary: "Adds a number with a fraction to a number; a key that is not there counts as 0.",
+        synopsis: "key increment",
+        ..STRING
+    },
+    Spec {
+        name: "lcs",
+        arity: -3,
+        flags: Flags::READONLY,
+        keys: Keys::TWO,
+        run: Run::Row(lcs::lcs),
+        since: "7.0.0",
+        complexity: "O(N*M) where N and M are the lengths of the two strings.",
+        summary: "Finds the longest common subsequence of two strings.",
+        synopsis: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+        ..STRING
+    },
+    Spec {
+        name: "mget",
+        arity: -2,
+        flags: READ_FAST,
+        keys: Keys::ALL,
+        spread: Spread::Place,
+        run: Run::Row(get::mget),
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Answers the strings at several keys.",
+        synopsis: "key [key ...]",
+        ..STRING
+    },
+    Spec {
+        name: "mset",
+        arity: -3,
+        flags: WRITE,
+        keys: Keys::PAIRS,
+        run: Run::Row(many::mset),
+        since: "1.0.1",
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Sets several strings, all of them or none.",
+        synopsis: "key value [key value ...]",
+        ..STRING
+    },
+    Spec {
+        name: "msetnx",
+        arity: -3,
+        flags: WRITE,
+        keys: Keys::PAIRS,
+        run: Run::Row(many::msetnx),
+        since: "1.0.1",
+        complexity: "O(N) where N is the number of keys.",
+        summary: "Sets several strings if none of their keys is there yet.",
+        synopsis: "key value [key value ...]",
+        ..STRING
+    },
+    Spec {
+        name: "psetex",
+        arity: 4,
+        flags: WRITE,
+        run: Run::Row(set::psetex),
+        since: "2.6.0",
+        summary: "Sets a string that lives for some milliseconds.",
+        synopsis: "key milliseconds value",
+        ..STRING
+    },
+    Spec {
+        name: "set",
+        arity: -3,
+        flags: WRITE,
+        run: Run::Row(set::set),
+        summary: "Sets a string, whatever was at its key.",
+        synopsis: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds \
+                   | KEEPTTL]",
+        ..STRING
+    },
+    Spec {
+        name: "setex",
+        arity: 4,
+        flags: WRITE,
+        run: Run::Row(set::setex),
+        since: "2.0.0",
+        summary: "Sets a string that lives for some seconds.",
+        synopsis: "key seconds value",
+        ..STRING
+    },
+    Spec {
+        name: "setnx",
+        arity: 3,
+        flags: WRITE_FAST,
+        run: Run::Row(set::setnx),
+        summary: "Sets a string if its key is not there yet.",
+        synopsis: "key value",
+        ..STRING
+    },
+    Spec {
+        name: "setrange",
+        arity: 4,
+        flags: WRITE,
+        run: Run::Row(range::setrange),
+        since: "2.2.0",
+        complexity: "O(N) where N is the length of the resulting string.",
+        summary: "Overwrites bytes of a string from an offset on, with zeros in front where it is too short.",
+        synopsis: "key offset value",
+        ..STRING
+    },
+    Spec {
+        name: "strlen",
+        arity: 2,
+        flags: READ_FAST,
+        run: Run::Row(get::strlen),
+        since: "2.2.0",
+        summary: "Answers how many bytes a string has.",
+        synopsis: "key",
+        ..STRING
+    },
+    Spec {
+        name: "substr",
+        arity: 4,
+        flags: Flags::READONLY,
+        run: Run::Row(range::getrange),
+        complexity: "O(N) where N is the length of the answer.",
+        summary: "The old name of GETRANGE.",
+        synopsis: "key start end",
+        ..STRING
+    },
+];

@@ -1,0 +1,64 @@
+//! Commands that answer whole strings.
+
+use super::set::{Lifetime, Options, Words};
+use super::string;
+use crate::command::Call;
+use crate::error::Stop;
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Shard};
+
+pub fn get(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    match string(shard.read(call, &call.args[1])?)? {
+        Some(value) => reply.bulk(value),
+        None => reply.null(),
+    }
+    Ok(())
+}
+
+/// What is not a string counts as absent.
+pub fn mget(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    reply.array(call.args.len() - 1);
+    for key in call.args.skip(1).iter() {
+        match shard.read(call, key)? {
+            Some(row) if row.kind == Kind::String => reply.bulk(row.value),
+            _ => reply.null(),
+        }
+    }
+    Ok(())
+}
+
+pub fn strlen(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let value = string(shard.read(call, &call.args[1])?)?;
+    reply.integer(value.map_or(0, <[u8]>::len) as i64);
+    Ok(())
+}
+
+pub fn getdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    match string(shard.read(call, key)?)? {
+        None => reply.null(),
+        Some(value) => {
+            reply.bulk(value);
+            shard.remove(call, key)?;
+        }
+    }
+    Ok(())
+}
+
+/// The time is looked at only if the key is there, as in Redis.
+pub fn getex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let options = Options::parse(call.args, 2, Words::Getex)?;
+    let key = &call.args[1];
+    let Some(value) = string(shard.read(call, key)?)? else {
+        reply.null();
+        return Ok(());
+    };
+    let deadline = options.deadline(call)?;
+    reply.bulk(value);
+    match (options.lifetime, deadline) {
+        (_, Some(deadline)) if deadline <= call.now.unix_ms() => shard.remove(call, key).map(drop),
+        (_, Some(deadline)) => shard.set_expiry(call, key, Some(deadline)).map(drop),
+        (Some(Lifetime::Persist), None) => shard.set_expiry(call, key, None).map(drop),
+        (_, None) => Ok(()),
+    }
+}

@@ -1,0 +1,94 @@
+//! Commands on parts of strings.
+
+use super::{grown, string};
+use crate::command::Call;
+use crate::error::{Refusal, Stop};
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Shard, Ttl};
+
+pub fn append(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (key, tail) = (&call.args[1], &call.args[2]);
+    let len = match string(shard.peek(call, key)?)? {
+        None => {
+            shard.write(call, key, Kind::String, Ttl::Clear, tail)?;
+            tail.len()
+        }
+        Some(value) => {
+            let offset = value.len();
+            let len = grown(offset, tail.len())?;
+            if !tail.is_empty() {
+                shard.splice(call, key, offset, tail)?;
+            }
+            len
+        }
+    };
+    reply.integer(len as i64);
+    Ok(())
+}
+
+/// An empty value changes nothing, and makes no row.
+pub fn setrange(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (key, patch) = (&call.args[1], &call.args[3]);
+    let offset = usize::try_from(call.args.integer(2)?).map_err(|_| Refusal::OffsetOutOfRange)?;
+    let before = string(shard.peek(call, key)?)?.map(<[u8]>::len);
+    let len = match before {
+        before if patch.is_empty() => before.unwrap_or(0),
+        None => {
+            let mut value = vec![0; grown(offset, patch.len())?];
+            value[offset..].copy_from_slice(patch);
+            shard.write(call, key, Kind::String, Ttl::Clear, &value)?;
+            value.len()
+        }
+        Some(before) => {
+            let end = grown(offset, patch.len())?;
+            shard.splice(call, key, offset, patch)?;
+            end.max(before)
+        }
+    };
+    reply.integer(len as i64);
+    Ok(())
+}
+
+/// GETRANGE and SUBSTR.
+pub fn getrange(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (start, end) = (call.args.integer(2)?, call.args.integer(3)?);
+    let value = string(shard.read(call, &call.args[1])?)?.unwrap_or_default();
+    reply.bulk(part(value, start, end));
+    Ok(())
+}
+
+/// The bytes from `start` to `end`, both included; negative positions count from the end, those outside are moved
+/// to the nearest inside.
+fn part(value: &[u8], start: i64, end: i64) -> &[u8] {
+    if start < 0 && end < 0 && start > end {
+        return b"";
+    }
+    let len = value.len() as i64;
+    let position = |index: i64| if index < 0 { (len + index).max(0) } else { index };
+    let (start, end) = (position(start), position(end).min(len - 1));
+    if start > end { b"" } else { &value[start as usize..=end as usize] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::part;
+
+    #[test]
+    fn positions_are_moved_inside() {
+        let check =
+            |start, end, expect: &str| assert_eq!(part(b"Hello", start, end), expect.as_bytes(), "{start} {end}");
+        check(0, -1, "Hello");
+        check(1, 3, "ell");
+        check(-3, -2, "ll");
+        check(-3, -4, "");
+        check(3, 1, "");
+        check(5, 9, "");
+        check(0, 99, "Hello");
+        check(-99, 0, "H");
+        check(-99, -98, "H");
+        check(i64::MIN, i64::MAX, "Hello");
+        check(i64::MAX, i64::MAX, "");
+        assert_eq!(part(b"", 0, -1), b"");
+        assert_eq!(part(b"", 0, 0), b"");
+    }
+}
