@@ -98,11 +98,17 @@ impl Flush {
         Ok(flush_bytes(payload))
     }
 
-    /// Reads the flush at `lsn`, whose length was claimed. It is valid if the checksum holds, the format is ours and the
-    /// numbers agree with each other. Whether it continues the flush before is the reader's question.
+    /// Reads the flush that `bytes` begins with. It is valid if [`Self::claim`] says so, the checksum holds, the format is
+    /// ours and the numbers agree with each other. Whether it continues the flush before is the reader's question.
     pub fn decode(config: &LogConfig, bytes: &[u8]) -> Result<Flush, Invalid> {
+        if bytes.len() < HEADER_BYTES {
+            return Err(Invalid::Damaged("the flush is cut off"));
+        }
         let payload = u32_at(bytes, 12);
-        if crc(config.salt, &bytes[..HEADER_BYTES + payload as usize]) != u32_at(bytes, CRC_AT) {
+        let Some(used) = bytes.get(..HEADER_BYTES + payload as usize) else {
+            return Err(Invalid::Damaged("the flush is cut off"));
+        };
+        if crc(config.salt, used) != u32_at(bytes, CRC_AT) {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
         match u16_at(bytes, 4) {

@@ -97,7 +97,8 @@ enum Found {
 }
 
 impl Recovery {
-    /// `files` are the segment files that are there, in any order; their directory has been synced. `start` is the LSN
+    /// `files` are the segment files that are there, in any order. Their directory has been synced, and no write of an
+    /// earlier opening can still arrive, those of a process that was killed included. `start` is the LSN
     /// of a record, or 0: the records up to it are not wanted (a checkpoint has them), and it was acknowledged. Segments
     /// before the one that holds `start` need not be there.
     pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: Lsn) -> Self {
@@ -368,10 +369,14 @@ impl Recovery {
             self.phase = Phase::Sync { end, segment: next };
             return Some(Found::Sync(next));
         }
+        let Some(incarnation) = self.incarnation_max.0.checked_add(1) else {
+            self.refuse_record(end, "no incarnation is left");
+            return None;
+        };
         let useless = behind().map(|file| file.segment).filter(|there| *there >= last).collect();
         self.phase = Phase::Over(Ok(Resume {
             end,
-            incarnation: Incarnation(self.incarnation_max.0 + 1),
+            incarnation: Incarnation(incarnation),
             epoch: self.epoch,
             prepared,
             useless,

@@ -149,6 +149,16 @@ fn a_later_format_is_named() {
 }
 
 #[test]
+fn a_flush_that_is_cut_off_is_not_read() {
+    let (disk, _) = sound();
+    let used = HEADER_BYTES + disk.stable[0].payload as usize;
+    for len in 0..BLOCK_BYTES {
+        let decoded = Flush::decode(&config(), &disk.files[&0].bytes[..len]);
+        assert_eq!(decoded.ok(), (len >= used).then_some(disk.stable[0]), "{len} bytes");
+    }
+}
+
+#[test]
 fn headers_that_contradict_themselves_are_not_flushes() {
     // A durable LSN beyond the flush itself; a carry beyond the payload.
     for at in [32, 40] {
