@@ -52,6 +52,9 @@ pub const NEIGHBOUR_SPACE_PERCENT_MAX: usize = 90;
 /// Keys that one call of `Tree::touch` serves. Their lines fit into a first-level cache.
 pub const TOUCH_KEYS_MAX: usize = 64;
 
+/// Places that the pool remembers from touched batches; a power of two, and more than a batch, so that few collide.
+pub const MEMOS: usize = 4 * TOUCH_KEYS_MAX;
+
 /// Pages of a shard, resident or not: what a page id can name.
 pub const PAGES_MAX: usize = u32::MAX as usize;
 
@@ -74,4 +77,5 @@ const _: () = assert!(SEGMENT_BYTES_MIN >= 4 * FLUSH_BYTES_MAX as u64);
 const _: () = assert!(SEGMENT_BYTES >= SEGMENT_BYTES_MIN);
 const _: () = assert!(KEY_INLINE_BYTES_MAX * 2 <= ROW_INLINE_BYTES_MAX);
 const _: () = assert!(ROW_INLINE_BYTES_MAX <= PAGE_BYTES / 4);
+const _: () = assert!(MEMOS.is_power_of_two());
 const _: () = assert!(NEIGHBOUR_SPACE_PERCENT_MAX < 100);

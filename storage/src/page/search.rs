@@ -79,10 +79,9 @@ impl Page {
         word(start) ^ word(start + WINDOW / 2) ^ word(start + WINDOW - 1) ^ slots
     }
 
-    /// Where the row that a find of the head ends at begins and ends.
+    /// Where the bytes of row `index` begin and end; some byte of the page if there is no such row.
     #[inline(always)]
-    pub(crate) fn row_range(&self, head: u64, span: Span) -> (usize, usize) {
-        let index = lower_bound(self.heads(), head, span);
+    pub(crate) fn row_range(&self, index: usize) -> (usize, usize) {
         if index == self.count() {
             return (0, 1);
         }

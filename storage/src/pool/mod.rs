@@ -4,6 +4,7 @@
 //! nothing; [`Pool::supply`] brings it back.
 
 mod frames;
+mod memo;
 
 #[cfg(test)]
 mod tests;
@@ -16,6 +17,8 @@ use crate::page::{Kind, Page};
 use crate::units::PageId;
 use core::fmt;
 use frames::{Frames, Place};
+pub(crate) use memo::Memo;
+use memo::Memos;
 
 /// There is no frame for another page. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,13 +55,22 @@ pub struct Pool {
     /// Ids that can be given out again.
     free_ids: Vec<PageId>,
     frames: Frames,
+    memos: Memos,
+    /// Raised by every release, so that what is remembered of a page can tell that it is stale.
+    releases: u64,
 }
 
 impl Pool {
     /// At most `pages_max` pages are in memory at once. `on_chunk` is shown each new piece of memory before its
     /// first use, so that a driver can advise the kernel about it; it must leave the bytes as they are.
     pub fn new(pages_max: usize, on_chunk: ChunkHook) -> Pool {
-        Pool { table: vec![Entry::ABSENT], free_ids: Vec::new(), frames: Frames::new(pages_max, on_chunk) }
+        Pool {
+            table: vec![Entry::ABSENT],
+            free_ids: Vec::new(),
+            frames: Frames::new(pages_max, on_chunk),
+            memos: Memos::new(),
+            releases: 0,
+        }
     }
 
     /// The page, if it is in memory.
@@ -86,6 +98,22 @@ impl Pool {
     #[inline]
     pub(crate) fn note_count(&mut self, page: PageId) {
         self.table[page.0 as usize].count = self.resident(page).count() as u16;
+    }
+
+    /// Remembers where the row with this head is, in the tree with this root.
+    #[inline(always)]
+    pub(crate) fn remember(&self, root: PageId, head: u64, page: PageId, index: u16) {
+        self.memos.of(head).set(Memo { head, root, page, releases: self.releases, index });
+    }
+
+    /// The page and the index that were remembered, if they can still be right. The caller compares the key.
+    #[inline(always)]
+    pub(crate) fn recall(&self, root: PageId, head: u64) -> Option<(&Page, usize)> {
+        let memo = self.memos.of(head).get();
+        if memo.head != head || memo.root != root || memo.releases != self.releases {
+            return None;
+        }
+        Some((self.page(memo.page).ok()?, memo.index as usize))
     }
 
     /// The page, to be changed.
@@ -137,6 +165,7 @@ impl Pool {
     /// Gives a page up, be it resident or not.
     pub fn release(&mut self, page: PageId) {
         assert!(page.0 != 0);
+        self.releases += 1;
         let freed = core::mem::replace(&mut self.table[page.0 as usize], Entry::ABSENT);
         if freed.place != Place::ABSENT {
             self.frames.give_back(freed.place);

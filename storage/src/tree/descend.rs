@@ -43,6 +43,12 @@ impl Tree {
         if self.levels == 0 {
             return Ok(None);
         }
+        if let Some((node, index)) = pool.recall(self.root, key.head)
+            && index < node.count()
+            && node.key(index) == key
+        {
+            return Ok(Some(node.payload(index)));
+        }
         let mut node = pool.page(self.root)?;
         let mut span = node.span();
         for _ in 1..self.levels {

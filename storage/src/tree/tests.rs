@@ -1,6 +1,7 @@
 //! The same random operations against `BTreeMap` and the tree, the whole structure checked after every step.
 
 mod shapes;
+mod touch;
 
 use super::{Path, Tree};
 use crate::error::Missing;

@@ -6,7 +6,7 @@
 
 use super::Tree;
 use crate::limits::TOUCH_KEYS_MAX;
-use crate::page::{Key, Page, Span};
+use crate::page::{Key, Page, Span, lower_bound};
 use crate::pool::Pool;
 use crate::units::PageId;
 use core::hint::black_box;
@@ -59,7 +59,9 @@ impl Tree {
         black_box(lanes.iter().fold(0, |sum, lane| sum ^ lane.node.count() as u64 ^ window(lane)));
         let mut ranges = [(0, 1); TOUCH_KEYS_MAX];
         for (range, lane) in ranges.iter_mut().zip(lanes) {
-            *range = lane.node.row_range(lane.head, lane.span);
+            let index = lower_bound(lane.node.heads(), lane.head, lane.span);
+            *range = lane.node.row_range(index);
+            pool.remember(self.root, lane.head, lane.node.id(), index as u16);
         }
         black_box(lanes.iter().zip(ranges).fold(0, |sum, (lane, range)| sum ^ lane.node.touch_row(range)));
     }

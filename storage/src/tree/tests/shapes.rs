@@ -1,7 +1,7 @@
 //! Shapes and edges: what splits and joins leave behind, the greatest rows, a full pool, dropping.
 
 use super::{Random, pool};
-use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX, TOUCH_KEYS_MAX};
+use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX};
 use crate::page::{ENTRY_BYTES, Key, Kind, SPACE_BYTES};
 use crate::pool::{Pool, PoolFull};
 use crate::tree::{DetachedTree, Tree, row_fits};
@@ -11,7 +11,7 @@ use std::ops::ControlFlow;
 /// Rows of this payload are 16 to a page, less 16 bytes.
 const SIXTEENTH: usize = SPACE_BYTES / 16 - ENTRY_BYTES;
 
-fn put(pool: &mut Pool, tree: &mut Tree, head: u64, len: usize) {
+pub(super) fn put(pool: &mut Pool, tree: &mut Tree, head: u64, len: usize) {
     let key = Key::of_head(head);
     let path = tree.resolve(pool, key).unwrap();
     let payload = vec![head as u8; len];
@@ -22,7 +22,7 @@ fn put(pool: &mut Pool, tree: &mut Tree, head: u64, len: usize) {
     }
 }
 
-fn remove(pool: &mut Pool, tree: &mut Tree, head: u64) {
+pub(super) fn remove(pool: &mut Pool, tree: &mut Tree, head: u64) {
     let path = tree.resolve(pool, Key::of_head(head)).unwrap();
     tree.remove(pool, &path);
 }
@@ -273,30 +273,4 @@ fn a_scan_stops_at_an_absent_page_and_can_go_on() {
     assert!(from > 0);
     visits(&tree, &pool, from).unwrap();
     assert_eq!(seen, (0..500).collect::<Vec<u64>>());
-}
-
-#[test]
-fn touch_names_the_pages_that_a_find_would_miss() {
-    let (mut pool, mut tree) = (pool(1000), Tree::new());
-    tree.touch(&pool, &[1, 2, 3], |_| unreachable!());
-    for head in 0..2000 {
-        put(&mut pool, &mut tree, head, 200);
-    }
-    let heads: Vec<u64> = (0..2000).step_by(20).collect();
-    let mut absent = Vec::new();
-    tree.touch(&pool, &heads, |page| absent.push(page));
-    assert_eq!(absent, []);
-    let leaf = tree.resolve(&pool, Key::of_head(600)).unwrap().leaf().page;
-    pool.evict(leaf).unwrap();
-    tree.touch(&pool, &[1, 600, 1999, u64::MAX], |page| absent.push(page));
-    assert_eq!(absent, [leaf]);
-    // Beyond the bound nothing is touched.
-    let many = vec![600; TOUCH_KEYS_MAX + 10];
-    absent.clear();
-    tree.touch(&pool, &many, |page| absent.push(page));
-    assert_eq!(absent, vec![leaf; TOUCH_KEYS_MAX]);
-    pool.evict(tree.root).unwrap();
-    absent.clear();
-    tree.touch(&pool, &heads, |page| absent.push(page));
-    assert_eq!(absent, [tree.root]);
 }
