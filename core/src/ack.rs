@@ -29,6 +29,8 @@ struct Hole {
     reply: Option<Vec<u8>>,
     /// Commands behind it wait until it is filled.
     is_barrier: bool,
+    /// The client wants no reply: it is filled with nothing.
+    is_silent: bool,
 }
 
 /// The output of one connection. Places are bytes since the connection began, holes' replies not counted.
@@ -67,17 +69,12 @@ impl Output {
         }
     }
 
-    /// The number that the next hole will have.
-    pub fn hole_next(&self) -> u64 {
-        self.hole_last + 1
-    }
-
     /// Leaves a hole behind the last byte of `out`.
-    pub fn open_hole(&mut self, out: &[u8], is_barrier: bool) -> u64 {
+    pub fn open_hole(&mut self, out: &[u8], is_barrier: bool, is_silent: bool) -> u64 {
         self.hole_last += 1;
         self.barriers += usize::from(is_barrier);
         let at = self.base + out.len() as u64;
-        self.holes.push_back(Hole { id: self.hole_last, at, reply: None, is_barrier });
+        self.holes.push_back(Hole { id: self.hole_last, at, reply: None, is_barrier, is_silent });
         self.hole_last
     }
 
@@ -87,6 +84,7 @@ impl Output {
             return false;
         };
         self.barriers -= usize::from(hole.is_barrier);
+        let reply = if hole.is_silent { Vec::new() } else { reply };
         self.hole_bytes += reply.len();
         hole.reply = Some(reply);
         true
@@ -119,11 +117,6 @@ impl Output {
 
     pub fn is_sending(&self) -> bool {
         self.is_sending
-    }
-
-    /// The LSN that the last byte waits for, if it waits.
-    pub fn last_gate(&self) -> Option<Lsn> {
-        self.gates.back().map(|gate| gate.lsn)
     }
 
     /// Takes what may leave now for a send, unless one is in flight or nothing may.
@@ -220,5 +213,96 @@ impl Output {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes a reply as the machine does, behind a gate if `lsn` is not 0.
+    fn write(output: &mut Output, text: &str, lsn: u64) {
+        let mut out = std::mem::take(&mut output.out);
+        let mark = out.len();
+        out.extend_from_slice(text.as_bytes());
+        if lsn > 0 {
+            output.gate(mark, &out, Lsn(lsn));
+        }
+        output.out = out;
+    }
+
+    fn open(output: &mut Output) -> u64 {
+        let out = std::mem::take(&mut output.out);
+        let id = output.open_hole(&out, false, false);
+        output.out = out;
+        id
+    }
+
+    fn sent(output: &mut Output, stable: u64) -> String {
+        let Some(buffer) = output.take_sendable(Lsn(stable)) else { return String::new() };
+        let text = String::from_utf8(buffer.clone()).unwrap();
+        output.on_sent(buffer);
+        text
+    }
+
+    #[test]
+    fn replies_leave_in_order_when_stable() {
+        let mut output = Output::default();
+        write(&mut output, "a", 0);
+        write(&mut output, "B", 10);
+        write(&mut output, "C", 20);
+        write(&mut output, "d", 0);
+        write(&mut output, "E", 15);
+        assert_eq!(sent(&mut output, 9), "a");
+        // B and C are neighbours, so they share a gate.
+        assert_eq!(sent(&mut output, 19), "");
+        assert_eq!(sent(&mut output, 20), "BCdE");
+        assert!(output.is_empty());
+    }
+
+    #[test]
+    fn holes_keep_their_place() {
+        let mut output = Output::default();
+        write(&mut output, "a", 0);
+        let first = open(&mut output);
+        let second = open(&mut output);
+        write(&mut output, "B", 10);
+        let third = open(&mut output);
+        assert!(output.fill_hole(second, b"2".to_vec()));
+        assert!(!output.fill_hole(second, b"2".to_vec()), "a hole is filled once");
+        assert_eq!(sent(&mut output, 0), "a");
+        assert!(output.fill_hole(first, b"1".to_vec()));
+        assert!(output.fill_hole(third, b"3".to_vec()));
+        assert_eq!(sent(&mut output, 0), "12");
+        write(&mut output, "c", 0);
+        assert_eq!(sent(&mut output, 10), "B3c");
+        assert!(output.is_empty() && output.unsent_bytes() == 0);
+    }
+
+    #[test]
+    fn what_never_becomes_stable_is_cut_off() {
+        let mut output = Output::default();
+        write(&mut output, "a", 10);
+        write(&mut output, "b", 0);
+        let hole = open(&mut output);
+        write(&mut output, "C", 20);
+        open(&mut output);
+        assert!(output.cut_unstable(Lsn(10)));
+        assert!(!output.cut_unstable(Lsn(10)));
+        assert!(output.fill_hole(hole, b"1".to_vec()));
+        assert_eq!(sent(&mut output, 10), "ab1");
+        assert!(output.is_empty());
+    }
+
+    #[test]
+    fn one_send_at_a_time() {
+        let mut output = Output::default();
+        write(&mut output, "a", 0);
+        let buffer = output.take_sendable(Lsn(0)).unwrap();
+        write(&mut output, "b", 0);
+        assert_eq!(output.take_sendable(Lsn(0)), None);
+        assert!(!output.is_empty());
+        output.on_sent(buffer);
+        assert_eq!(sent(&mut output, 0), "b");
     }
 }

@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ack;
+mod answer;
+pub mod clients;
 pub mod command;
 pub mod error;
 pub mod event;

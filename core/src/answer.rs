@@ -1,0 +1,212 @@
+//! What a shard answers when another one, or its own core, asks about it as a whole.
+
+use crate::clients;
+use crate::command::keyspace;
+use crate::error::Stop;
+use crate::machine::{Machine, Pause};
+use crate::parcel::{Answer, Ask, ClientFilter};
+use crate::settings::Source;
+use crate::shard::{Row, Shard};
+use crate::snapshot::{ClientFigures, DatabaseFigures, LogFigures, LogState, MemoryFigures, ShardFigures, Snapshot};
+use cairn_storage::limits::SEGMENT_BYTES;
+use cairn_storage::log;
+use std::cell::Cell;
+
+/// Rows that are looked at to estimate a database's mean time to live.
+const TTL_SAMPLES: u64 = 64;
+
+impl Machine {
+    pub fn answer(&mut self, ask: &Ask) -> Answer {
+        if let Some(answer) = keyspace::answer(&mut self.shard, self.now, ask) {
+            return match answer {
+                Ok(answer) => answer,
+                Err(Stop::Refuse(refusal)) => Answer::Refused(refusal.line().into_owned()),
+                Err(Stop::Missing(_)) => unreachable!("pages are resident until there is a page file"),
+            };
+        }
+        match ask {
+            Ask::Snapshot => Answer::Snapshot(Box::new(self.snapshot())),
+            Ask::ClientList { filter } => Answer::Text(clients::lines(self, filter)),
+            Ask::ClientKill { filter, skip } => Answer::Count(self.kill(filter, *skip)),
+            Ask::ClientUnblock { id, with_error } => {
+                let result = if *with_error { Err(UNBLOCKED.to_owned()) } else { Ok(String::new()) };
+                Answer::Count(i64::from(self.finish_timer(*id, result)))
+            }
+            Ask::ClientPause { until_unix_ms, writes_only } => {
+                self.set_pause(*until_unix_ms, *writes_only);
+                Answer::Done
+            }
+            Ask::ConfigSet { pairs } => self.configure(pairs),
+            Ask::ResetStat => {
+                self.stats.reset();
+                Answer::Done
+            }
+            Ask::SlowlogGet { count } => Answer::Slow(self.slowlog.latest(*count)),
+            Ask::SlowlogLen => Answer::Count(self.slowlog.len() as i64),
+            Ask::SlowlogReset => {
+                self.slowlog.reset();
+                Answer::Done
+            }
+            Ask::LatencyReset { events } => Answer::Count(self.stats.monitor.reset(events) as i64),
+            Ask::RowCount { .. }
+            | Ask::Clear { .. }
+            | Ask::Keys { .. }
+            | Ask::Scan { .. }
+            | Ask::RandomKey { .. }
+            | Ask::KeysInSlot { .. }
+            | Ask::CountKeysInSlot { .. } => unreachable!("the keyspace has answered"),
+        }
+    }
+
+    /// Closes the clients that are meant, but the one with the id `skip`. How many.
+    fn kill(&mut self, filter: &ClientFilter, skip: Option<u64>) -> i64 {
+        let meant: Vec<_> = self
+            .clients()
+            .filter(|(_, client)| Some(client.id) != skip && clients::is_meant(client, filter))
+            .map(|(conn, _)| conn)
+            .collect();
+        for &conn in &meant {
+            self.close(conn, true);
+        }
+        meant.len() as i64
+    }
+
+    /// A pause never shortens another one that is stricter, as in Redis; time 0 ends all.
+    fn set_pause(&mut self, until_unix_ms: u64, writes_only: bool) {
+        self.pause = match (until_unix_ms, self.pause) {
+            (0, _) => None,
+            (_, Some(old)) if old.until_unix_ms > self.now.unix_ms() => Some(Pause {
+                until_unix_ms: until_unix_ms.max(old.until_unix_ms),
+                writes_only: writes_only && old.writes_only,
+            }),
+            _ => Some(Pause { until_unix_ms, writes_only }),
+        };
+    }
+
+    /// The asker has found all pairs valid, so all are taken here too.
+    fn configure(&mut self, pairs: &[(String, String)]) -> Answer {
+        for (name, value) in pairs {
+            if let Err(error) = self.settings.set(Source::Runtime, name, &[value]) {
+                return Answer::Refused(format!(
+                    "ERR CONFIG SET failed (possibly related to argument '{name}') - {error}"
+                ));
+            }
+        }
+        if self.stats.is_tracking && !self.settings.latency_tracking {
+            self.stats.forget_latencies();
+        }
+        self.stats.is_tracking = self.settings.latency_tracking;
+        Answer::Done
+    }
+
+    /// The figures of this shard and of the connections of this core.
+    pub fn snapshot(&mut self) -> Snapshot {
+        self.settle_counts();
+        let databases: Vec<DatabaseFigures> = (0..self.settings.databases).map(|db| self.database(db)).collect();
+        let clients = self.client_figures();
+        let (pages, extents) = self.shard.engine().memory_bytes();
+        let figures = ShardFigures {
+            shard: self.identity.shard.0,
+            rows: databases.iter().map(|database| database.rows).sum(),
+            log: log_figures(&self.shard),
+            memory: MemoryFigures {
+                pages,
+                extents,
+                log_buffers: self.shard.engine().log().buffers().map(|buffer| buffer.len() as u64).sum(),
+                client_buffers: self.client_buffer_bytes(),
+                peak: self.stats.memory_peak_bytes,
+            },
+            clients,
+            counters: self.stats.totals(),
+            flushes: self.stats.flushes.us.count(),
+            flush_us_p99: self.stats.flushes.us.percentile(99.0),
+            outbox_messages: 0,
+            slowlog_len: self.slowlog.len() as u64,
+        };
+        Snapshot {
+            shards: vec![figures],
+            counters: figures.counters,
+            clients,
+            memory: figures.memory,
+            databases,
+            commands: self.stats.commands().to_vec(),
+            errors: self.stats.errors().map(|(code, count)| (code.to_owned(), count)).collect(),
+            flushes: self.stats.flushes.clone(),
+            turn_ns: self.stats.turn_ns.clone(),
+            monitor: self.stats.monitor.clone(),
+            ops_per_second: self.stats.ops_rate.per_second(),
+            in_bytes_per_second: self.stats.in_rate.per_second(),
+            out_bytes_per_second: self.stats.out_rate.per_second(),
+        }
+    }
+
+    fn database(&mut self, db: u8) -> DatabaseFigures {
+        let expiring = self.shard.expiring_count(db);
+        let ttl_ms_mean = if expiring == 0 { 0 } else { self.ttl_ms_mean(db) };
+        DatabaseFigures { rows: self.shard.row_count(db), expiring, ttl_ms_mean }
+    }
+
+    /// Looks at some rows from a random place on.
+    fn ttl_ms_mean(&mut self, db: u8) -> u64 {
+        let start = self.shard.random() >> 2;
+        let (mut sum, mut count) = (0u128, 0u128);
+        for head in [start, 0] {
+            let seen = Cell::new(0);
+            let mut visit = |_: &[u8], row: Row<'_>| {
+                seen.set(seen.get() + 1);
+                if let Some(expire_ms) = row.expire_ms {
+                    sum += u128::from(expire_ms.saturating_sub(self.now.unix_ms()));
+                    count += 1;
+                }
+            };
+            // A page that is not in memory only makes the estimate rougher.
+            let _ = self.shard.scan(self.now, db, head, &mut visit, &mut || seen.get() < TTL_SAMPLES);
+            if count > 0 {
+                break;
+            }
+        }
+        sum.checked_div(count).unwrap_or(0) as u64
+    }
+
+    fn client_figures(&self) -> ClientFigures {
+        let (held_replies, held_us_oldest) = self.held_figures();
+        let mut figures = ClientFigures { held_replies, held_us_oldest, ..ClientFigures::default() };
+        for (conn, _) in self.clients() {
+            let (query, output) = self.buffered(conn);
+            figures.connected += 1;
+            figures.input_bytes_max = figures.input_bytes_max.max(query as u64);
+            figures.output_bytes_max = figures.output_bytes_max.max(output as u64);
+        }
+        figures.blocked = self.blocked_clients() as u64;
+        figures
+    }
+
+    fn client_buffer_bytes(&self) -> u64 {
+        self.clients()
+            .map(|(conn, _)| {
+                let (query, output) = self.buffered(conn);
+                (query + output) as u64
+            })
+            .sum()
+    }
+}
+
+const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
+
+fn log_figures(shard: &Shard) -> LogFigures {
+    let log = shard.engine().log();
+    let numbers = log.numbers();
+    LogFigures {
+        state: match log.state() {
+            log::LogState::Open => LogState::Open,
+            log::LogState::Full { errno } => LogState::Full { errno },
+            log::LogState::Failed(fault) => LogState::Failed { errno: fault.result.err().unwrap_or(0) },
+        },
+        durable_lsn: log.durable().0,
+        appended_lsn: log.appended().0,
+        flights: numbers.flights as u64,
+        segments_ready: numbers.segments_ahead,
+        segment_bytes: SEGMENT_BYTES,
+        segments: 0,
+    }
+}

@@ -1,0 +1,204 @@
+//! Commands that finish later: they ask other shards, or the process, or wait for a time.
+//!
+//! A command says what it needs with one of the `ask_...` methods and answers `Flow::Later`. If all it needs is here,
+//! it is finished at once; else a hole is left in the connection's output, commands behind it wait, and the answers
+//! find the hole by its number.
+
+use super::Machine;
+use crate::command::{Call, Flow};
+use crate::error::Stop;
+use crate::event::{ConnId, Effect, HostAsk, Ticket};
+use crate::parcel::{Answer, Ask, Message, RequestId};
+use crate::resp::encode::Reply;
+use crate::session::ReplyMode;
+use cairn_storage::units::ShardId;
+use hashbrown::HashMap;
+
+/// What finishes a command when the answers of the shards it asked are in, in the order of shards.
+pub type Merge = Box<dyn FnOnce(&mut Machine, ConnId, Vec<Answer>, &mut Reply<'_>) + Send>;
+
+/// What finishes a command when the process around the shards has answered.
+pub type HostThen = Box<dyn FnOnce(&mut Machine, ConnId, Result<String, String>, &mut Reply<'_>) + Send>;
+
+/// What a command needs to finish.
+pub(super) enum Deferred {
+    Shards { shards: Vec<ShardId>, ask: Ask, merge: Merge },
+    Host { ask: HostAsk, then: HostThen },
+    Time { ns: u64, then: HostThen },
+}
+
+/// A place in a connection's output. The client's number tells it from a later user of the connection's id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HoleId {
+    pub client: u64,
+    pub conn: u32,
+    pub hole: u64,
+}
+
+impl From<RequestId> for HoleId {
+    fn from(request: RequestId) -> HoleId {
+        HoleId { client: request.client, conn: request.conn, hole: request.hole }
+    }
+}
+
+/// Answers that are being gathered.
+pub(super) struct Gathering {
+    answers: Vec<Option<Answer>>,
+    merge: Merge,
+}
+
+/// Everything that commands wait for.
+#[derive(Default)]
+pub(super) struct Pending {
+    /// What the running command has just said that it needs.
+    pub deferred: Option<Deferred>,
+    gatherings: HashMap<HoleId, Gathering>,
+    /// By ticket.
+    hosts: HashMap<u64, (HoleId, HostThen)>,
+    ticket_last: u64,
+    timers: Vec<(u64, HoleId, HostThen)>,
+    /// Commands that run on several shards at once (see `remote`).
+    pub spreads: HashMap<HoleId, super::remote::Spreading>,
+}
+
+impl Machine {
+    /// Asks every shard (this one too) and finishes the command with `merge`.
+    pub fn ask_all(&mut self, _conn: ConnId, ask: Ask, merge: Merge) -> Result<Flow, Stop> {
+        let shards = (0..self.identity.shards).map(ShardId).collect();
+        self.pending.deferred = Some(Deferred::Shards { shards, ask, merge });
+        Ok(Flow::Later)
+    }
+
+    /// Asks one shard.
+    pub fn ask_one(&mut self, _conn: ConnId, shard: ShardId, ask: Ask, merge: Merge) -> Result<Flow, Stop> {
+        self.pending.deferred = Some(Deferred::Shards { shards: vec![shard], ask, merge });
+        Ok(Flow::Later)
+    }
+
+    /// Has the process do something and finishes the command with `then`.
+    pub fn ask_host(&mut self, _conn: ConnId, ask: HostAsk, then: HostThen) -> Result<Flow, Stop> {
+        self.pending.deferred = Some(Deferred::Host { ask, then });
+        Ok(Flow::Later)
+    }
+
+    /// Finishes the command with `then` after `ns` nanoseconds, to the precision of a tick. It is given `Ok("")`.
+    pub fn reply_after(&mut self, _conn: ConnId, ns: u64, then: HostThen) -> Result<Flow, Stop> {
+        self.pending.deferred = Some(Deferred::Time { ns, then });
+        Ok(Flow::Later)
+    }
+
+    /// Begins what the command needs. `out` is the connection's output so far.
+    pub(super) fn start_deferred(&mut self, conn: ConnId, deferred: Deferred, call: &Call<'_>, out: &mut Vec<u8>) {
+        match deferred {
+            Deferred::Shards { shards, ask, merge } if shards.iter().all(|shard| *shard == self.identity.shard) => {
+                let answers = shards.iter().map(|_| self.answer(&ask)).collect();
+                merge(self, conn, answers, &mut Reply::new(out, call.is_resp3));
+            }
+            Deferred::Shards { shards, ask, merge } => {
+                let hole = self.open_hole(conn, out, true);
+                let answers = shards.iter().map(|_| None).collect();
+                self.pending.gatherings.insert(hole, Gathering { answers, merge });
+                for (part, shard) in shards.into_iter().enumerate() {
+                    let HoleId { client, conn, hole } = hole;
+                    let request = RequestId { client, conn, hole, part: part as u32 };
+                    if shard == self.identity.shard {
+                        self.answer_later(shard, request, &ask);
+                    } else {
+                        let message = Message::Ask { request, ask: Box::new(ask.clone()) };
+                        self.outbox[usize::from(shard.0)].messages.push(message);
+                    }
+                }
+            }
+            Deferred::Host { ask, then } => {
+                let hole = self.open_hole(conn, out, true);
+                self.pending.ticket_last += 1;
+                self.pending.hosts.insert(self.pending.ticket_last, (hole, then));
+                self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
+            }
+            Deferred::Time { ns, then } => {
+                let hole = self.open_hole(conn, out, true);
+                self.pending.timers.push((self.now.mono_ns + ns, hole, then));
+            }
+        }
+    }
+
+    /// Leaves a hole behind what is written.
+    pub(super) fn open_hole(&mut self, conn: ConnId, out: &[u8], is_barrier: bool) -> HoleId {
+        let session = self.session_mut(conn);
+        let is_silent = session.client.reply_mode != ReplyMode::On;
+        let hole = session.output.open_hole(out, is_barrier, is_silent);
+        HoleId { client: session.client.id, conn: conn.0, hole }
+    }
+
+    /// An answer of a shard is in.
+    pub(super) fn on_answer(&mut self, request: RequestId, answer: Answer) {
+        let hole = HoleId::from(request);
+        let Some(gathering) = self.pending.gatherings.get_mut(&hole) else { return };
+        gathering.answers[request.part as usize] = Some(answer);
+        if gathering.answers.iter().any(Option::is_none) {
+            return;
+        }
+        let Gathering { answers, merge } = self.pending.gatherings.remove(&hole).expect("it was just there");
+        let answers = answers.into_iter().flatten().collect();
+        self.finish(hole, |machine, conn, reply| merge(machine, conn, answers, reply));
+    }
+
+    pub(super) fn on_host_answer(&mut self, ticket: Ticket, result: Result<String, String>) {
+        let Some((hole, then)) = self.pending.hosts.remove(&ticket.0) else { return };
+        self.finish(hole, |machine, conn, reply| then(machine, conn, result, reply));
+    }
+
+    pub(super) fn fire_timers(&mut self) {
+        let now_ns = self.now.mono_ns;
+        let due = self.pending.timers.extract_if(.., |(at_ns, ..)| *at_ns <= now_ns).collect::<Vec<_>>();
+        for (_, hole, then) in due {
+            self.finish(hole, |machine, conn, reply| then(machine, conn, Ok(String::new()), reply));
+        }
+    }
+
+    /// Ends the waiting of a client's timed command before its time (CLIENT UNBLOCK). Whether it waited.
+    pub fn finish_timer(&mut self, client: u64, result: Result<String, String>) -> bool {
+        let Some(index) = self.pending.timers.iter().position(|(_, hole, _)| hole.client == client) else {
+            return false;
+        };
+        let (_, hole, then) = self.pending.timers.swap_remove(index);
+        self.finish(hole, |machine, conn, reply| then(machine, conn, result, reply));
+        true
+    }
+
+    /// Clients whose timed command waits.
+    pub fn blocked_clients(&self) -> usize {
+        self.pending.timers.len()
+    }
+
+    /// Writes the reply that a hole waits for, unless its client is gone.
+    fn finish(&mut self, hole: HoleId, write: impl FnOnce(&mut Machine, ConnId, &mut Reply<'_>)) {
+        let conn = ConnId(hole.conn);
+        let Some(session) = self.find_session(conn).filter(|session| session.client.id == hole.client) else { return };
+        let is_resp3 = session.client.is_resp3;
+        let mut bytes = Vec::new();
+        write(self, conn, &mut Reply::new(&mut bytes, is_resp3));
+        if let Some(line) = bytes.strip_prefix(b"-") {
+            let code = line.split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
+            self.stats.on_error(&String::from_utf8_lossy(code));
+        }
+        self.fill_hole(hole, bytes);
+    }
+
+    /// Fills a hole, unless its client is gone, and goes on with the connection.
+    pub(super) fn fill_hole(&mut self, hole: HoleId, bytes: Vec<u8>) {
+        let conn = ConnId(hole.conn);
+        let Some(session) = self.find_session(conn).filter(|session| session.client.id == hole.client) else { return };
+        session.output.fill_hole(hole.hole, bytes);
+        self.wake(conn);
+        self.after_run(conn);
+    }
+
+    /// A gone client's answers are not waited for.
+    pub(super) fn forget_pending(&mut self, client: u64) {
+        self.pending.gatherings.retain(|hole, _| hole.client != client);
+        self.pending.hosts.retain(|_, (hole, _)| hole.client != client);
+        self.pending.timers.retain(|(_, hole, _)| hole.client != client);
+        self.pending.spreads.retain(|hole, _| hole.client != client);
+    }
+}

@@ -1,0 +1,296 @@
+//! One shard and the connections of one core: events in, effects out. Nothing here waits: what cannot go on is put
+//! aside (a stalled session, a held reply, a pending question) and taken up again by the event that it waits for.
+//!
+//! - `run`: the commands of one connection: decode, route, execute.
+//! - `ask`: commands that need other shards, or the process, to finish.
+//! - `remote`: what other shards have sent.
+//! - `release`: what has become stable leaves; what never will is refused.
+//! - `clients`: connections come, go, and are held to their limits.
+
+mod ask;
+mod clients;
+mod release;
+mod remote;
+mod run;
+
+pub use ask::{HostThen, Merge};
+
+use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
+use crate::limits::EXPIRE_ROWS_PER_TURN_MAX;
+use crate::parcel::Parcel;
+use crate::route;
+use crate::session::{Client, Session};
+use crate::settings::Settings;
+use crate::shard::Shard;
+use crate::slowlog::Slowlog;
+use crate::stats::Stats;
+use ask::Pending;
+use cairn_storage::engine::Engine;
+use cairn_storage::log::LogState;
+use cairn_storage::op::DiskOp;
+use cairn_storage::units::{OpId, ShardId};
+use release::Held;
+use run::Batch;
+use std::collections::VecDeque;
+
+/// What does not change while the process runs.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub shard: ShardId,
+    pub shards: u16,
+    /// 40 hexadecimal digits, new at every start.
+    pub run_id: String,
+    /// 40 hexadecimal digits, of the data directory.
+    pub node_id: String,
+    pub process_id: u32,
+    pub tcp_port: u16,
+    pub executable: String,
+    pub config_file: String,
+    pub started: Now,
+    /// From `uname`, for INFO.
+    pub os: String,
+    /// Seeds this shard's random numbers.
+    pub seed: u64,
+    /// The data directory's seed of key hashes.
+    pub hash_seed: u64,
+    /// A monotonic clock in nanoseconds, read between commands for their latency.
+    pub clock_ns: fn() -> u64,
+}
+
+/// CLIENT PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    pub until_unix_ms: u64,
+    pub writes_only: bool,
+}
+
+/// Pages of dropped trees that one turn frees.
+const FREE_PAGES_PER_TURN: usize = 64;
+
+/// How long the log is quiet before an empty flush proves its last records.
+const QUIET_NS: u64 = 200_000_000;
+
+/// How often the preparation of a log segment is tried again after it failed.
+const RETRY_PREPARE_NS: u64 = 1_000_000_000;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+pub struct Machine {
+    pub identity: Identity,
+    pub settings: Settings,
+    pub shard: Shard,
+    pub stats: Stats,
+    pub slowlog: Slowlog,
+    pub facts: ProcessFacts,
+    pub pause: Option<Pause>,
+    pub now: Now,
+    /// By connection id.
+    sessions: Vec<Option<Box<Session>>>,
+    sessions_len: usize,
+    client_last: u64,
+    effects: VecDeque<Effect>,
+    /// Sessions that wait for something no event of their own tells: look at them at each turn's end.
+    stalled: Vec<ConnId>,
+    held: Held,
+    pending: Pending,
+    /// What goes to each other shard at the turn's end.
+    outbox: Vec<Parcel>,
+    /// Parcels that wait until the log has room.
+    inbox: VecDeque<Box<Parcel>>,
+    /// When each flush in flight was issued.
+    flush_issued: VecDeque<(OpId, u64)>,
+    log_state: LogState,
+    log_active_ns: u64,
+    prepare_retried_ns: u64,
+    second_ns: u64,
+    is_draining: bool,
+    batch: Batch,
+}
+
+impl Machine {
+    /// A machine over recovered storage.
+    pub fn new(identity: Identity, settings: Settings, engine: Engine, now: Now) -> Machine {
+        let shards = usize::from(identity.shards);
+        assert!(usize::from(identity.shard.0) < shards);
+        Machine {
+            shard: Shard::new(engine, identity.hash_seed, identity.seed),
+            stats: Stats::default(),
+            slowlog: Slowlog::new(identity.shard.0, identity.shards),
+            facts: ProcessFacts::default(),
+            pause: None,
+            now,
+            sessions: Vec::new(),
+            sessions_len: 0,
+            client_last: 0,
+            effects: VecDeque::new(),
+            stalled: Vec::new(),
+            held: Held::default(),
+            pending: Pending::default(),
+            outbox: (0..shards).map(|_| Parcel { from: identity.shard.0, ..Parcel::default() }).collect(),
+            inbox: VecDeque::new(),
+            flush_issued: VecDeque::new(),
+            log_state: LogState::Open,
+            log_active_ns: now.mono_ns,
+            prepare_retried_ns: now.mono_ns,
+            second_ns: now.mono_ns,
+            is_draining: false,
+            batch: Batch::default(),
+            identity,
+            settings,
+        }
+    }
+
+    pub fn handle(&mut self, now: Now, event: Event<'_>) {
+        self.now = now;
+        match event {
+            Event::Received { conn, bytes } => self.on_received(conn, bytes),
+            Event::Sent { conn, buffer } => self.on_sent(conn, buffer),
+            Event::Disk(done) => self.on_disk(done),
+            Event::Parcel(parcel) => self.on_parcel(parcel),
+            Event::Accepted { conn, peer } => self.on_accepted(conn, peer),
+            Event::HungUp { conn, is_broken } => self.on_hung_up(conn, is_broken),
+            Event::HostAnswer { ticket, result } => self.on_host_answer(ticket, result),
+            Event::Facts(facts) => self.facts = facts,
+            Event::Tick => self.on_tick(),
+            Event::Drain => self.is_draining = true,
+        }
+    }
+
+    /// The end of a turn: rows past their time go, the log batch is sealed, parcels leave.
+    pub fn end_turn(&mut self, now: Now) {
+        self.now = now;
+        if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
+            self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX).expect("pages are resident until there is a page file");
+        }
+        self.shard.engine_mut().free_some(FREE_PAGES_PER_TURN).expect("pages are resident until there is a page file");
+        self.shard.seal();
+        self.poll_log();
+        self.wake_stalled();
+        self.send_parcels();
+    }
+
+    /// The next effect to perform.
+    #[inline]
+    pub fn poll(&mut self) -> Option<Effect> {
+        self.effects.pop_front()
+    }
+
+    pub fn effect(&mut self, effect: Effect) {
+        self.effects.push_back(effect);
+    }
+
+    pub fn notice(&mut self, notice: Notice) {
+        self.effect(Effect::Notice(notice));
+    }
+
+    /// After [`Event::Drain`]: nothing is in flight and nothing unacknowledged is left.
+    pub fn is_drained(&self) -> bool {
+        let is_written = self.shard.engine().log().is_idle() || matches!(self.log_state, LogState::Failed(_));
+        self.is_draining
+            && is_written
+            && self.effects.is_empty()
+            && self.inbox.is_empty()
+            && self.outbox.iter().all(|parcel| parcel.messages.is_empty())
+            && self.sessions.iter().flatten().all(|session| session.output.is_empty())
+    }
+
+    /// The shard that owns a slot: shards own contiguous ranges of nearly equal length.
+    #[inline]
+    pub fn owner(&self, slot: u16) -> ShardId {
+        ShardId((u32::from(slot) * u32::from(self.identity.shards) / u32::from(route::SLOTS)) as u16)
+    }
+
+    /// The lowest slot of a shard; for the number of shards, the end of all slots.
+    pub fn slot_first(&self, shard: u16) -> u16 {
+        (u32::from(shard) * u32::from(route::SLOTS)).div_ceil(u32::from(self.identity.shards)) as u16
+    }
+
+    fn poll_log(&mut self) {
+        while let Some(op) = self.shard.engine_mut().log_mut().poll() {
+            if let DiskOp::Write { op, .. } = op {
+                self.flush_issued.push_back((op, self.now.mono_ns));
+                self.log_active_ns = self.now.mono_ns;
+            }
+            self.effects.push_back(Effect::Disk(op));
+        }
+    }
+
+    fn on_tick(&mut self) {
+        let now_ns = self.now.mono_ns;
+        if self.pause.is_some_and(|pause| pause.until_unix_ms <= self.now.unix_ms()) {
+            self.pause = None;
+        }
+        self.fire_timers();
+        let log = self.shard.engine_mut().log_mut();
+        if now_ns.saturating_sub(self.log_active_ns) >= QUIET_NS && log.seal_idle() {
+            self.log_active_ns = now_ns;
+        }
+        let log = self.shard.engine_mut().log_mut();
+        if matches!(log.state(), LogState::Full { .. })
+            && now_ns.saturating_sub(self.prepare_retried_ns) >= RETRY_PREPARE_NS
+        {
+            log.retry_prepare();
+            self.prepare_retried_ns = now_ns;
+        }
+        let (pages, extents) = self.shard.engine().memory_bytes();
+        self.settle_counts();
+        self.stats.on_tick(self.now, pages + extents);
+        if now_ns.saturating_sub(self.second_ns) >= SECOND_NS {
+            self.second_ns = now_ns;
+            self.enforce_client_limits();
+            let snapshot = self.snapshot();
+            self.effect(Effect::Snapshot(Box::new(snapshot)));
+        }
+    }
+
+    /// What the shard has counted goes to the statistics.
+    pub(crate) fn settle_counts(&mut self) {
+        let counts = &self.shard.counts;
+        let counters = &mut self.stats.counters;
+        counters.keyspace_hits += counts.hits.take();
+        counters.keyspace_misses += counts.misses.take();
+        counters.expired += counts.expired.take();
+    }
+
+    pub fn client(&self, conn: ConnId) -> &Client {
+        &self.session(conn).client
+    }
+
+    pub fn client_mut(&mut self, conn: ConnId) -> &mut Client {
+        &mut self.session_mut(conn).client
+    }
+
+    /// All connections of this core.
+    pub fn clients(&self) -> impl Iterator<Item = (ConnId, &Client)> {
+        self.live_sessions().map(|(conn, session)| (conn, &session.client))
+    }
+
+    pub fn clients_len(&self) -> usize {
+        self.sessions_len
+    }
+
+    /// Query buffer bytes, and output bytes that are not yet sent, of a connection.
+    pub fn buffered(&self, conn: ConnId) -> (usize, usize) {
+        let session = self.session(conn);
+        (session.query.len(), session.output.unsent_bytes())
+    }
+
+    fn live_sessions(&self) -> impl Iterator<Item = (ConnId, &Session)> {
+        let numbered = self.sessions.iter().enumerate();
+        numbered.filter_map(|(index, session)| Some((ConnId(index as u32), session.as_deref()?)))
+    }
+
+    fn find_session(&mut self, conn: ConnId) -> Option<&mut Session> {
+        self.sessions.get_mut(conn.0 as usize)?.as_deref_mut()
+    }
+
+    #[inline]
+    fn session(&self, conn: ConnId) -> &Session {
+        self.sessions[conn.0 as usize].as_deref().expect("a connection has a session until it is closed")
+    }
+
+    #[inline]
+    fn session_mut(&mut self, conn: ConnId) -> &mut Session {
+        self.sessions[conn.0 as usize].as_deref_mut().expect("a connection has a session until it is closed")
+    }
+}

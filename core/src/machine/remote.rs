@@ -1,0 +1,255 @@
+//! What shards do for each other: run a command on their rows, answer a question. And commands over keys of several
+//! shards, each of which runs its part.
+//!
+//! A shard answers another one only when what its reply observed is stable, so the asking side never waits for a
+//! foreign log.
+
+use super::Machine;
+use super::ask::HoleId;
+use super::release::HeldReply;
+use super::run::{Stay, refusal_of};
+use crate::command::args::Args;
+use crate::command::table::{self, Entry};
+use crate::command::{Call, Flow, Run, Spread};
+use crate::event::{ConnId, Effect};
+use crate::parcel::{Ask, Message, Parcel, RequestId};
+use crate::resp::encode::Reply;
+use crate::route;
+use cairn_storage::units::ShardId;
+use std::ops::Range;
+
+/// A command whose keys are on several shards, while its parts run.
+pub(super) struct Spreading {
+    how: Spread,
+    /// For each part, the places of its keys among all keys.
+    places: Vec<Vec<usize>>,
+    replies: Vec<Option<Vec<u8>>>,
+}
+
+impl Machine {
+    /// Sends a command to the shard that owns its keys. `out` is the connection's output so far.
+    pub(super) fn forward(&mut self, conn: ConnId, call: &Call<'_>, shard: ShardId, out: &[u8]) -> Flow {
+        let hole = self.open_hole(conn, out, false);
+        self.stats.counters.forwarded_commands += 1;
+        self.post(shard, request(hole, 0), call, &mut call.args.iter());
+        Flow::Done
+    }
+
+    /// Has each shard run the command on its own keys.
+    pub(super) fn spread(&mut self, conn: ConnId, call: &Call<'_>, out: &[u8]) -> Flow {
+        let hole = self.open_hole(conn, out, false);
+        let mut places = vec![Vec::new(); usize::from(self.identity.shards)];
+        let first = call.spec.keys.first;
+        for (place, at) in call.spec.keys.positions(call.args.len()).enumerate() {
+            let shard = self.owner(route::slot(&call.args[at]));
+            places[usize::from(shard.0)].push(place);
+        }
+        let shards: Vec<_> =
+            (0..self.identity.shards).filter(|&shard| !places[usize::from(shard)].is_empty()).collect();
+        places.retain(|places| !places.is_empty());
+        let replies = shards.iter().map(|_| None).collect();
+        let spreading = Spreading { how: call.spec.spread, places: places.clone(), replies };
+        self.pending.spreads.insert(hole, spreading);
+        for (part, (shard, places)) in shards.into_iter().zip(places).enumerate() {
+            let keys = places.iter().map(|place| &call.args[first + place]);
+            let mut args = std::iter::once(&call.args[0]).chain(keys);
+            let request = request(hole, part as u32);
+            if shard == self.identity.shard.0 {
+                let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+                for arg in args {
+                    ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
+                    bytes.extend_from_slice(arg);
+                }
+                self.run_for(self.identity.shard, request, call.db, call.is_resp3, Args::new(&bytes, &ranges));
+            } else {
+                self.post(ShardId(shard), request, call, &mut args);
+            }
+        }
+        Flow::Done
+    }
+
+    fn post(
+        &mut self,
+        shard: ShardId,
+        request: RequestId,
+        call: &Call<'_>,
+        args: &mut dyn Iterator<Item = &[u8]>,
+    ) {
+        let parcel = &mut self.outbox[usize::from(shard.0)];
+        let (args_start, bytes_start) = (parcel.args.len() as u32, parcel.bytes.len() as u32);
+        for arg in args {
+            parcel.bytes.extend_from_slice(arg);
+            parcel.args.push(parcel.bytes.len() as u32);
+        }
+        parcel.messages.push(Message::Run {
+            request,
+            db: call.db,
+            is_resp3: call.is_resp3,
+            args: args_start..parcel.args.len() as u32,
+            bytes: bytes_start..parcel.bytes.len() as u32,
+        });
+    }
+
+    /// Hands what has gathered for other shards to the driver.
+    pub(super) fn send_parcels(&mut self) {
+        for (shard, parcel) in self.outbox.iter_mut().enumerate() {
+            if !parcel.messages.is_empty() {
+                let empty = Parcel { from: self.identity.shard.0, ..Parcel::default() };
+                let parcel = Box::new(std::mem::replace(parcel, empty));
+                self.effects.push_back(Effect::Parcel { to: ShardId(shard as u16), parcel });
+            }
+        }
+    }
+
+    pub(super) fn on_parcel(&mut self, parcel: Box<Parcel>) {
+        self.inbox.push_back(parcel);
+        self.take_inbox();
+    }
+
+    /// Does what other shards want, as long as the log has room for it. Answers are taken at once: nothing waits
+    /// behind them.
+    pub(super) fn take_inbox(&mut self) {
+        while !self.inbox.is_empty() && !matches!(self.admit_write(), Err(Stay::Wait(_))) {
+            if let Some(parcel) = self.inbox.pop_front() {
+                self.open_parcel(*parcel);
+            }
+        }
+        self.settle_counts();
+    }
+
+    fn open_parcel(&mut self, parcel: Parcel) {
+        let Parcel { from, messages, args: ends, bytes } = parcel;
+        let from = ShardId(from);
+        for message in messages {
+            match message {
+                Message::Run { request, db, is_resp3, args, bytes: at } => {
+                    let ranges = ranges(&ends[args.start as usize..args.end as usize], at);
+                    self.stats.counters.foreign_commands += 1;
+                    self.run_for(from, request, db, is_resp3, Args::new(&bytes, &ranges));
+                }
+                Message::Ran { request, bytes: at } => {
+                    self.on_ran(request, &bytes[at.start as usize..at.end as usize]);
+                }
+                Message::Ask { request, ask } => self.answer_later(from, request, &ask),
+                Message::Answer { request, answer } => self.on_answer(request, *answer),
+            }
+        }
+    }
+
+    /// Runs a command on rows of this shard for another one.
+    fn run_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: Args<'_>) {
+        let Some(Entry { id, spec }) = entry(args) else { unreachable!("only known commands are sent on") };
+        let Run::Row(run) = spec.run else { unreachable!("only commands on rows are sent on") };
+        let head = args.get(spec.keys.first).map_or(0, |key| self.shard.head(key));
+        let call = Call { spec, args, db, is_resp3, now: self.now, head };
+        let mut bytes = Vec::new();
+        let start_ns = (self.identity.clock_ns)();
+        self.shard.begin();
+        let ran = match self.admit_write() {
+            Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
+            _ => run(&mut self.shard, &call, &mut Reply::new(&mut bytes, is_resp3)),
+        };
+        if let Err(stop) = ran {
+            bytes.clear();
+            let refusal = refusal_of(stop);
+            self.count_error(Some(id), &refusal);
+            Reply::new(&mut bytes, is_resp3).refusal(&refusal);
+        }
+        self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, bytes });
+    }
+
+    /// Answers a question about this shard once what the answer says is stable.
+    pub(super) fn answer_later(&mut self, from: ShardId, request: RequestId, ask: &Ask) {
+        self.shard.begin();
+        let answer = Box::new(self.answer(ask));
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Answer { request, answer });
+    }
+
+    /// The reply of a command that another shard has run, or of this one's part of it.
+    pub(super) fn on_ran(&mut self, request: RequestId, bytes: &[u8]) {
+        let hole = HoleId::from(request);
+        let Some(spreading) = self.pending.spreads.get_mut(&hole) else {
+            return self.fill_hole(hole, bytes.to_vec());
+        };
+        spreading.replies[request.part as usize] = Some(bytes.to_vec());
+        if spreading.replies.iter().all(Option::is_some) {
+            let spreading = self.pending.spreads.remove(&hole).expect("it was just there");
+            self.fill_hole(hole, spreading.join());
+        }
+    }
+}
+
+fn request(hole: HoleId, part: u32) -> RequestId {
+    RequestId { client: hole.client, conn: hole.conn, hole: hole.hole, part }
+}
+
+/// The command of a message, a container's subcommand included.
+fn entry(args: Args<'_>) -> Option<Entry> {
+    let entry = table::entry(args.get(0)?)?;
+    match (entry.spec.run, args.get(1)) {
+        (Run::Container, Some(name)) => table::subcommand(entry.spec, name),
+        _ => Some(entry),
+    }
+}
+
+/// The arguments' ranges from their ends, within a parcel's bytes.
+fn ranges(ends: &[u32], at: Range<u32>) -> Vec<(u32, u32)> {
+    let starts = std::iter::once(at.start).chain(ends.iter().copied());
+    starts.zip(ends.iter().copied()).collect()
+}
+
+impl Spreading {
+    /// One reply from those of the parts.
+    fn join(self) -> Vec<u8> {
+        let replies: Vec<Vec<u8>> = self.replies.into_iter().flatten().collect();
+        if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
+            return error.clone();
+        }
+        let mut out = Vec::new();
+        let mut reply = Reply::new(&mut out, false);
+        match self.how {
+            Spread::Sum => {
+                let count = |reply: &Vec<u8>| {
+                    let digits = reply.strip_prefix(b":").and_then(|line| line.strip_suffix(b"\r\n"));
+                    digits.and_then(crate::command::args::parse_integer).expect("a sum's parts answer integers")
+                };
+                reply.integer(replies.iter().map(count).sum());
+            }
+            Spread::Place => {
+                let len = self.places.iter().map(Vec::len).sum();
+                let mut elements: Vec<&[u8]> = vec![b""; len];
+                for (bytes, places) in replies.iter().zip(&self.places) {
+                    for (element, place) in elements_of(bytes).into_iter().zip(places) {
+                        elements[*place] = element;
+                    }
+                }
+                reply.array(len);
+                elements.iter().for_each(|element| out.extend_from_slice(element));
+            }
+            Spread::Refuse => unreachable!("such a command does not run on several shards"),
+        }
+        out
+    }
+}
+
+/// The elements of an encoded array of bulk strings and nulls.
+fn elements_of(reply: &[u8]) -> Vec<&[u8]> {
+    let line_end = |bytes: &[u8]| memchr::memchr(b'\n', bytes).expect("a reply's lines have ends") + 1;
+    let mut rest = &reply[line_end(reply)..];
+    let mut elements = Vec::new();
+    while !rest.is_empty() {
+        let line = line_end(rest);
+        let len = match rest[0] {
+            b'$' if rest[1] != b'-' => {
+                let len = crate::command::args::parse_integer(&rest[1..line - 2]).expect("a bulk string has a length");
+                line + len as usize + 2
+            }
+            _ => line,
+        };
+        let (element, after) = rest.split_at(len);
+        elements.push(element);
+        rest = after;
+    }
+    elements
+}

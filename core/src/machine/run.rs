@@ -1,0 +1,547 @@
+//! The commands of one connection. Stops 3 and 4 of 10: what command is it, and where does it run?
+//!
+//! Commands are taken in batches: all requests that stand in the input are decoded first, then the rows they need are
+//! touched together so that their cache misses overlap, then they are run one after the other.
+
+use super::Machine;
+use super::ask::Deferred;
+use crate::command::args::Args;
+use crate::command::table::{self, Entry};
+use crate::command::{Call, Flags, Flow, Run, Spread};
+use crate::error::{Refusal, Stop};
+use crate::event::{ConnId, Notice};
+use crate::limits::{HOLES_MAX, OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
+use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
+use crate::resp::encode::Reply;
+use crate::route;
+use crate::session::{ReplyMode, Stall};
+use cairn_storage::limits::TOUCH_KEYS_MAX;
+use cairn_storage::log::LogState;
+use cairn_storage::units::{Lsn, ShardId};
+
+/// Requests that were decoded together. Kept to be used again.
+#[derive(Default)]
+pub(super) struct Batch {
+    ranges: Vec<(u32, u32)>,
+    requests: Vec<Request>,
+    heads: Vec<u64>,
+}
+
+/// One decoded request.
+#[derive(Clone, Copy)]
+struct Request {
+    /// Where it begins in the input.
+    start: usize,
+    /// Its arguments among the batch's ranges.
+    ranges: (u32, u32),
+    entry: Option<Entry>,
+    /// Of its first key.
+    head: u64,
+}
+
+/// What ended a batch's decoding.
+enum End {
+    /// Nothing: the batch is full, or the input is used up.
+    More,
+    Incomplete {
+        need: usize,
+    },
+    Quoted {
+        len: usize,
+        args: Vec<Vec<u8>>,
+    },
+    Error(ProtocolError),
+}
+
+/// How one command went.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ran {
+    Done,
+    /// It was not begun: it has to wait.
+    Stalled(Stall),
+    /// The connection ends with it.
+    Last,
+}
+
+impl Machine {
+    pub(super) fn on_received(&mut self, conn: ConnId, bytes: &[u8]) {
+        let now = self.now;
+        self.stats.counters.net_in_bytes += bytes.len() as u64;
+        let Some(session) = self.find_session(conn) else { return };
+        session.client.bytes_in += bytes.len() as u64;
+        session.client.last_active = now;
+        let is_direct = session.query.is_empty() && session.is_runnable();
+        if is_direct {
+            let (taken, need) = self.run(conn, bytes);
+            let session = self.session_mut(conn);
+            if taken < bytes.len() && !session.is_closing {
+                session.query.reserve_exact(need.saturating_sub(session.query.len()));
+                session.query.extend_from_slice(&bytes[taken..]);
+            }
+        } else if !session.is_closing {
+            session.query.extend_from_slice(bytes);
+            if session.is_runnable() {
+                self.run_query(conn);
+            }
+        }
+        self.after_run(conn);
+    }
+
+    /// Runs what stands in the connection's query buffer.
+    pub(super) fn run_query(&mut self, conn: ConnId) {
+        let mut query = std::mem::take(&mut self.session_mut(conn).query);
+        let (taken, need) = self.run(conn, &query);
+        query.drain(..taken);
+        if query.is_empty() && query.capacity() > super::clients::QUERY_KEEP_BYTES {
+            query = Vec::new();
+        }
+        query.reserve_exact(need.saturating_sub(query.len()));
+        self.session_mut(conn).query = query;
+    }
+
+    /// Runs the requests of `input` as far as they are complete and may run. Answers the bytes that are dealt with, and
+    /// how many bytes the request behind them has at least, if that is known.
+    fn run(&mut self, conn: ConnId, input: &[u8]) -> (usize, usize) {
+        let mut batch = std::mem::take(&mut self.batch);
+        let (mut at, mut need) = (0, 0);
+        while at < input.len() && self.session(conn).is_runnable() {
+            let rest = &input[at..];
+            let (decoded, end) = self.decode(conn, rest, &mut batch);
+            let taken = self.execute_batch(conn, rest, &batch, decoded);
+            at += taken;
+            if taken < decoded {
+                // A stalled request is decoded again when it may run.
+                self.session_mut(conn).decoder = Default::default();
+                break;
+            }
+            match end {
+                End::More => {}
+                End::Incomplete { need: known } => {
+                    need = known;
+                    break;
+                }
+                End::Quoted { len, args } if self.session(conn).is_runnable() => {
+                    if !self.run_quoted(conn, &args) {
+                        break;
+                    }
+                    at += len;
+                }
+                End::Quoted { .. } => break,
+                End::Error(error) => {
+                    self.refuse_protocol(conn, error);
+                    at = input.len();
+                }
+            }
+        }
+        self.batch = batch;
+        self.settle_counts();
+        (at, need)
+    }
+
+    /// Runs an inline request that had to be unquoted. Whether it was run.
+    fn run_quoted(&mut self, conn: ConnId, args: &[Vec<u8>]) -> bool {
+        let (mut bytes, mut batch) = (Vec::new(), Batch::default());
+        for arg in args {
+            batch.ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
+            bytes.extend_from_slice(arg);
+        }
+        let ranges = (0, batch.ranges.len() as u32);
+        batch.push(&bytes, 0, ranges, self.shard.hash_seed());
+        let len = bytes.len().max(1);
+        self.execute_batch(conn, &bytes, &batch, len) == len
+    }
+
+    /// Decodes up to a batch of requests. Answers the bytes they take and why there are no more.
+    #[inline]
+    fn decode(&mut self, conn: ConnId, input: &[u8], batch: &mut Batch) -> (usize, End) {
+        batch.ranges.clear();
+        batch.requests.clear();
+        let limits = RequestLimits {
+            bulk_bytes_max: self.settings.proto_max_bulk_len,
+            is_authenticated: self.session(conn).client.is_authenticated,
+        };
+        let hash_seed = self.shard.hash_seed();
+        let session = self.session_mut(conn);
+        let mut at = 0;
+        // Whoever has to say who they are is decoded step by step: AUTH changes the limits.
+        let requests_max = if limits.is_authenticated { TOUCH_KEYS_MAX } else { 1 };
+        while at < input.len() && batch.requests.len() < requests_max {
+            let first = batch.ranges.len();
+            match session.decoder.decode(&input[at..], &mut batch.ranges, limits) {
+                Decoded::Request { len } => {
+                    if batch.ranges.len() > first {
+                        batch.push(&input[at..], at, (first as u32, batch.ranges.len() as u32), hash_seed);
+                    }
+                    at += len;
+                }
+                Decoded::Incomplete { need } => return (at, End::Incomplete { need }),
+                Decoded::Quoted { len, args } => return (at, End::Quoted { len, args }),
+                Decoded::Error(error) => return (at, End::Error(error)),
+            }
+        }
+        (at, End::More)
+    }
+
+    /// Executes the requests of a batch in order. Answers the bytes that are dealt with: `decoded`, unless one stalls.
+    fn execute_batch(&mut self, conn: ConnId, input: &[u8], batch: &Batch, decoded: usize) -> usize {
+        if batch.requests.is_empty() {
+            return decoded;
+        }
+        if batch.requests.len() > 1 {
+            self.touch(conn, batch);
+        }
+        let mut out = std::mem::take(&mut self.session_mut(conn).output.out);
+        let mut held = Lsn(0);
+        let mut taken = decoded;
+        let mut clock_ns = (self.identity.clock_ns)();
+        for request in &batch.requests {
+            let ranges = &batch.ranges[request.ranges.0 as usize..request.ranges.1 as usize];
+            let args = Args::new(&input[request.start..], ranges);
+            let ran = self.execute(conn, request, args, &mut out, &mut held, &mut clock_ns);
+            match ran {
+                Ran::Done if !self.session(conn).is_closing => {}
+                Ran::Done | Ran::Last => {
+                    self.session_mut(conn).is_closing = true;
+                    break;
+                }
+                Ran::Stalled(stall) => {
+                    self.stall(conn, stall);
+                    taken = request.start;
+                    break;
+                }
+            }
+        }
+        self.session_mut(conn).output.out = out;
+        if held > Lsn(0) {
+            self.hold(conn, held);
+        }
+        taken
+    }
+
+    /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm.
+    fn touch(&mut self, conn: ConnId, batch: &Batch) {
+        let mut heads = std::mem::take(&mut self.batch.heads);
+        heads.clear();
+        heads.extend(batch.requests.iter().filter(|request| request.head != 0).map(|request| request.head));
+        self.shard.engine().touch(self.session(conn).client.db, &heads);
+        self.batch.heads = heads;
+    }
+
+    /// Executes one request. `held` collects the LSN that the batch's replies wait for; `clock_ns` is when the command
+    /// before ended.
+    #[inline]
+    fn execute(
+        &mut self,
+        conn: ConnId,
+        request: &Request,
+        args: Args<'_>,
+        out: &mut Vec<u8>,
+        held: &mut Lsn,
+        clock_ns: &mut u64,
+    ) -> Ran {
+        let Entry { id, spec } = match self.admit(conn, request, args) {
+            Ok(entry) => entry,
+            Err(Stay::Wait(stall)) => return Ran::Stalled(stall),
+            Err(Stay::Refuse(refusal)) => {
+                let ran = self.refuse(conn, args, &refusal, out);
+                if let Some(entry) = request.entry {
+                    self.stats.on_rejected(entry.id);
+                }
+                return ran;
+            }
+        };
+        let mark = out.len();
+        let client = &mut self.session_mut(conn).client;
+        client.commands += 1;
+        client.last_command = spec.name;
+        let mode_before = client.reply_mode;
+        let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
+        self.shard.begin();
+        let flow = match spec.run {
+            Run::Row(run) => match self.place(&call) {
+                Place::Here => {
+                    let ran = run(&mut self.shard, &call, &mut Reply::new(out, call.is_resp3));
+                    self.finish_row(id, ran, mark, call.is_resp3, out)
+                }
+                Place::There(shard) => self.forward(conn, &call, shard, out),
+                Place::Spread => self.spread(conn, &call, out),
+                Place::Nowhere => {
+                    let text = "CROSSSLOT Keys in request are on several shards. Commands that change or compare keys of several \
+                                shards are not supported yet; give the keys a common {hash tag}";
+                    self.finish_row(id, Err(Refusal::text(text).into()), mark, call.is_resp3, out)
+                }
+            },
+            Run::Server(run) => {
+                let ran = run(self, conn, &call, &mut Reply::new(out, call.is_resp3));
+                self.finish_server(conn, id, ran, &call, mark, out)
+            }
+            Run::Container => unreachable!("a container's subcommand was looked up"),
+        };
+        let now_ns = (self.identity.clock_ns)();
+        let ns = now_ns.saturating_sub(*clock_ns);
+        *clock_ns = now_ns;
+        self.stats.on_command(id, ns);
+        self.note_if_slow(conn, ns, &call);
+        self.silence(conn, mode_before, mark, out);
+        let lsn = self.shard.observed();
+        if lsn > self.shard.engine().log().durable() && out.len() > mark {
+            self.gate(conn, id, mark, lsn, out, held);
+        }
+        if flow == Flow::Close { Ran::Last } else { Ran::Done }
+    }
+
+    /// The reply that was just written waits for `lsn`.
+    fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Vec<u8>, held: &mut Lsn) {
+        if let LogState::Failed(fault) = self.shard.engine().log().state() {
+            // Nobody may see what will never be stable.
+            out.truncate(mark);
+            let refusal = super::release::log_refusal(fault.result.err());
+            self.count_error(Some(id), &refusal);
+            Reply::new(out, false).refusal(&refusal);
+            return;
+        }
+        self.session_mut(conn).output.gate(mark, out, lsn);
+        *held = (*held).max(lsn);
+    }
+
+    fn finish_row(&mut self, id: u16, ran: Result<(), Stop>, mark: usize, is_resp3: bool, out: &mut Vec<u8>) -> Flow {
+        if let Err(stop) = ran {
+            out.truncate(mark);
+            let refusal = refusal_of(stop);
+            self.count_error(Some(id), &refusal);
+            Reply::new(out, is_resp3).refusal(&refusal);
+        }
+        Flow::Done
+    }
+
+    fn finish_server(
+        &mut self,
+        conn: ConnId,
+        id: u16,
+        ran: Result<Flow, Stop>,
+        call: &Call<'_>,
+        mark: usize,
+        out: &mut Vec<u8>,
+    ) -> Flow {
+        match ran {
+            Ok(Flow::Later) => {
+                self.begin_deferred(conn, call, out);
+                Flow::Done
+            }
+            Ok(flow) => flow,
+            Err(stop) => {
+                self.pending.deferred = None;
+                self.finish_row(id, Err(stop), mark, call.is_resp3, out)
+            }
+        }
+    }
+
+    /// May the request run now? Finds its command on the way.
+    #[inline]
+    fn admit(&mut self, conn: ConnId, request: &Request, args: Args<'_>) -> Result<Entry, Stay> {
+        let Some(entry) = request.entry else { return Err(self.unknown(args)) };
+        let spec = entry.spec;
+        if !spec.takes(args.len()) {
+            return Err(Refusal::Arity(spec.name.into()).into());
+        }
+        if matches!(spec.run, Run::Container) {
+            let name = args.get(1).unwrap_or_default();
+            let container = spec.name.to_ascii_uppercase();
+            let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+            return Err(Refusal::text(format!("ERR unknown subcommand '{name}'. Try {container} HELP.")).into());
+        }
+        let session = self.session(conn);
+        if !session.client.is_authenticated && !spec.flags.has(Flags::NO_AUTH) {
+            return Err(Refusal::text("NOAUTH Authentication required.").into());
+        }
+        let is_server = matches!(spec.run, Run::Server(_));
+        if session.output.has_barrier() {
+            return Err(Stay::Wait(Stall::Barrier));
+        }
+        if is_server && session.output.has_holes() {
+            return Err(Stay::Wait(Stall::Holes));
+        }
+        if session.output.unsent_bytes() > OUTPUT_PAUSE_BYTES {
+            return Err(Stay::Wait(Stall::Output));
+        }
+        let is_write = spec.flags.has(Flags::WRITE);
+        if let Some(pause) = self.pause
+            && (is_write || !pause.writes_only)
+        {
+            return Err(Stay::Wait(Stall::Paused));
+        }
+        if self.is_draining {
+            return Err(Stay::Wait(Stall::Draining));
+        }
+        if is_write {
+            self.admit_write()?;
+        }
+        if self.identity.shards > 1 {
+            let is_flooded = self.outbox.iter().any(|parcel| parcel.messages.len() > OUTBOX_MESSAGES_MAX);
+            if is_flooded || self.session(conn).output.holes_len() > HOLES_MAX {
+                return Err(Stay::Wait(Stall::Outbox));
+            }
+        }
+        Ok(entry)
+    }
+
+    #[inline]
+    pub(super) fn admit_write(&self) -> Result<(), Stay> {
+        let log = self.shard.engine().log();
+        if !log.accepts_writes() {
+            return Err(match log.state() {
+                LogState::Failed(fault) => super::release::log_refusal(fault.result.err()).into(),
+                LogState::Full { errno } => super::release::log_refusal(Some(errno)).into(),
+                LogState::Open => Stay::Wait(Stall::LogRoom),
+            });
+        }
+        if log.has_room() { Ok(()) } else { Err(Stay::Wait(Stall::LogRoom)) }
+    }
+
+    #[cold]
+    fn unknown(&self, args: Args<'_>) -> Stay {
+        const SHOWN_BYTES_MAX: usize = 128;
+        let cut = |arg: &[u8], len: usize| String::from_utf8_lossy(&arg[..arg.len().min(len)]).into_owned();
+        let mut shown = String::new();
+        for arg in args.skip(1).iter() {
+            if shown.len() >= SHOWN_BYTES_MAX {
+                break;
+            }
+            shown += &format!("'{}' ", cut(arg, SHOWN_BYTES_MAX - shown.len()));
+        }
+        let name = cut(&args[0], SHOWN_BYTES_MAX);
+        Refusal::text(format!("ERR unknown command '{name}', with args beginning with: {shown}")).into()
+    }
+
+    #[cold]
+    fn refuse(&mut self, conn: ConnId, args: Args<'_>, refusal: &Refusal, out: &mut Vec<u8>) -> Ran {
+        if args.is(0, "post") || args.is(0, "host:") {
+            let addr = self.session(conn).client.peer.addr.clone();
+            self.notice(Notice::CrossProtocol { addr });
+            return Ran::Last;
+        }
+        self.count_error(None, refusal);
+        let mark = out.len();
+        let mode = self.session(conn).client.reply_mode;
+        Reply::new(out, false).refusal(refusal);
+        self.silence(conn, mode, mark, out);
+        Ran::Done
+    }
+
+    /// What CLIENT REPLY wants of the reply behind `mark`.
+    #[inline]
+    fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Vec<u8>) {
+        let client = &mut self.session_mut(conn).client;
+        match (mode_before, client.reply_mode) {
+            (ReplyMode::On, ReplyMode::On) => {}
+            (_, ReplyMode::SkipNext) => {
+                client.reply_mode = ReplyMode::Skip;
+                out.truncate(mark);
+            }
+            (ReplyMode::Skip, _) => {
+                if client.reply_mode == ReplyMode::Skip {
+                    client.reply_mode = ReplyMode::On;
+                }
+                out.truncate(mark);
+            }
+            (_, ReplyMode::Off | ReplyMode::Skip) => out.truncate(mark),
+            (ReplyMode::Off | ReplyMode::SkipNext, ReplyMode::On) => {}
+        }
+    }
+
+    #[inline]
+    fn note_if_slow(&mut self, conn: ConnId, ns: u64, call: &Call<'_>) {
+        let threshold_us = self.settings.slowlog_log_slower_than_us;
+        if threshold_us >= 0 && ns / 1000 >= threshold_us as u64 && !call.spec.flags.has(Flags::SKIP_SLOWLOG) {
+            let unix_s = self.now.unix_us / 1_000_000;
+            let len_max = self.settings.slowlog_max_len;
+            let client = &self.sessions[conn.0 as usize].as_ref().expect("it runs a command").client;
+            self.slowlog.record(len_max, unix_s, ns / 1000, call.args, &client.peer.addr, &client.name);
+        }
+    }
+
+    /// An error is answered, by the command `id` if it had begun.
+    pub(super) fn count_error(&mut self, id: Option<u16>, refusal: &Refusal) {
+        let line = refusal.line();
+        self.stats.on_error(line.split(' ').next().unwrap_or("ERR"));
+        if let Some(id) = id {
+            self.stats.on_failed(id);
+        }
+    }
+
+    fn refuse_protocol(&mut self, conn: ConnId, error: ProtocolError) {
+        let refusal = Refusal::text(format!("ERR Protocol error: {error}"));
+        self.count_error(None, &refusal);
+        let session = self.session_mut(conn);
+        Reply::new(&mut session.output.out, false).refusal(&refusal);
+        session.is_closing = true;
+    }
+
+    /// Where a command on rows runs.
+    #[inline]
+    fn place(&self, call: &Call<'_>) -> Place {
+        if self.identity.shards == 1 || call.spec.keys.first == 0 {
+            return Place::Here;
+        }
+        let mut shards = call.spec.keys.positions(call.args.len()).map(|at| self.owner(route::slot(&call.args[at])));
+        let Some(first) = shards.next() else { return Place::Here };
+        if shards.any(|shard| shard != first) {
+            return if call.spec.spread == Spread::Refuse { Place::Nowhere } else { Place::Spread };
+        }
+        if first == self.identity.shard { Place::Here } else { Place::There(first) }
+    }
+
+    fn begin_deferred(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Vec<u8>) {
+        let deferred: Deferred = self.pending.deferred.take().expect("a command that finishes later has said how");
+        self.start_deferred(conn, deferred, call, out);
+    }
+}
+
+/// Where a command on rows runs.
+enum Place {
+    Here,
+    There(ShardId),
+    Spread,
+    Nowhere,
+}
+
+/// Why a request does not run now.
+pub(super) enum Stay {
+    Wait(Stall),
+    Refuse(Refusal),
+}
+
+impl From<Refusal> for Stay {
+    fn from(refusal: Refusal) -> Stay {
+        Stay::Refuse(refusal)
+    }
+}
+
+impl Batch {
+    #[inline]
+    fn push(&mut self, input: &[u8], start: usize, ranges: (u32, u32), hash_seed: u64) {
+        let args = Args::new(input, &self.ranges[ranges.0 as usize..ranges.1 as usize]);
+        let mut entry = table::entry(&args[0]);
+        if let Some(Entry { spec, .. }) = entry
+            && matches!(spec.run, Run::Container)
+            && let Some(name) = args.get(1)
+        {
+            entry = table::subcommand(spec, name).or(entry);
+        }
+        let head = match entry {
+            Some(Entry { spec, .. }) if spec.keys.first > 0 => {
+                args.get(spec.keys.first).map_or(0, |key| route::head(route::slot(key), key, hash_seed))
+            }
+            _ => 0,
+        };
+        self.requests.push(Request { start, ranges, entry, head });
+    }
+}
+
+/// What a command that stopped answers.
+pub(super) fn refusal_of(stop: Stop) -> Refusal {
+    match stop {
+        Stop::Refuse(refusal) => refusal,
+        Stop::Missing(missing) => unreachable!("{missing:?}: pages are resident until there is a page file"),
+    }
+}
