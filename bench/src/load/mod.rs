@@ -224,13 +224,14 @@ struct Account {
 
 impl Account {
     fn now(plan: &Plan, shared: &Shared) -> Result<Self, LoadError> {
-        let usage = |pid| Usage::of(pid).ok_or(LoadError::NoProcess { pid });
+        let none = |pid| LoadError::NoProcess { pid };
+        let usage = |pid| Usage::of(pid).ok_or(none(pid));
         let (answered, errors) = shared.totals();
         Ok(Self {
             at: Instant::now(),
             requests: answered + errors,
             server: plan.pid.map(usage).transpose()?,
-            generator: usage(std::process::id())?,
+            generator: Usage::own().ok_or(none(std::process::id()))?,
             machine_ns: process::machine_busy_ns(),
         })
     }

@@ -45,13 +45,25 @@ impl Usage {
         Some(usage)
     }
 
+    /// The usage of this process now.
+    #[must_use]
+    pub fn own() -> Option<Self> {
+        let clock = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+        let cpu_ns = u64::try_from(clock.tv_sec).ok()? * 1_000_000_000 + u64::try_from(clock.tv_nsec).ok()?;
+        Some(Self { cpu_ns, ..Self::of(std::process::id())? })
+    }
+
     /// What was used between `earlier` and now.
     #[must_use]
     pub fn since(self, earlier: Self) -> Self {
+        let user_ticks = self.user_ticks.saturating_sub(earlier.user_ticks);
+        let system_ticks = self.system_ticks.saturating_sub(earlier.system_ticks);
+        // A thread that ends takes its exact time with it; the process's ticks keep it, give or take one each.
+        let at_least_ns = (user_ticks + system_ticks).saturating_sub(2) * TICK_NS;
         Self {
-            cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns),
-            user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
-            system_ticks: self.system_ticks.saturating_sub(earlier.system_ticks),
+            cpu_ns: self.cpu_ns.saturating_sub(earlier.cpu_ns).max(at_least_ns),
+            user_ticks,
+            system_ticks,
             switches_voluntary: self.switches_voluntary.saturating_sub(earlier.switches_voluntary),
             switches_involuntary: self.switches_involuntary.saturating_sub(earlier.switches_involuntary),
         }
@@ -108,13 +120,20 @@ mod tests {
 
     #[test]
     fn work_shows_in_the_own_usage() {
-        let before = Usage::of(std::process::id()).unwrap();
-        let mut sum = 0_u64;
-        let mut rng = fastrand::Rng::with_seed(1);
-        while Usage::of(std::process::id()).unwrap().since(before).cpu_ns < 20_000_000 {
-            sum = (0..1_000_000).fold(sum, |sum, _| sum.wrapping_add(rng.u64(..)));
-        }
-        assert_ne!(sum, 0);
+        let id = std::process::id();
+        let (before, own) = (Usage::of(id).unwrap(), Usage::own().unwrap());
+        // The work is done by a thread that is gone when the clocks are read again.
+        let work = move || {
+            let mut sum = 0_u64;
+            let mut rng = fastrand::Rng::with_seed(1);
+            while Usage::of(id).unwrap().since(before).cpu_ns < 100_000_000 {
+                sum = (0..1_000_000).fold(sum, |sum, _| sum.wrapping_add(rng.u64(..)));
+            }
+            sum
+        };
+        assert_ne!(std::thread::spawn(work).join().unwrap(), 0);
+        assert!(Usage::own().unwrap().since(own).cpu_ns >= 70_000_000);
+        assert!(Usage::of(id).unwrap().since(before).cpu_ns >= 70_000_000);
         assert_eq!(Usage::of(0), None);
     }
 }
