@@ -9,9 +9,11 @@ mod check_config;
 mod config;
 mod limits;
 mod log;
+mod metrics;
 mod metrics_http;
 mod notify;
 mod password;
+mod process;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;

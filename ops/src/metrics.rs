@@ -1,0 +1,354 @@
+//! What `/metrics` shows: counters and gauges through the `metrics` facade, histograms straight from the shards' own.
+//!
+//! Shards send a snapshot about once a second; the last one of each is kept, and a scrape turns them into text, off
+//! the data cores. Histograms do not pass through the recorder, which keeps every single sample with its time: at a
+//! million commands a second that would cost a tenth of a core. The shards' histograms have the counts already.
+//!
+//! Label values are bounded: shards and databases by configuration, commands by the command table, error codes by
+//! `ERROR_KINDS_MAX`.
+
+use crate::process::Process;
+use cairn_core::command::table;
+use cairn_core::snapshot::{LogState, Snapshot};
+use cairn_core::stats::Histogram;
+use metrics::{Counter, Label, Recorder};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+const GAUGES: &[(&str, &str)] = &[
+    ("cairn_up", "1 while the server serves clients."),
+    ("cairn_build_info", "1, with the version of the server."),
+    ("cairn_connected_clients", "Connections now."),
+    ("cairn_blocked_clients", "Connections that wait in a blocking command now."),
+    ("cairn_held_replies", "Replies that wait until what they observed is on stable storage."),
+    ("cairn_held_reply_oldest_seconds", "Age of the oldest held reply."),
+    ("cairn_log_state", "1 for the state that the shard's log is in: open, full (no space) or failed."),
+    ("cairn_log_flights", "Log writes in flight now."),
+    ("cairn_log_segments", "Log segments that hold records."),
+    ("cairn_log_segments_ready", "Log segments that are prepared and wait to be used."),
+    ("cairn_rows", "Keys in all databases."),
+    ("cairn_database_keys", "Keys of a database."),
+    ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
+    ("cairn_memory_bytes", "Memory by what it holds: pages, extents, log_buffers, client_buffers."),
+    ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
+    ("cairn_slowlog_entries", "Entries of the slow log."),
+];
+
+const COUNTERS: &[(&str, &str)] = &[
+    ("cairn_commands_total", "Commands that were run."),
+    ("cairn_commands_failed_total", "Commands that ran and answered an error."),
+    ("cairn_commands_rejected_total", "Commands that were refused before they ran."),
+    ("cairn_connections_received_total", "Connections that were accepted."),
+    ("cairn_connections_rejected_total", "Connections that were turned away because of maxclients."),
+    ("cairn_clients_closed_total", "Connections that were cut off, by the limit that they exceeded."),
+    ("cairn_network_received_bytes_total", "Bytes read from clients."),
+    ("cairn_network_sent_bytes_total", "Bytes sent to clients."),
+    ("cairn_keyspace_hits_total", "Reads that found their key."),
+    ("cairn_keyspace_misses_total", "Reads that did not find their key."),
+    ("cairn_expired_keys_total", "Keys that expired."),
+    ("cairn_errors_total", "Error replies by their first word."),
+    ("cairn_auth_denied_total", "Authentications that were denied."),
+    ("cairn_commands_forwarded_total", "Commands that were sent to the shard that owns their key."),
+    ("cairn_commands_foreign_total", "Commands that were run for clients of other shards."),
+    ("cairn_turns_total", "Turns of the workers that had work."),
+    (
+        "cairn_log_appended_bytes_total",
+        "Bytes of the log up to which records were appended, since the directory was made.",
+    ),
+    ("cairn_log_durable_bytes_total", "Bytes of the log up to which records are on stable storage, likewise."),
+];
+
+const NS: f64 = 1e-9;
+const US: f64 = 1e-6;
+
+/// Bounds of durations, in nanoseconds: 1 us to 1 s.
+const DURATION_NS: &[u64] = &[
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    25_000,
+    50_000,
+    100_000,
+    250_000,
+    500_000,
+    1_000_000,
+    2_500_000,
+    5_000_000,
+    10_000_000,
+    25_000_000,
+    50_000_000,
+    100_000_000,
+    250_000_000,
+    500_000_000,
+    1_000_000_000,
+];
+
+/// Bounds of durations, in microseconds: 25 us to 2.5 s.
+const DURATION_US: &[u64] = &[
+    25, 50, 75, 100, 150, 200, 300, 500, 750, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000,
+    1_000_000, 2_500_000,
+];
+const RECORDS: &[u64] = &[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_024, 2_048, 4_096, 16_384, 65_536];
+const BYTES: &[u64] =
+    &[4_096, 8_192, 16_384, 32_768, 65_536, 131_072, 262_144, 524_288, 1_048_576, 4_194_304, 16_777_216];
+
+/// A family of histograms: its name, help, bounds in the unit of the shards, that unit, and where it is.
+struct Family {
+    name: &'static str,
+    help: &'static str,
+    bounds: &'static [u64],
+    unit: f64,
+    of: fn(&Snapshot) -> &Histogram,
+}
+
+const HISTOGRAMS: &[Family] = &[
+    Family {
+        name: "cairn_log_flush_duration_seconds",
+        help: "Time from the submission of a log write to its completion on stable storage.",
+        bounds: DURATION_US,
+        unit: US,
+        of: |snapshot| &snapshot.flushes.us,
+    },
+    Family {
+        name: "cairn_log_flush_records",
+        help: "Records that one log write made durable.",
+        bounds: RECORDS,
+        unit: 1.0,
+        of: |snapshot| &snapshot.flushes.records,
+    },
+    Family {
+        name: "cairn_log_flush_bytes",
+        help: "Bytes of one log write.",
+        bounds: BYTES,
+        unit: 1.0,
+        of: |snapshot| &snapshot.flushes.bytes,
+    },
+    Family {
+        name: "cairn_held_reply_age_seconds",
+        help: "Time that replies were held until what they observed was on stable storage.",
+        bounds: DURATION_US,
+        unit: US,
+        of: |snapshot| &snapshot.flushes.held_us,
+    },
+    Family {
+        name: "cairn_turn_duration_seconds",
+        help: "Length of the turns of a worker that had work.",
+        bounds: DURATION_NS,
+        unit: NS,
+        of: |snapshot| &snapshot.turn_ns,
+    },
+];
+
+const COMMAND_DURATION: (&str, &str) =
+    ("cairn_command_duration_seconds", "Time that commands took to run, without waiting.");
+
+/// The figures of the process and of all shards.
+pub struct Metrics {
+    recorder: PrometheusRecorder,
+    handle: PrometheusHandle,
+    latest: Mutex<Latest>,
+}
+
+#[derive(Default)]
+struct Latest {
+    shards: BTreeMap<u16, Box<Snapshot>>,
+    /// What each counter was set to last: CONFIG RESETSTAT takes the shards' back, but never ours.
+    counted: HashMap<(&'static str, Vec<Label>), (Counter, u64)>,
+}
+
+const METADATA: metrics::Metadata<'static> = metrics::Metadata::new("cairn", metrics::Level::INFO, None);
+
+impl Metrics {
+    pub fn new() -> Metrics {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        for (name, help) in GAUGES {
+            recorder.describe_gauge((*name).into(), None, (*help).into());
+        }
+        for (name, help) in COUNTERS {
+            recorder.describe_counter((*name).into(), None, (*help).into());
+        }
+        let handle = recorder.handle();
+        let metrics = Metrics { recorder, handle, latest: Mutex::default() };
+        metrics.gauge("cairn_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))], 1.0);
+        metrics.set_up(false);
+        metrics
+    }
+
+    /// Clients are served, or not (yet, any more).
+    pub fn set_up(&self, is_up: bool) {
+        self.gauge("cairn_up", Vec::new(), f64::from(u8::from(is_up)));
+    }
+
+    /// Keeps the newest figures of a shard.
+    pub fn on_snapshot(&self, snapshot: Box<Snapshot>) {
+        if let Some(shard) = snapshot.shards.first().map(|figures| figures.shard) {
+            self.lock().shards.insert(shard, snapshot);
+        }
+    }
+
+    /// The exposition, in Prometheus' text format.
+    pub fn render(&self) -> String {
+        let mut latest = self.lock();
+        let Latest { shards, counted } = &mut *latest;
+        for snapshot in shards.values() {
+            self.publish_shard(snapshot, counted);
+        }
+        let mut all = Snapshot::default();
+        for snapshot in shards.values() {
+            all.merge(snapshot);
+        }
+        self.publish_whole(&all, counted);
+        let mut text = self.handle.render();
+        for family in HISTOGRAMS {
+            write_head(&mut text, family.name, family.help, "histogram");
+            for (shard, snapshot) in shards.iter() {
+                let labels = format!("shard=\"{shard}\"");
+                write_histogram(&mut text, family.name, &labels, (family.of)(snapshot), family.bounds, family.unit);
+            }
+        }
+        let (name, help) = COMMAND_DURATION;
+        write_head(&mut text, name, help, "histogram");
+        for (id, command) in all.commands.iter().enumerate() {
+            if let Some(latency) = &command.latency {
+                let labels = format!("cmd=\"{}\"", command_name(id));
+                write_histogram(&mut text, name, &labels, latency, DURATION_NS, NS);
+            }
+        }
+        Process::read().write_metrics(&mut text);
+        text
+    }
+
+    fn publish_shard(&self, snapshot: &Snapshot, counted: &mut HashMap<(&'static str, Vec<Label>), (Counter, u64)>) {
+        let Some(figures) = snapshot.shards.first() else { return };
+        let shard = figures.shard.to_string();
+        let label = || Label::new("shard", shard.clone());
+        let with = |name: &'static str, value: &'static str| vec![label(), Label::new(name, value)];
+        let gauges = [
+            ("cairn_connected_clients", snapshot.clients.connected),
+            ("cairn_blocked_clients", snapshot.clients.blocked),
+            ("cairn_held_replies", snapshot.clients.held_replies),
+            ("cairn_log_flights", figures.log.flights),
+            ("cairn_log_segments", figures.log.segments),
+            ("cairn_log_segments_ready", figures.log.segments_ready),
+            ("cairn_rows", figures.rows),
+            ("cairn_outbox_messages", figures.outbox_messages),
+            ("cairn_slowlog_entries", figures.slowlog_len),
+        ];
+        for (name, value) in gauges {
+            self.gauge(name, vec![label()], value as f64);
+        }
+        let oldest = snapshot.clients.held_us_oldest as f64 * US;
+        self.gauge("cairn_held_reply_oldest_seconds", vec![label()], oldest);
+        for state in [LogState::Open, LogState::Full { errno: 0 }, LogState::Failed { errno: 0 }] {
+            let is_state = figures.log.state.name() == state.name();
+            self.gauge("cairn_log_state", with("state", state.name()), f64::from(u8::from(is_state)));
+        }
+        let memory = &snapshot.memory;
+        let kinds = [
+            ("pages", memory.pages),
+            ("extents", memory.extents),
+            ("log_buffers", memory.log_buffers),
+            ("client_buffers", memory.client_buffers),
+        ];
+        for (kind, bytes) in kinds {
+            self.gauge("cairn_memory_bytes", with("kind", kind), bytes as f64);
+        }
+        let counters = &snapshot.counters;
+        let totals = [
+            ("cairn_connections_received_total", counters.connections_received),
+            ("cairn_connections_rejected_total", counters.connections_rejected),
+            ("cairn_network_received_bytes_total", counters.net_in_bytes),
+            ("cairn_network_sent_bytes_total", counters.net_out_bytes),
+            ("cairn_keyspace_hits_total", counters.keyspace_hits),
+            ("cairn_keyspace_misses_total", counters.keyspace_misses),
+            ("cairn_expired_keys_total", counters.expired),
+            ("cairn_auth_denied_total", counters.auth_denied),
+            ("cairn_commands_forwarded_total", counters.forwarded_commands),
+            ("cairn_commands_foreign_total", counters.foreign_commands),
+            ("cairn_turns_total", counters.turns),
+            ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
+            ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
+        ];
+        for (name, value) in totals {
+            self.count(counted, name, vec![label()], value);
+        }
+        let cut = [
+            ("output_buffer", counters.output_limit_closed),
+            ("query_buffer", counters.query_limit_closed),
+            ("idle", counters.idle_closed),
+        ];
+        for (limit, value) in cut {
+            self.count(counted, "cairn_clients_closed_total", with("limit", limit), value);
+        }
+        for (id, command) in snapshot.commands.iter().enumerate().filter(|(_, command)| command.is_used()) {
+            let labels = || vec![Label::new("cmd", command_name(id)), label()];
+            self.count(counted, "cairn_commands_total", labels(), command.calls);
+            self.count(counted, "cairn_commands_failed_total", labels(), command.failed);
+            self.count(counted, "cairn_commands_rejected_total", labels(), command.rejected);
+        }
+    }
+
+    fn publish_whole(&self, all: &Snapshot, counted: &mut HashMap<(&'static str, Vec<Label>), (Counter, u64)>) {
+        for (db, figures) in all.databases.iter().enumerate().filter(|(db, figures)| *db == 0 || figures.rows > 0) {
+            let label = || vec![Label::new("db", db.to_string())];
+            self.gauge("cairn_database_keys", label(), figures.rows as f64);
+            self.gauge("cairn_database_expiring_keys", label(), figures.expiring as f64);
+        }
+        for (code, count) in &all.errors {
+            self.count(counted, "cairn_errors_total", vec![Label::new("code", code.clone())], *count);
+        }
+    }
+
+    fn gauge(&self, name: &'static str, labels: Vec<Label>, value: f64) {
+        self.recorder.register_gauge(&metrics::Key::from_parts(name, labels), &METADATA).set(value);
+    }
+
+    /// Brings a counter to `value`; if that is less than before, it was reset and began again.
+    fn count(
+        &self,
+        counted: &mut HashMap<(&'static str, Vec<Label>), (Counter, u64)>,
+        name: &'static str,
+        labels: Vec<Label>,
+        value: u64,
+    ) {
+        let (counter, last) = counted.entry((name, labels)).or_insert_with_key(|(name, labels)| {
+            let key = metrics::Key::from_parts(*name, labels.clone());
+            (self.recorder.register_counter(&key, &METADATA), 0)
+        });
+        counter.increment(if value < *last { value } else { value - *last });
+        *last = value;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Latest> {
+        self.latest.lock().expect("nothing panics while it holds this lock")
+    }
+}
+
+fn command_name(id: usize) -> &'static str {
+    table::spec(u16::try_from(id).expect("ids are u16")).name
+}
+
+pub fn write_head(text: &mut String, name: &str, help: &str, kind: &str) {
+    let _ = write!(text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
+}
+
+fn write_histogram(text: &mut String, name: &str, labels: &str, histogram: &Histogram, bounds: &[u64], unit: f64) {
+    for (bound, count) in bounds.iter().zip(histogram.cumulative(bounds)) {
+        let _ = writeln!(text, "{name}_bucket{{{labels},le=\"{}\"}} {count}", seconds(*bound, unit));
+    }
+    let count = histogram.count();
+    let _ = writeln!(text, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
+    let _ = writeln!(text, "{name}_sum{{{labels}}} {}", seconds(histogram.sum(), unit));
+    let _ = writeln!(text, "{name}_count{{{labels}}} {count}");
+}
+
+/// A number of small units as a decimal number, without the binary rounding of a product (2500 ns are 0.0000025 s).
+fn seconds(value: u64, unit: f64) -> f64 {
+    value as f64 / (1.0 / unit).round()
+}
+
+#[cfg(test)]
+mod tests;
