@@ -80,7 +80,10 @@ fn directory(dir: &Path) -> Finding {
     let Some(existing) = nearest_existing(dir) else { return Bad(format!("{} cannot be reached", dir.display())) };
     if access(&existing, Access::WRITE_OK | Access::EXEC_OK).is_err() {
         let uid = rustix::process::geteuid().as_raw();
-        return Bad(format!("{} cannot be written by uid {uid}: chown it, or choose another --dir", existing.display()));
+        return Bad(format!(
+            "{} cannot be written by uid {uid}: chown it, or choose another --dir",
+            existing.display()
+        ));
     }
     let shown = fs::canonicalize(dir).unwrap_or_else(|_| std::path::absolute(dir).unwrap_or_else(|_| dir.into()));
     let Ok(lock) = File::open(dir.join("LOCK")) else {
@@ -124,7 +127,8 @@ fn ports(settings: &Settings) -> Vec<Finding> {
         })
         .collect();
     if !addresses::is_local(&found) && settings.requirepass.is_none() {
-        let text = "others can reach this address and no password is set: protected mode will refuse them. Set requirepass";
+        let text =
+            "others can reach this address and no password is set: protected mode will refuse them. Set requirepass";
         findings.push(Doubtful(text.into()));
     }
     findings
@@ -139,7 +143,9 @@ fn cores() -> Finding {
     {
         let share = quota / period;
         let count = cpus.len();
-        return Doubtful(format!("{count} CPUs, but a quota of {share:.1}: workers will be throttled. Set --cpus or --shards"));
+        return Doubtful(format!(
+            "{count} CPUs, but a quota of {share:.1}: workers will be throttled. Set --cpus or --shards"
+        ));
     }
     Fine(format!("{} CPUs, so a new data directory gets {} shards", cpus.len(), cpus.len()))
 }

@@ -21,10 +21,4 @@ pub const HTTP_REQUEST_BYTES_MAX: usize = 8 * 1024;
 /// Time that a client of the metrics endpoint has for its request, and to take the answer.
 pub const HTTP_SECONDS_MAX: u64 = 5;
 
-/// Descriptors beside the clients': logs, rings, listeners (Redis: CONFIG_MIN_RESERVED_FDS + 96).
-pub const RESERVED_FILES: u64 = 128;
-
-/// What glommio asks RLIMIT_MEMLOCK to be.
-pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
-
 const _: () = assert!(PASSWORD_QUEUE_MAX <= 1024);

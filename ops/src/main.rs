@@ -5,8 +5,10 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod addresses;
 mod check_config;
 mod config;
+mod doctor;
 mod limits;
 mod log;
 mod metrics;
@@ -45,6 +47,13 @@ enum Tool {
     },
     /// Measure a server of the Redis protocol
     Bench(cairn_bench::load::BenchArgs),
+    /// Can this machine run the server? Takes what `serve` takes
+    #[command(disable_help_flag = true)]
+    Doctor {
+        /// [FILE] [--directive value ...]
+        #[arg(value_name = "FILE | --directive value", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Read a configuration file as a start would, and say what would become of it
     CheckConfig { file: PathBuf },
 }
@@ -91,8 +100,9 @@ fn main() -> ExitCode {
             println!("Cairn server v={} malloc=mimalloc bits={}", env!("CARGO_PKG_VERSION"), usize::BITS);
             ExitCode::SUCCESS
         }
-        Some("serve") if is_help(&words[1..]) => help("serve"),
+        Some(name @ ("serve" | "doctor")) if is_help(&words[1..]) => help(name),
         Some("serve") => serve(&words[1..]),
+        Some("doctor") => doctor::run(&words[1..]),
         Some(word) if is_tool(word) => tool(),
         _ => serve(&words),
     }
@@ -106,17 +116,18 @@ fn is_tool(word: &str) -> bool {
     matches!(word, "-h" | "--help" | "help") || Cli::command().find_subcommand(word).is_some()
 }
 
-fn help(tool: &str) -> ExitCode {
+fn help(name: &str) -> ExitCode {
     let mut cli = Cli::command();
-    let tool = cli.find_subcommand_mut(tool).expect("it is in the list").clone();
+    let tool = cli.find_subcommand_mut(name).expect("it is in the list").clone();
     // Help that cannot be printed has nobody to read it.
-    let _ = tool.bin_name(format!("cairn {}", "serve")).print_help();
+    let _ = tool.bin_name(format!("cairn {name}")).print_help();
     ExitCode::SUCCESS
 }
 
 fn tool() -> ExitCode {
     match Cli::parse().tool {
         Tool::Serve { words } => serve(&words),
+        Tool::Doctor { words } => doctor::run(&words),
         Tool::Bench(args) => cairn_bench::load::run(&args),
         Tool::CheckConfig { file } => check_config::run(&file),
     }
