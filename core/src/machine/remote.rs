@@ -68,13 +68,7 @@ impl Machine {
         Flow::Done
     }
 
-    fn post(
-        &mut self,
-        shard: ShardId,
-        request: RequestId,
-        call: &Call<'_>,
-        args: &mut dyn Iterator<Item = &[u8]>,
-    ) {
+    fn post(&mut self, shard: ShardId, request: RequestId, call: &Call<'_>, args: &mut dyn Iterator<Item = &[u8]>) {
         let parcel = &mut self.outbox[usize::from(shard.0)];
         let (args_start, bytes_start) = (parcel.args.len() as u32, parcel.bytes.len() as u32);
         for arg in args {

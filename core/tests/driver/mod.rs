@@ -1,0 +1,311 @@
+//! A driver for golden scripts: machines, clients and disks in one place, with a clock that only a script moves.
+//!
+//! Effects are performed at once and in order, until nothing is left to do. Only disk operations can be held back.
+
+pub mod show;
+
+use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer};
+use cairn_core::machine::{Identity, Machine};
+use cairn_core::settings::{Settings, Source};
+use cairn_storage::engine::Replay;
+use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
+use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::units::{Epoch, Lsn, SegmentId, ShardId};
+use std::collections::{BTreeMap, VecDeque};
+
+/// When every script begins: 14 November 2023, 22:13:20 UTC.
+const BEGIN_UNIX_US: u64 = 1_700_000_000_000_000;
+
+const SEGMENT_BYTES: u64 = 64 * 1024 * 1024;
+const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
+const HASH_SEED: u64 = 7;
+
+/// A hash that this driver takes for the password behind its last `$`.
+pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$";
+
+/// One shard with its disk.
+struct Node {
+    machine: Machine,
+    /// What is stable, by segment; zeros beyond the end of each.
+    disk: BTreeMap<SegmentId, Vec<u8>>,
+    /// Operations that are held back.
+    held: VecDeque<DiskOp>,
+}
+
+#[derive(Default)]
+struct Client {
+    shard: usize,
+    conn: Option<ConnId>,
+    is_paused: bool,
+    /// Sent while the machine did not read.
+    unread: Vec<u8>,
+    received: Vec<u8>,
+}
+
+pub struct World {
+    nodes: Vec<Node>,
+    clients: BTreeMap<u32, Client>,
+    conns: u32,
+    settings: Settings,
+    now: Now,
+    pub is_disk_held: bool,
+    /// What the process was asked for, or told.
+    pub notes: Vec<String>,
+}
+
+impl World {
+    pub fn new(shards: u16, settings: &[Vec<String>]) -> World {
+        let mut parsed = Settings::default();
+        for words in settings {
+            let args: Vec<&str> = words[1..].iter().map(String::as_str).collect();
+            parsed.set(Source::File, &words[0], &args).unwrap_or_else(|error| panic!("setting {words:?}: {error:?}"));
+        }
+        let mut world = World {
+            nodes: Vec::new(),
+            clients: BTreeMap::new(),
+            conns: 0,
+            settings: parsed,
+            now: Now { mono_ns: 1_000_000_000, unix_us: BEGIN_UNIX_US },
+            is_disk_held: false,
+            notes: Vec::new(),
+        };
+        world.nodes = (0..shards).map(|shard| world.node(shard, shards, BTreeMap::new())).collect();
+        world.settle();
+        world
+    }
+
+    /// A shard over what its disk holds.
+    fn node(&self, shard: u16, shards: u16, disk: BTreeMap<SegmentId, Vec<u8>>) -> Node {
+        let config =
+            LogConfig { shard: ShardId(shard), segment_bytes: SEGMENT_BYTES, salt: 5, epoch: Epoch(1), planted: None };
+        let files = disk.keys().map(|&segment| SegmentFile { segment, bytes: SEGMENT_BYTES }).collect();
+        let mut recovery = Recovery::new(config, files, Lsn(0));
+        let mut replay = Replay::new(config, MEMORY_BYTES, Box::new(|_| {}));
+        let resume = loop {
+            match recovery.step() {
+                Step::Read { segment, offset, len } => {
+                    let mut bytes = vec![0; len];
+                    let written = disk[&segment].get(offset as usize..).unwrap_or_default();
+                    let there = written.len().min(len);
+                    bytes[..there].copy_from_slice(&written[..there]);
+                    recovery.supply(&bytes);
+                }
+                Step::Record { lsn, record } => replay.apply(lsn, &record).unwrap(),
+                Step::Sync { .. } => recovery.synced(),
+                Step::Done(resume) => break resume,
+                Step::Refuse(fault) => panic!("the log is refused: {fault}"),
+            }
+        };
+        let identity = Identity {
+            shard: ShardId(shard),
+            shards,
+            run_id: "0123456789".repeat(4),
+            node_id: "abcdefghij".repeat(4),
+            process_id: 1,
+            tcp_port: 6379,
+            executable: "/usr/bin/cairn".into(),
+            config_file: String::new(),
+            started: self.now,
+            os: "Linux 6.1.0 x86_64".into(),
+            seed: u64::from(shard) + 1,
+            hash_seed: HASH_SEED,
+            clock_ns: || 0,
+        };
+        let machine = Machine::new(identity, self.settings.clone(), replay.finish(config, &resume), self.now);
+        Node { machine, disk, held: VecDeque::new() }
+    }
+
+    /// Sends bytes for a client, which connects first if it has to: client n to shard n - 1, wrapped around.
+    pub fn send(&mut self, client: u32, bytes: &[u8]) {
+        if !self.clients.contains_key(&client) {
+            self.connect(client);
+        }
+        let end = self.clients.get_mut(&client).unwrap();
+        if end.is_paused {
+            end.unread.extend_from_slice(bytes);
+        } else if let Some(conn) = end.conn {
+            let shard = end.shard;
+            self.nodes[shard].machine.handle(self.now, Event::Received { conn, bytes });
+        }
+        self.settle();
+    }
+
+    fn connect(&mut self, client: u32) {
+        let shard = (client as usize - 1) % self.nodes.len();
+        let conn = ConnId(self.conns);
+        self.conns += 1;
+        let peer = Peer {
+            addr: format!("127.0.0.1:{}", 50_000 + client),
+            laddr: "127.0.0.1:6379".into(),
+            is_local: true,
+            fd: 8 + client as i32,
+        };
+        self.clients.insert(client, Client { shard, conn: Some(conn), ..Client::default() });
+        self.nodes[shard].machine.handle(self.now, Event::Accepted { conn, peer });
+    }
+
+    /// The client goes away in good order.
+    pub fn hang_up(&mut self, client: u32) {
+        let end = self.clients.remove(&client).expect("only a client that is there goes away");
+        if let Some(conn) = end.conn {
+            self.nodes[end.shard].machine.handle(self.now, Event::HungUp { conn, is_broken: false });
+        }
+        self.settle();
+    }
+
+    /// What a client has received since it was last asked, and whether its connection was closed.
+    pub fn receive(&mut self, client: u32) -> (Vec<u8>, bool) {
+        let Some(end) = self.clients.get_mut(&client) else { return (Vec::new(), false) };
+        let received = std::mem::take(&mut end.received);
+        let is_closed = end.conn.is_none();
+        if is_closed {
+            self.clients.remove(&client);
+        }
+        (received, is_closed)
+    }
+
+    /// Lets time pass, with a tick every 100 ms or a hundred ticks, whichever are fewer.
+    pub fn advance(&mut self, ms: u64) {
+        let steps = ms.div_ceil(100).clamp(1, 100);
+        for step in 0..steps {
+            let part = ms * (step + 1) / steps - ms * step / steps;
+            self.pass(part * 1000);
+            for node in &mut self.nodes {
+                node.machine.handle(self.now, Event::Tick);
+            }
+            self.settle();
+        }
+    }
+
+    fn pass(&mut self, us: u64) {
+        self.now = Now { mono_ns: self.now.mono_ns + us * 1000, unix_us: self.now.unix_us + us };
+    }
+
+    /// Performs the disk operations that were held back.
+    pub fn release_disks(&mut self) {
+        for shard in 0..self.nodes.len() {
+            while let Some(op) = self.nodes[shard].held.pop_front() {
+                self.perform_disk(shard, op);
+            }
+        }
+        self.settle();
+    }
+
+    /// Fails the disk operations that were held back.
+    pub fn fail_disks(&mut self, errno: i32) {
+        for shard in 0..self.nodes.len() {
+            while let Some(DiskOp::Write { op, .. } | DiskOp::Prepare { op, .. }) = self.nodes[shard].held.pop_front() {
+                self.nodes[shard].machine.handle(self.now, Event::Disk(DiskDone { op, result: Err(errno) }));
+            }
+        }
+        self.settle();
+    }
+
+    /// Everything stops at once; what is stable is recovered. All connections are gone.
+    pub fn crash(&mut self) {
+        let shards = self.nodes.len() as u16;
+        let disks: Vec<_> = self.nodes.drain(..).map(|node| node.disk).collect();
+        self.clients.clear();
+        self.nodes = (0..).zip(disks).map(|(shard, disk)| self.node(shard, shards, disk)).collect();
+        self.settle();
+    }
+
+    /// Turns of all machines until none has an effect.
+    fn settle(&mut self) {
+        loop {
+            let mut is_busy = false;
+            for shard in 0..self.nodes.len() {
+                self.nodes[shard].machine.end_turn(self.now);
+                while let Some(effect) = self.nodes[shard].machine.poll() {
+                    is_busy = true;
+                    self.perform(shard, effect);
+                }
+            }
+            if !is_busy {
+                return;
+            }
+        }
+    }
+
+    fn perform(&mut self, shard: usize, effect: Effect) {
+        match effect {
+            Effect::Send { conn, buffer } => {
+                if let Some(client) = self.client_of(shard, conn) {
+                    client.received.extend_from_slice(&buffer);
+                }
+                self.nodes[shard].machine.handle(self.now, Event::Sent { conn, buffer });
+            }
+            Effect::Pause { conn } => {
+                if let Some(client) = self.client_of(shard, conn) {
+                    client.is_paused = true;
+                }
+            }
+            Effect::Resume { conn } => {
+                let Some(client) = self.client_of(shard, conn) else { return };
+                client.is_paused = false;
+                let unread = std::mem::take(&mut client.unread);
+                if !unread.is_empty() {
+                    self.nodes[shard].machine.handle(self.now, Event::Received { conn, bytes: &unread });
+                }
+            }
+            Effect::Close { conn } => {
+                if let Some(client) = self.client_of(shard, conn) {
+                    client.conn = None;
+                }
+            }
+            Effect::Disk(op) if self.is_disk_held => self.nodes[shard].held.push_back(op),
+            Effect::Disk(op) => self.perform_disk(shard, op),
+            Effect::Parcel { to, parcel } => {
+                self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel));
+            }
+            Effect::HostAsk { ticket, ask } => {
+                let result = self.answer(ask);
+                self.nodes[shard].machine.handle(self.now, Event::HostAnswer { ticket, result });
+            }
+            Effect::Notice(notice) => self.notes.push(format!("notice {notice}")),
+            Effect::Snapshot(_) => {}
+            Effect::Sleep { us } => self.pass(us),
+        }
+    }
+
+    fn answer(&mut self, ask: HostAsk) -> Result<String, String> {
+        match ask {
+            HostAsk::CheckPassword { hash, password } => {
+                let expect = hash.rsplit('$').next().unwrap_or_default();
+                if expect.as_bytes() == password { Ok(String::new()) } else { Err(String::new()) }
+            }
+            HostAsk::HashPassword { password } => Ok(format!("{PASSWORD_HASH}{}", String::from_utf8_lossy(&password))),
+            HostAsk::RewriteConfig { .. } => {
+                self.notes.push("rewrite".into());
+                Ok(String::new())
+            }
+            HostAsk::Shutdown { is_forced } => {
+                self.notes.push(format!("shutdown forced={is_forced}"));
+                Err("it goes on, for the script's sake".into())
+            }
+        }
+    }
+
+    fn perform_disk(&mut self, shard: usize, op: DiskOp) {
+        let Node { machine, disk, .. } = &mut self.nodes[shard];
+        let done = match op {
+            DiskOp::Prepare { op, segment, .. } => {
+                disk.insert(segment, Vec::new());
+                DiskDone { op, result: Ok(0) }
+            }
+            DiskOp::Write { op, segment, offset, buffer, len } => {
+                let bytes = &machine.shard.engine().log().buffer(buffer)[..len as usize];
+                let file = disk.get_mut(&segment).expect("only prepared segments are written");
+                let end = offset as usize + bytes.len();
+                file.resize(file.len().max(end), 0);
+                file[offset as usize..end].copy_from_slice(bytes);
+                DiskDone { op, result: Ok(len) }
+            }
+        };
+        machine.handle(self.now, Event::Disk(done));
+    }
+
+    fn client_of(&mut self, shard: usize, conn: ConnId) -> Option<&mut Client> {
+        self.clients.values_mut().find(|client| client.shard == shard && client.conn == Some(conn))
+    }
+}
