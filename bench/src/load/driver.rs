@@ -181,7 +181,7 @@ impl<'p> Driver<'p> {
             }
         }
         for group in &mut self.groups {
-            group.count_unsent(end);
+            group.count_unsent(self.end_ns, end);
         }
         Ok(())
     }
@@ -376,7 +376,6 @@ impl<'p> Group<'p> {
         // Client i is on thread i modulo the threads, so the first threads have clients and the others may not.
         let streams = u64::from(plan.threads.min(group.clients));
         let stream = (thread as u64).min(streams - 1);
-        let part = own.len() as f64 / f64::from(group.clients);
         let schedule = group.rate.filter(|_| !own.is_empty());
         let budget = match plan.limit {
             Limit::Time { .. } => None,
@@ -396,7 +395,7 @@ impl<'p> Group<'p> {
                 key: 0,
                 scratch: Vec::new(),
             },
-            schedule: schedule.map(|rate| Schedule::new(rate * part, stream as f64 / streams as f64)),
+            schedule: schedule.map(|rate| Schedule::new(rate / streams as f64, stream as f64 / streams as f64)),
             budget,
             connections: own,
             turn: 0,
@@ -440,17 +439,17 @@ impl<'p> Group<'p> {
         None
     }
 
-    /// Open loop: what was due by `end` and had no free connection.
-    fn count_unsent(&mut self, end: u64) {
+    /// Open loop: what was due before the run's time was over and had no free connection until `now`.
+    fn count_unsent(&mut self, end: u64, now: u64) {
         if self.budget.is_some() {
             return;
         }
         let Some(schedule) = self.schedule.as_mut() else { return };
-        while let Some(due) = schedule.take(end) {
+        while let Some(due) = schedule.take(end.min(now).saturating_sub(1)) {
             let command = self.plan.mix.draw(&mut self.draw.rng);
             let stats = &mut self.stats[command];
             stats.unsent += 1;
-            stats.record_lost(end - due);
+            stats.record_lost(now - due);
         }
     }
 }
