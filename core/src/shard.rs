@@ -8,9 +8,10 @@ use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::route;
 use crate::unstable::Unstable;
+use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::log::Removal;
-use cairn_storage::units::Lsn;
+use cairn_storage::units::{Epoch, Lsn};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 
@@ -60,6 +61,7 @@ pub struct ReadCounts {
 pub struct Shard {
     engine: Engine,
     unstable: Unstable,
+    watermark: Watermark,
     /// Of the data directory: what heads are computed with.
     hash_seed: u64,
     observed: Cell<Lsn>,
@@ -80,9 +82,12 @@ pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory
 
 impl Shard {
     pub fn new(engine: Engine, hash_seed: u64, random_seed: u64) -> Shard {
+        let mut watermark = Watermark::new(Epoch(0), 0);
+        watermark.advance(engine.log().durable());
         Shard {
             engine,
             unstable: Unstable::default(),
+            watermark,
             hash_seed,
             observed: Cell::new(Lsn(0)),
             random: random_seed,
@@ -119,8 +124,16 @@ impl Shard {
         self.engine.log_mut().seal();
     }
 
-    pub(crate) fn forget_stable(&mut self) {
-        self.unstable.forget(self.engine.log().durable());
+    /// The log has made progress: what is stable now?
+    pub(crate) fn advance(&mut self) {
+        let stable = self.watermark.advance(self.engine.log().durable());
+        self.unstable.forget(stable);
+    }
+
+    /// Everything up to this LSN is stable: no crash takes it back, and clients may see it.
+    #[inline]
+    pub fn stable(&self) -> Lsn {
+        self.watermark.stable()
     }
 
     #[inline]

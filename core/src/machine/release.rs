@@ -67,7 +67,7 @@ impl Machine {
 
     /// A reply for another shard waits for `lsn`, or leaves at once.
     pub(super) fn hold_foreign(&mut self, to: ShardId, lsn: Lsn, reply: HeldReply) {
-        if lsn <= self.shard.engine().log().durable() {
+        if lsn <= self.shard.stable() {
             return self.deliver(to, reply);
         }
         if matches!(self.log_state, LogState::Failed(_)) {
@@ -125,14 +125,14 @@ impl Machine {
                 self.stats.on_flush(us, u64::from(flush.records), u64::from(flush.bytes));
             }
         }
-        self.shard.forget_stable();
+        self.shard.advance();
         self.release();
         self.watch_log();
     }
 
     /// Lets everything leave that is stable by now.
     fn release(&mut self) {
-        let stable = self.shard.engine().log().durable();
+        let stable = self.shard.stable();
         while let Some(Reverse(waiter)) = self.held.waiters.peek().copied() {
             if waiter.lsn > stable {
                 break;
@@ -176,7 +176,7 @@ impl Machine {
     /// The log has failed: what waits for it is never acknowledged. Whether it survived is unknown, so the connection is
     /// told, and closed.
     fn refuse_unstable(&mut self) {
-        let stable = self.shard.engine().log().durable();
+        let stable = self.shard.stable();
         let refusal = log_refusal(self.log_errno());
         let conns: Vec<ConnId> = self.live_sessions().map(|(conn, _)| conn).collect();
         for conn in conns {
@@ -196,7 +196,7 @@ impl Machine {
 
     /// Sends what may leave; closes the connection if that was all it waited for.
     pub(super) fn flush_output(&mut self, conn: ConnId) {
-        let stable = self.shard.engine().log().durable();
+        let stable = self.shard.stable();
         let Some(session) = self.find_session(conn) else { return };
         if let Some(buffer) = session.output.take_sendable(stable) {
             session.client.bytes_out += buffer.len() as u64;

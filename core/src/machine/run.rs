@@ -284,7 +284,7 @@ impl Machine {
         self.note_if_slow(conn, ns, &call);
         self.silence(conn, mode_before, mark, out);
         let lsn = self.shard.observed();
-        if lsn > self.shard.engine().log().durable() && out.len() > mark {
+        if lsn > self.shard.stable() && out.len() > mark {
             self.gate(conn, id, mark, lsn, out, held);
         }
         if flow == Flow::Close { Ran::Last } else { Ran::Done }

@@ -1,0 +1,4 @@
+//! Every bound of this crate.
+
+/// Standbys of one shard.
+pub const STANDBYS_MAX: usize = 16;
