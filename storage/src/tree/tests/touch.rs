@@ -88,3 +88,22 @@ fn finds_after_a_touch_are_those_without() {
         }
     }
 }
+
+/// The page that the memo of row 35 names is freed by one tree and taken by the other, for a row 35 in the same place.
+#[test]
+fn what_is_remembered_of_a_page_ends_with_its_release() {
+    let (mut pool, mut tree, mut other) = (pool(10), Tree::new(), Tree::new());
+    for head in 1..=80 {
+        put(&mut pool, &mut tree, head, 480);
+    }
+    let leaf = tree.resolve(&pool, Key::of_head(35)).unwrap().leaf();
+    let first = 35 - u64::from(leaf.index);
+    tree.touch(&pool, &[35], |_| unreachable!());
+    assert!(tree.find(&pool, Key::of_head(35)).unwrap().is_some());
+    let count = pool.page(leaf.page).unwrap().count() as u64;
+    (first..first + count).for_each(|head| remove(&mut pool, &mut tree, head));
+    (first..first + count).for_each(|head| put(&mut pool, &mut other, head, 480));
+    let taken = other.resolve(&pool, Key::of_head(35)).unwrap().leaf();
+    assert_eq!((taken.page, taken.index), (leaf.page, leaf.index));
+    assert_eq!(tree.find(&pool, Key::of_head(35)), Ok(None));
+}
