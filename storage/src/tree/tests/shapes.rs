@@ -9,7 +9,7 @@ use crate::units::PageId;
 use std::ops::ControlFlow;
 
 /// Rows of this payload are 16 to a page, less 16 bytes.
-const SIXTEENTH: usize = SPACE_BYTES / 16 - ENTRY_BYTES;
+pub(super) const SIXTEENTH: usize = SPACE_BYTES / 16 - ENTRY_BYTES;
 
 pub(super) fn put(pool: &mut Pool, tree: &mut Tree, head: u64, len: usize) {
     let key = Key::of_head(head);
@@ -185,7 +185,7 @@ fn a_full_pool_refuses_and_changes_nothing() {
     let refused = loop {
         let key = Key::of_head(head);
         let path = tree.resolve(&pool, key).unwrap();
-        match tree.insert(&mut pool, &path, key, &[1; 500]) {
+        match tree.insert(&mut pool, &path, key, &[1; SIXTEENTH]) {
             Ok(()) => head += 1,
             Err(full) => break full,
         }
@@ -197,10 +197,10 @@ fn a_full_pool_refuses_and_changes_nothing() {
     pool.check(&census.pages).unwrap();
     // Growth is refused in the same way; what fits where it is, is not.
     let path = tree.resolve(&pool, Key::of_head(3)).unwrap();
-    assert_eq!(tree.replace(&mut pool, &path, &[2; 2000]), Err(refused));
-    assert_eq!(tree.find(&pool, Key::of_head(3)).unwrap(), Some(&[1; 500][..]));
-    tree.replace(&mut pool, &path, &[2; 500]).unwrap();
-    assert_eq!(tree.find(&pool, Key::of_head(3)).unwrap(), Some(&[2; 500][..]));
+    assert_eq!(tree.replace(&mut pool, &path, &[2; 4 * SIXTEENTH]), Err(refused));
+    assert_eq!(tree.find(&pool, Key::of_head(3)).unwrap(), Some(&[1; SIXTEENTH][..]));
+    tree.replace(&mut pool, &path, &[2; SIXTEENTH]).unwrap();
+    assert_eq!(tree.find(&pool, Key::of_head(3)).unwrap(), Some(&[2; SIXTEENTH][..]));
     assert_eq!(tree.check(&pool).unwrap(), census);
 }
 

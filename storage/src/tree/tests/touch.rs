@@ -1,6 +1,6 @@
 //! Touching a batch: it names absent pages, and what it remembers never answers for another row.
 
-use super::shapes::{put, remove};
+use super::shapes::{SIXTEENTH, put, remove};
 use super::{Random, pool};
 use crate::limits::TOUCH_KEYS_MAX;
 use crate::page::Key;
@@ -94,7 +94,7 @@ fn finds_after_a_touch_are_those_without() {
 fn what_is_remembered_of_a_page_ends_with_its_release() {
     let (mut pool, mut tree, mut other) = (pool(10), Tree::new(), Tree::new());
     for head in 1..=80 {
-        put(&mut pool, &mut tree, head, 480);
+        put(&mut pool, &mut tree, head, SIXTEENTH);
     }
     let leaf = tree.resolve(&pool, Key::of_head(35)).unwrap().leaf();
     let first = 35 - u64::from(leaf.index);
@@ -102,7 +102,7 @@ fn what_is_remembered_of_a_page_ends_with_its_release() {
     assert!(tree.find(&pool, Key::of_head(35)).unwrap().is_some());
     let count = pool.page(leaf.page).unwrap().count() as u64;
     (first..first + count).for_each(|head| remove(&mut pool, &mut tree, head));
-    (first..first + count).for_each(|head| put(&mut pool, &mut other, head, 480));
+    (first..first + count).for_each(|head| put(&mut pool, &mut other, head, SIXTEENTH));
     let taken = other.resolve(&pool, Key::of_head(35)).unwrap().leaf();
     assert_eq!((taken.page, taken.index), (leaf.page, leaf.index));
     assert_eq!(tree.find(&pool, Key::of_head(35)), Ok(None));
