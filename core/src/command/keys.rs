@@ -184,7 +184,7 @@ fn object_help(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) 
         "    Return the number of references of the value associated with the specified",
         "    <key>.",
         "HELP",
-        "    Print this help.",
+        "    Prints this help.",
     ];
     reply.array(lines.len());
     for line in lines {
