@@ -79,6 +79,9 @@ pub enum StartError {
     NoSuchCpu {
         cpu: usize,
     },
+    CpuList {
+        list: String,
+    },
     /// The log cannot be read as it should.
     Log {
         file: PathBuf,
@@ -182,6 +185,7 @@ impl fmt::Display for StartError {
             ),
             ShardsOutOfRange { asked, max } => write!(f, "{asked} shards: the number must be between 1 and {max}"),
             NoSuchCpu { cpu } => write!(f, "CPU {cpu} does not exist or is not open to this process: check --cpus"),
+            CpuList { list } => write!(f, "\"{list}\" is not a list of CPUs: give numbers and ranges, as 0,2-3"),
             Log { file, offset, what } => write!(f, "{}, offset {offset}: {what}", file.display()),
             Worker { worker, what } => write!(f, "worker {worker} did not start: {what}"),
         }

@@ -247,6 +247,8 @@ pub enum Letter {
         result: Result<String, String>,
     },
     Facts(ProcessFacts),
+    /// All shards are there: accept connections.
+    Serve,
     /// Accept nobody any more, finish what was begun, then end.
     Drain,
     /// End now, finished or not.

@@ -1,0 +1,647 @@
+//! Stop 1 of 10: one turn of the loop. A thread, its ring, its connections, and the machines of its shards.
+//!
+//! ```text
+//! turn: completions -> parcels -> letters -> machines end their turn -> effects -> doorbells -> one system call
+//! ```
+//!
+//! When a turn leaves nothing to do the worker spins for a moment, then sleeps: in the ring's own wait, or, while the
+//! executor has background work, through the executor, on an eventfd that the ring writes.
+
+use crate::buffer::ReceiveBuffers;
+use crate::clock;
+use crate::disk::{Disk, Write, Written};
+use crate::host::{self, Background, HostedEvent};
+use crate::limits::{
+    ACCEPT_PAUSE_MS, COMPLETIONS_PER_TURN_MAX, PARCELS_PER_TURN_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, TICK_MS,
+};
+use crate::listener::{Accepted, Listeners, cancel};
+use crate::mesh::{Addressed, Doorbell, Inbox, Letter, Receiver, Sender};
+use crate::report::{Report, Reporter};
+use crate::ring::{Completion, Op, Ring};
+use crate::socket::{Received, Sent, Sockets};
+use crate::stats::WorkerStats;
+use cairn_core::event::{ConnId, Effect, Event, Now, Peer};
+use cairn_core::machine::Machine;
+use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::units::{OpId, ShardId};
+use io_uring::{opcode, types};
+use rustix::event::{EventfdFlags, eventfd};
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+const SECOND_NS: u64 = 1_000_000_000;
+
+/// How often a busy worker lets background work have a turn, if there is any.
+const YIELD_NS: u64 = 500_000;
+
+/// How long a worker that must end waits for what is in flight.
+const HALT_NS: u64 = 2 * SECOND_NS;
+
+static TICK: types::Timespec = types::Timespec::new().sec(TICK_MS / 1000).nsec((TICK_MS % 1000) as u32 * 1_000_000);
+
+/// What all workers share. Not on the data path, but for `mesh`, which each takes its ends of.
+pub struct Shared {
+    /// Connections of the whole server.
+    pub clients: AtomicU32,
+    /// By worker: nothing is left to do since the drain.
+    pub is_drained: Vec<AtomicBool>,
+}
+
+/// What a worker is made from.
+pub struct WorkerParts {
+    pub worker: u16,
+    pub cpu: u16,
+    /// Nanoseconds that a worker looks for work before it sleeps.
+    pub spin_ns: u64,
+    pub listeners: Vec<(OwnedFd, Option<PathBuf>)>,
+    pub doorbell: Arc<Doorbell>,
+    pub inbox: Arc<Inbox>,
+    /// By worker; `None` for itself.
+    pub senders: Vec<Option<Sender>>,
+    pub receivers: Vec<Receiver>,
+    /// By shard: the worker that has it.
+    pub homes: Arc<[u16]>,
+    pub shared: Arc<Shared>,
+    pub reporter: Reporter,
+}
+
+pub struct Worker {
+    // The ring first: it is dropped, and with it every operation, before the memory that operations point to.
+    ring: Ring,
+    buffers: ReceiveBuffers,
+    sockets: Sockets,
+    disk: Disk,
+    /// Where the doorbell's count is read to.
+    doorbell_count: Box<[u8; 8]>,
+    machines: Vec<Machine>,
+    /// By machine: it has heard something in this turn.
+    is_touched: Vec<bool>,
+    listeners: Listeners,
+    doorbell: Arc<Doorbell>,
+    inbox: Arc<Inbox>,
+    senders: Vec<Option<Sender>>,
+    receivers: Vec<Receiver>,
+    homes: Arc<[u16]>,
+    shared: Arc<Shared>,
+    reporter: Reporter,
+    /// Parcels from one of this worker's machines to another.
+    local: VecDeque<Addressed>,
+    /// Sends that were over at once.
+    returned: Vec<(u16, ConnId, Vec<u8>)>,
+    event: Rc<HostedEvent>,
+    background: Background,
+    stats: WorkerStats,
+    now: Now,
+    spin_ns: u64,
+    /// Which machine gets the next connection.
+    machine_next: u16,
+    yielded_ns: u64,
+    reported_ns: u64,
+    state: State,
+    has_told_exhaustion: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Before [`Letter::Serve`].
+    Opening,
+    Serving,
+    Draining,
+    Halted,
+}
+
+/// Ends the process when a worker panics: a database with a dead shard must not linger.
+struct AbortOnPanic(u16);
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!(
+                "cairn: worker {} has met a bug (above). The process ends at once, because it cannot serve without that \
+                 shard. What was acknowledged is on disk; start it again",
+                self.0
+            );
+            std::process::abort();
+        }
+    }
+}
+
+impl Worker {
+    /// A worker of the calling thread, which runs on an executor of [`host`]. `logs` are the log directories of the
+    /// machines' shards.
+    pub fn new(parts: WorkerParts, machines: Vec<Machine>, logs: Vec<PathBuf>) -> io::Result<Worker> {
+        let mut ring = Ring::new()?;
+        let buffers = ReceiveBuffers::new(&ring, RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
+        let ring_event = eventfd(0, EventfdFlags::CLOEXEC)?;
+        ring.register_eventfd(ring_event.as_raw_fd())?;
+        let event = Rc::new(HostedEvent::new(ring_event));
+        let mut disk = Disk::new(logs);
+        let mut stats = WorkerStats::new(parts.worker, parts.cpu);
+        // SAFETY: a log keeps its permanent buffers at fixed addresses as long as it lives; the machines that own the logs
+        // are dropped with the worker, whose first field, dropped first, is the ring.
+        stats.has_registered_buffers = unsafe { disk.register(&ring, &log_buffers(&machines)) };
+        let mut listeners = Listeners::new();
+        for (fd, unix) in parts.listeners {
+            listeners.add(fd, unix);
+        }
+        let now = clock::now();
+        Ok(Worker {
+            ring,
+            buffers,
+            sockets: Sockets::default(),
+            disk,
+            doorbell_count: Box::default(),
+            is_touched: vec![true; machines.len()],
+            machines,
+            listeners,
+            doorbell: parts.doorbell,
+            inbox: parts.inbox,
+            senders: parts.senders,
+            receivers: parts.receivers,
+            homes: parts.homes,
+            shared: parts.shared,
+            reporter: parts.reporter,
+            local: VecDeque::new(),
+            returned: Vec::new(),
+            background: Background::new(Rc::clone(&event)),
+            event,
+            stats,
+            now,
+            spin_ns: parts.spin_ns,
+            machine_next: 0,
+            yielded_ns: now.mono_ns,
+            reported_ns: now.mono_ns,
+            state: State::Opening,
+            has_told_exhaustion: false,
+        })
+    }
+
+    /// Turns, until a letter says to end. An error of the ring itself is a bug or the end of the kernel's memory: the
+    /// worker panics, and the process ends.
+    pub async fn run(mut self) {
+        let _guard = AbortOnPanic(self.stats.worker);
+        self.arm_doorbell().and_then(|()| self.arm_tick()).expect("the ring takes the first entries");
+        while self.state != State::Halted {
+            self.turn().expect("the ring works");
+            if self.background.is_busy() && self.now.mono_ns - self.yielded_ns > YIELD_NS {
+                self.yielded_ns = self.now.mono_ns;
+                host::yield_now().await;
+            }
+            if !self.has_work() && !self.spin() {
+                self.sleep().await.expect("the ring works");
+            }
+        }
+        self.close_all().expect("the ring works");
+        while self.background.is_busy() {
+            host::yield_now().await;
+        }
+    }
+
+    fn turn(&mut self) -> io::Result<()> {
+        self.now = clock::now();
+        let begun_ns = self.now.mono_ns;
+        let took = self.take_completions()?;
+        self.take_parcels();
+        self.take_letters()?;
+        self.take_finished();
+        for machine in 0..self.machines.len() {
+            if std::mem::take(&mut self.is_touched[machine]) {
+                self.machines[machine].end_turn(self.now);
+                self.perform(machine as u16)?;
+            }
+        }
+        self.sockets.feed(&mut self.ring)?;
+        for sender in self.senders.iter_mut().flatten() {
+            self.stats.doorbells += u64::from(sender.ring());
+        }
+        let freed = self.sockets.take_freed();
+        if freed > 0 {
+            self.shared.clients.fetch_sub(freed, Ordering::Relaxed);
+        }
+        if self.ring.has_work() {
+            self.ring.enter()?;
+        }
+        self.stats.turns += 1;
+        if took > 0 {
+            // A turn longer than the histogram's end counts as its end.
+            self.stats.turn_ns.saturating_record(clock::mono_ns() - begun_ns);
+        }
+        Ok(())
+    }
+
+    /// Whether another turn would do something at once.
+    fn has_work(&mut self) -> bool {
+        self.ring.has_arrivals() || self.has_mail()
+    }
+
+    fn has_mail(&self) -> bool {
+        !self.local.is_empty()
+            || !self.returned.is_empty()
+            || self.disk.has_failed()
+            || self.background.has_finished()
+            || self.receivers.iter().any(|receiver| !receiver.is_empty())
+            || self.senders.iter().flatten().any(Sender::can_go_on)
+            || !self.inbox.is_empty()
+            || self.state == State::Halted
+    }
+
+    /// Looks for work a little longer. Whether there is some.
+    fn spin(&mut self) -> bool {
+        if self.spin_ns == 0 {
+            return false;
+        }
+        let begun_ns = clock::mono_ns();
+        loop {
+            for _ in 0..8 {
+                std::hint::spin_loop();
+            }
+            if self.has_work() {
+                self.stats.spins_won += 1;
+                return true;
+            }
+            if clock::mono_ns() - begun_ns >= self.spin_ns {
+                self.stats.spins_lost += 1;
+                return false;
+            }
+        }
+    }
+
+    /// Until there is work.
+    async fn sleep(&mut self) -> io::Result<()> {
+        let doorbell = Arc::clone(&self.doorbell);
+        if !doorbell.lie_down(|| self.has_mail()) {
+            return Ok(());
+        }
+        if self.background.is_busy() {
+            self.stats.parks_hosted += 1;
+            self.ring.announce(true);
+            // What was queued before the announcement would not be announced.
+            self.ring.enter()?;
+            if !self.ring.has_arrivals() && !self.background.has_finished() {
+                self.event.wait().await?;
+            }
+            self.ring.announce(false);
+        } else {
+            self.stats.parks += 1;
+            self.ring.enter_and_wait()?;
+        }
+        doorbell.get_up();
+        Ok(())
+    }
+
+    fn take_completions(&mut self) -> io::Result<usize> {
+        let mut took = 0;
+        while took < COMPLETIONS_PER_TURN_MAX
+            && let Some(done) = self.ring.next_completion()
+        {
+            took += 1;
+            match done.op {
+                Op::Receive { conn, generation } => self.on_receive(conn, generation, done)?,
+                Op::Send { conn, generation } => self.on_send(conn, generation, done.result)?,
+                Op::Write { write } => {
+                    let written = self.disk.on_write(write, done.result, self.now.mono_ns);
+                    self.on_written(written);
+                }
+                Op::Accept { listener } => self.on_accept(listener, done)?,
+                Op::Doorbell => self.arm_doorbell()?,
+                Op::Tick => self.on_tick()?,
+                Op::Cancel => {}
+            }
+        }
+        if took > 0 {
+            self.ring.release_completions();
+            self.buffers.publish();
+        }
+        Ok(took)
+    }
+
+    fn tell(&mut self, machine: u16, event: Event<'_>) {
+        self.is_touched[usize::from(machine)] = true;
+        self.machines[usize::from(machine)].handle(self.now, event);
+    }
+
+    fn on_receive(&mut self, conn: u32, generation: u32, done: Completion) -> io::Result<()> {
+        let buffer = done.buffer();
+        match self.sockets.on_receive(&mut self.ring, conn, generation, done)? {
+            Received::Bytes { machine, conn, len } => {
+                self.stats.receives += 1;
+                self.stats.bytes_in += len as u64;
+                let bytes = self.buffers.bytes(buffer.expect("bytes come in a buffer"), len);
+                self.is_touched[usize::from(machine)] = true;
+                self.machines[usize::from(machine)].handle(self.now, Event::Received { conn, bytes });
+            }
+            Received::HungUp { machine, conn, is_broken } => self.tell(machine, Event::HungUp { conn, is_broken }),
+            Received::Starved => self.stats.receives_starved += 1,
+            Received::Nothing => {}
+        }
+        if let Some(buffer) = buffer {
+            self.buffers.give(buffer);
+        }
+        Ok(())
+    }
+
+    fn on_send(&mut self, conn: u32, generation: u32, result: i32) -> io::Result<()> {
+        self.stats.bytes_out += result.max(0) as u64;
+        match self.sockets.on_send(&mut self.ring, conn, generation, result)? {
+            Sent::All { machine, conn, buffer } => self.tell(machine, Event::Sent { conn, buffer }),
+            Sent::HungUp { machine, conn } => self.tell(machine, Event::HungUp { conn, is_broken: true }),
+            Sent::Part => self.stats.sends_short += 1,
+            Sent::Nothing => {}
+        }
+        Ok(())
+    }
+
+    fn on_written(&mut self, written: Written) {
+        if let Ok(bytes) = written.done.result {
+            self.stats.log_writes += 1;
+            self.stats.log_write_bytes += u64::from(bytes);
+            self.stats.flush_ns.saturating_record(written.ns);
+        }
+        self.tell(written.shard, Event::Disk(written.done));
+    }
+
+    fn on_accept(&mut self, listener: u32, done: Completion) -> io::Result<()> {
+        let pause_ns = self.now.mono_ns + ACCEPT_PAUSE_MS * 1_000_000;
+        match self.listeners.on_accept(listener, done.result, done.has_more(), pause_ns) {
+            Accepted::Connection { fd, peer } => {
+                self.has_told_exhaustion = false;
+                self.welcome(fd, peer)?;
+            }
+            Accepted::Nobody => {}
+            Accepted::Exhausted(errno) => {
+                self.stats.accept_failures += 1;
+                if !std::mem::replace(&mut self.has_told_exhaustion, true) {
+                    let error = io::Error::from_raw_os_error(errno);
+                    tracing::warn!(
+                        "connections cannot be accepted for the moment: {error}. Raise ulimit -n, or lower maxclients"
+                    );
+                }
+            }
+        }
+        self.listeners.arm(&mut self.ring, self.now.mono_ns)
+    }
+
+    /// A new connection goes to the next machine, or is told that there are too many.
+    fn welcome(&mut self, fd: OwnedFd, peer: Peer) -> io::Result<()> {
+        if self.state != State::Serving {
+            return Ok(());
+        }
+        let clients = self.shared.clients.fetch_add(1, Ordering::Relaxed);
+        if clients >= self.machines[0].settings.maxclients {
+            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
+            self.stats.refused += 1;
+            let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
+            // Who cannot even take this line is closed without it.
+            let _ = rustix::net::send(&fd, b"-ERR max number of clients reached\r\n", flags);
+            return Ok(());
+        }
+        let machine = self.machine_next;
+        self.machine_next = (self.machine_next + 1) % self.machines.len() as u16;
+        let conn = self.sockets.open(&mut self.ring, fd, machine)?;
+        self.stats.accepted += 1;
+        self.tell(machine, Event::Accepted { conn, peer });
+        Ok(())
+    }
+
+    fn on_tick(&mut self) -> io::Result<()> {
+        self.arm_tick()?;
+        self.reporter.retry();
+        if matches!(self.state, State::Serving) {
+            self.listeners.arm(&mut self.ring, self.now.mono_ns)?;
+        }
+        for machine in 0..self.machines.len() {
+            self.tell(machine as u16, Event::Tick);
+        }
+        if self.now.mono_ns - self.reported_ns >= SECOND_NS {
+            self.reported_ns = self.now.mono_ns;
+            self.report_stats();
+        }
+        if self.state == State::Draining {
+            self.check_drained();
+        }
+        Ok(())
+    }
+
+    fn report_stats(&mut self) {
+        let counts = self.ring.counts();
+        self.stats.enters = counts.enters;
+        self.stats.submissions = counts.submissions;
+        self.stats.completions = counts.completions;
+        self.stats.completion_overflows = counts.overflows;
+        self.stats.connections = self.sockets.count() as u64;
+        self.stats.parcels_waiting = self.senders.iter().flatten().map(|sender| sender.backlog() as u64).sum();
+        self.stats.reports_dropped = self.reporter.dropped();
+        self.reporter.report(Report::Worker(Box::new(self.stats.clone())));
+    }
+
+    /// Says whether nothing is left to do. It may change back while other workers still ask this one's shards.
+    fn check_drained(&self) {
+        let is_drained = self.machines.iter().all(Machine::is_drained)
+            && self.disk.in_flight() == 0
+            && self.local.is_empty()
+            && self.receivers.iter().all(Receiver::is_empty)
+            && self.senders.iter().flatten().all(|sender| sender.backlog() == 0);
+        self.shared.is_drained[usize::from(self.stats.worker)].store(is_drained, Ordering::Release);
+    }
+
+    fn take_parcels(&mut self) {
+        for _ in 0..self.local.len() {
+            let Addressed { to, parcel } = self.local.pop_front().expect("as many as were counted");
+            self.deliver(to, parcel);
+        }
+        for index in 0..self.receivers.len() {
+            let mut took = 0;
+            while took < PARCELS_PER_TURN_MAX
+                && let Some(Addressed { to, parcel }) = self.receivers[index].take()
+            {
+                took += 1;
+                self.deliver(to, parcel);
+            }
+            if took > 0 {
+                self.stats.parcels_in += took as u64;
+                self.stats.doorbells += u64::from(self.receivers[index].make_room());
+            }
+        }
+    }
+
+    fn deliver(&mut self, to: ShardId, parcel: Box<cairn_core::parcel::Parcel>) {
+        let machine = self.machine_of(to);
+        self.tell(machine, Event::Parcel(parcel));
+    }
+
+    /// Which of this worker's machines has a shard.
+    fn machine_of(&self, shard: ShardId) -> u16 {
+        let first = self.machines[0].identity.shard.0;
+        let machine = shard.0 - first;
+        assert!(usize::from(machine) < self.machines.len(), "shard {shard} is not this worker's");
+        machine
+    }
+
+    fn take_letters(&mut self) -> io::Result<()> {
+        for letter in self.inbox.take() {
+            match letter {
+                Letter::HostAnswer { shard, ticket, result } => {
+                    let machine = self.machine_of(shard);
+                    self.tell(machine, Event::HostAnswer { ticket, result });
+                }
+                Letter::Facts(facts) => {
+                    for machine in 0..self.machines.len() {
+                        self.tell(machine as u16, Event::Facts(facts.clone()));
+                    }
+                }
+                Letter::Serve => {
+                    self.state = State::Serving;
+                    self.listeners.arm(&mut self.ring, self.now.mono_ns)?;
+                }
+                Letter::Drain => {
+                    self.state = State::Draining;
+                    self.listeners.stop(&mut self.ring)?;
+                    for machine in 0..self.machines.len() {
+                        self.tell(machine as u16, Event::Drain);
+                    }
+                }
+                Letter::Halt => self.state = State::Halted,
+            }
+        }
+        Ok(())
+    }
+
+    /// What was over without a completion, and what background work has finished.
+    fn take_finished(&mut self) {
+        for (machine, conn, buffer) in std::mem::take(&mut self.returned) {
+            self.tell(machine, Event::Sent { conn, buffer });
+        }
+        for written in self.disk.take_failed() {
+            self.on_written(written);
+        }
+        for prepared in self.background.finished() {
+            let (machine, op) = prepared.tag;
+            self.stats.segments_prepared += u64::from(prepared.result.is_ok());
+            self.tell(machine, Event::Disk(DiskDone { op: OpId(op), result: prepared.result.map(|()| 0) }));
+        }
+    }
+
+    /// Performs what a machine wants done, in order.
+    fn perform(&mut self, machine: u16) -> io::Result<()> {
+        while let Some(effect) = self.machines[usize::from(machine)].poll() {
+            match effect {
+                Effect::Send { conn, buffer } => {
+                    self.stats.sends += 1;
+                    if let Some(buffer) = self.sockets.send(&mut self.ring, conn, buffer)? {
+                        self.returned.push((machine, conn, buffer));
+                    }
+                }
+                Effect::Disk(op) => self.perform_disk(machine, op)?,
+                Effect::Parcel { to, parcel } => self.post(to, parcel),
+                Effect::Pause { conn } => self.sockets.pause(&mut self.ring, conn)?,
+                Effect::Resume { conn } => self.sockets.resume(&mut self.ring, conn)?,
+                Effect::Close { conn } => {
+                    self.returned.retain(|(_, returned, _)| *returned != conn);
+                    self.sockets.close(&mut self.ring, conn)?;
+                }
+                Effect::Sleep { us } => std::thread::sleep(Duration::from_micros(us)),
+                Effect::HostAsk { ticket, ask } => {
+                    let shard = self.machines[usize::from(machine)].identity.shard;
+                    self.reporter.report(Report::Ask { shard, ticket, ask });
+                }
+                Effect::Notice(notice) => {
+                    let shard = self.machines[usize::from(machine)].identity.shard;
+                    self.reporter.report(Report::Notice { shard, notice });
+                }
+                Effect::Snapshot(snapshot) => {
+                    let shard = self.machines[usize::from(machine)].identity.shard;
+                    self.reporter.report(Report::Snapshot { shard, snapshot });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn perform_disk(&mut self, machine: u16, op: DiskOp) -> io::Result<()> {
+        match op {
+            DiskOp::Write { op, segment, offset, buffer, len } => {
+                let log = self.machines[usize::from(machine)].shard.engine().log();
+                let bytes = &log.buffer(buffer)[..len as usize];
+                let write = Write { op, segment, offset, buffer, bytes };
+                // SAFETY: the log keeps a buffer where it is, and unchanged, from this operation to its answer, and the
+                // machine that owns the log is dropped after the ring.
+                unsafe { self.disk.write(&mut self.ring, machine, write, self.now.mono_ns) }
+            }
+            DiskOp::Prepare { op, segment, bytes } => {
+                self.background.prepare(self.disk.dir(machine), segment, bytes, (machine, op.0));
+                Ok(())
+            }
+        }
+    }
+
+    fn post(&mut self, to: ShardId, parcel: Box<cairn_core::parcel::Parcel>) {
+        self.stats.parcels_out += 1;
+        let home = usize::from(self.homes[usize::from(to.0)]);
+        match &mut self.senders[home] {
+            Some(sender) => sender.send(Addressed { to, parcel }),
+            None => self.local.push_back(Addressed { to, parcel }),
+        }
+    }
+
+    fn arm_doorbell(&mut self) -> io::Result<()> {
+        let fd = types::Fd(self.doorbell.as_fd().as_raw_fd());
+        let entry = opcode::Read::new(fd, self.doorbell_count.as_mut_ptr(), 8).build().user_data(Op::Doorbell.encode());
+        // SAFETY: the box is written by this read only, of which there is one at a time, and outlives the ring.
+        unsafe { self.ring.push(&entry) }
+    }
+
+    fn arm_tick(&mut self) -> io::Result<()> {
+        let entry = opcode::Timeout::new(&raw const TICK).build().user_data(Op::Tick.encode());
+        // SAFETY: a static lives for ever.
+        unsafe { self.ring.push(&entry) }
+    }
+
+    /// Ends everything that is in flight, so that the memory behind it can go.
+    fn close_all(&mut self) -> io::Result<()> {
+        let begun_ns = clock::mono_ns();
+        self.listeners.stop(&mut self.ring)?;
+        let open: Vec<ConnId> = self.sockets.open_ids().collect();
+        for conn in open {
+            self.sockets.close(&mut self.ring, conn)?;
+        }
+        let is_done =
+            |worker: &Worker| worker.sockets.count() == 0 && worker.disk.in_flight() == 0 && worker.listeners.is_idle();
+        while !is_done(self) && clock::mono_ns() - begun_ns < HALT_NS {
+            // The tick, still armed, ends each wait.
+            self.ring.enter_and_wait()?;
+            while let Some(done) = self.ring.next_completion() {
+                match done.op {
+                    Op::Receive { conn, generation } => {
+                        self.sockets.on_receive(&mut self.ring, conn, generation, done)?;
+                    }
+                    Op::Send { conn, generation } => {
+                        self.sockets.on_send(&mut self.ring, conn, generation, done.result)?;
+                    }
+                    Op::Write { write } => {
+                        self.disk.on_write(write, done.result, begun_ns);
+                    }
+                    Op::Accept { listener } => {
+                        self.listeners.on_accept(listener, done.result, done.has_more(), u64::MAX);
+                    }
+                    Op::Tick => self.arm_tick()?,
+                    Op::Doorbell | Op::Cancel => {}
+                }
+            }
+            self.ring.release_completions();
+        }
+        self.shared.clients.fetch_sub(self.sockets.take_freed(), Ordering::Relaxed);
+        cancel(&mut self.ring, Op::Doorbell)?;
+        cancel(&mut self.ring, Op::Tick)?;
+        self.ring.enter()
+    }
+}
+
+fn log_buffers(machines: &[Machine]) -> Vec<Vec<&[u8]>> {
+    machines.iter().map(|machine| machine.shard.engine().log().buffers().collect()).collect()
+}
