@@ -151,7 +151,8 @@ impl Report {
             text.push('\n');
         }
         text.push('\n');
-        self.rows().for_each(|(name, row)| row.remarks(&name, &mut text));
+        let commands = self.rows().filter(|(_, row)| row.command != TOTAL);
+        commands.for_each(|(name, row)| row.remarks(&name, &mut text));
         if let Some(server) = &self.server {
             let _ = writeln!(text, "server (process {}): {server}", server.pid);
         }
@@ -195,6 +196,8 @@ impl Report {
 
 /// From here on the text report says that other work ran.
 const ELSEWHERE_NOTABLE: f64 = 0.15;
+/// Command names are in capitals, so none is called so.
+const TOTAL: &str = "total";
 const GENERATOR_SATURATED: f64 = 0.97;
 
 impl GroupReport {
@@ -217,7 +220,7 @@ impl GroupReport {
             rate: plan.rate,
             keys: plan.keys,
             distribution: plan.distribution.to_string(),
-            total: CommandReport::new("total", &total, seconds),
+            total: CommandReport::new(TOTAL, &total, seconds),
             commands,
             description: plan.describe(),
             latency: total.latency,
