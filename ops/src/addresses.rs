@@ -1,6 +1,6 @@
 //! Where to listen: `bind` in Redis's words, as socket addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 
 /// `*` is every IPv4 address, `::*` every IPv6 address; an address with `-` before it may be absent from this machine.
 pub fn resolve(bind: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
@@ -10,24 +10,23 @@ pub fn resolve(bind: &[String], port: u16) -> Result<Vec<SocketAddr>, String> {
             Some(name) => (name, true),
             None => (word.as_str(), false),
         };
-        for address in lookup(name, port)? {
-            if is_optional && !is_here(address.ip()) || addresses.contains(&address) {
-                continue;
-            }
+        let address = SocketAddr::new(address(name)?, port);
+        let is_absent = is_optional && !is_here(address.ip());
+        if !is_absent && !addresses.contains(&address) {
             addresses.push(address);
         }
     }
     Ok(addresses)
 }
 
-fn lookup(name: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
-    match name {
-        "*" => Ok(vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))]),
-        "::*" => Ok(vec![SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))]),
-        _ => match (name, port).to_socket_addrs() {
-            Ok(found) => Ok(found.collect()),
-            Err(error) => Err(format!("bind {name}: {error}. Give an address of this machine, or * for all of them")),
-        },
+fn address(word: &str) -> Result<IpAddr, String> {
+    match word {
+        "*" => Ok(Ipv4Addr::UNSPECIFIED.into()),
+        "::*" => Ok(Ipv6Addr::UNSPECIFIED.into()),
+        "localhost" => Ok(Ipv4Addr::LOCALHOST.into()),
+        _ => word
+            .parse()
+            .map_err(|_| format!("bind {word}: not an IP address. Give one of this machine's, or * for all")),
     }
 }
 
@@ -57,11 +56,11 @@ mod tests {
         // Addresses of documentation (RFC 5737): on no machine.
         check(&["-192.0.2.1", "127.0.0.2"], &["127.0.0.2:7000"]);
         check(&["192.0.2.1"], &["192.0.2.1:7000"]);
-        check(&[""], &[]);
+        check(&["", "localhost"], &["127.0.0.1:7000"]);
     }
 
     #[test]
     fn a_name_that_is_no_address_is_refused() {
-        assert!(resolve(&["no such host".into()], 1).unwrap_err().contains("no such host"));
+        assert!(resolve(&["example.org".into()], 1).unwrap_err().contains("example.org"));
     }
 }

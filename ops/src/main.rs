@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod addresses;
+mod affinity;
 mod check_config;
 mod config;
 mod doctor;
@@ -16,6 +17,7 @@ mod metrics_http;
 mod notify;
 mod password;
 mod process;
+mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
@@ -46,7 +48,7 @@ enum Tool {
         words: Vec<String>,
     },
     /// Measure a server of the Redis protocol
-    Bench(cairn_bench::load::BenchArgs),
+    Bench(Box<cairn_bench::load::BenchArgs>),
     /// Can this machine run the server? Takes what `serve` takes
     #[command(disable_help_flag = true)]
     Doctor {
@@ -101,10 +103,10 @@ fn main() -> ExitCode {
             ExitCode::SUCCESS
         }
         Some(name @ ("serve" | "doctor")) if is_help(&words[1..]) => help(name),
-        Some("serve") => serve(&words[1..]),
+        Some("serve") => serve::run(&words[1..]),
         Some("doctor") => doctor::run(&words[1..]),
         Some(word) if is_tool(word) => tool(),
-        _ => serve(&words),
+        _ => serve::run(&words),
     }
 }
 
@@ -126,19 +128,9 @@ fn help(name: &str) -> ExitCode {
 
 fn tool() -> ExitCode {
     match Cli::parse().tool {
-        Tool::Serve { words } => serve(&words),
+        Tool::Serve { words } => serve::run(&words),
         Tool::Doctor { words } => doctor::run(&words),
         Tool::Bench(args) => cairn_bench::load::run(&args),
         Tool::CheckConfig { file } => check_config::run(&file),
     }
-}
-
-/// Reads the configuration.
-fn serve(words: &[String]) -> ExitCode {
-    let configuration = config::Arguments::parse(words.iter().cloned()).and_then(config::Configuration::load);
-    match configuration {
-        Ok(_) => eprintln!("The drivers of the shards are not part of this build."),
-        Err(error) => eprintln!("{error}"),
-    }
-    ExitCode::FAILURE
 }

@@ -11,6 +11,7 @@ use crate::process::Process;
 use cairn_core::command::table;
 use cairn_core::snapshot::{LogState, Snapshot};
 use cairn_core::stats::Histogram;
+use cairn_net::stats::WorkerStats;
 use metrics::{Counter, Label, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::{BTreeMap, HashMap};
@@ -34,6 +35,11 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_memory_bytes", "Memory by what it holds: pages, extents, log_buffers, client_buffers."),
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
     ("cairn_slowlog_entries", "Entries of the slow log."),
+    ("cairn_parcels_waiting", "Parcels for other workers that wait for room in a mailbox."),
+    (
+        "cairn_registered_buffers",
+        "1 if log buffers are registered with the kernel, 0 if RLIMIT_MEMLOCK is too low for it.",
+    ),
 ];
 
 const COUNTERS: &[(&str, &str)] = &[
@@ -58,6 +64,17 @@ const COUNTERS: &[(&str, &str)] = &[
         "Bytes of the log up to which records were appended, since the directory was made.",
     ),
     ("cairn_log_durable_bytes_total", "Bytes of the log up to which records are on stable storage, likewise."),
+    ("cairn_ring_enters_total", "System calls of the rings."),
+    ("cairn_ring_completions_total", "Completions of the rings."),
+    ("cairn_ring_completion_overflows_total", "Completions that found the completion queue full."),
+    ("cairn_worker_parks_total", "Times that a worker slept."),
+    ("cairn_receives_starved_total", "Receives that found no buffer free."),
+    ("cairn_sends_short_total", "Sends that the kernel took only in part."),
+    ("cairn_accept_failures_total", "Failures to accept a connection (descriptors, memory)."),
+    ("cairn_log_writes_total", "Log writes."),
+    ("cairn_log_written_bytes_total", "Bytes of log writes."),
+    ("cairn_log_segments_prepared_total", "Log segments that were prepared."),
+    ("cairn_reports_dropped_total", "Notices and figures that were dropped because the process did not take them."),
 ];
 
 const NS: f64 = 1e-9;
@@ -152,11 +169,14 @@ pub struct Metrics {
     latest: Mutex<Latest>,
 }
 
+/// Counters by name and labels, and what each was set to last: CONFIG RESETSTAT takes the shards' back, never ours.
+type Counted = HashMap<(&'static str, Vec<Label>), (Counter, u64)>;
+
 #[derive(Default)]
 struct Latest {
     shards: BTreeMap<u16, Box<Snapshot>>,
-    /// What each counter was set to last: CONFIG RESETSTAT takes the shards' back, but never ours.
-    counted: HashMap<(&'static str, Vec<Label>), (Counter, u64)>,
+    workers: BTreeMap<u16, Box<WorkerStats>>,
+    counted: Counted,
 }
 
 const METADATA: metrics::Metadata<'static> = metrics::Metadata::new("cairn", metrics::Level::INFO, None);
@@ -189,12 +209,20 @@ impl Metrics {
         }
     }
 
+    /// Keeps the newest figures of a worker.
+    pub fn on_worker(&self, stats: Box<WorkerStats>) {
+        self.lock().workers.insert(stats.worker, stats);
+    }
+
     /// The exposition, in Prometheus' text format.
     pub fn render(&self) -> String {
         let mut latest = self.lock();
-        let Latest { shards, counted } = &mut *latest;
+        let Latest { shards, workers, counted } = &mut *latest;
         for snapshot in shards.values() {
             self.publish_shard(snapshot, counted);
+        }
+        for stats in workers.values() {
+            self.publish_worker(stats, counted);
         }
         let mut all = Snapshot::default();
         for snapshot in shards.values() {
@@ -221,7 +249,7 @@ impl Metrics {
         text
     }
 
-    fn publish_shard(&self, snapshot: &Snapshot, counted: &mut HashMap<(&'static str, Vec<Label>), (Counter, u64)>) {
+    fn publish_shard(&self, snapshot: &Snapshot, counted: &mut Counted) {
         let Some(figures) = snapshot.shards.first() else { return };
         let shard = figures.shard.to_string();
         let label = || Label::new("shard", shard.clone());
@@ -291,7 +319,29 @@ impl Metrics {
         }
     }
 
-    fn publish_whole(&self, all: &Snapshot, counted: &mut HashMap<(&'static str, Vec<Label>), (Counter, u64)>) {
+    fn publish_worker(&self, stats: &WorkerStats, counted: &mut Counted) {
+        let label = || vec![Label::new("worker", stats.worker.to_string())];
+        self.gauge("cairn_parcels_waiting", label(), stats.parcels_waiting as f64);
+        self.gauge("cairn_registered_buffers", label(), f64::from(u8::from(stats.has_registered_buffers)));
+        let totals = [
+            ("cairn_ring_enters_total", stats.enters),
+            ("cairn_ring_completions_total", stats.completions),
+            ("cairn_ring_completion_overflows_total", stats.completion_overflows),
+            ("cairn_worker_parks_total", stats.parks + stats.parks_hosted),
+            ("cairn_receives_starved_total", stats.receives_starved),
+            ("cairn_sends_short_total", stats.sends_short),
+            ("cairn_accept_failures_total", stats.accept_failures),
+            ("cairn_log_writes_total", stats.log_writes),
+            ("cairn_log_written_bytes_total", stats.log_write_bytes),
+            ("cairn_log_segments_prepared_total", stats.segments_prepared),
+            ("cairn_reports_dropped_total", stats.reports_dropped),
+        ];
+        for (name, value) in totals {
+            self.count(counted, name, label(), value);
+        }
+    }
+
+    fn publish_whole(&self, all: &Snapshot, counted: &mut Counted) {
         for (db, figures) in all.databases.iter().enumerate().filter(|(db, figures)| *db == 0 || figures.rows > 0) {
             let label = || vec![Label::new("db", db.to_string())];
             self.gauge("cairn_database_keys", label(), figures.rows as f64);
@@ -307,13 +357,7 @@ impl Metrics {
     }
 
     /// Brings a counter to `value`; if that is less than before, it was reset and began again.
-    fn count(
-        &self,
-        counted: &mut HashMap<(&'static str, Vec<Label>), (Counter, u64)>,
-        name: &'static str,
-        labels: Vec<Label>,
-        value: u64,
-    ) {
+    fn count(&self, counted: &mut Counted, name: &'static str, labels: Vec<Label>, value: u64) {
         let (counter, last) = counted.entry((name, labels)).or_insert_with_key(|(name, labels)| {
             let key = metrics::Key::from_parts(*name, labels.clone());
             (self.recorder.register_counter(&key, &METADATA), 0)

@@ -1,7 +1,6 @@
-//! What the kernel knows of this process, for INFO and the metrics endpoint.
+//! What the kernel knows of this process, for the metrics endpoint.
 
 use crate::metrics::write_head;
-use cairn_core::event::ProcessFacts;
 use std::fmt::Write as _;
 use std::fs;
 
@@ -18,7 +17,6 @@ pub struct Process {
     pub files: u64,
     pub files_max: u64,
     pub boot_unix_s: u64,
-    pub memory_total_bytes: u64,
 }
 
 impl Process {
@@ -32,7 +30,6 @@ impl Process {
         process.files_max = rustix::process::getrlimit(rustix::process::Resource::Nofile).current.unwrap_or(u64::MAX);
         let boot = text("/proc/stat");
         process.boot_unix_s = number(boot.lines().find_map(|line| line.strip_prefix("btime ")));
-        process.memory_total_bytes = kilobytes(&text("/proc/meminfo"), "MemTotal:");
         process
     }
 
@@ -48,18 +45,6 @@ impl Process {
     fn take_status(&mut self, status: &str) {
         self.virtual_bytes = kilobytes(status, "VmSize:");
         self.resident_bytes = kilobytes(status, "VmRSS:");
-    }
-
-    /// For the shards.
-    pub fn facts(&self) -> ProcessFacts {
-        let us = |ticks: u64| ticks * (1_000_000 / TICKS_PER_SECOND);
-        ProcessFacts {
-            rss_bytes: self.resident_bytes,
-            cpu_sys_us: us(self.system_ticks),
-            cpu_user_us: us(self.user_ticks),
-            memory_total_bytes: self.memory_total_bytes,
-            allocated_bytes: self.resident_bytes,
-        }
     }
 
     /// The families that Prometheus' own client libraries have.
@@ -113,13 +98,12 @@ mod tests {
         // By the numbers of proc(5): utime 14, stime 15, starttime 22.
         assert_eq!((process.user_ticks, process.system_ticks, process.started_ticks), (14, 15, 22));
         assert_eq!((process.virtual_bytes, process.resident_bytes), (8192, 4096));
-        assert_eq!(process.facts().cpu_user_us, 140_000);
     }
 
     #[test]
     fn this_process_has_figures() {
         let process = Process::read();
-        assert!(process.resident_bytes > 100_000 && process.files > 2 && process.memory_total_bytes > 1 << 20);
+        assert!(process.resident_bytes > 100_000 && process.files > 2);
         assert!(process.boot_unix_s > 1_500_000_000 && process.started_ticks > 0);
     }
 }

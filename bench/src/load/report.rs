@@ -151,8 +151,7 @@ impl Report {
             text.push('\n');
         }
         text.push('\n');
-        let commands = self.rows().filter(|(_, row)| row.command != TOTAL);
-        commands.for_each(|(name, row)| row.remarks(&name, &mut text));
+        self.rows().for_each(|(name, row)| row.remarks(&name, &mut text));
         if let Some(server) = &self.server {
             let _ = writeln!(text, "server (process {}): {server}", server.pid);
         }
@@ -196,8 +195,6 @@ impl Report {
 
 /// From here on the text report says that other work ran.
 const ELSEWHERE_NOTABLE: f64 = 0.15;
-/// Command names are in capitals, so none is called so.
-const TOTAL: &str = "total";
 const GENERATOR_SATURATED: f64 = 0.97;
 
 impl GroupReport {
@@ -220,7 +217,7 @@ impl GroupReport {
             rate: plan.rate,
             keys: plan.keys,
             distribution: plan.distribution.to_string(),
-            total: CommandReport::new(TOTAL, &total, seconds),
+            total: CommandReport::new("total", &total, seconds),
             commands,
             description: plan.describe(),
             latency: total.latency,

@@ -60,6 +60,7 @@ fn the_exposition_keeps_prometheus_conventions() {
     metrics.set_up(true);
     metrics.on_snapshot(snapshot(0, 10));
     metrics.on_snapshot(snapshot(1, 20));
+    metrics.on_worker(Box::new(WorkerStats::new(0, 0)));
     let read = Read::of(&metrics.render());
     for (name, kind) in &read.kinds {
         assert!(read.helped.contains(name), "{name} has no HELP");

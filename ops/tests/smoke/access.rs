@@ -1,0 +1,102 @@
+//! Who gets in: passwords, protected mode, and what strangers may cost.
+
+use crate::server::{Recipe, exchange, scratch};
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{IpAddr, TcpStream, UdpSocket};
+use std::os::unix::net::UnixStream;
+
+#[test]
+fn a_password_is_asked_for() {
+    let dir = scratch();
+    let mut recipe = Recipe::new(dir.path()).with(&["--maxclients", "50"]);
+    recipe.environment.push(("CAIRN_REQUIREPASS".into(), "open sesame".into()));
+    let server = recipe.start();
+    let mut socket = server.socket();
+    let mut ask = |request: &str| exchange(&mut socket, format!("{request}\r\n").as_bytes(), b"\r\n");
+    assert_eq!(ask("GET k"), "-NOAUTH Authentication required.\r\n");
+    let wrong = "-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+    assert_eq!(ask("AUTH sesame"), wrong);
+    assert_eq!(ask("AUTH nobody \"open sesame\""), wrong);
+    assert_eq!(ask("PING"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(ask("AUTH \"open sesame\""), "+OK\r\n");
+    assert_eq!(ask("PING"), "+PONG\r\n");
+    let url = format!("redis://:open%20sesame@127.0.0.1:{}/?protocol=resp3", server.port);
+    let mut client = redis::Client::open(url).unwrap().get_connection().unwrap();
+    let _: () = redis::cmd("SET").arg("k").arg("v").query(&mut client).unwrap();
+    let log = server.log();
+    assert!(!log.contains("sesame"), "{log}");
+}
+
+#[test]
+fn many_logins_need_no_slow_hash_each() {
+    let dir = scratch();
+    let server = Recipe::new(dir.path()).with(&["--requirepass", "secret"]).start();
+    let login = || {
+        let mut socket = server.socket();
+        assert_eq!(exchange(&mut socket, b"AUTH secret\r\n", b"\r\n"), "+OK\r\n");
+    };
+    login();
+    let before = server.cpu_ticks();
+    (0..200).for_each(|_| login());
+    let ticks = server.cpu_ticks() - before;
+    // A hash takes more than a tick: 200 of them would take more than 200.
+    assert!(ticks < 150, "200 logins took {ticks} ticks of 10 ms");
+}
+
+#[test]
+fn a_new_password_counts_from_then_on() {
+    let dir = scratch();
+    let server = Recipe::new(dir.path()).start();
+    let mut socket = server.socket();
+    assert_eq!(exchange(&mut socket, b"CONFIG SET requirepass new\r\n", b"\r\n"), "+OK\r\n");
+    let mut other = server.socket();
+    assert_eq!(exchange(&mut other, b"PING\r\n", b"\r\n"), "-NOAUTH Authentication required.\r\n");
+    assert_eq!(exchange(&mut other, b"AUTH new\r\n", b"\r\n"), "+OK\r\n");
+}
+
+/// An address of this machine that is not its loopback.
+fn outer_address() -> Option<IpAddr> {
+    // Connecting a datagram socket sends nothing; it only looks up the route.
+    let socket = UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    socket.local_addr().ok().map(|address| address.ip()).filter(|ip| !ip.is_loopback())
+}
+
+#[test]
+fn protected_mode_refuses_strangers() {
+    let Some(outer) = outer_address() else {
+        println!("SKIPPED this machine has no address but its loopback");
+        return;
+    };
+    let dir = scratch();
+    let server = Recipe::new(dir.path()).with(&["--bind", "*"]).start();
+    let mut stranger = TcpStream::connect((outer, server.port)).unwrap();
+    let mut said = String::new();
+    stranger.read_to_string(&mut said).unwrap();
+    assert!(said.starts_with("-DENIED ") && said.contains("protected mode"), "{said}");
+    let mut friend = server.socket();
+    assert_eq!(exchange(&mut friend, b"CONFIG SET protected-mode no\r\n", b"\r\n"), "+OK\r\n");
+    let mut stranger = TcpStream::connect((outer, server.port)).unwrap();
+    assert_eq!(exchange(&mut stranger, b"PING\r\n", b"\r\n"), "+PONG\r\n");
+}
+
+#[test]
+fn a_unix_socket_serves_too() {
+    let dir = scratch();
+    let path = dir.path().join("s");
+    let arguments = ["--unixsocket", path.to_str().unwrap(), "--unixsocketperm", "700"];
+    let recipe = Recipe::new(dir.path()).with(&arguments);
+    for _ in 0..2 {
+        // The second start finds the socket that the first has left.
+        let mut server = recipe.start();
+        let mut socket = UnixStream::connect(&path).unwrap();
+        socket.write_all(b"PING\r\n").unwrap();
+        let mut reply = [0; 7];
+        socket.read_exact(&mut reply).unwrap();
+        assert_eq!(&reply, b"+PONG\r\n");
+        use std::os::unix::fs::PermissionsExt;
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o700);
+        server.kill();
+    }
+}

@@ -1,0 +1,15 @@
+//! Drives the real binary, as a user would: starts it, talks to it, kills it, looks at what it says and does.
+//!
+//! Every server has a port, a directory and a process of its own, and ends with its test.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod configuration;
+mod durability;
+mod limits;
+mod operation;
+mod powercut;
+mod server;
+mod shards;
+mod start;
+mod tools;
