@@ -16,7 +16,9 @@ const HASH_BITS: u32 = 48;
 /// them), only the tag counts.
 #[inline]
 pub fn slot(key: &[u8]) -> u16 {
-    crc16(tag(key)) & (SLOTS - 1)
+    let (crc, has_brace) = crc16(key);
+    let crc = if has_brace { crc16(tag(key)).0 } else { crc };
+    crc & (SLOTS - 1)
 }
 
 /// The place of a key in the order of rows: the slot in bits 48 to 61, above the upper 48 bits of the key's
@@ -38,17 +40,10 @@ pub fn slot_of(head: u64) -> Option<u16> {
     u16::try_from(head >> HASH_BITS).ok().filter(|&slot| slot < SLOTS)
 }
 
-/// The bytes that the slot follows from.
-#[inline]
-fn tag(key: &[u8]) -> &[u8] {
-    match memchr(b'{', key) {
-        None => key,
-        Some(open) => braced(key, open),
-    }
-}
-
+/// The bytes that the slot of a key with a `{` follows from.
 #[cold]
-fn braced(key: &[u8], open: usize) -> &[u8] {
+fn tag(key: &[u8]) -> &[u8] {
+    let Some(open) = memchr(b'{', key) else { return key };
     let rest = &key[open + 1..];
     match memchr(b'}', rest) {
         None | Some(0) => key,
@@ -56,36 +51,57 @@ fn braced(key: &[u8], open: usize) -> &[u8] {
     }
 }
 
-/// CRC16/XMODEM: polynomial 0x1021, most significant bit first, no initial value, nothing inverted.
+/// CRC16/XMODEM: polynomial 0x1021, most significant bit first, no initial value, nothing inverted. And whether there is a `{`
+/// among the bytes, as they pass anyway.
 ///
 /// Eight bytes a step, through one table for each of them. As the initial value is zero, zero bytes in front
 /// change nothing, so what does not fill a step is taken from the front of the key instead of its end: one padded
 /// step takes the place of up to seven single ones.
 #[inline]
-fn crc16(bytes: &[u8]) -> u16 {
+fn crc16(bytes: &[u8]) -> (u16, bool) {
     let odd = bytes.len() % 8;
-    let (front, steps) = bytes.split_at(odd);
-    let mut crc = if odd == 0 { 0 } else { step(0, padded(front, bytes)) };
-    for chunk in steps.as_chunks::<8>().0 {
-        crc = step(crc, u64::from_be_bytes(*chunk));
+    let (mut crc, mut braces) = (0, 0);
+    if odd != 0 {
+        let number = front(bytes, odd);
+        (crc, braces) = (step(0, number), has_brace(number));
     }
-    crc
+    for chunk in bytes[odd..].as_chunks::<8>().0 {
+        let number = u64::from_be_bytes(*chunk);
+        braces |= has_brace(number);
+        crc = step(crc, number);
+    }
+    (crc, braces != 0)
 }
 
-/// `front` (1 to 7 bytes, the beginning of `bytes`) as a big-endian number.
+/// The first 1 to 7 bytes as a big-endian number.
 #[inline]
-fn padded(front: &[u8], bytes: &[u8]) -> u64 {
+fn front(bytes: &[u8], len: usize) -> u64 {
     if let Some(eight) = bytes.first_chunk::<8>() {
-        return u64::from_be_bytes(*eight) >> (64 - 8 * front.len());
+        return u64::from_be_bytes(*eight) >> (64 - 8 * len);
     }
-    front.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        // They overlap in the bytes that both have.
+        return u64::from(u32::from_be_bytes(*first)) << (8 * (len - 4)) | u64::from(u32::from_be_bytes(*last));
+    }
+    bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte))
 }
 
+/// Not zero if one of the eight bytes is a `{`.
+#[inline]
+fn has_brace(bytes: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let differs = bytes ^ (ONES * b'{' as u64);
+    differs.wrapping_sub(ONES) & !differs & (ONES * 0x80)
+}
+
+/// Only the first two bytes meet the CRC so far: the lookups of the others do not wait for the step before.
 #[inline]
 fn step(crc: u16, bytes: u64) -> u16 {
-    let [a, b, c, d, e, f, g, h] = (bytes ^ (u64::from(crc) << 48)).to_be_bytes();
+    let [a, b, c, d, e, f, g, h] = bytes.to_be_bytes();
+    let [high, low] = crc.to_be_bytes();
     let at = |table: usize, byte: u8| TABLES[table][usize::from(byte)];
-    at(7, a) ^ at(6, b) ^ at(5, c) ^ at(4, d) ^ at(3, e) ^ at(2, f) ^ at(1, g) ^ at(0, h)
+    let rest = at(5, c) ^ at(4, d) ^ at(3, e) ^ at(2, f) ^ at(1, g) ^ at(0, h);
+    rest ^ at(7, a ^ high) ^ at(6, b ^ low)
 }
 
 /// `TABLES[n][b]`: the CRC of byte `b` followed by `n` zero bytes.
@@ -128,15 +144,28 @@ mod tests {
 
     #[test]
     fn the_check_value_of_the_catalogue() {
-        assert_eq!(crc16(b"123456789"), 0x31c3);
+        assert_eq!(crc16(b"123456789"), (0x31c3, false));
     }
 
     #[test]
     fn every_length_agrees_with_the_definition() {
         let bytes: Vec<u8> = (0..200u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         for len in 0..=bytes.len() {
-            assert_eq!(crc16(&bytes[..len]), crc16_bit_by_bit(&bytes[..len]), "length {len}");
-            assert_eq!(crc16(&bytes[len..]), crc16_bit_by_bit(&bytes[len..]), "from {len}");
+            assert_eq!(crc16(&bytes[..len]).0, crc16_bit_by_bit(&bytes[..len]), "length {len}");
+            assert_eq!(crc16(&bytes[len..]).0, crc16_bit_by_bit(&bytes[len..]), "from {len}");
+        }
+    }
+
+    #[test]
+    fn a_brace_is_seen_wherever_it_stands() {
+        for len in 1..40 {
+            let mut key = vec![b'z'; len];
+            assert!(!crc16(&key).1, "length {len}");
+            for at in 0..len {
+                key[at] = b'{';
+                assert!(crc16(&key).1, "at {at} of {len}");
+                key[at] = b'z';
+            }
         }
     }
 

@@ -32,6 +32,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod driver;
+mod scan;
 
 use driver::{PASSWORD_HASH, World, show};
 use std::fs;
