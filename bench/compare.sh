@@ -78,7 +78,7 @@ durability_of() {
 
 version_of() {
   case $1 in
-    cairn)    "$CAIRN" --version | head -1 ;;
+    cairn)    "$CAIRN" --version | sed -E '1!d; s/.*v=([^ ]+).*/cairn \1/' ;;
     redis-*)  "$REDIS_SERVER" --version | sed -E 's/.*v=([^ ]+).*/redis-server \1/' ;;
     valkey-*) "$VALKEY_SERVER" --version | sed -E 's/.*v=([^ ]+).*/valkey-server \1/' ;;
   esac
@@ -343,9 +343,10 @@ prepare() {
   fi
   if [ -z "${BENCH:-}" ]; then
     has "$CAIRN" || die "without Cairn, BENCH must name the load generator"
-    BENCH="$CAIRN bench"
+    BENCH=("$CAIRN" bench)
+  else
+    read -r -a BENCH <<<"$BENCH"
   fi
-  read -r -a BENCH <<<"$BENCH"
   mkdir -p "$DIR"
   rm -rf "$DIR/runs" "$DIR/data"
   mkdir -p "$DIR/runs"

@@ -147,9 +147,9 @@ fn errors_misses_and_foreign_values_are_told() {
 
     // A value found under a key that it was not written for is what a mixed-up reply looks like.
     let ten = "--requests 10 --keys 10 --verify --distribution sequential --command";
-    assert!(redis.bench(ten, &["SET {n:1} {value}"]).is_clean());
+    assert!(redis.bench(ten, &["SET {num:1} {value}"]).is_clean());
     redis.bench("--requests 1 --command", &["COPY 3 4 REPLACE"]);
-    let report = redis.bench(ten, &["GET {n:1}"]);
+    let report = redis.bench(ten, &["GET {num:1}"]);
     let total = &report.groups[0].total;
     assert_eq!((total.verified, total.mismatches, report.is_clean()), (10, 1, false), "{}", report.text());
     let first = total.first_mismatch.as_ref().unwrap();

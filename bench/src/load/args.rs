@@ -68,8 +68,8 @@ pub struct BenchArgs {
     /// Size of the key space
     #[arg(short, long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub keys: u64,
-    /// What {key} stands for; {n} or {n:WIDTH} within it is the zero-padded number
-    #[arg(long, default_value = "key:{n}", value_name = "PATTERN")]
+    /// What {key} stands for; {num} or {num:WIDTH} within it is the zero-padded number
+    #[arg(long, default_value = "key:{num}", value_name = "PATTERN")]
     pub key_pattern: String,
     /// How keys are drawn: uniform, sequential, or zipf:THETA (theta 0.99 is common, larger is more skewed)
     #[arg(long, default_value = "uniform", value_name = "NAME")]
@@ -117,17 +117,21 @@ pub struct BenchArgs {
 
 const AFTER_HELP: &str = "\
 Templates:
-  {key} a key; {n} its number alone; {value} or {value:SIZE} random bytes; {seq} a number that grows; {conn} the
-  connection's number; {int:LIMIT} a random number below LIMIT; {{ and }} braces. Quotes keep blanks.
+  {key} a key; {num} its number alone; {value} or {value:SIZE} random bytes;
+  {seq} a number that grows; {conn} the connection's number; {int:LIMIT} a random
+  number below LIMIT; {{ and }} braces. Quotes keep blanks.
   A lone ';' joins commands to one request: 'MULTI ; INCR {key} ; EXEC'
 
 Groups:
-  --group 'name=get clients=4 rate=1000 command=GET {key}' --group 'name=set command=SET {key} {value}'
-  Settings: name clients pipeline rate keys key-pattern distribution value-size; what is not set is as for the whole
-  run. 'command=' comes last; ' | ' separates the commands of a mix.
+  --group 'name=get clients=4 rate=1000 command=GET {key}'
+  --group 'name=set command=SET {key} {value}'
+  Settings: name clients pipeline rate keys key-pattern distribution value-size;
+  what is not set is as for the whole run. 'command=' comes last; ' | ' separates
+  the commands of a mix.
 
-Exit status: 0 done; 1 could not run, or was cut short; 2 wrong arguments; 3 done, but some replies were errors,
-never came, or did not verify.";
+Exit status:
+  0 done; 1 could not run, or was cut short; 2 wrong arguments; 3 done, but some
+  replies were errors, never came, or did not verify.";
 
 impl BenchArgs {
     /// The run that the arguments ask for.
@@ -407,7 +411,7 @@ mod tests {
             &["--group", "rate=-1"],
             &["--group", "GET"],
             &["--verify", "--value-size", "31"],
-            &["--keys", "11", "--key-pattern", "{n:1}"],
+            &["--keys", "11", "--key-pattern", "{num:1}"],
         ] {
             assert!(plan(wrong).is_err(), "{wrong:?}");
         }

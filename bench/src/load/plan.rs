@@ -124,7 +124,7 @@ mod tests {
 
     #[test]
     fn weights_decide_how_often() {
-        let context = Context { key_pattern: "{n}", value_size: ValueSize::fixed(1), keys: 1 };
+        let context = Context { key_pattern: "{num}", value_size: ValueSize::fixed(1), keys: 1 };
         let template = |text| Template::parse(text, context).unwrap();
         let mix = Mix::new(vec![(1, template("A")), (7, template("B")), (2, template("C"))]);
         let mut rng = fastrand::Rng::with_seed(3);

@@ -3,7 +3,7 @@
 //! | placeholder | stands for |
 //! | --- | --- |
 //! | `{key}` | the key pattern with a key number drawn from the group's distribution |
-//! | `{n}`, `{n:WIDTH}` | such a number alone, zero-padded (12 digits unless told) |
+//! | `{num}`, `{num:WIDTH}` | such a number alone, zero-padded (12 digits unless told) |
 //! | `{value}`, `{value:SIZE}`, `{value:MIN-MAX}` | random printable bytes |
 //! | `{seq}` | a 12-digit number that grows by one with each use |
 //! | `{conn}` | the 6-digit number of the connection |
@@ -357,7 +357,7 @@ fn parse_field(placeholder: &str, context: Context<'_>) -> Result<Field, String>
     };
     let bad = |e: &dyn core::fmt::Display| format!("{{{placeholder}}}: {e}");
     match (name, argument) {
-        ("n", width) => {
+        ("num", width) => {
             let width = width.map_or(Ok(NUMBER_WIDTH), str::parse).map_err(|e| bad(&e))?;
             let digits = context.keys.saturating_sub(1).checked_ilog10().map_or(1, |d| d as usize + 1);
             if width < digits || width > WIDTH_MAX {
@@ -374,7 +374,7 @@ fn parse_field(placeholder: &str, context: Context<'_>) -> Result<Field, String>
             Ok(below) => Ok(Field::Int { below }),
             Err(e) => Err(bad(&e)),
         },
-        _ => Err(bad(&"unknown; there are {key} {n} {n:WIDTH} {value} {value:SIZE} {seq} {conn} {int:LIMIT}")),
+        _ => Err(bad(&"unknown; there are {key} {num} {num:WIDTH} {value} {value:SIZE} {seq} {conn} {int:LIMIT}")),
     }
 }
 
@@ -383,7 +383,8 @@ mod tests {
     use super::*;
     use crate::workload::KeyDistribution;
 
-    const CONTEXT: Context<'_> = Context { key_pattern: "key:{n}", value_size: ValueSize { min: 3, max: 3 }, keys: 10 };
+    const CONTEXT: Context<'_> =
+        Context { key_pattern: "key:{num}", value_size: ValueSize { min: 3, max: 3 }, keys: 10 };
 
     fn draw() -> Draw {
         Draw {
@@ -415,7 +416,10 @@ mod tests {
         check("PING", "*1\r\n$4\r\nPING\r\n");
         check("get {key}", "*2\r\n$3\r\nget\r\n$16\r\nkey:000000000001\r\n");
         check("SET {key} {value}", "*3\r\n$3\r\nSET\r\n$16\r\nkey:000000000001\r\n$3\r\nvvv\r\n");
-        check("HSET h:{n:1} f{seq} {value:2}", "*4\r\n$4\r\nHSET\r\n$3\r\nh:1\r\n$13\r\nf000000000008\r\n$2\r\nvv\r\n");
+        check(
+            "HSET h:{num:1} f{seq} {value:2}",
+            "*4\r\n$4\r\nHSET\r\n$3\r\nh:1\r\n$13\r\nf000000000008\r\n$2\r\nvv\r\n",
+        );
         check(
             "MULTI ; GET c{conn} ; EXEC",
             "*1\r\n$5\r\nMULTI\r\n*2\r\n$3\r\nGET\r\n$7\r\nc000042\r\n*1\r\n$4\r\nEXEC\r\n",
@@ -452,8 +456,8 @@ mod tests {
             "GET {key",
             "GET key}",
             "SET a 'b",
-            "GET {n:0}",
-            "GET {n:21}",
+            "GET {num:0}",
+            "GET {num:21}",
             "X {int:0}",
             "X {int}",
             "A ; ; B",
@@ -461,7 +465,7 @@ mod tests {
         ] {
             assert!(Template::parse(text, CONTEXT).is_err(), "{text:?}");
         }
-        assert!(Template::parse("GET {n:1}", Context { keys: 11, ..CONTEXT }).is_err());
+        assert!(Template::parse("GET {num:1}", Context { keys: 11, ..CONTEXT }).is_err());
         assert!(Template::parse("GET {key}", Context { key_pattern: "{key}", ..CONTEXT }).is_err());
     }
 
