@@ -60,7 +60,7 @@ command_of() {
       printf '%s\n' "$CAIRN" serve --dir "$dir" --port "${port[$id]}" --shards 1 --cpus "$SERVER_CPU" \
         --metrics-addr 127.0.0.1:0
       # shellcheck disable=SC2086  # the flags are words
-      printf '%s\n' $CAIRN_FLAGS ;;
+      if [ -n "$CAIRN_FLAGS" ]; then printf '%s\n' $CAIRN_FLAGS; fi ;;
     redis-always)  printf '%s\n' "$REDIS_SERVER" "${common[@]}" --appendonly yes --appendfsync always ;;
     redis-none)    printf '%s\n' "$REDIS_SERVER" "${common[@]}" --appendonly no ;;
     valkey-always) printf '%s\n' "$VALKEY_SERVER" "${common[@]}" --appendonly yes --appendfsync always ;;
