@@ -3,13 +3,14 @@
 use crate::clients;
 use crate::command::keyspace;
 use crate::error::Stop;
+use crate::event::Effect;
 use crate::machine::{Machine, Pause};
-use crate::parcel::{Answer, Ask, ClientFilter};
+use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId};
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
 use crate::snapshot::{ClientFigures, DatabaseFigures, LogFigures, LogState, MemoryFigures, ShardFigures, Snapshot};
-use cairn_storage::limits::SEGMENT_BYTES;
 use cairn_storage::log;
+use cairn_storage::units::ShardId;
 use std::cell::Cell;
 
 /// Rows that are looked at to estimate a database's mean time to live.
@@ -47,7 +48,7 @@ impl Machine {
                 self.slowlog.reset();
                 Answer::Done
             }
-            Ask::LatencyReset { events } => Answer::Count(self.stats.monitor.reset(events) as i64),
+            Ask::LatencyReset { events } => Answer::Text(self.stats.monitor.reset(events).join(" ")),
             Ask::RowCount { .. }
             | Ask::Clear { .. }
             | Ask::Keys { .. }
@@ -96,7 +97,21 @@ impl Machine {
             self.stats.forget_latencies();
         }
         self.stats.is_tracking = self.settings.latency_tracking;
+        self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done
+    }
+
+    /// Has every shard do this, without waiting for those on other cores.
+    pub fn tell_all(&mut self, ask: &Ask) {
+        self.answer(ask);
+        // No connection has this id, so the answers find nobody.
+        let request = RequestId { client: 0, conn: u32::MAX, hole: 0, part: 0 };
+        let own = self.identity.shard.0;
+        for shard in (0..self.identity.shards).filter(|shard| *shard != own) {
+            let messages = vec![Message::Ask { request, ask: Box::new(ask.clone()) }];
+            let parcel = Parcel { from: own, messages, ..Parcel::default() };
+            self.effect(Effect::Parcel { to: ShardId(shard), parcel: Box::new(parcel) });
+        }
     }
 
     /// The figures of this shard and of the connections of this core.
@@ -115,12 +130,14 @@ impl Machine {
                 log_buffers: self.shard.engine().log().buffers().map(|buffer| buffer.len() as u64).sum(),
                 client_buffers: self.client_buffer_bytes(),
                 peak: self.stats.memory_peak_bytes,
+                dataset: self.shard.engine().dataset_bytes(),
+                bytes_max: self.shard.engine().memory_bytes_max(),
             },
             clients,
             counters: self.stats.totals(),
             flushes: self.stats.flushes.us.count(),
             flush_us_p99: self.stats.flushes.us.percentile(99.0),
-            outbox_messages: 0,
+            outbox_messages: self.outbox_messages() as u64,
             slowlog_len: self.slowlog.len() as u64,
         };
         Snapshot {
@@ -191,6 +208,8 @@ impl Machine {
     }
 }
 
+const EIO: i32 = 5;
+
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
 fn log_figures(shard: &Shard) -> LogFigures {
@@ -200,13 +219,16 @@ fn log_figures(shard: &Shard) -> LogFigures {
         state: match log.state() {
             log::LogState::Open => LogState::Open,
             log::LogState::Full { errno } => LogState::Full { errno },
-            log::LogState::Failed(fault) => LogState::Failed { errno: fault.result.err().unwrap_or(0) },
+            // A short write has no errno of its own: to whom it happens it is an input/output error.
+            log::LogState::Failed(fault) => LogState::Failed { errno: fault.result.err().unwrap_or(EIO) },
         },
         durable_lsn: log.durable().0,
         appended_lsn: log.appended().0,
         flights: numbers.flights as u64,
         segments_ready: numbers.segments_ahead,
-        segment_bytes: SEGMENT_BYTES,
-        segments: 0,
+        segments: numbers.segments,
+        flushes: numbers.flushes,
+        bytes: numbers.bytes,
+        records: numbers.records,
     }
 }

@@ -60,6 +60,11 @@ impl Slowlog {
         self.entries.is_empty()
     }
 
+    /// Forgets the oldest entries beyond `len_max`.
+    pub fn truncate(&mut self, len_max: usize) {
+        self.entries.truncate(len_max);
+    }
+
     pub fn reset(&mut self) {
         self.entries.clear();
     }

@@ -37,9 +37,12 @@ pub struct LogFigures {
     pub flights: u64,
     /// Prepared segments that wait to be used, the current one not counted.
     pub segments_ready: u64,
-    /// Segments that hold records.
+    /// Segments up to the current one.
     pub segments: u64,
-    pub segment_bytes: u64,
+    /// Since the log was opened.
+    pub flushes: u64,
+    pub bytes: u64,
+    pub records: u64,
 }
 
 /// May the shard still write?
@@ -81,8 +84,12 @@ pub struct MemoryFigures {
     pub log_buffers: u64,
     /// Query and output buffers of the connections.
     pub client_buffers: u64,
-    /// The largest sum of these that was seen.
+    /// The largest sum of pages and extents that was seen.
     pub peak: u64,
+    /// Keys and values alone: a part of the pages and extents.
+    pub dataset: u64,
+    /// What pages and extents may take.
+    pub bytes_max: u64,
 }
 
 impl MemoryFigures {
@@ -97,6 +104,8 @@ impl MemoryFigures {
         self.client_buffers += other.client_buffers;
         // Shards peak at different times: the sum of their peaks is an upper bound.
         self.peak += other.peak;
+        self.dataset += other.dataset;
+        self.bytes_max += other.bytes_max;
     }
 }
 
@@ -136,7 +145,7 @@ pub struct ShardFigures {
     pub flushes: u64,
     /// Microseconds that 99 of 100 flushes took at most.
     pub flush_us_p99: u64,
-    /// Messages to other shards that their mailboxes have not taken yet.
+    /// Messages to other shards that wait for the turn's end.
     pub outbox_messages: u64,
     pub slowlog_len: u64,
 }

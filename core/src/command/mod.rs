@@ -1,11 +1,22 @@
 //! Stop 3 of 10: arguments -> command. What a command is; the commands themselves are one file a family.
 
 pub mod args;
+pub mod client;
+pub mod cluster;
+pub mod config;
+pub mod connection;
 pub mod expire;
+pub mod help;
+pub mod info;
 pub mod keys;
 pub mod keyspace;
+pub mod latency;
+pub mod memory;
+pub mod server;
+pub mod slow;
 pub mod strings;
 pub mod table;
+pub mod wait;
 
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};

@@ -3,11 +3,29 @@
 //! Each family file owns its rows; this file only lists the families. Names are found in a hash table that is built
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
-use super::{Spec, expire, keys, keyspace, strings};
+use super::{
+    Spec, client, cluster, config, connection, expire, info, keys, keyspace, latency, memory, server, slow, strings,
+    wait,
+};
 use std::sync::LazyLock;
 
 /// All rows, family by family.
-pub static FAMILIES: &[&[Spec]] = &[expire::SPECS, keys::SPECS, keyspace::SPECS, strings::SPECS];
+pub static FAMILIES: &[&[Spec]] = &[
+    client::SPECS,
+    cluster::SPECS,
+    config::SPECS,
+    connection::SPECS,
+    expire::SPECS,
+    info::SPECS,
+    keys::SPECS,
+    keyspace::SPECS,
+    latency::SPECS,
+    memory::SPECS,
+    server::SPECS,
+    slow::SPECS,
+    strings::SPECS,
+    wait::SPECS,
+];
 
 /// A command and its dense number.
 #[derive(Clone, Copy)]

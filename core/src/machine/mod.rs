@@ -194,6 +194,11 @@ impl Machine {
             && self.sessions.iter().flatten().all(|session| session.output.is_empty())
     }
 
+    /// Messages to other shards that wait for the turn's end.
+    pub fn outbox_messages(&self) -> usize {
+        self.outbox.iter().map(|parcel| parcel.messages.len()).sum()
+    }
+
     /// The shard that owns a slot: shards own contiguous ranges of nearly equal length.
     #[inline]
     pub fn owner(&self, slot: u16) -> ShardId {

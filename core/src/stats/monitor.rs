@@ -46,11 +46,10 @@ impl LatencyMonitor {
         self.events.get(name)
     }
 
-    /// Forgets these events, or all if none is named. How many there were.
-    pub fn reset(&mut self, names: &[String]) -> usize {
-        let before = self.events.len();
-        self.events.retain(|event, _| !names.is_empty() && !names.iter().any(|name| name.eq_ignore_ascii_case(event)));
-        before - self.events.len()
+    /// Forgets these events, or all if none is named. The names of those that there were.
+    pub fn reset(&mut self, names: &[String]) -> Vec<&'static str> {
+        let is_meant = |event: &str| names.is_empty() || names.iter().any(|name| name.eq_ignore_ascii_case(event));
+        self.events.extract_if(.., |event, _| is_meant(event)).map(|(event, _)| event).collect()
     }
 
     pub fn merge(&mut self, other: &LatencyMonitor) {
@@ -101,8 +100,8 @@ mod tests {
         left.merge(&right);
         let event = left.event("command").unwrap();
         assert_eq!((event.samples.make_contiguous_copy(), event.max_ms), (vec![(2, 50), (3, 5)], 50));
-        assert_eq!(left.reset(&["COMMAND".to_owned(), "none".to_owned()]), 1);
-        assert_eq!(left.reset(&[]), 1);
+        assert_eq!(left.reset(&["COMMAND".to_owned(), "none".to_owned()]), ["command"]);
+        assert_eq!(left.reset(&[]), ["expire-cycle"]);
     }
 
     trait Copied {

@@ -95,6 +95,8 @@ pub struct LogNumbers {
     pub records: u64,
     /// Flushes issued and not yet known to be durable.
     pub flights: usize,
+    /// Segments up to the one that is being written.
+    pub segments: u64,
     /// Prepared segments beyond the one that is being written.
     pub segments_ahead: u64,
     /// Flush buffers that exist.
@@ -444,6 +446,7 @@ impl LogWriter {
     pub fn numbers(&self) -> LogNumbers {
         LogNumbers {
             flights: self.flights.len(),
+            segments: self.position() / self.segments.bytes + 1,
             segments_ahead: self.segments.ahead(self.position()),
             buffers: self.buffers.count(),
             ..self.numbers

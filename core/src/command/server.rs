@@ -1,0 +1,210 @@
+//! TIME, ROLE, SHUTDOWN, WAIT and their like: the server as one thing.
+
+use super::connection::REDIS_VERSION;
+use super::{Call, Flags, Flow, Run, Spec, help::help};
+use crate::error::{Refusal, Stop};
+use crate::event::{ConnId, Effect, HostAsk};
+use crate::machine::Machine;
+use crate::resp::encode::Reply;
+
+const LOADING: Flags = Flags::LOADING.and(Flags::STALE);
+const ADMIN: Flags = LOADING.and(Flags::ADMIN).and(Flags::NOSCRIPT);
+const FAST: Flags = LOADING.and(Flags::FAST);
+
+const FAMILY: Spec = Spec { group: "server", ..Spec::DEFAULT };
+const CONTAINER: Spec = Spec { arity: -2, complexity: "Depends on subcommand.", group: "server", ..Spec::DEFAULT };
+
+pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "time",
+        arity: 1,
+        flags: FAST,
+        run: Run::Server(time),
+        since: "2.6.0",
+        summary: "The server's clock: Unix seconds, and microseconds within the second.",
+        ..FAMILY
+    },
+    Spec {
+        name: "role",
+        arity: 1,
+        flags: FAST.and(Flags::NOSCRIPT),
+        run: Run::Server(role),
+        since: "2.8.12",
+        categories: "admin dangerous",
+        summary: "The server's part in replication.",
+        ..FAMILY
+    },
+    Spec {
+        name: "shutdown",
+        arity: -1,
+        flags: ADMIN.and(Flags::ALLOW_BUSY),
+        run: Run::Server(shutdown),
+        summary: "Stops the server in good order.",
+        synopsis: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+        ..FAMILY
+    },
+    Spec {
+        name: "lolwut",
+        arity: -1,
+        flags: Flags::READONLY.and(Flags::FAST),
+        run: Run::Server(lolwut),
+        since: "5.0.0",
+        summary: "The server's version.",
+        synopsis: "[VERSION version]",
+        ..FAMILY
+    },
+    Spec {
+        name: "debug",
+        flags: ADMIN,
+        subcommands: DEBUG,
+        summary: "A container for commands that help to test.",
+        ..CONTAINER
+    },
+    Spec {
+        name: "module",
+        subcommands: MODULE,
+        since: "4.0.0",
+        summary: "A container for commands about modules.",
+        ..CONTAINER
+    },
+    Spec {
+        name: "acl",
+        subcommands: ACL,
+        since: "6.0.0",
+        summary: "A container for commands about users.",
+        ..CONTAINER
+    },
+];
+
+const DEBUG: &[Spec] = &[
+    Spec {
+        name: "debug|help",
+        arity: 2,
+        flags: LOADING,
+        run: Run::Server(help),
+        summary: "What the subcommands are.",
+        ..FAMILY
+    },
+    Spec {
+        name: "debug|sleep",
+        arity: 3,
+        flags: ADMIN,
+        run: Run::Server(debug_sleep),
+        complexity: "O(N) where N is the time",
+        summary: "Stops the connection's core for a time.",
+        synopsis: "seconds",
+        ..FAMILY
+    },
+];
+
+const MODULE: &[Spec] = &[
+    Spec {
+        name: "module|help",
+        arity: 2,
+        flags: LOADING,
+        run: Run::Server(help),
+        since: "5.0.0",
+        summary: "What the subcommands are.",
+        ..FAMILY
+    },
+    Spec {
+        name: "module|list",
+        arity: 2,
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT),
+        run: Run::Server(module_list),
+        since: "4.0.0",
+        summary: "The modules that are loaded: there are none.",
+        ..FAMILY
+    },
+];
+
+const ACL: &[Spec] = &[
+    Spec {
+        name: "acl|help",
+        arity: 2,
+        flags: LOADING,
+        run: Run::Server(help),
+        since: "6.0.0",
+        summary: "What the subcommands are.",
+        ..FAMILY
+    },
+    Spec {
+        name: "acl|whoami",
+        arity: 2,
+        flags: LOADING.and(Flags::NOSCRIPT),
+        run: Run::Server(acl_whoami),
+        since: "6.0.0",
+        summary: "The connection's user.",
+        ..FAMILY
+    },
+];
+
+fn time(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let us = call.now.unix_us;
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(us / 1_000_000).as_bytes());
+    reply.bulk(itoa::Buffer::new().format(us % 1_000_000).as_bytes());
+    Ok(Flow::Done)
+}
+
+fn role(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    reply.array(3);
+    reply.bulk(b"master");
+    reply.integer(0);
+    reply.array(0);
+    Ok(Flow::Done)
+}
+
+fn shutdown(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let (mut save, mut nosave, mut is_forced, mut abort) = (false, false, false, false);
+    for at in 1..call.args.len() {
+        match () {
+            () if call.args.is(at, "save") => save = true,
+            () if call.args.is(at, "nosave") => nosave = true,
+            // There are no replicas whose lag one could wait for: NOW is how it is.
+            () if call.args.is(at, "now") => {}
+            () if call.args.is(at, "force") => is_forced = true,
+            () if call.args.is(at, "abort") => abort = true,
+            () => return Err(Refusal::Syntax.into()),
+        }
+    }
+    if (abort && call.args.len() > 2) || (save && nosave) {
+        return Err(Refusal::Syntax.into());
+    }
+    if abort {
+        return Err(Refusal::text("ERR No shutdown in progress.").into());
+    }
+    machine.ask_host(
+        conn,
+        HostAsk::Shutdown { is_forced },
+        Box::new(|_, _, result, reply| match result {
+            Ok(_) => reply.ok(),
+            Err(_) => reply.error("ERR Errors trying to SHUTDOWN. Check logs."),
+        }),
+    )
+}
+
+fn lolwut(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let version = env!("CARGO_PKG_VERSION");
+    reply.verbatim(&format!("Cairn ver. {version}, compatible with Redis ver. {REDIS_VERSION}\n"));
+    Ok(Flow::Done)
+}
+
+fn debug_sleep(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let text = std::str::from_utf8(&call.args[2]).unwrap_or_default();
+    // Redis reads it with `strtod`, for which what is no number is zero.
+    let seconds: f64 = text.parse().unwrap_or(0.0);
+    machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, 3600.0) * 1e6) as u64 });
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+fn module_list(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    reply.array(0);
+    Ok(Flow::Done)
+}
+
+fn acl_whoami(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    reply.bulk(b"default");
+    Ok(Flow::Done)
+}
