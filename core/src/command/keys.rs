@@ -1,12 +1,10 @@
 //! Commands on keys whatever their values are: one shard's rows. What spans all shards is in `keyspace`.
 
 use super::strings::as_one;
-use super::{Call, Flags, Flow, Keys, Run, Spec, Spread};
+use super::{Call, Flags, Keys, Run, Spec, Spread, help};
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
-use crate::event::ConnId;
 use crate::limits::DATABASES_MAX;
-use crate::machine::Machine;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Row, Shard, Ttl};
 
@@ -168,31 +166,6 @@ fn object_freq(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     Ok(())
 }
 
-fn object_help(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let lines = [
-        "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "ENCODING <key>",
-        "    Return the kind of internal representation used in order to store the value",
-        "    associated with a <key>.",
-        "FREQ <key>",
-        "    Return the access frequency index of the <key>. The returned integer is",
-        "    proportional to the logarithm of the recent access frequency of the key.",
-        "IDLETIME <key>",
-        "    Return the idle time of the <key>, that is the approximated number of",
-        "    seconds elapsed since the last access to the key.",
-        "REFCOUNT <key>",
-        "    Return the number of references of the value associated with the specified",
-        "    <key>.",
-        "HELP",
-        "    Prints this help.",
-    ];
-    reply.array(lines.len());
-    for line in lines {
-        reply.simple(line);
-    }
-    Ok(Flow::Done)
-}
-
 const KEY: Spec = Spec { keys: Keys::ONE, categories: "keyspace", group: "generic", ..Spec::DEFAULT };
 const OBJECT: Spec =
     Spec { arity: 3, flags: Flags::READONLY, keys: Keys { first: 2, last: 2, step: 1 }, synopsis: "key", ..KEY };
@@ -325,7 +298,7 @@ const OBJECT_SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         flags: Flags::LOADING.and(Flags::STALE),
         keys: Keys::NONE,
-        run: Run::Server(object_help),
+        run: Run::Server(help::help),
         since: "6.2.0",
         summary: "Lists the subcommands.",
         synopsis: "",
