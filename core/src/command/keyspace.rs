@@ -35,10 +35,7 @@ pub fn answer(shard: &mut Shard, now: Now, ask: &Ask) -> Option<Result<Answer, S
         }
         Ask::RandomKey { db } => random_key(shard, now, *db),
         Ask::KeysInSlot { slot, count } => keys_in_slot(shard, now, *slot, *count),
-        Ask::CountKeysInSlot { slot } => keys_in_slot(shard, now, *slot, usize::MAX).map(|answer| match answer {
-            Answer::Keys { keys, .. } => Answer::Count(keys.len() as i64),
-            other => other,
-        }),
+        Ask::CountKeysInSlot { slot } => count_keys_in_slot(shard, now, *slot),
         _ => return None,
     })
 }
@@ -94,18 +91,33 @@ fn random_key(shard: &mut Shard, now: Now, db: u8) -> Result<Answer, Stop> {
     Ok(Answer::Keys { keys, next: shard.row_count(db) })
 }
 
-/// Of database 0, the only one that a cluster has.
 fn keys_in_slot(shard: &Shard, now: Now, slot: u16, count: usize) -> Result<Answer, Stop> {
     let mut keys = Vec::new();
-    let is_over = Cell::new(count == 0);
-    let mut visit = |key: &[u8], _: Row<'_>| {
-        is_over.set(is_over.get() || keys.len() == count || route::slot(key) != slot);
-        if !is_over.get() {
+    visit_slot(shard, now, slot, |key| {
+        if keys.len() < count {
             keys.push(key.to_vec());
         }
-    };
-    shard.scan(now, 0, slot_start(slot), &mut visit, &mut || !is_over.get())?;
+        keys.len() < count
+    })?;
     Ok(Answer::Keys { keys, next: 0 })
+}
+
+fn count_keys_in_slot(shard: &Shard, now: Now, slot: u16) -> Result<Answer, Stop> {
+    let mut count = 0;
+    visit_slot(shard, now, slot, |_| {
+        count += 1;
+        true
+    })?;
+    Ok(Answer::Count(count))
+}
+
+/// Shows the keys of a slot until `visit` has enough, in database 0: the only one that a cluster has.
+fn visit_slot(shard: &Shard, now: Now, slot: u16, mut visit: impl FnMut(&[u8]) -> bool) -> Result<(), Stop> {
+    let is_over = Cell::new(false);
+    let mut visit = |key: &[u8], _: Row<'_>| {
+        is_over.set(is_over.get() || route::slot(key) != slot || !visit(key));
+    };
+    shard.scan(now, 0, slot_start(slot), &mut visit, &mut || !is_over.get()).map(drop)
 }
 
 fn keys_command(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
