@@ -340,10 +340,10 @@ impl Shard {
 
     /// Removes rows that are past their time, at most about `max`. Whether there may be more.
     pub(crate) fn expire(&mut self, now: Now, max: usize) -> Result<bool, Stop> {
-        if self.engine.deadline_next()?.is_none_or(|deadline| deadline > now.unix_ms()) {
+        if self.engine.deadline_next()?.is_none_or(|deadline| deadline >= now.unix_ms()) {
             return Ok(false);
         }
-        let due = self.engine.due(now.unix_ms(), max)?;
+        let due = self.engine.due(now.unix_ms() - 1, max)?;
         for (db, head, key) in &due {
             let row_key = RowKey { db: *db, head: *head, key };
             if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
@@ -357,7 +357,8 @@ impl Shard {
 
 #[inline]
 fn is_live(found: &Found<'_>, now: Now) -> bool {
-    found.expire_ms == 0 || found.expire_ms > now.unix_ms()
+    // As in Redis, a row lives through the millisecond that is its deadline.
+    found.expire_ms == 0 || found.expire_ms >= now.unix_ms()
 }
 
 #[inline]

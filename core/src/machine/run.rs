@@ -7,7 +7,7 @@ use super::Machine;
 use super::ask::Deferred;
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, Run, Spread};
+use crate::command::{Call, Flags, Flow, Keys, Run, Spread};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
 use crate::limits::{HOLES_MAX, OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
@@ -480,7 +480,10 @@ impl Machine {
     /// Where a command on rows runs.
     #[inline]
     fn place(&self, call: &Call<'_>) -> Place {
-        if self.identity.shards == 1 || call.spec.keys.first == 0 {
+        let Keys { first, step, .. } = call.spec.keys;
+        // A list of pairs that lacks a value is refused by the command itself.
+        let is_odd = step == 2 && !(call.args.len() - first).is_multiple_of(2);
+        if self.identity.shards == 1 || first == 0 || is_odd {
             return Place::Here;
         }
         let mut shards = call.spec.keys.positions(call.args.len()).map(|at| self.owner(route::slot(&call.args[at])));
