@@ -93,10 +93,7 @@ impl Machine {
                 ));
             }
         }
-        if self.stats.is_tracking && !self.settings.latency_tracking {
-            self.stats.forget_latencies();
-        }
-        self.stats.is_tracking = self.settings.latency_tracking;
+        self.stats.configure(&self.settings);
         self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done
     }

@@ -11,8 +11,10 @@ pub use histogram::Histogram;
 pub use monitor::{LatencyEvent, LatencyMonitor};
 pub use rate::Rate;
 
+use crate::command::{Flags, table};
 use crate::event::Now;
 use crate::limits::{ERROR_KIND_BYTES_MAX, ERROR_KINDS_MAX, LATENCY_NS_MAX};
+use crate::settings::Settings;
 use std::cell::Cell;
 
 /// What is counted of one command.
@@ -141,7 +143,11 @@ pub struct Stats {
     pub out_rate: Rate,
     pub memory_peak_bytes: u64,
     /// `latency-tracking`: whether commands get histograms.
-    pub is_tracking: bool,
+    is_tracking: bool,
+    /// `latency-monitor-threshold`: what takes as long is an event. `u64::MAX`: nothing does.
+    event_ns_min: u64,
+    /// At the last tick.
+    unix_s: u64,
     commands: Vec<CommandStats>,
     errors: Vec<(Box<str>, u64)>,
 }
@@ -160,6 +166,8 @@ impl Default for Stats {
             out_rate: Rate::default(),
             memory_peak_bytes: 0,
             is_tracking: true,
+            event_ns_min: u64::MAX,
+            unix_s: 0,
             commands: Vec::new(),
             errors: Vec::new(),
         }
@@ -167,10 +175,33 @@ impl Default for Stats {
 }
 
 impl Stats {
+    pub fn new(settings: &Settings, now: Now) -> Stats {
+        let mut stats = Stats { unix_s: now.unix_us / 1_000_000, ..Stats::default() };
+        stats.configure(settings);
+        stats
+    }
+
+    /// The settings have changed.
+    pub fn configure(&mut self, settings: &Settings) {
+        self.is_tracking = settings.latency_tracking;
+        if !self.is_tracking {
+            for command in &mut self.commands {
+                command.latency = None;
+            }
+        }
+        self.event_ns_min = match settings.latency_monitor_threshold_ms {
+            0 => u64::MAX,
+            ms => ms.saturating_mul(1_000_000),
+        };
+    }
+
     /// A command has run for `ns` nanoseconds.
     #[inline]
     pub fn on_command(&mut self, id: u16, ns: u64) {
         self.counters.commands += 1;
+        if ns >= self.event_ns_min {
+            self.on_slow_command(id, ns);
+        }
         if let Some(command) = self.commands.get_mut(usize::from(id))
             && let Some(latency) = &mut command.latency
             && self.is_tracking
@@ -181,6 +212,13 @@ impl Stats {
             return;
         }
         self.on_command_first(id, ns);
+    }
+
+    #[cold]
+    fn on_slow_command(&mut self, id: u16, ns: u64) {
+        let is_fast = table::spec(id).flags.has(Flags::FAST);
+        let event = if is_fast { "fast-command" } else { "command" };
+        self.monitor.record(event, self.unix_s, ns / 1_000_000);
     }
 
     #[cold]
@@ -224,6 +262,9 @@ impl Stats {
     /// A flush of the log has completed.
     pub fn on_flush(&mut self, us: u64, records: u64, bytes: u64) {
         self.flushes.us.record(us);
+        if us.saturating_mul(1000) >= self.event_ns_min {
+            self.monitor.record("aof-write", self.unix_s, us / 1000);
+        }
         self.flushes.records.record(records);
         self.flushes.bytes.record(bytes);
     }
@@ -243,6 +284,7 @@ impl Stats {
 
     /// Takes the samples behind the `instantaneous_` figures, at most every 100 ms.
     pub fn on_tick(&mut self, now: Now, memory_bytes: u64) {
+        self.unix_s = now.unix_us / 1_000_000;
         self.ops_rate.sample(now.mono_ns, self.counters.commands);
         self.in_rate.sample(now.mono_ns, self.counters.net_in_bytes);
         self.out_rate.sample(now.mono_ns, self.counters.net_out_bytes);
@@ -271,16 +313,11 @@ impl Stats {
         *self = Stats {
             memory_peak_bytes: self.memory_peak_bytes,
             is_tracking: self.is_tracking,
+            event_ns_min: self.event_ns_min,
+            unix_s: self.unix_s,
             monitor: std::mem::take(&mut self.monitor),
             ..Stats::default()
         };
-    }
-
-    /// The latency histograms of these commands start again (`latency-tracking` was switched off).
-    pub fn forget_latencies(&mut self) {
-        for command in &mut self.commands {
-            command.latency = None;
-        }
     }
 
     fn command_mut(&mut self, id: u16) -> &mut CommandStats {
@@ -295,6 +332,7 @@ impl Stats {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::settings::Source;
 
     #[test]
     fn commands_are_counted_by_id() {
@@ -326,6 +364,24 @@ mod tests {
         assert_eq!(stats.errors().count(), ERROR_KINDS_MAX);
         assert_eq!(stats.counters.error_replies, 2 * (ERROR_KINDS_MAX as u64 + 1) + 1);
         assert!(stats.errors().all(|(_, count)| count == 2));
+    }
+
+    #[test]
+    fn what_takes_long_is_an_event() {
+        let mut settings = Settings::default();
+        let id = table::id(table::find(b"get").unwrap());
+        let mut stats = Stats::new(&settings, Now { mono_ns: 0, unix_us: 5_000_000 });
+        stats.on_command(id, 1 << 60);
+        assert_eq!(stats.monitor.events().count(), 0);
+        settings.set(Source::Runtime, "latency-monitor-threshold", &["10"]).unwrap();
+        stats.configure(&settings);
+        for ns in [9_999_999, 10_000_000, 30_000_000] {
+            stats.on_command(id, ns);
+        }
+        stats.on_flush(9_999, 1, 1);
+        stats.on_flush(10_000, 1, 1);
+        assert_eq!(stats.monitor.event("fast-command").unwrap().samples, [(5, 30)]);
+        assert_eq!(stats.monitor.event("aof-write").unwrap().samples, [(5, 10)]);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod connection;
 pub mod expire;
 pub mod help;
 pub mod info;
+pub mod introspect;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
@@ -15,6 +16,7 @@ pub mod memory;
 pub mod server;
 pub mod slow;
 pub mod strings;
+pub mod synopsis;
 pub mod table;
 pub mod wait;
 

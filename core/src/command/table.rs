@@ -4,8 +4,8 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, expire, info, keys, keyspace, latency, memory, server, slow, strings,
-    wait,
+    Spec, client, cluster, config, connection, expire, info, introspect, keys, keyspace, latency, memory, server, slow,
+    strings, wait,
 };
 use std::sync::LazyLock;
 
@@ -17,6 +17,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     connection::SPECS,
     expire::SPECS,
     info::SPECS,
+    introspect::SPECS,
     keys::SPECS,
     keyspace::SPECS,
     latency::SPECS,

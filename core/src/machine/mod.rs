@@ -114,7 +114,7 @@ impl Machine {
         assert!(usize::from(identity.shard.0) < shards);
         Machine {
             shard: Shard::new(engine, identity.hash_seed, identity.seed),
-            stats: Stats::default(),
+            stats: Stats::new(&settings, now),
             slowlog: Slowlog::new(identity.shard.0, identity.shards),
             facts: ProcessFacts::default(),
             pause: None,

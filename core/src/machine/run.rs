@@ -526,7 +526,7 @@ impl Batch {
         let args = Args::new(input, &self.ranges[ranges.0 as usize..ranges.1 as usize]);
         let mut entry = table::entry(&args[0]);
         if let Some(Entry { spec, .. }) = entry
-            && matches!(spec.run, Run::Container)
+            && !spec.subcommands.is_empty()
             && let Some(name) = args.get(1)
         {
             entry = table::subcommand(spec, name).or(entry);
