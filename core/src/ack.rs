@@ -115,6 +115,12 @@ impl Output {
         self.out.is_empty() && self.holes.is_empty() && !self.is_sending
     }
 
+    /// Nothing can leave before a command has its answer that may never come: SHUTDOWN, DEBUG SLEEP, WAIT.
+    pub fn is_at_barrier(&self) -> bool {
+        let is_open = |hole: &Hole| hole.is_barrier && hole.reply.is_none() && hole.at == self.base;
+        !self.is_sending && self.holes.front().is_some_and(is_open)
+    }
+
     pub fn is_sending(&self) -> bool {
         self.is_sending
     }

@@ -191,7 +191,7 @@ impl Machine {
             && self.effects.is_empty()
             && self.inbox.is_empty()
             && self.outbox.iter().all(|parcel| parcel.messages.is_empty())
-            && self.sessions.iter().flatten().all(|session| session.output.is_empty())
+            && self.sessions.iter().flatten().all(|session| session.output.is_empty() || session.output.is_at_barrier())
     }
 
     /// Messages to other shards that wait for the turn's end.

@@ -1,3 +1,5 @@
+//! Values are taken, shown and refused as Redis does.
+
 use super::*;
 
 fn set(settings: &mut Settings, name: &str, value: &str) -> Result<SetOutcome, SettingError> {

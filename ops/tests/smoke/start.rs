@@ -71,6 +71,7 @@ fn shutdown_ends_in_good_order() {
     assert_eq!(exchange(&mut server.socket(), b"SHUTDOWN BADLY\r\n", b"\r\n"), "-ERR syntax error\r\n");
     assert_eq!(exchange(&mut server.socket(), b"SHUTDOWN NOSAVE\r\n", b""), "");
     assert!(server.wait().success(), "{}", server.log());
+    assert!(!server.log().contains("Not everything"), "{}", server.log());
 }
 
 #[test]
