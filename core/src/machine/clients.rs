@@ -61,8 +61,9 @@ impl Machine {
             return self.drop_session(conn);
         }
         if let Some(session) = self.find_session(conn) {
+            // Its own command may be what ends it, so its output is looked at later: at the turn's end at the latest.
             session.is_closing = true;
-            self.flush_output(conn);
+            self.stalled.push(conn);
         }
     }
 

@@ -326,7 +326,7 @@ impl Machine {
         match ran {
             Ok(Flow::Later) => {
                 self.begin_deferred(conn, call, out);
-                Flow::Done
+                if self.session(conn).is_closing { Flow::Close } else { Flow::Done }
             }
             Ok(flow) => flow,
             Err(stop) => {
