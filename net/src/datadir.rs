@@ -2,9 +2,17 @@
 //!
 //! ```text
 //! DIR/LOCK                                       held (flock) while a server runs; its pid inside
-//! DIR/manifest                                   written once, when the directory is created
-//! DIR/shard-0000/log/00000000000000000000.seg    a log segment
+//! DIR/manifest                                   written once, when the directory is created, after all else
+//! DIR/shard-0000/log/00000000000000000000.seg    a log segment; empty until it is prepared
 //! ```
+//!
+//! With a manifest, each shard has a log of at least one segment: the first is made, empty, before the manifest. A log
+//! without any has been lost. Without a manifest, a log with a segment that is not empty belongs to somebody.
+//!
+//! `LOCK` is free as soon as its process has ended, but what this had told the kernel to write may still be on its way:
+//! nobody waits for the direct writes of a killed process. They hold on to the open file, though. So who writes to a
+//! segment holds a shared lock of that open file ([`hold_writable`]), and who recovers waits until it can have the
+//! exclusive one ([`await_writes`]).
 //!
 //! The manifest is text, one `name value` a line, in this order: `cairn` (the format), `node`, `shards`,
 //! `segment_bytes`, `seed`, `created`, and last `crc32c` over all bytes before that line. **Valid** is a file that is
@@ -17,13 +25,19 @@ use cairn_storage::units::{SegmentId, ShardId};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// The newest format that this version reads, and the one it writes.
 pub const FORMAT: u32 = 1;
 
 /// Shards that a directory can have: each has at least one hash slot.
 pub const SHARDS_MAX: u16 = 1024;
+
+/// How long the writes of a process that has ended may take, and how often they are looked for.
+const WRITES_LATE_MAX: Duration = Duration::from_secs(60);
+const WRITES_POLL: Duration = Duration::from_millis(1);
 
 /// Hash slots, as Redis Cluster has them.
 const SLOTS: u32 = 16384;
@@ -60,17 +74,17 @@ impl DataDir {
         if wanted == 0 || wanted > SHARDS_MAX {
             return Err(StartError::ShardsOutOfRange { asked: wanted, max: SHARDS_MAX });
         }
-        fs::create_dir_all(dir).map_err(unusable)?;
-        let dir = fs::canonicalize(dir).map_err(unusable)?;
+        let dir = make_dir(dir).map_err(unusable)?;
         let lock = lock(&dir)?;
         let path = dir.join("manifest");
         let (manifest, is_new) = match fs::read(&path) {
             Ok(bytes) => (Manifest::decode(&bytes, &path)?, false),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                if dir.join(shard_name(ShardId(0))).exists() {
+                if has_log(&dir).map_err(unusable)? {
                     return Err(StartError::DirectoryForeign { dir });
                 }
                 let manifest = Manifest::create(wanted, segment_bytes).map_err(unusable)?;
+                (0..wanted).try_for_each(|shard| make_log(&dir, ShardId(shard))).map_err(unusable)?;
                 manifest.store(&dir).map_err(unusable)?;
                 (manifest, true)
             }
@@ -79,21 +93,16 @@ impl DataDir {
         if shards != 0 && shards != manifest.shards {
             return Err(StartError::ShardsDiffer { dir, stored: manifest.shards, asked: shards });
         }
-        let opened = DataDir { dir, manifest, is_new, _lock: lock };
-        opened.make_shards().map_err(unusable)?;
-        Ok(opened)
-    }
-
-    /// The directories of all shards, on stable storage.
-    fn make_shards(&self) -> io::Result<()> {
-        for shard in 0..self.manifest.shards {
-            let log = self.log(ShardId(shard));
-            if !log.exists() {
-                fs::create_dir_all(&log)?;
-                sync_dir(log.parent().expect("a log directory is inside its shard's"))?;
+        for shard in 0..manifest.shards {
+            let log = log_dir(&dir, ShardId(shard));
+            let is_there = segments(&log).map(|found| !found.is_empty());
+            match is_there {
+                Ok(true) => {}
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),
+                _ => return Err(StartError::LogAbsent { log, shard }),
             }
         }
-        sync_dir(&self.dir)
+        Ok(DataDir { dir, manifest, is_new, _lock: lock })
     }
 
     pub fn manifest(&self) -> &Manifest {
@@ -111,12 +120,80 @@ impl DataDir {
 
     /// The directory of a shard's log segments.
     pub fn log(&self, shard: ShardId) -> PathBuf {
-        self.dir.join(shard_name(shard)).join("log")
+        log_dir(&self.dir, shard)
     }
 }
 
-fn shard_name(shard: ShardId) -> String {
-    format!("shard-{:04}", shard.0)
+fn log_dir(dir: &Path, shard: ShardId) -> PathBuf {
+    dir.join(format!("shard-{:04}", shard.0)).join("log")
+}
+
+/// Creates what is missing of a path, on stable storage. Answers the path without links.
+fn make_dir(dir: &Path) -> io::Result<PathBuf> {
+    let missing: Vec<&Path> =
+        dir.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
+    fs::create_dir_all(dir)?;
+    for made in missing {
+        sync_dir(&fs::canonicalize(made)?.parent().map_or_else(|| "/".into(), Path::to_owned))?;
+    }
+    fs::canonicalize(dir)
+}
+
+/// Whether a directory without a manifest has a log with anything in it. What is left of a creation that was interrupted
+/// has not.
+fn has_log(dir: &Path) -> io::Result<bool> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if !entry.file_name().as_encoded_bytes().starts_with(b"shard-") {
+            continue;
+        }
+        match segments(&entry.path().join("log")) {
+            Ok(found) if found.iter().any(|(_, bytes)| *bytes > 0) => return Ok(true),
+            Ok(_) => {}
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(false)
+}
+
+/// Makes a shard's log, with a first segment that is empty, on stable storage but for its entry in `dir`.
+fn make_log(dir: &Path, shard: ShardId) -> io::Result<()> {
+    let log = log_dir(dir, shard);
+    fs::create_dir_all(&log)?;
+    File::create(log.join(segment_name(SegmentId(0))))?.sync_all()?;
+    sync_dir(&log)?;
+    sync_dir(log.parent().expect("a log directory is inside its shard's"))
+}
+
+/// Says, for as long as this open file or a write to it lives, that a segment may be written to.
+pub fn hold_writable(file: impl AsFd) -> rustix::io::Result<()> {
+    // Who has the exclusive lock of a segment recovers the log, and nobody writes to that meanwhile.
+    flock(file, FlockOperation::NonBlockingLockShared)
+}
+
+/// Waits until no write to a segment of this log can arrive any more, whoever began it. Nobody begins one meanwhile:
+/// the caller has the directory's `LOCK`.
+pub fn await_writes(log: &Path) -> Result<(), StartError> {
+    let unusable = |error: io::Error| StartError::DirectoryUnusable { dir: log.to_owned(), error };
+    let begun = Instant::now();
+    for (segment, _) in segments(log).map_err(unusable)? {
+        let path = log.join(segment_name(segment));
+        let file = File::open(&path).map_err(unusable)?;
+        loop {
+            match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => break,
+                Err(rustix::io::Errno::WOULDBLOCK) if begun.elapsed() < WRITES_LATE_MAX => {
+                    std::thread::sleep(WRITES_POLL)
+                }
+                Err(rustix::io::Errno::WOULDBLOCK) => {
+                    return Err(StartError::WritesOnTheirWay { file: path, seconds: WRITES_LATE_MAX.as_secs() });
+                }
+                Err(errno) => return Err(unusable(errno.into())),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The name of a segment's file.
@@ -253,11 +330,12 @@ pub fn is_segment_size(bytes: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{DataDir, FORMAT, segment_name, segments, shard_of_slot};
+    use super::{DataDir, FORMAT, WRITES_POLL, await_writes, hold_writable, segment_name, segments, shard_of_slot};
     use crate::error::StartError;
     use cairn_storage::checksum::crc32c;
     use cairn_storage::units::{SegmentId, ShardId};
-    use std::fs;
+    use std::fs::{self, File};
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     fn open(dir: &tempfile::TempDir, shards: u16) -> Result<DataDir, StartError> {
         DataDir::open(&dir.path().join("data"), shards, 3, 1 << 20)
@@ -318,11 +396,64 @@ mod tests {
     }
 
     #[test]
-    fn shards_without_a_manifest_are_not_overwritten() {
+    fn a_log_without_a_manifest_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let made = open(&dir, 0).unwrap();
+        let log = made.log(ShardId(2));
+        drop(made);
+        fs::remove_file(dir.path().join("data/manifest")).unwrap();
+        fs::write(log.join(segment_name(SegmentId(0))), b"x").unwrap();
+        assert!(matches!(open(&dir, 0), Err(StartError::DirectoryForeign { .. })));
+    }
+
+    #[test]
+    fn a_creation_that_was_interrupted_begins_again() {
         let dir = tempfile::tempdir().unwrap();
         drop(open(&dir, 0).unwrap());
-        fs::remove_file(dir.path().join("data/manifest")).unwrap();
-        assert!(matches!(open(&dir, 0), Err(StartError::DirectoryForeign { .. })));
+        let path = dir.path().join("data/manifest");
+        fs::rename(&path, path.with_extension("new")).unwrap();
+        fs::remove_dir_all(dir.path().join("data/shard-0001/log")).unwrap();
+        assert!(open(&dir, 0).unwrap().is_new());
+        assert!(!open(&dir, 0).unwrap().is_new());
+    }
+
+    #[test]
+    fn a_log_that_was_lost_is_refused() {
+        for lost in ["data/shard-0001", "data/shard-0001/log", "data/shard-0001/log/00000000000000000000.seg"] {
+            let dir = tempfile::tempdir().unwrap();
+            drop(open(&dir, 0).unwrap());
+            let path = dir.path().join(lost);
+            if path.is_dir() {
+                fs::remove_dir_all(path).unwrap()
+            } else {
+                fs::remove_file(path).unwrap()
+            }
+            let Err(StartError::LogAbsent { shard, log }) = open(&dir, 0) else { panic!("{lost}: it starts empty") };
+            assert!(shard == 1 && log.ends_with("data/shard-0001/log"));
+        }
+    }
+
+    #[test]
+    fn recovery_waits_for_writes_of_a_process_that_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(segment_name(SegmentId(7)));
+        fs::write(dir.path().join(segment_name(SegmentId(3))), b"").unwrap();
+        // Two open files, as that of a segment's preparation and that of its flushes.
+        let files = [File::create(&path).unwrap(), File::create(&path).unwrap()];
+        files.iter().for_each(|file| hold_writable(file).unwrap());
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                await_writes(dir.path()).unwrap();
+                assert!(is_over.load(Ordering::SeqCst), "it did not wait");
+            });
+            for (left, file) in [1, 0].into_iter().zip(files) {
+                std::thread::sleep(20 * WRITES_POLL);
+                assert!(!waiting.is_finished());
+                is_over.store(left == 0, Ordering::SeqCst);
+                drop(file);
+            }
+        });
     }
 
     #[test]

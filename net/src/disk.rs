@@ -3,7 +3,7 @@
 //! Writes go to segment files opened with `O_DIRECT`, each with `RWF_DSYNC`, from buffers that are registered with the
 //! ring where the kernel allows it. How a write ended is handed on as it is, a short one too: the log judges.
 
-use crate::datadir::segment_name;
+use crate::datadir::{hold_writable, segment_name};
 use crate::limits::{SEGMENTS_OPEN_MAX, WRITES_MAX};
 use crate::ring::{Op, Ring};
 use cairn_storage::limits::BLOCK_BYTES;
@@ -178,7 +178,9 @@ impl ShardFiles {
         }
         let path = self.dir.join(segment_name(segment));
         let flags = OFlags::WRONLY | OFlags::DIRECT | OFlags::CLOEXEC;
-        let file = Rc::new(open(path, flags, Mode::empty()).map_err(rustix::io::Errno::raw_os_error)?);
+        let file = open(path, flags, Mode::empty()).map_err(rustix::io::Errno::raw_os_error)?;
+        hold_writable(&file).map_err(rustix::io::Errno::raw_os_error)?;
+        let file = Rc::new(file);
         if self.open.len() == SEGMENTS_OPEN_MAX {
             self.open.remove(0);
         }

@@ -58,6 +58,16 @@ pub enum StartError {
     DirectoryForeign {
         dir: PathBuf,
     },
+    /// The manifest says that this shard has a log, and there is none.
+    LogAbsent {
+        log: PathBuf,
+        shard: u16,
+    },
+    /// Somebody who is not there any more still writes to a segment.
+    WritesOnTheirWay {
+        file: PathBuf,
+        seconds: u64,
+    },
     ManifestDamaged {
         path: PathBuf,
         what: &'static str,
@@ -165,6 +175,18 @@ impl fmt::Display for StartError {
                 "{} has shards but no manifest, so it cannot be opened. Give an empty or new directory with --dir, or put \
                  the manifest back from a copy",
                 dir.display()
+            ),
+            LogAbsent { log, shard } => write!(
+                f,
+                "the log of shard {shard} is gone: there are no segments in {}. Nothing was changed. If the directory was \
+                 moved or mounted elsewhere, put it back; else restore a copy of the whole data directory",
+                log.display()
+            ),
+            WritesOnTheirWay { file, seconds } => write!(
+                f,
+                "{} is still being written to after {seconds} seconds, although the server that did so has ended. Its disk \
+                 hangs, or another program holds a lock on the file. Start again when that is over",
+                file.display()
             ),
             ManifestDamaged { path, what } => write!(
                 f,

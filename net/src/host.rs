@@ -4,7 +4,7 @@
 //! that queue, and its wait on an eventfd. Sockets, log writes, timers and messages between cores are not its business
 //! (docs/decisions/0001-glommio.md).
 
-use crate::datadir::segment_name;
+use crate::datadir::{hold_writable, segment_name};
 use crate::limits::PREPARE_BYTES;
 use cairn_storage::units::SegmentId;
 use glommio::io::{Directory, DmaFile, OpenOptions};
@@ -153,13 +153,22 @@ impl Background {
 async fn prepare(log: PathBuf, segment: SegmentId, bytes: u64) -> io::Result<()> {
     let path = log.join(segment_name(segment));
     let file: DmaFile = OpenOptions::new().create(true).write(true).truncate(true).dma_open(&path).await?;
-    let result = fill(&file, bytes).await;
+    let result = match hold(&file) {
+        Ok(()) => fill(&file, bytes).await,
+        Err(error) => Err(error),
+    };
     let closed = file.close().await.map_err(io::Error::from);
     result.and(closed)?;
     let dir = Directory::open(&log).await?;
     dir.sync().await?;
     dir.close().await?;
     Ok(())
+}
+
+fn hold(file: &DmaFile) -> io::Result<()> {
+    // SAFETY: the descriptor is open as long as `file`.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(file.as_raw_fd()) };
+    Ok(hold_writable(fd)?)
 }
 
 async fn fill(file: &DmaFile, bytes: u64) -> io::Result<()> {

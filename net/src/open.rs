@@ -2,7 +2,7 @@
 //!
 //! Runs on the shard's own worker, before any connection is accepted. Reads go through the page cache, ahead of need.
 
-use crate::datadir::{segment_name, segments, sync_dir};
+use crate::datadir::{await_writes, segment_name, segments, sync_dir};
 use crate::error::StartError;
 use crate::memory::advise_huge;
 use cairn_storage::checksum::crc32c;
@@ -37,6 +37,7 @@ impl Progress {
 /// Recovers the shard whose log is in `dir`. `memory_bytes` bounds its rows in memory.
 pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Progress) -> Result<Engine, StartError> {
     let unusable = |error| StartError::DirectoryUnusable { dir: dir.to_owned(), error };
+    await_writes(dir)?;
     // What a crash left half-created is there for good from now on, or not at all.
     sync_dir(dir).map_err(unusable)?;
     let files: Vec<SegmentFile> =
@@ -47,7 +48,8 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
         let mut source = Source { dir, config, current: None, buffer: Vec::new(), progress };
         source.read(Recovery::new(config, files, Lsn(0)), &mut replay)?
     };
-    for segment in &resume.useless {
+    // The first one stays, whatever is in it: a log without segments is one that was lost.
+    for segment in resume.useless.iter().filter(|segment| segment.0 > 0) {
         std::fs::remove_file(dir.join(segment_name(*segment))).map_err(unusable)?;
     }
     if !resume.useless.is_empty() {
