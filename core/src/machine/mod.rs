@@ -164,6 +164,10 @@ impl Machine {
         }
         self.shard.engine_mut().free_some(FREE_PAGES_PER_TURN).expect("pages are resident until there is a page file");
         self.shard.seal();
+        if self.is_draining {
+            // Who looks at the log next is to know that its last records were acknowledged.
+            self.shard.engine_mut().log_mut().seal_idle();
+        }
         self.poll_log();
         self.wake_stalled();
         self.send_parcels();
@@ -185,7 +189,12 @@ impl Machine {
 
     /// After [`Event::Drain`]: nothing is in flight and nothing unacknowledged is left.
     pub fn is_drained(&self) -> bool {
-        let is_written = self.shard.engine().log().is_idle() || matches!(self.log_state, LogState::Failed(_));
+        let log = self.shard.engine().log();
+        let is_written = match log.state() {
+            LogState::Open => log.is_idle() && log.is_proved(),
+            LogState::Full { .. } => log.is_idle(),
+            LogState::Failed(_) => true,
+        };
         self.is_draining
             && is_written
             && self.effects.is_empty()

@@ -104,6 +104,22 @@ fn a_server_that_is_only_dropped_loses_nothing_acknowledged() {
 }
 
 #[test]
+fn damage_to_the_last_record_shows_after_an_orderly_stop() {
+    let dir = tempdir();
+    let server = start(config(dir.path(), &[])).unwrap();
+    assert_eq!(connect(server.bound()[0]).ask("SET k acknowledged"), "+OK");
+    stop(server);
+    let segment = dir.path().join("shard-0000/log/00000000000000000000.seg");
+    let mut bytes = std::fs::read(&segment).unwrap();
+    let at = bytes.windows(12).position(|window| window == b"acknowledged").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).unwrap();
+    let found = start(config(dir.path(), &[])).map(drop);
+    let Err(StartError::Log { file, .. }) = found else { panic!("not refused: {found:?}") };
+    assert_eq!(file, segment);
+}
+
+#[test]
 fn shards_on_several_workers_answer_as_one() {
     for (cpus, shards) in [("0", "3"), ("0-1", "2"), ("0-1", "5")] {
         let dir = tempdir();

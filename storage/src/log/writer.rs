@@ -249,6 +249,11 @@ impl LogWriter {
         true
     }
 
+    /// Whether a flush that proves the records before it to be stable has been made, or there are none.
+    pub fn is_proved(&self) -> bool {
+        !self.unproved
+    }
+
     /// The next operation for the driver, if there is one now.
     pub fn poll(&mut self) -> Option<DiskOp> {
         if let Some(at) = self.again.take() {
