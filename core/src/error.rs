@@ -66,3 +66,15 @@ impl From<Missing> for Stop {
         Stop::Missing(missing)
     }
 }
+
+/// What the C library calls an error of the log's disk. 0: a write was short.
+pub fn errno_text(errno: i32) -> Cow<'static, str> {
+    match errno {
+        0 => "short write".into(),
+        5 => "Input/output error".into(),
+        28 => "No space left on device".into(),
+        30 => "Read-only file system".into(),
+        122 => "Disk quota exceeded".into(),
+        _ => format!("errno {errno}").into(),
+    }
+}

@@ -8,6 +8,7 @@
 //! [`Effect::Close`], which is the machine's last word on it. Until the driver has performed that, the id is taken.
 //! At most one [`Effect::Send`] per connection is in flight; the driver answers it with [`Event::Sent`].
 
+use crate::error::errno_text;
 use crate::parcel::Parcel;
 use crate::snapshot::Snapshot;
 use cairn_storage::op::{DiskDone, DiskOp};
@@ -203,13 +204,15 @@ impl fmt::Display for Notice {
         match self {
             Notice::LogFailed { shard, segment, offset, errno } => write!(
                 f,
-                "shard {shard}: writing the log failed (segment {segment}, offset {offset}: errno {errno}). The shard is read-only \
-                 from now on; what was not acknowledged may be lost. Check the disk, then restart"
+                "shard {shard}: writing the log failed (segment {segment}, offset {offset}): {}. The shard is read-only \
+                 from now on; what was not acknowledged may be lost. Check the disk, then restart",
+                errno_text(*errno)
             ),
             Notice::LogFull { shard, errno } => write!(
                 f,
-                "shard {shard}: no room for the next log segment (errno {errno}). Writes are refused until there is; nothing \
-                 acknowledged is lost"
+                "shard {shard}: the next log segment cannot be prepared: {}. Writes are refused until it can; nothing \
+                 acknowledged is lost",
+                errno_text(*errno)
             ),
             Notice::LogSpaceBack { shard } => write!(f, "shard {shard}: the log has room again, writes are accepted"),
             Notice::ClientCut { shard, addr, why } => write!(f, "shard {shard}: client {addr} closed: {why}"),

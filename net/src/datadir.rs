@@ -23,9 +23,10 @@ use cairn_storage::checksum::crc32c;
 use cairn_storage::limits::{BLOCK_BYTES, SEGMENT_BYTES, SEGMENT_BYTES_MIN};
 use cairn_storage::units::{SegmentId, ShardId};
 use rustix::fs::{FlockOperation, Mode, OFlags, flock, fsync, open};
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -132,11 +133,16 @@ fn log_dir(dir: &Path, shard: ShardId) -> PathBuf {
 fn make_dir(dir: &Path) -> io::Result<PathBuf> {
     let missing: Vec<&Path> =
         dir.ancestors().take_while(|part| !part.as_os_str().is_empty() && !part.exists()).collect();
-    fs::create_dir_all(dir)?;
+    create(dir)?;
     for made in missing {
         sync_dir(&fs::canonicalize(made)?.parent().map_or_else(|| "/".into(), Path::to_owned))?;
     }
     fs::canonicalize(dir)
+}
+
+/// Creates directories that are their owner's alone, whatever the umask says. One that is there keeps its mode.
+fn create(dir: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(dir)
 }
 
 /// Whether a directory without a manifest has a log with anything in it. What is left of a creation that was interrupted
@@ -160,7 +166,7 @@ fn has_log(dir: &Path) -> io::Result<bool> {
 /// Makes a shard's log, with a first segment that is empty, on stable storage but for its entry in `dir`.
 fn make_log(dir: &Path, shard: ShardId) -> io::Result<()> {
     let log = log_dir(dir, shard);
-    fs::create_dir_all(&log)?;
+    create(&log)?;
     File::create(log.join(segment_name(SegmentId(0))))?.sync_all()?;
     sync_dir(&log)?;
     sync_dir(log.parent().expect("a log directory is inside its shard's"))
@@ -237,12 +243,11 @@ fn lock(dir: &Path) -> Result<File, StartError> {
         }
         Err(errno) => return Err(unusable(errno.into())),
     }
-    let write = |file: &mut File| {
-        file.rewind()?;
-        file.set_len(0)?;
-        writeln!(file, "{}", std::process::id())
-    };
-    write(&mut file).map_err(unusable)?;
+    let text = format!("{}\n", std::process::id());
+    // Over the old text, which takes no new block: a server starts on a full disk too. The pid only informs.
+    if file.write_all_at(text.as_bytes(), 0).and_then(|()| file.set_len(text.len() as u64)).is_err() {
+        let _ = file.set_len(0);
+    }
     Ok(file)
 }
 
@@ -335,6 +340,7 @@ mod tests {
     use cairn_storage::checksum::crc32c;
     use cairn_storage::units::{SegmentId, ShardId};
     use std::fs::{self, File};
+    use std::os::unix::fs::PermissionsExt;
     use std::sync::atomic::{AtomicBool, Ordering};
 
     fn open(dir: &tempfile::TempDir, shards: u16) -> Result<DataDir, StartError> {
@@ -355,6 +361,15 @@ mod tests {
         assert_eq!(*again.manifest(), manifest);
         drop(again);
         assert!(matches!(open(&dir, 2), Err(StartError::ShardsDiffer { stored: 3, asked: 2, .. })));
+    }
+
+    #[test]
+    fn data_are_their_owners_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = open(&dir, 0).unwrap();
+        for path in [data.path(), &data.log(ShardId(0))] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o700);
+        }
     }
 
     #[test]

@@ -123,6 +123,12 @@ impl fmt::Display for StartError {
             KernelTooOld { release, what } => {
                 write!(f, "Linux {release} lacks {what}. Cairn needs Linux 6.1 or newer with io_uring")
             }
+            Ring(error) if error.raw_os_error() == Some(libc::ENOMEM) => write!(
+                f,
+                "io_uring cannot be set up: {error}. Most likely the limit of locked memory is too low for this many \
+                 workers. Raise it: ulimit -l unlimited, LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 \
+                 with Docker"
+            ),
             Ring(error) => write!(f, "io_uring cannot be set up: {error}"),
             MemlockTooLow { bytes, bytes_min } => write!(
                 f,
@@ -168,7 +174,16 @@ impl fmt::Display for StartError {
                 )
             }
             DirectoryUnusable { dir, error } => {
-                write!(f, "the data directory {} cannot be used: {error}", dir.display())
+                let advice = match error.raw_os_error() {
+                    Some(libc::EACCES | libc::EPERM) => {
+                        ". Give it to the user of the server (chown), or choose another"
+                    }
+                    Some(libc::EEXIST | libc::ENOTDIR) => ". There is a file of that name; choose another",
+                    Some(libc::EROFS) => ". Mount the file system for writing, or choose another",
+                    Some(libc::ENOSPC | libc::EDQUOT) => ". Make room, or choose another",
+                    _ => return write!(f, "the data directory {} cannot be used: {error}", dir.display()),
+                };
+                write!(f, "the data directory {} cannot be used: {error}{advice} with --dir", dir.display())
             }
             DirectoryForeign { dir } => write!(
                 f,

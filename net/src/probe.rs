@@ -88,6 +88,7 @@ fn raise(resource: Resource, wanted: u64) -> u64 {
 }
 
 /// Files in this directory (which exists and can be written) can be written with `O_DIRECT`. Answers the file system.
+/// On a full disk it is taken for granted: what is there can still be read, and a server must start for that.
 pub fn direct_io(dir: &Path) -> Result<String, StartError> {
     let unusable =
         |errno: rustix::io::Errno| StartError::DirectoryUnusable { dir: dir.to_owned(), error: errno.into() };
@@ -101,6 +102,7 @@ pub fn direct_io(dir: &Path) -> Result<String, StartError> {
             let _ = unlink(&path);
             return Err(StartError::NoDirectIo { dir: dir.to_owned(), file_system });
         }
+        Err(errno) if is_full(errno) => return Ok(file_system),
         Err(errno) => return Err(unusable(errno)),
     };
     let result = rustix::io::pwrite(&file, &AlignedBlock([0; BLOCK_BYTES]).0, 0);
@@ -108,9 +110,22 @@ pub fn direct_io(dir: &Path) -> Result<String, StartError> {
     match result {
         Ok(_) => Ok(file_system),
         Err(rustix::io::Errno::INVAL) => Err(StartError::NoDirectIo { dir: dir.to_owned(), file_system }),
+        Err(errno) if is_full(errno) => Ok(file_system),
         Err(errno) => Err(unusable(errno)),
     }
 }
+
+fn is_full(errno: rustix::io::Errno) -> bool {
+    matches!(errno, rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT)
+}
+
+/// Whether a path is on a file system in memory, which `O_DIRECT` does not tell: tmpfs has it since Linux 6.6.
+pub fn is_in_memory(path: &Path) -> bool {
+    statfs(path).is_ok_and(|stat| matches!(stat.f_type as u64, TMPFS | RAMFS))
+}
+
+const TMPFS: u64 = 0x0102_1994;
+const RAMFS: u64 = 0x8584_58f6;
 
 #[repr(align(4096))]
 struct AlignedBlock([u8; BLOCK_BYTES]);
@@ -124,7 +139,8 @@ fn file_system(path: &Path) -> String {
         0x9123_683e => "Btrfs".into(),
         0x2fc1_2fc1 => "ZFS".into(),
         0xf2f5_2010 => "F2FS".into(),
-        0x0102_1994 => "tmpfs".into(),
+        TMPFS => "tmpfs".into(),
+        RAMFS => "ramfs".into(),
         0x794c_7630 => "overlayfs".into(),
         0x6969 => "NFS".into(),
         other => format!("a file system of type {other:#x}"),
@@ -133,7 +149,7 @@ fn file_system(path: &Path) -> String {
 
 /// Nobody listens on this address yet. A look only: it may be taken a moment later.
 pub fn address(addr: std::net::SocketAddr) -> Result<(), StartError> {
-    crate::listener::tcp(addr, crate::limits::BACKLOG, 0).map(drop)
+    crate::listener::tcp_shared(addr, 1, crate::limits::BACKLOG).map(drop)
 }
 
 /// CPUs that this process may run on, in order.
@@ -144,7 +160,7 @@ pub fn cpus() -> io::Result<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{cpus, descriptors, direct_io, memlock, ring};
+    use super::{address, cpus, descriptors, direct_io, is_in_memory, memlock, ring};
     use crate::error::StartError;
     use std::path::Path;
 
@@ -157,6 +173,15 @@ mod tests {
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         direct_io(dir.path()).unwrap();
         assert_eq!(dir.path().read_dir().unwrap().count(), 0);
+        assert!(!is_in_memory(Path::new("/proc")) && !is_in_memory(Path::new("/no/such/path")));
+    }
+
+    #[test]
+    fn a_port_that_another_shares_is_not_free() {
+        let (addr, listeners) = crate::listener::tcp_shared("127.0.0.1:0".parse().unwrap(), 2, 8).unwrap();
+        assert!(matches!(address(addr), Err(StartError::AddressInUse { .. })));
+        drop(listeners);
+        address(addr).unwrap();
     }
 
     #[test]

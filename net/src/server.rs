@@ -1,7 +1,7 @@
 //! A server: checks the machine, opens the data directory, starts one worker a CPU, and stops them in good order.
 //!
 //! ```text
-//! start: checks -> ports are bound -> directory is locked -> workers recover their shards -> all accept
+//! start: checks -> directory is locked -> ports are bound -> workers recover their shards -> all accept
 //! stop:  nobody is accepted -> machines finish what was begun -> workers end
 //! ```
 
@@ -96,6 +96,7 @@ pub fn start(config: ServerConfig) -> Result<ServerHandle, StartError> {
     probe::descriptors(settings.maxclients)?;
     clock::calibrate();
     let cpus = choose_cpus(&settings.cpus)?;
+    look_at_ports(settings)?;
     let dir_path = Path::new(&settings.dir);
     let dir = DataDir::open(dir_path, settings.shards, cpus.len().min(WORKERS_MAX) as u16, config.segment_bytes)?;
     probe::direct_io(dir.path())?;
@@ -429,14 +430,28 @@ async fn work(plan: Arc<Plan>, parts: WorkerParts, ready: mpsc::Sender<Result<()
 /// What is listened on: the TCP addresses, the Unix socket's path, and by worker its listeners.
 type Bound = (Vec<SocketAddr>, Option<PathBuf>, Vec<Listening>);
 
+fn is_tcp(settings: &Settings) -> bool {
+    settings.port != 0 || settings.unixsocket.is_empty()
+}
+
+/// A start that cannot listen leaves no new data directory behind.
+fn look_at_ports(settings: &Settings) -> Result<(), StartError> {
+    for Wanted { ip, is_optional } in if is_tcp(settings) { addresses(&settings.bind)? } else { Vec::new() } {
+        match probe::address(SocketAddr::new(ip, settings.port)) {
+            Err(StartError::AddressNotHere { .. }) if is_optional => {}
+            result => result?,
+        }
+    }
+    Ok(())
+}
+
 /// Binds everything that is to be listened on.
 fn bind(settings: &Settings, workers: usize) -> Result<Bound, StartError> {
     let mut listeners: Vec<Listening> = (0..workers).map(|_| Vec::new()).collect();
     let mut bound: Vec<SocketAddr> = Vec::new();
     let backlog = settings.tcp_backlog as i32;
     let mut port = settings.port;
-    let is_tcp = settings.port != 0 || settings.unixsocket.is_empty();
-    for Wanted { ip, is_optional } in if is_tcp { addresses(&settings.bind)? } else { Vec::new() } {
+    for Wanted { ip, is_optional } in if is_tcp(settings) { addresses(&settings.bind)? } else { Vec::new() } {
         match tcp_shared(SocketAddr::new(ip, port), workers, backlog) {
             Ok((addr, fds)) => {
                 // All addresses share the port that the first one was given.

@@ -1,6 +1,7 @@
 //! `cairn check-config FILE`: reads a file as a start would, and says what would become of it.
 
-use crate::config::Configuration;
+use crate::config::{Configuration, is_secret};
+use cairn_core::settings::{self, Role};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -10,8 +11,9 @@ pub fn run(path: &Path) -> ExitCode {
             for warning in &configuration.warnings {
                 println!("note: {warning}");
             }
-            for (name, value) in configuration.settings.changed() {
-                let value = if name == "requirepass" { "(hidden)" } else { value };
+            let acts = |name| settings::parameter(name).is_some_and(|known| matches!(known.role, Role::Acts(_)));
+            for (name, value) in configuration.settings.changed().into_iter().filter(|(name, _)| acts(name)) {
+                let value = if is_secret(name) { "(hidden)" } else { value };
                 println!("set:  {name} = {value}");
             }
             println!("{} is valid", path.display());

@@ -6,18 +6,20 @@
 
 mod arguments;
 mod directive;
+mod effectless;
 mod environment;
 mod file;
 mod rewrite;
 mod words;
 
 pub use arguments::Arguments;
-pub use directive::ConfigError;
+pub use directive::{ConfigError, is_secret};
 pub use rewrite::rewrite;
 
 use crate::password;
 use cairn_core::settings::{self, SetOutcome, SettingError, Settings, Source};
 use directive::{Directive, Origin};
+use effectless::Effectless;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
@@ -63,22 +65,16 @@ impl Configuration {
     fn of(mut directives: Vec<Directive>) -> Result<Configuration, ConfigError> {
         hide_password(&mut directives)?;
         let mut settings = Settings::default();
-        let mut warnings: Vec<String> = Vec::new();
-        let mut named: Vec<String> = Vec::new();
+        let mut effectless = Effectless::default();
         for directive in &directives {
             let values: Vec<&str> = directive.values.iter().map(String::as_str).collect();
             match settings.set(source(&directive.origin), &directive.name, &values) {
                 Ok(SetOutcome::Set) => {}
-                Ok(SetOutcome::Ignored { reason }) => {
-                    if !named.contains(&directive.name) {
-                        named.push(directive.name.clone());
-                        warnings.push(format!("{} has no effect ({}): {reason}", directive.name, directive.origin));
-                    }
-                }
+                Ok(SetOutcome::Ignored { reason }) => effectless.add(directive, reason),
                 Err(error) => return Err(wrong(directive, &error)),
             }
         }
-        Ok(Configuration { settings, file: None, warnings })
+        Ok(Configuration { settings, file: None, warnings: effectless.lines().collect() })
     }
 }
 
@@ -114,8 +110,11 @@ fn wrong(directive: &Directive, error: &SettingError) -> ConfigError {
     let (why, advice) = match error {
         SettingError::Unknown => {
             let advice = match nearest(&directive.name) {
-                Some(name) => format!("Did you mean '{name}'? Correct the line or take it out."),
-                None => "Correct the line or take it out; 'cairn check-config FILE' checks a file.".into(),
+                Some(name) => format!("Did you mean '{name}'?"),
+                None => match directive.origin {
+                    Origin::CommandLine => "'cairn serve --help' lists the directives.".into(),
+                    _ => "Correct the line or take it out; 'cairn check-config FILE' checks a file.".into(),
+                },
             };
             ("Bad directive or wrong number of arguments".to_string(), advice)
         }
@@ -181,9 +180,13 @@ mod tests {
 
     #[test]
     fn what_has_no_effect_is_named_once() {
-        let warnings = of("appendfsync everysec\nappendfsync always\nport 1\ndaemonize yes").unwrap().warnings;
-        let named: Vec<&str> = warnings.iter().map(|line| line.split(' ').next().unwrap()).collect();
-        assert_eq!(named, ["appendfsync", "daemonize"], "{warnings:?}");
+        let text = "appendfsync everysec\nappendfsync always\nport 1\ndaemonize yes\nsupervised no\npidfile /x";
+        let warnings = of(text).unwrap().warnings;
+        assert_eq!(warnings.len(), 2, "{warnings:?}");
+        assert!(warnings[0].starts_with("No effect in standard input: appendfsync (line 1). Reason: every write"));
+        assert!(
+            warnings[1].contains(": daemonize (line 4), supervised (line 5), pidfile (line 6). Reason: the server")
+        );
     }
 
     #[test]

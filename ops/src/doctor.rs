@@ -2,7 +2,7 @@
 
 use crate::addresses;
 use crate::config::{Arguments, Configuration};
-use cairn_core::settings::Settings;
+use cairn_core::settings::{Settings, Source};
 use cairn_net::probe;
 use rustix::fs::{Access, FlockOperation, access, flock};
 use std::fs::{self, File};
@@ -58,10 +58,17 @@ fn examine(settings: &Settings) -> Vec<(&'static str, Finding)> {
     if let Some(existing) = nearest_existing(dir)
         && access(&existing, Access::WRITE_OK).is_ok()
     {
-        findings.push(("O_DIRECT", or_bad(probe::direct_io(&existing), |name| format!("works on {name}"))));
+        let direct = match probe::direct_io(&existing) {
+            Ok(name) if probe::is_in_memory(&existing) => {
+                Doubtful(format!("works, but {name} is memory: nothing there survives this machine's end"))
+            }
+            result => or_bad(result, |name| format!("works on {name}")),
+        };
+        findings.push(("O_DIRECT", direct));
         findings.push(("space", space(&existing)));
     }
     findings.extend(ports(settings).into_iter().map(|finding| ("port", finding)));
+    findings.push(("metrics", metrics(settings)));
     findings.push(("cores", cores()));
     findings.push(("huge pages", huge_pages()));
     findings.push(("backlog", backlog(settings.tcp_backlog)));
@@ -108,12 +115,37 @@ fn space(dir: &Path) -> Finding {
     let Ok(stat) = rustix::fs::statvfs(dir) else { return Doubtful("free space is not known".into()) };
     let free = stat.f_bavail * stat.f_frsize;
     let text = format!("{} free", amount(free));
-    if free < 1 << 30 { Doubtful(format!("{text}: the log alone wants 1 GiB")) } else { Fine(text) }
+    if free < 1 << 30 {
+        Doubtful(format!(
+            "{text}: the log keeps every write, so this will not last. Writes are refused when it is full"
+        ))
+    } else {
+        Fine(text)
+    }
+}
+
+/// The default address may be taken: the server then does without.
+fn metrics(settings: &Settings) -> Finding {
+    let address = settings.metrics_addr.as_str();
+    if matches!(address, "" | "off" | "no") {
+        return Fine("off".into());
+    }
+    match TcpListener::bind(address) {
+        Ok(_) => Fine(format!("{address} is free")),
+        Err(error) => {
+            let text = format!("{address}: {error}. Choose another --metrics-addr, or off");
+            if settings.source("metrics-addr") == Some(Source::Default) { Doubtful(text) } else { Bad(text) }
+        }
+    }
 }
 
 fn ports(settings: &Settings) -> Vec<Finding> {
     if settings.port == 0 {
-        return vec![Fine("none: TCP is off".into())];
+        return vec![if settings.unixsocket.is_empty() {
+            Bad("port is 0 and there is no unixsocket: nobody could connect".into())
+        } else {
+            Fine("none: TCP is off".into())
+        }];
     }
     let found = match addresses::resolve(&settings.bind, settings.port) {
         Ok(found) => found,

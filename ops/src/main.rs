@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A Redis-protocol database for data that must not be lost.
 #[derive(Parser)]
-#[command(name = "cairn", version, disable_version_flag = true, after_help = EXAMPLES)]
+#[command(name = "cairn", version, disable_version_flag = true, override_usage = USAGE, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     tool: Tool,
@@ -50,7 +50,7 @@ enum Tool {
     /// Measure a server of the Redis protocol
     Bench(Box<cairn_bench::load::BenchArgs>),
     /// Can this machine run the server? Takes what `serve` takes
-    #[command(disable_help_flag = true)]
+    #[command(after_help = DOCTOR_HELP, disable_help_flag = true)]
     Doctor {
         /// [FILE] [--directive value ...]
         #[arg(value_name = "FILE | --directive value", trailing_var_arg = true, allow_hyphen_values = true)]
@@ -60,21 +60,27 @@ enum Tool {
     CheckConfig { file: PathBuf },
 }
 
+const USAGE: &str = "\
+cairn [FILE] [--directive value ...]    start the server
+       cairn <COMMAND>";
+
 const EXAMPLES: &str = "\
 Examples:
   cairn                                    the server, on 127.0.0.1:6379, data in ./cairn-data
   cairn serve /etc/cairn/cairn.conf        with a file in redis.conf's grammar
-  cairn --port 7000 --dir /data/a          any directive as a flag; flags win over the environment and the file
+  cairn --port 7000 --dir /data/a          any directive as a flag
   CAIRN_MAXCLIENTS=500 cairn               any directive from the environment
   cairn doctor --dir /data                 can this machine run it?
   cairn bench -p 6379 -c 50 -P 16          how fast is it?
-  cairn check-config /etc/redis/redis.conf what would become of that file?";
+  cairn check-config /etc/redis/redis.conf what would become of that file?
+
+Flags win over the environment, that over the file, that over the default; see cairn serve --help.";
 
 const SERVE_HELP: &str = "\
 Directives (flag over environment CAIRN_* over file over default):
   --dir PATH             where the data is             (./cairn-data)
   --bind ADDRESS ...     addresses to listen on        (127.0.0.1 -::1)
-  --port PORT            TCP port; 0 for none          (6379)
+  --port PORT            TCP port; 0 for a Unix socket alone (6379)
   --unixsocket PATH      a Unix socket too
   --shards N             shards of a new data directory (one per CPU)
   --cpus LIST            CPUs for the workers, as 0,2-3 (all)
@@ -93,6 +99,13 @@ Examples:
   cairn serve --port 7000 --bind 127.0.0.1 ::1
   cairn serve /etc/cairn/cairn.conf --loglevel verbose
   echo 'maxclients 100' | cairn serve -";
+
+const DOCTOR_HELP: &str = "\
+Looks at the kernel, the limits, the data directory and the ports, and changes nothing. One line each: ok, warn (it
+runs, but not as it could) or FAIL (it does not run). Ends with 1 if anything fails.
+
+Example:
+  cairn doctor /etc/cairn/cairn.conf --dir /data";
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args_os().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();

@@ -16,6 +16,7 @@ use metrics::{Counter, Label, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 const GAUGES: &[(&str, &str)] = &[
@@ -36,6 +37,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
     ("cairn_slowlog_entries", "Entries of the slow log."),
     ("cairn_parcels_waiting", "Parcels for other workers that wait for room in a mailbox."),
+    ("cairn_data_free_bytes", "Bytes that this process may still use on the file system of the data directory."),
     (
         "cairn_registered_buffers",
         "1 if log buffers are registered with the kernel, 0 if RLIMIT_MEMLOCK is too low for it.",
@@ -58,7 +60,7 @@ const COUNTERS: &[(&str, &str)] = &[
     ("cairn_auth_denied_total", "Authentications that were denied."),
     ("cairn_commands_forwarded_total", "Commands that were sent to the shard that owns their key."),
     ("cairn_commands_foreign_total", "Commands that were run for clients of other shards."),
-    ("cairn_turns_total", "Turns of the workers that had work."),
+    ("cairn_turns_total", "Turns of the workers, with work or without."),
     (
         "cairn_log_appended_bytes_total",
         "Bytes of the log up to which records were appended, since the directory was made.",
@@ -150,14 +152,9 @@ const HISTOGRAMS: &[Family] = &[
         unit: US,
         of: |snapshot| &snapshot.flushes.held_us,
     },
-    Family {
-        name: "cairn_turn_duration_seconds",
-        help: "Length of the turns of a worker that had work.",
-        bounds: DURATION_NS,
-        unit: NS,
-        of: |snapshot| &snapshot.turn_ns,
-    },
 ];
+
+const TURN_DURATION: (&str, &str) = ("cairn_turn_duration_seconds", "Length of the turns of a worker that had work.");
 
 const COMMAND_DURATION: (&str, &str) =
     ("cairn_command_duration_seconds", "Time that commands took to run, without waiting.");
@@ -166,6 +163,8 @@ const COMMAND_DURATION: (&str, &str) =
 pub struct Metrics {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
+    /// The data directory.
+    dir: PathBuf,
     latest: Mutex<Latest>,
 }
 
@@ -182,7 +181,7 @@ struct Latest {
 const METADATA: metrics::Metadata<'static> = metrics::Metadata::new("cairn", metrics::Level::INFO, None);
 
 impl Metrics {
-    pub fn new() -> Metrics {
+    pub fn new(dir: &Path) -> Metrics {
         let recorder = PrometheusBuilder::new().build_recorder();
         for (name, help) in GAUGES {
             recorder.describe_gauge((*name).into(), None, (*help).into());
@@ -191,7 +190,7 @@ impl Metrics {
             recorder.describe_counter((*name).into(), None, (*help).into());
         }
         let handle = recorder.handle();
-        let metrics = Metrics { recorder, handle, latest: Mutex::default() };
+        let metrics = Metrics { recorder, handle, dir: dir.to_path_buf(), latest: Mutex::default() };
         metrics.gauge("cairn_build_info", vec![Label::new("version", env!("CARGO_PKG_VERSION"))], 1.0);
         metrics.set_up(false);
         metrics
@@ -229,6 +228,9 @@ impl Metrics {
             all.merge(snapshot);
         }
         self.publish_whole(&all, counted);
+        if let Ok(stat) = rustix::fs::statvfs(&self.dir) {
+            self.gauge("cairn_data_free_bytes", Vec::new(), (stat.f_bavail * stat.f_frsize) as f64);
+        }
         let mut text = self.handle.render();
         for family in HISTOGRAMS {
             write_head(&mut text, family.name, family.help, "histogram");
@@ -236,6 +238,11 @@ impl Metrics {
                 let labels = format!("shard=\"{shard}\"");
                 write_histogram(&mut text, family.name, &labels, (family.of)(snapshot), family.bounds, family.unit);
             }
+        }
+        let (name, help) = TURN_DURATION;
+        write_head(&mut text, name, help, "histogram");
+        for stats in workers.values() {
+            write_turns(&mut text, name, stats);
         }
         let (name, help) = COMMAND_DURATION;
         write_head(&mut text, name, help, "histogram");
@@ -268,7 +275,7 @@ impl Metrics {
         for (name, value) in gauges {
             self.gauge(name, vec![label()], value as f64);
         }
-        let oldest = snapshot.clients.held_us_oldest as f64 * US;
+        let oldest = seconds(snapshot.clients.held_us_oldest, US);
         self.gauge("cairn_held_reply_oldest_seconds", vec![label()], oldest);
         for state in [LogState::Open, LogState::Full { errno: 0 }, LogState::Failed { errno: 0 }] {
             let is_state = figures.log.state.name() == state.name();
@@ -296,7 +303,6 @@ impl Metrics {
             ("cairn_auth_denied_total", counters.auth_denied),
             ("cairn_commands_forwarded_total", counters.forwarded_commands),
             ("cairn_commands_foreign_total", counters.foreign_commands),
-            ("cairn_turns_total", counters.turns),
             ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
             ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
         ];
@@ -324,6 +330,7 @@ impl Metrics {
         self.gauge("cairn_parcels_waiting", label(), stats.parcels_waiting as f64);
         self.gauge("cairn_registered_buffers", label(), f64::from(u8::from(stats.has_registered_buffers)));
         let totals = [
+            ("cairn_turns_total", stats.turns),
             ("cairn_ring_enters_total", stats.enters),
             ("cairn_ring_completions_total", stats.completions),
             ("cairn_ring_completion_overflows_total", stats.completion_overflows),
@@ -387,6 +394,24 @@ fn write_histogram(text: &mut String, name: &str, labels: &str, histogram: &Hist
     let _ = writeln!(text, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
     let _ = writeln!(text, "{name}_sum{{{labels}}} {}", seconds(histogram.sum(), unit));
     let _ = writeln!(text, "{name}_count{{{labels}}} {count}");
+}
+
+/// The turns of a worker, whose histogram is hdrhistogram's own.
+fn write_turns(text: &mut String, name: &str, stats: &WorkerStats) {
+    let (worker, turns) = (stats.worker, &stats.turn_ns);
+    let mut values = turns.iter_recorded().peekable();
+    let mut count = 0;
+    for bound in DURATION_NS {
+        while let Some(value) = values.next_if(|value| value.value_iterated_to() <= *bound) {
+            count += value.count_since_last_iteration();
+        }
+        let _ = writeln!(text, "{name}_bucket{{worker=\"{worker}\",le=\"{}\"}} {count}", seconds(*bound, NS));
+    }
+    let all = turns.len();
+    let sum_ns = turns.mean() * all as f64;
+    let _ = writeln!(text, "{name}_bucket{{worker=\"{worker}\",le=\"+Inf\"}} {all}");
+    let _ = writeln!(text, "{name}_sum{{worker=\"{worker}\"}} {}", seconds(sum_ns as u64, NS));
+    let _ = writeln!(text, "{name}_count{{worker=\"{worker}\"}} {all}");
 }
 
 /// A number of small units as a decimal number, without the binary rounding of a product (2500 ns are 0.0000025 s).

@@ -11,6 +11,7 @@ use crate::password::Passwords;
 use crate::{affinity, notify};
 use cairn_core::event::{HostAsk, Level, Notice};
 use cairn_core::settings::{Settings, Source};
+use cairn_net::probe;
 use cairn_net::report::Report;
 use cairn_net::server::{self, Answerer, ServerConfig, ServerHandle};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
@@ -20,7 +21,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tracing::{debug, error, info, trace, warn};
 
 /// How long SHUTDOWN FORCE waits for what is in flight.
@@ -69,10 +70,13 @@ fn start_log(settings: &Settings) -> Result<(), String> {
 fn serve(configuration: &Configuration) -> Result<(), String> {
     let settings = &configuration.settings;
     greet(configuration);
+    if settings.port == 0 && settings.unixsocket.is_empty() {
+        return Err("Configured to not listen anywhere: port is 0 and there is no unixsocket. Give one of them".into());
+    }
     let (stop, stopped) = channel();
     let is_serving = Arc::new(AtomicBool::new(false));
     watch_signals(stop.clone(), Arc::clone(&is_serving))?;
-    let metrics = Arc::new(Metrics::new());
+    let metrics = Arc::new(Metrics::new(settings.dir.as_ref()));
     let (admin, metrics_address) = start_admin(settings, &metrics)?;
     let mut handle = start_shards(configuration)?;
     affinity::set_data_cpus(handle.cpus());
@@ -158,10 +162,17 @@ fn start_shards(configuration: &Configuration) -> Result<ServerHandle, String> {
     };
     notify::tell("STATUS=Recovering");
     let reporter = std::thread::Builder::new().name("cairn-progress".into()).spawn(report);
+    let begun = Instant::now();
+    let read = Arc::clone(&config.progress);
     let started = server::start(config).map_err(|error| error.to_string());
     drop(done);
     if let Ok(reporter) = reporter {
         reporter.join().expect("it only prints");
+    }
+    if started.as_ref().is_ok_and(|handle| !handle.is_new()) {
+        let (bytes, _, records) = read.now();
+        let seconds = begun.elapsed().as_secs_f64();
+        info!("Log replayed: {records} records from {bytes} bytes in {seconds:.3} seconds");
     }
     started
 }
@@ -173,10 +184,17 @@ fn introduce(settings: &Settings, handle: &ServerHandle, metrics: Option<&str>) 
     };
     let dir = std::fs::canonicalize(&settings.dir).unwrap_or_else(|_| settings.dir.clone().into());
     let age = if handle.is_new() { "new" } else { "recovered" };
+    for file in ["dump.rdb", "appendonlydir"].iter().filter(|file| handle.is_new() && dir.join(file).exists()) {
+        warn!("{} was left by Redis and is not read: the data directory starts empty", dir.join(file).display());
+    }
     let cpus: Vec<String> = handle.cpus().iter().map(usize::to_string).collect();
     info!("Server initialized");
     info!("Data directory {} ({age}), {shards} on CPU {}", dir.display(), cpus.join(","));
-    info!("Durability: every write is answered after its log record is on stable storage (O_DIRECT, synced)");
+    if probe::is_in_memory(&dir) {
+        warn!("The data directory is on a file system in memory: what is written does not survive this machine's end");
+    } else {
+        info!("Durability: every write is answered after its log record is on stable storage (O_DIRECT, synced)");
+    }
     if let Some(address) = metrics {
         info!("Metrics and probes on http://{address}/metrics");
     }

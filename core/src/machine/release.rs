@@ -3,7 +3,7 @@
 use super::Machine;
 use super::clients::QUERY_PAUSE_BYTES;
 use super::run::Stay;
-use crate::error::Refusal;
+use crate::error::{Refusal, errno_text};
 use crate::event::{ConnId, Effect, Notice};
 use crate::parcel::{Answer, Message, RequestId};
 use crate::resp::encode::Reply;
@@ -40,14 +40,7 @@ pub(super) enum HeldReply {
 
 /// What a writer is told when the log cannot be written.
 pub(super) fn log_refusal(errno: Option<i32>) -> Refusal {
-    let error = match errno {
-        Some(28) => "No space left on device".to_owned(),
-        Some(5) => "Input/output error".to_owned(),
-        Some(122) => "Disk quota exceeded".to_owned(),
-        Some(30) => "Read-only file system".to_owned(),
-        Some(errno) => format!("errno {errno}"),
-        None => "short write".to_owned(),
-    };
+    let error = errno_text(errno.unwrap_or(0));
     Refusal::text(format!("MISCONF Errors writing to the AOF file: {error}"))
 }
 

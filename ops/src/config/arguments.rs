@@ -23,6 +23,8 @@ impl Arguments {
                 arguments.directives.push(directive(name));
             } else if let Some(last) = arguments.directives.last_mut() {
                 last.values.push(word);
+            } else if word.starts_with('-') {
+                return Err(ConfigError::ShortOption { word });
             } else if index == 0 {
                 arguments.file = Some(word);
             } else {
@@ -75,5 +77,7 @@ mod tests {
     fn a_word_without_a_directive_is_refused() {
         let error = Arguments::parse(["a.conf", "b.conf"].map(String::from)).unwrap_err();
         assert!(matches!(error, ConfigError::StrayWord { word } if word == "b.conf"));
+        let error = Arguments::parse(["-p", "7000"].map(String::from)).unwrap_err();
+        assert!(matches!(error, ConfigError::ShortOption { word } if word == "-p"));
     }
 }

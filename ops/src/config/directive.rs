@@ -83,18 +83,31 @@ pub enum ConfigError {
     StrayWord {
         word: String,
     },
+    /// An option with one dash.
+    ShortOption {
+        word: String,
+    },
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ConfigError::Line { origin, text, why, advice } => {
-                writeln!(f, "*** FATAL CONFIG FILE ERROR (Cairn {}) ***", env!("CARGO_PKG_VERSION"))?;
+                // The first line is Redis's where it is about a file: people look for it.
+                let version = env!("CARGO_PKG_VERSION");
                 match origin {
                     Origin::File { path, line } => {
+                        writeln!(f, "*** FATAL CONFIG FILE ERROR (Cairn {version}) ***")?;
                         writeln!(f, "Reading the configuration file {}, at line {line}", path.display())?;
                     }
-                    other => writeln!(f, "Reading the configuration from the {other}")?,
+                    Origin::Stdin { line } => {
+                        writeln!(f, "*** FATAL CONFIG FILE ERROR (Cairn {version}) ***")?;
+                        writeln!(f, "Reading the configuration from standard input, at line {line}")?;
+                    }
+                    other => {
+                        writeln!(f, "*** FATAL CONFIG ERROR (Cairn {version}) ***")?;
+                        writeln!(f, "Reading the configuration from the {other}")?;
+                    }
                 }
                 write!(f, ">>> '{text}'\n{why}")?;
                 if !advice.is_empty() {
@@ -106,6 +119,10 @@ impl fmt::Display for ConfigError {
                 write!(f, "Fatal error, can't open config file '{}': {why}", path.display())?;
                 match from {
                     Some(from) => write!(f, " (included from {from})"),
+                    // A word without any of these was hardly meant as a path.
+                    None if !path.to_string_lossy().contains(['.', '/']) => {
+                        write!(f, "\n'{}' is no subcommand either: see cairn --help", path.display())
+                    }
                     None => Ok(()),
                 }
             }
@@ -118,6 +135,10 @@ impl fmt::Display for ConfigError {
                 f,
                 "'{word}' belongs to no directive. The grammar is: cairn serve [FILE] [--directive value ...] [-]; \
                  see cairn serve --help"
+            ),
+            ConfigError::ShortOption { word } => write!(
+                f,
+                "There is no option '{word}': directives have two dashes, as in --port 7000; see cairn serve --help"
             ),
         }
     }

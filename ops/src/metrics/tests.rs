@@ -56,7 +56,7 @@ fn snapshot(shard: u16, calls: u64) -> Box<Snapshot> {
 
 #[test]
 fn the_exposition_keeps_prometheus_conventions() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(Path::new("."));
     metrics.set_up(true);
     metrics.on_snapshot(snapshot(0, 10));
     metrics.on_snapshot(snapshot(1, 20));
@@ -85,9 +85,18 @@ fn the_exposition_keeps_prometheus_conventions() {
 
 #[test]
 fn histograms_are_those_of_the_shards() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(Path::new("."));
     metrics.on_snapshot(snapshot(0, 1));
+    let mut stats = WorkerStats::new(0, 0);
+    for ns in [900, 4_000, 4_000, 3_000_000] {
+        stats.turn_ns.record(ns).unwrap();
+    }
+    metrics.on_worker(Box::new(stats));
     let read = Read::of(&metrics.render());
+    let turn = |rest: &str| read.value(&format!("cairn_turn_duration_seconds_{rest}"));
+    let bounds = ["0.000001", "0.0000025", "0.000005", "0.0025", "0.005", "+Inf"];
+    let counts = bounds.map(|bound| turn(&format!("bucket{{worker=\"0\",le=\"{bound}\"}}")));
+    assert_eq!((counts, turn("count{worker=\"0\"}")), ([1.0, 1.0, 3.0, 3.0, 4.0, 4.0], 4.0));
     let flush = |rest: &str| read.value(&format!("cairn_log_flush_duration_seconds_{rest}"));
     assert_eq!(flush("bucket{shard=\"0\",le=\"0.000025\"}"), 0.0);
     assert_eq!(flush("bucket{shard=\"0\",le=\"0.0001\"}"), 1.0);
@@ -99,7 +108,7 @@ fn histograms_are_those_of_the_shards() {
 
 #[test]
 fn counters_survive_a_reset_of_the_statistics() {
-    let metrics = Metrics::new();
+    let metrics = Metrics::new(Path::new("."));
     let received = || Read::of(&metrics.render()).value("cairn_connections_received_total{shard=\"0\"}");
     metrics.on_snapshot(snapshot(0, 10));
     assert_eq!((received(), received()), (10.0, 10.0));

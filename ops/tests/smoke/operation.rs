@@ -42,6 +42,8 @@ fn metrics_show_what_happened() {
     assert!(value(&text, "cairn_connected_clients{shard=\"0\"}") >= 1.0);
     let flushes = value(&text, "cairn_log_flush_duration_seconds_count{shard=\"0\"}");
     assert!((1.0..=101.0).contains(&flushes), "{flushes} flushes");
+    assert!(value(&text, "cairn_turn_duration_seconds_count{worker=\"0\"}") >= 1.0, "{text}");
+    assert!(value(&text, "cairn_data_free_bytes") >= 1.0);
     assert!(value(&text, "process_resident_memory_bytes") > 1e6);
     assert!(
         get(&address, "/livez").starts_with("HTTP/1.1 200") && get(&address, "/readyz").starts_with("HTTP/1.1 200")

@@ -1,6 +1,6 @@
 //! How the server starts, what it says then, and how it ends.
 
-use crate::server::{Recipe, Server, exchange, run, scratch, until};
+use crate::server::{Recipe, Server, exchange, free_port, run, scratch, until};
 use rustix::process::Signal;
 use std::net::TcpListener;
 
@@ -44,9 +44,42 @@ fn a_directory_in_use_is_named_with_its_user() {
 fn the_doctor_creates_nothing() {
     let dir = scratch();
     let data = dir.path().join("data");
-    let (status, said) = run(&["doctor", "--dir", data.to_str().unwrap(), "--port", "0"]);
+    let (status, said) = run(&["doctor", "--dir", data.to_str().unwrap(), "--port", &free_port().to_string()]);
     assert!(status.success() && said.contains("ok    io_uring"), "{said}");
     assert!(!data.exists() && dir.path().read_dir().unwrap().count() == 0);
+}
+
+#[test]
+fn a_start_that_cannot_listen_creates_nothing() {
+    let dir = scratch();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut recipe = Recipe::new(dir.path());
+    recipe.port = taken.local_addr().unwrap().port();
+    assert!(recipe.refused().contains("already in use"));
+    assert!(!recipe.dir.join("data").exists());
+    recipe.port = 0;
+    assert!(recipe.refused().contains("not listen anywhere"));
+}
+
+#[test]
+fn memory_is_no_stable_storage() {
+    let Ok(dir) = tempfile::tempdir_in("/dev/shm") else { return };
+    if rustix::fs::statfs(dir.path()).unwrap().f_type as u64 != 0x0102_1994 {
+        return;
+    }
+    let data = dir.path().join("data");
+    let (_, said) = run(&["doctor", "--dir", data.to_str().unwrap(), "--port", &free_port().to_string()]);
+    // Linux has O_DIRECT there since 6.6; older ones refuse it.
+    assert!(said.contains("tmpfs is memory") || said.contains("FAIL  O_DIRECT"), "{said}");
+}
+
+#[test]
+fn data_of_redis_are_not_taken_for_ours() {
+    let dir = scratch();
+    std::fs::create_dir(dir.path().join("data")).unwrap();
+    std::fs::write(dir.path().join("data/dump.rdb"), b"REDIS0009").unwrap();
+    let server = Server::start(dir.path());
+    assert!(server.log().contains("dump.rdb was left by Redis and is not read"), "{}", server.log());
 }
 
 #[test]
