@@ -47,9 +47,13 @@ const IMPURE: &[&str] = &[
 
 const FILE_LINES_MAX: usize = 600;
 const UNIT_TEST_LINES_MAX: usize = 150;
+const FUNCTION_LINES_MAX: usize = 70;
 
 /// Files over [`FILE_LINES_MAX`] lines, up to 800, each with its reason.
 const LONG_FILES: &[(&str, &str)] = &[];
+
+/// Functions over [`FUNCTION_LINES_MAX`] lines, each with its reason.
+const LONG_FUNCTIONS: &[(&str, &str, &str)] = &[("net/src/error.rs", "fmt", "one match arm a sentence")];
 
 struct Source {
     /// Relative to the repository.
@@ -151,6 +155,33 @@ fn tests_begin(text: &str) -> Option<usize> {
     })
 }
 
+/// The name of the function that a line begins.
+fn function_name(line: &str) -> Option<&str> {
+    let (before, rest) = line.split_once("fn ")?;
+    let qualifiers = ["pub", "const", "async", "unsafe", "extern", "\"\""];
+    let is_qualifier = |word: &str| qualifiers.contains(&word) || word.starts_with("pub(");
+    let name = rest.split(|char: char| !char.is_alphanumeric() && char != '_').next()?;
+    (before.split_whitespace().all(is_qualifier) && !name.is_empty()).then_some(name)
+}
+
+/// Names of functions with the lines where they begin and how many they have. By rustfmt's layout: a function ends with
+/// a brace at the indentation of its first line.
+fn functions(code: &[(usize, String)]) -> Vec<(String, usize, usize)> {
+    let mut found = Vec::new();
+    for (at, (number, line)) in code.iter().enumerate() {
+        let Some(name) = function_name(line) else { continue };
+        let indentation = line.len() - line.trim_start().len();
+        let end = format!("{}}}", &line[..indentation]);
+        let is_over = |(_, line): &(usize, String)| {
+            let is_declared_only = line.len() - line.trim_start().len() == indentation && line.ends_with(';');
+            *line == end || is_declared_only
+        };
+        let lines = if line.ends_with('}') { 1 } else { code[at..].iter().position(is_over).unwrap_or(0) + 1 };
+        found.push((name.to_string(), *number, lines));
+    }
+    found
+}
+
 fn report(rule: &str, breaches: Vec<String>) {
     assert!(breaches.is_empty(), "{rule}:\n  {}", breaches.join("\n  "));
 }
@@ -209,6 +240,33 @@ fn files_hold_one_noun() {
         assert!(lines > FILE_LINES_MAX, "{path} needs no exception any more");
     }
     report("a file holds one noun", breaches);
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let mut breaches = Vec::new();
+    let mut excused = 0;
+    for source in sources() {
+        for (name, number, lines) in functions(&source.shipped()) {
+            if lines <= FUNCTION_LINES_MAX {
+                continue;
+            }
+            if LONG_FUNCTIONS.iter().any(|(path, excuse, _)| *path == source.path && *excuse == name) {
+                excused += 1;
+            } else {
+                breaches.push(format!("{}:{number}: {name} has {lines} lines", source.path));
+            }
+        }
+    }
+    report(&format!("a function has {FUNCTION_LINES_MAX} lines at most"), breaches);
+    assert_eq!(excused, LONG_FUNCTIONS.len(), "an exception that is not needed any more");
+}
+
+#[test]
+fn every_crate_takes_the_lints_of_the_workspace() {
+    let manifests = CRATES.map(|folder| (folder, fs::read_to_string(root().join(folder).join("Cargo.toml")).unwrap()));
+    let breaches = manifests.iter().filter(|(_, text)| !text.contains("[lints]\nworkspace = true"));
+    report("`unwrap` is denied by the workspace's lints", breaches.map(|(folder, _)| folder.to_string()).collect());
 }
 
 #[test]
@@ -373,6 +431,12 @@ fn the_checks_see_what_they_look_for() {
     assert!(has_word("x = unsafe { y }", "unsafe") && !has_word("unsafe_code", "unsafe"));
     assert!(has_word("rand::random()", "rand::") && !has_word("operand::x", "rand::"));
     assert!(is_argued(&["// SAFETY: it is ours.", "let x ="]) && !is_argued(&["// SAFETY: a", "a();"]));
+    assert_eq!(function_name("    pub(super) const fn a_b<T>(x: u8) {"), Some("a_b"));
+    assert_eq!((function_name("let a = fn b;"), function_name("// a fn x")), (None, None));
+    let text = "fn a(\n) {\n    if x {\n    }\n}\nfn b() {}\ntrait T {\n    fn c();\n}";
+    let code: Vec<(usize, String)> = text.lines().enumerate().map(|(at, line)| (at + 1, line.into())).collect();
+    let found = functions(&code);
+    assert_eq!(found, [("a".into(), 1, 5), ("b".into(), 6, 1), ("c".into(), 8, 1)]);
     assert_eq!(tests_begin("fn a() {}\n#[cfg(test)]\n#[path = \"x\"]\nmod tests {\n}"), Some(1));
     assert_eq!(tests_begin("#[cfg(test)]\nfn a() {}"), None);
     assert_eq!(tests_begin("#[cfg(test)]\nmod tests;\nfn a() {}"), None);
