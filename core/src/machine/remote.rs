@@ -12,7 +12,7 @@ use crate::command::args::Args;
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Flow, Run, Spread};
 use crate::event::{ConnId, Effect};
-use crate::parcel::{Ask, Message, Parcel, RequestId};
+use crate::parcel::{Answer, Ask, Message, Parcel, RequestId};
 use crate::resp::encode::Reply;
 use crate::route;
 use cairn_storage::units::ShardId;
@@ -153,10 +153,17 @@ impl Machine {
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, bytes });
     }
 
-    /// Answers a question about this shard once what the answer says is stable.
+    /// Answers a question about this shard once what the answer says is stable. The shard that asks has looked at its own
+    /// log only, so one that is to change rows here is refused if the log here takes no writes.
     pub(super) fn answer_later(&mut self, from: ShardId, request: RequestId, ask: &Ask) {
         self.shard.begin();
-        let answer = Box::new(self.answer(ask));
+        let answer = match self.admit_write() {
+            Err(Stay::Refuse(refusal)) if matches!(ask, Ask::Clear { .. }) => {
+                Answer::Refused(refusal.line().into_owned())
+            }
+            _ => self.answer(ask),
+        };
+        let answer = Box::new(answer);
         self.hold_foreign(from, self.shard.observed(), HeldReply::Answer { request, answer });
     }
 
