@@ -1,7 +1,10 @@
-//! Driving Cairn: the load generator and what it shares with the other drivers. Beside the server, not in it.
+//! Driving Cairn: the load generator, the simulator, and what they share. Beside the server, not in it.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod history;
 pub mod load;
+pub mod model;
+pub mod sim;
 pub mod workload;

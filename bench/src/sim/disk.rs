@@ -1,0 +1,275 @@
+//! A disk in memory: only what was synced survives a power cut; the rest is lost, kept or torn by sectors of 512 bytes.
+
+use super::faults::{Fate, Planted};
+use cairn_storage::log::flush::{Flush, HEADER_BYTES};
+use cairn_storage::log::{LogConfig, LogWriter, SegmentFile};
+use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::units::{Lsn, OpId, SegmentId};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+
+const SECTOR: usize = 512;
+pub const EIO: i32 = 5;
+const ENOSPC: i32 = 28;
+
+/// The disk of one shard.
+#[derive(Default)]
+pub struct Disk {
+    files: BTreeMap<u64, File>,
+    flying: Vec<Flying>,
+    /// After a failed write the device says yes to everything and keeps nothing.
+    is_broken: bool,
+    /// Flushes that were completed, in the order of completion.
+    completed: Vec<Flush>,
+    /// Files that were removed, as long as their directory was not synced.
+    removed: BTreeMap<u64, File>,
+}
+
+#[derive(Default)]
+struct File {
+    bytes: Vec<u8>,
+    /// Sectors that are in the device's cache only.
+    cached: BTreeMap<usize, Vec<u8>>,
+    /// The length that a power cut leaves.
+    stable_len: usize,
+    /// Its directory entry was synced.
+    is_entered: bool,
+}
+
+/// An operation that was not answered yet, and the bytes that it was given.
+struct Flying {
+    op: DiskOp,
+    data: Vec<u8>,
+    fate: Fate,
+}
+
+/// A bit that goes wrong in what was stable.
+#[derive(Clone, Copy, Debug)]
+pub struct Flip {
+    pub segment: SegmentId,
+    /// Where the flush begins that it is in.
+    pub offset: u64,
+    /// The byte of that flush, and which bit.
+    byte: u64,
+    mask: u8,
+    /// It is in what no checksum covers: recovery must not care. Otherwise it must refuse.
+    pub is_padding: bool,
+}
+
+fn id(op: DiskOp) -> OpId {
+    match op {
+        DiskOp::Write { op, .. } | DiskOp::Prepare { op, .. } => op,
+    }
+}
+
+impl Disk {
+    /// Takes an operation. `log` has the bytes to write.
+    pub fn begin(&mut self, op: DiskOp, log: &LogWriter, fate: Fate) -> OpId {
+        let data = match op {
+            DiskOp::Write { buffer, len, .. } => log.buffer(buffer)[..len as usize].to_vec(),
+            DiskOp::Prepare { .. } => Vec::new(),
+        };
+        self.flying.push(Flying { op, data, fate });
+        id(op)
+    }
+
+    pub fn is_writing(&self) -> bool {
+        self.flying.iter().any(|flying| matches!(flying.op, DiskOp::Write { .. }))
+    }
+
+    /// Ends the operation. Answers how, and whether a write has done all that was asked. If the log is known to reuse
+    /// buffers too early (`planted`), that is not looked at.
+    pub fn end(
+        &mut self,
+        op: OpId,
+        config: &LogConfig,
+        log: &LogWriter,
+        planted: Option<Planted>,
+        rng: &mut Rng,
+    ) -> (DiskDone, bool) {
+        let at = self.flying.iter().position(|flying| id(flying.op) == op).expect("an operation ends once");
+        let Flying { op: what, data, fate } = self.flying.remove(at);
+        match what {
+            DiskOp::Prepare { segment, bytes, .. } if fate == Fate::NoSpace => {
+                let len = rng.usize(..bytes as usize);
+                self.create(segment, len, rng.usize(..=len));
+                (DiskDone { op, result: Err(ENOSPC) }, true)
+            }
+            DiskOp::Prepare { segment, bytes, .. } => {
+                self.create(segment, bytes as usize, bytes as usize);
+                self.file(segment).is_entered = true;
+                (DiskDone { op, result: Ok(0) }, true)
+            }
+            DiskOp::Write { segment, offset, buffer, len, .. } => {
+                let is_same = planted.is_some() || log.buffer(buffer)[..len as usize] == data;
+                assert!(is_same, "a buffer in flight does not change");
+                let is_kept = !self.is_broken && fate == Fate::Done;
+                let result = self.write(segment, offset as usize, &data, fate, rng);
+                if is_kept {
+                    self.completed.extend(Flush::decode(config, &data).ok());
+                }
+                (DiskDone { op, result }, result == Ok(len))
+            }
+        }
+    }
+
+    /// A file of zeros, in place of what is there; its entry is as stable as it was.
+    fn create(&mut self, segment: SegmentId, len: usize, stable_len: usize) {
+        let is_entered = self.files.get(&segment.0).is_some_and(|file| file.is_entered);
+        let file = File { bytes: vec![0; len], stable_len, is_entered, cached: BTreeMap::new() };
+        self.files.insert(segment.0, file);
+    }
+
+    fn write(&mut self, segment: SegmentId, offset: usize, data: &[u8], fate: Fate, rng: &mut Rng) -> Result<u32, i32> {
+        if self.is_broken {
+            return Ok(data.len() as u32);
+        }
+        match fate {
+            Fate::Done | Fate::NoSpace => {
+                self.file(segment).write(offset, data);
+                Ok(data.len() as u32)
+            }
+            Fate::Cached => {
+                self.scatter(segment, offset, data, rng, 3);
+                Ok(data.len() as u32)
+            }
+            Fate::Short => {
+                let sectors = rng.usize(..data.len() / SECTOR);
+                self.file(segment).write(offset, &data[..sectors * SECTOR]);
+                Ok((sectors * SECTOR) as u32)
+            }
+            Fate::Fails => {
+                let odds = rng.u64(..4);
+                self.scatter(segment, offset, data, rng, odds);
+                self.is_broken = true;
+                Err(EIO)
+            }
+        }
+    }
+
+    /// The process dies. What was in flight reaches the device's cache in part.
+    pub fn kill(&mut self, rng: &mut Rng) {
+        for Flying { op, data, .. } in std::mem::take(&mut self.flying) {
+            match op {
+                DiskOp::Write { segment, offset, .. } => {
+                    let odds = if self.is_broken { 0 } else { rng.u64(..4) };
+                    self.scatter(segment, offset as usize, &data, rng, odds);
+                }
+                DiskOp::Prepare { segment, bytes, .. } if rng.u8(..4) > 0 => {
+                    let len = [0, bytes / 3, bytes][rng.usize(..3)] as usize;
+                    self.create(segment, len, rng.usize(..=len));
+                }
+                DiskOp::Prepare { .. } => {}
+            }
+        }
+        self.is_broken = false;
+    }
+
+    /// The power fails: of what is in the device's cache a part is kept.
+    pub fn power_cut(&mut self, rng: &mut Rng) {
+        self.kill(rng);
+        for file in self.files.values_mut() {
+            let odds = rng.u64(..4);
+            for (at, sector) in std::mem::take(&mut file.cached) {
+                if rng.u64(..3) < odds {
+                    file.bytes[at..at + SECTOR].copy_from_slice(&sector);
+                }
+            }
+            file.bytes.truncate(file.stable_len);
+        }
+        // Entries that were not synced are there or not.
+        self.files.retain(|_, file| file.is_entered || rng.bool());
+        for (segment, file) in std::mem::take(&mut self.removed) {
+            if rng.bool() {
+                self.files.entry(segment).or_insert(file);
+            }
+        }
+        self.sync_dir();
+    }
+
+    /// Makes the directory's entries stable.
+    pub fn sync_dir(&mut self) {
+        self.files.values_mut().for_each(|file| file.is_entered = true);
+        self.removed.clear();
+    }
+
+    pub fn remove(&mut self, segment: SegmentId) {
+        let file = self.files.remove(&segment.0).expect("only what is there is removed");
+        if file.is_entered {
+            self.removed.insert(segment.0, file);
+        }
+    }
+
+    /// Puts some sectors of a write in the cache: all of them with odds of 3, none with 0.
+    fn scatter(&mut self, segment: SegmentId, offset: usize, data: &[u8], rng: &mut Rng, odds: u64) {
+        for (at, sector) in data.chunks(SECTOR).enumerate() {
+            if rng.u64(..3) < odds {
+                self.file(segment).cached.insert(offset + at * SECTOR, sector.to_vec());
+            }
+        }
+    }
+
+    pub fn list(&self) -> Vec<SegmentFile> {
+        let files = self.files.iter();
+        files.map(|(id, file)| SegmentFile { segment: SegmentId(*id), bytes: file.bytes.len() as u64 }).collect()
+    }
+
+    /// Reads into `into`.
+    pub fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) {
+        let file = &self.files[&segment.0];
+        let range = offset as usize..offset as usize + into.len();
+        into.copy_from_slice(&file.bytes[range.clone()]);
+        for (at, sector) in file.cached.range(range) {
+            into[at - offset as usize..][..SECTOR].copy_from_slice(sector);
+        }
+    }
+
+    pub fn sync(&mut self, segment: SegmentId) {
+        let file = self.file(segment);
+        for (at, sector) in std::mem::take(&mut file.cached) {
+            file.bytes[at..at + SECTOR].copy_from_slice(&sector);
+        }
+        file.stable_len = file.bytes.len();
+    }
+
+    /// The log was opened and ends at `end`: of the completed flushes, those before it are its own.
+    pub fn opened(&mut self, end: Lsn) {
+        self.completed.retain(|flush| flush.end() <= end);
+    }
+
+    /// Chooses a bit of a completed flush which a later one proves to have been stable.
+    pub fn choose_flip(&self, config: &LogConfig, rng: &mut Rng) -> Option<Flip> {
+        let proved = self.completed.iter().map(|flush| flush.durable).max()?;
+        let flushes: Vec<&Flush> = self.completed.iter().filter(|flush| flush.end() <= proved).collect();
+        let flush = rng.choice(flushes)?;
+        let used = HEADER_BYTES as u64 + u64::from(flush.payload);
+        let at = if rng.u8(..8) == 0 { rng.u64(..flush.end().0 - flush.lsn.0) } else { rng.u64(..used) };
+        Some(Flip {
+            segment: SegmentId(flush.lsn.0 / config.segment_bytes),
+            offset: flush.lsn.0 % config.segment_bytes,
+            byte: at,
+            mask: 1 << rng.u8(..8),
+            is_padding: at >= used,
+        })
+    }
+
+    /// Flips a bit, or flips it back.
+    pub fn flip(&mut self, flip: Flip) {
+        self.file(flip.segment).bytes[(flip.offset + flip.byte) as usize] ^= flip.mask;
+    }
+
+    fn file(&mut self, segment: SegmentId) -> &mut File {
+        self.files.get_mut(&segment.0).expect("only prepared segments are used")
+    }
+}
+
+impl File {
+    /// Writes to stable storage.
+    fn write(&mut self, offset: usize, data: &[u8]) {
+        self.bytes[offset..offset + data.len()].copy_from_slice(data);
+        for at in (0..data.len()).step_by(SECTOR) {
+            self.cached.remove(&(offset + at));
+        }
+        self.stable_len = self.bytes.len();
+    }
+}

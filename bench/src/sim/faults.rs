@@ -1,0 +1,158 @@
+//! What goes wrong in one run, drawn from its seed; and the bugs that can be planted.
+
+use super::clock::{MS, SECOND, US};
+use cairn_storage::log::Bug;
+use fastrand::Rng;
+
+/// A known bug, to show that the simulator finds it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Planted {
+    /// Records count as durable as soon as they are sealed
+    AcknowledgeBeforeFlush,
+    /// A completed flush makes durable what stands before it, in flight or not
+    AcknowledgeOutOfOrder,
+    /// A write that was cut short counts as complete
+    IgnoreShortWrite,
+    /// A failed write is issued again, and believed
+    RetryAfterFailedSync,
+    /// Recovery takes damage in the middle of the log for its end
+    TruncateAtDamage,
+    /// The driver writes to the disk's cache and says that it is stable
+    WriteWithoutSync,
+    /// The driver does not make stable what recovery has read
+    RecoverWithoutSync,
+    /// The driver answers for a disk operation that it has just begun
+    AnswerBeforeWrite,
+}
+
+impl std::fmt::Display for Planted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use clap::ValueEnum;
+        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+    }
+}
+
+impl Planted {
+    /// The log's part of the bug.
+    pub fn log(self) -> Option<Bug> {
+        match self {
+            Planted::AcknowledgeBeforeFlush => Some(Bug::AcknowledgeBeforeFlush),
+            Planted::AcknowledgeOutOfOrder => Some(Bug::AcknowledgeOutOfOrder),
+            Planted::IgnoreShortWrite => Some(Bug::IgnoreShortWrite),
+            Planted::RetryAfterFailedSync => Some(Bug::RetryAfterFailedSync),
+            Planted::TruncateAtDamage => Some(Bug::TruncateAtDamage),
+            Planted::WriteWithoutSync | Planted::RecoverWithoutSync | Planted::AnswerBeforeWrite => None,
+        }
+    }
+}
+
+/// How a disk operation will end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    Done,
+    /// It is said to be stable, and is only in the device's cache: a planted bug.
+    Cached,
+    Fails,
+    Short,
+    NoSpace,
+}
+
+/// The faults of one run. Probabilities are in a million.
+#[derive(Clone, Debug)]
+pub struct Faults {
+    pub crashes: u32,
+    pub write_fails: u32,
+    pub write_short: u32,
+    pub no_space: u32,
+    pub hang_up: u32,
+    /// Crash right after something was sent while a write was in flight.
+    pub crash_at_send: u32,
+    pub bit_flips: bool,
+    pub recovery_read_fails: bool,
+    pub clock_jumps: bool,
+    /// The usual time of a disk write.
+    pub write_ns: u64,
+    /// A write in so many is much slower.
+    pub slow_write_in: u32,
+    /// The usual time of a packet.
+    pub packet_ns: u64,
+    /// Packets are cut to at most so many bytes, now and then.
+    pub packet_bytes_max: usize,
+    /// Until when there is no space, once it ran out.
+    pub space_back_ns: u64,
+    pub is_over: bool,
+}
+
+impl Faults {
+    pub fn draw(rng: &mut Rng) -> Faults {
+        let mut sometimes = |odds: u32, per_million: u32| if rng.u32(..odds) == 0 { per_million } else { 0 };
+        let (write_fails, write_short) = (sometimes(3, 3_000), sometimes(3, 3_000));
+        let (no_space, hang_up) = (sometimes(3, 250_000), sometimes(2, 4_000));
+        let crash_at_send = sometimes(2, 4_000);
+        Faults {
+            crashes: rng.u32(1..5),
+            write_fails,
+            write_short,
+            no_space,
+            hang_up,
+            crash_at_send,
+            bit_flips: rng.bool(),
+            recovery_read_fails: rng.u8(..4) == 0,
+            clock_jumps: rng.u8(..4) == 0,
+            write_ns: [30 * US, 100 * US, 400 * US, 2 * MS][rng.usize(..4)],
+            slow_write_in: [20, 100, 1000][rng.usize(..3)],
+            packet_ns: [5 * US, 50 * US, 500 * US][rng.usize(..3)],
+            packet_bytes_max: [1, 7, 100, 4096, 1 << 20][rng.usize(..5)],
+            space_back_ns: 0,
+            is_over: false,
+        }
+    }
+
+    fn happens(&self, rng: &mut Rng, per_million: u32) -> bool {
+        !self.is_over && rng.u32(..1_000_000) < per_million
+    }
+
+    pub fn hangs_up(&self, rng: &mut Rng) -> bool {
+        self.happens(rng, self.hang_up)
+    }
+
+    pub fn crashes_at_send(&self, rng: &mut Rng) -> bool {
+        self.crashes > 0 && self.happens(rng, self.crash_at_send)
+    }
+
+    pub fn write_fate(&self, rng: &mut Rng) -> Fate {
+        if self.happens(rng, self.write_fails) {
+            Fate::Fails
+        } else if self.happens(rng, self.write_short) {
+            Fate::Short
+        } else {
+            Fate::Done
+        }
+    }
+
+    /// Space that has run out stays away for a while.
+    pub fn prepare_fate(&mut self, rng: &mut Rng, now_ns: u64) -> Fate {
+        if self.is_over {
+            return Fate::Done;
+        }
+        if now_ns >= self.space_back_ns && self.happens(rng, self.no_space) {
+            self.space_back_ns = now_ns + rng.u64(MS..3 * SECOND);
+        }
+        if now_ns < self.space_back_ns { Fate::NoSpace } else { Fate::Done }
+    }
+
+    pub fn write_delay(&self, rng: &mut Rng) -> u64 {
+        let usual = rng.u64(self.write_ns / 4..2 * self.write_ns);
+        if rng.u32(..self.slow_write_in) == 0 { usual * rng.u64(5..100) } else { usual }
+    }
+
+    /// How many bytes arrive at once at most.
+    pub fn packet_bytes(&self, rng: &mut Rng) -> usize {
+        if rng.u8(..4) == 0 { self.packet_bytes_max } else { 1 << 16 }
+    }
+
+    pub fn packet_delay(&self, rng: &mut Rng) -> u64 {
+        let usual = rng.u64(self.packet_ns / 4..2 * self.packet_ns);
+        if rng.u8(..50) == 0 { usual * rng.u64(2..50) } else { usual }
+    }
+}

@@ -1,0 +1,81 @@
+//! The simulator: shards, logs and sessions on one thread, from one seed, with disks, networks and processes that fail.
+//!
+//! The same seed gives the same run. A failure names the check that was broken, shows the end of the run's trace and the
+//! command that repeats it.
+//!
+//! - `world` drives machines as a worker does; `restart` recovers them as the server does.
+//! - `disk`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
+//! - `clients` and `workload` ask; `checks` (with `answer`, `scan`, `crate::model` and `crate::history`) judge.
+//!
+//! | check | says |
+//! | --- | --- |
+//! | acknowledged implies present | a crash takes back no write that a client was told of |
+//! | a read is never taken back | a crash takes back nothing that a client has read |
+//! | survivors are a prefix | what is there after a crash are the first so many steps of the shard |
+//! | replies are the model's, in order | each reply is the reference model's, run in the order of the shards |
+//! | one reply a request | no more, no less, and no connection ends without a reason |
+//! | SCAN is exact | a key that is there throughout comes once |
+//! | a failed log acknowledges nothing and refuses writes | after a failed or short write, until the restart |
+//! | recovery refuses damage and nothing else | a bit that goes wrong is refused by name, an honest crash never |
+//! | every request is answered | once nothing goes wrong any more |
+//! | every queue is bounded | input, output, records, flights, messages |
+//! | trees are sound | after each recovery |
+
+mod answer;
+mod checks;
+mod clients;
+mod clock;
+mod disk;
+mod faults;
+mod network;
+mod reply;
+mod restart;
+mod scan;
+mod trace;
+mod workload;
+mod world;
+
+pub use faults::Planted;
+pub use world::Figures;
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use world::World;
+
+/// A check that was broken.
+#[derive(Debug)]
+pub struct Failure {
+    pub seed: u64,
+    pub planted: Option<Planted>,
+    pub what: String,
+    /// The last lines of the trace.
+    pub tail: String,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}", self.tail)?;
+        writeln!(f, "seed {} breaks a check: {}", self.seed, self.what)?;
+        write!(f, "repeat it: cairn sim --seed {} --verbose", self.seed)?;
+        if let Some(planted) = self.planted {
+            write!(f, " --bug {planted}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs one seed. An assertion of the product that fails is a failure too.
+pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figures, Failure> {
+    let mut world = World::new(seed, planted, is_verbose);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
+    let what = match ran {
+        Ok(Ok(())) => return Ok(world.figures()),
+        Ok(Err(what)) => what,
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
+            format!("it panics: {text}")
+        }
+    };
+    Err(Failure { seed, planted, what, tail: world.tail() })
+}

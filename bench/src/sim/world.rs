@@ -1,0 +1,553 @@
+//! One run: machines, their disks, the network and the clients on one thread, driven by virtual time from one seed.
+//!
+//! ```text
+//!   happening -> event -> Machine::handle ... TurnEnd -> Machine::end_turn -> effects -> disk, network, mailboxes
+//!                            \-> checks                                          \-> more happenings, later
+//! ```
+//!
+//! A machine is driven as a worker drives it: events, then the turn's end, then its effects in their order. Everything
+//! that happens was planned before at some time; a crash forgets all that was planned.
+
+use super::checks::{BOUNDS, Checked, Checks, LIVENESS, READ_ONLY, Task, tasks};
+use super::clients::Client;
+use super::clock::{Clock, MS, SECOND, US};
+use super::disk::Disk;
+use super::faults::{Fate, Faults, Planted};
+use super::network::{Arrival, End, Network, Wire, WireId};
+use super::reply;
+use super::trace::{Trace, digest};
+use super::workload::Workload;
+use cairn_core::event::{ConnId, Effect, Event};
+use cairn_core::limits::{OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
+use cairn_core::machine::Machine;
+use cairn_core::parcel::Parcel;
+use cairn_storage::limits::{FLIGHTS_MAX, LOG_STAGED_BYTES_MAX, SEGMENT_BYTES_MIN};
+use cairn_storage::log::LogConfig;
+use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::units::{Epoch, Lsn, OpId, ShardId};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+
+pub const HASH_SEED: u64 = 7;
+const TICK_NS: u64 = 100 * MS;
+
+/// How long the last requests may take once nothing goes wrong any more.
+const ANSWERED_NS: u64 = 30 * SECOND;
+
+/// More input than this never waits in a machine: it stops reading before. One arrival more may be on its way.
+const QUERY_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// One reply more than the bound on unsent bytes.
+const OUTPUT_BYTES_MAX: usize = OUTPUT_PAUSE_BYTES + 32 * 1024 * 1024;
+
+/// What is planned.
+pub(super) enum Happening {
+    /// A client does something.
+    Act {
+        client: usize,
+    },
+    /// Bytes arrive at a machine.
+    Deliver {
+        wire: WireId,
+    },
+    /// A send is over.
+    Sent {
+        wire: WireId,
+        buffer: Vec<u8>,
+    },
+    /// A wire breaks.
+    Break {
+        wire: WireId,
+    },
+    DiskEnd {
+        shard: usize,
+        op: OpId,
+        is_told: bool,
+    },
+    /// A planted bug: the answer to an operation that is still under way.
+    DiskLie {
+        shard: usize,
+        done: DiskDone,
+    },
+    Parcel {
+        to: usize,
+        parcel: Box<Parcel>,
+    },
+    Tick {
+        shard: usize,
+    },
+    TurnEnd {
+        shard: usize,
+    },
+    ClockJump {
+        us: i64,
+    },
+    Crash,
+}
+
+/// A machine that runs.
+pub(super) struct Node {
+    pub machine: Machine,
+    is_turn_planned: bool,
+    /// How far the shard was stable when a write failed.
+    failed: Option<Lsn>,
+}
+
+/// Figures of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub commands: u64,
+    pub crashes: u64,
+    pub recoveries_cut: u64,
+    pub writes_failed: u64,
+    pub space_lost: u64,
+    pub flips: u64,
+    pub events: u64,
+    /// Tells whether two runs were the same.
+    pub hash: u64,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Figures) {
+        self.commands += other.commands;
+        self.crashes += other.crashes;
+        self.recoveries_cut += other.recoveries_cut;
+        self.writes_failed += other.writes_failed;
+        self.space_lost += other.space_lost;
+        self.flips += other.flips;
+        self.events += other.events;
+        // Of all runs, in their order.
+        self.hash = self.hash.rotate_left(1) ^ other.hash;
+    }
+}
+
+pub struct World {
+    pub(super) rng: Rng,
+    pub(super) clock: Clock<Happening>,
+    pub(super) faults: Faults,
+    pub(super) planted: Option<Planted>,
+    pub(super) disks: Vec<Disk>,
+    /// None while the process is down.
+    pub(super) nodes: Vec<Node>,
+    pub(super) network: Network,
+    pub(super) clients: Vec<Client>,
+    pub(super) workload: Workload,
+    pub(super) checks: Checks,
+    pub(super) trace: Trace,
+    /// When the last parcel from one shard to another arrives: later ones do not overtake it.
+    mail: BTreeMap<(usize, usize), u64>,
+    pub(super) figures: Figures,
+    /// The process dies before it does anything more.
+    pub(super) is_dying: bool,
+    /// No new commands are begun.
+    pub(super) is_quiet: bool,
+    pub(super) commands_left: u32,
+    /// Openings of the logs.
+    pub(super) epoch: u64,
+}
+
+impl World {
+    pub fn new(seed: u64, planted: Option<Planted>, is_verbose: bool) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let shards = [1, 1, 2, 3][rng.usize(..4)];
+        let (faults, workload) = (Faults::draw(&mut rng), Workload::draw(&mut rng));
+        let mut trace = Trace::new(is_verbose);
+        trace.add(0, format_args!("seed {seed}: {shards} shards, {faults:?}, {workload:?}"));
+        World {
+            clock: Clock::new(),
+            faults,
+            planted,
+            disks: (0..shards).map(|_| Disk::default()).collect(),
+            nodes: Vec::new(),
+            network: Network::default(),
+            clients: Vec::new(),
+            workload,
+            checks: Checks::new(shards, HASH_SEED),
+            trace,
+            mail: BTreeMap::new(),
+            figures: Figures::default(),
+            is_dying: false,
+            is_quiet: false,
+            commands_left: 0,
+            epoch: 0,
+            rng,
+        }
+    }
+
+    pub fn figures(&self) -> Figures {
+        self.figures
+    }
+
+    pub fn tail(&self) -> String {
+        self.trace.tail()
+    }
+
+    /// The whole run.
+    pub fn run(&mut self) -> Checked {
+        self.restart()?;
+        while self.faults.crashes > 0 {
+            self.faults.crashes -= 1;
+            let span = [MS, 20 * MS, 300 * MS, 3 * SECOND][self.rng.usize(..4)];
+            let at = self.rng.u64(..span);
+            self.clock.after(at, Happening::Crash);
+            self.live()?;
+            self.crash();
+            self.restart()?;
+        }
+        // From here on nothing goes wrong, and everything that was asked must be answered.
+        self.faults.is_over = true;
+        self.start_clients();
+        self.go_on_until(self.clock.now_ns() + SECOND / 2, |_| false)?;
+        self.is_quiet = true;
+        self.go_on_until(self.clock.now_ns() + ANSWERED_NS, |world| world.checks.unanswered().is_none())?;
+        if let Some((id, args)) = self.checks.unanswered() {
+            let asked = super::checks::shown(args);
+            return Err(format!("{LIVENESS}: client {id} has no answer to {asked} after {} s", ANSWERED_NS / SECOND));
+        }
+        self.go_on_until(self.clock.now_ns() + SECOND, |_| false)?;
+        self.crash();
+        self.faults.crashes = 0;
+        self.restart()?;
+        self.figures.commands = self.checks.commands;
+        self.figures.events = self.trace.count();
+        self.figures.hash = self.trace.hash();
+        Ok(())
+    }
+
+    /// The clients run, until the crash.
+    fn live(&mut self) -> Checked {
+        self.start_clients();
+        if self.faults.clock_jumps {
+            let (at, us) = (self.rng.u64(..20 * MS), self.rng.i64(-800_000..800_000));
+            self.clock.after(at, Happening::ClockJump { us });
+        }
+        self.go_on_until(u64::MAX, |_| false)
+    }
+
+    /// Goes on until a time, a crash, or what is waited for.
+    fn go_on_until(&mut self, end_ns: u64, is_done: impl Fn(&World) -> bool) -> Checked {
+        self.is_dying = false;
+        while !self.is_dying && self.clock.now_ns() < end_ns && !is_done(self) {
+            let happening = self.clock.next().expect("ticks are always planned");
+            self.happen(happening)?;
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, happening: Happening) -> Checked {
+        match happening {
+            Happening::Act { client } => self.act(client),
+            Happening::Deliver { wire } => self.deliver(wire),
+            Happening::Sent { wire, buffer } => self.on_sent(wire, buffer),
+            Happening::Break { wire } => self.break_off(wire),
+            Happening::DiskEnd { shard, op, is_told } => self.on_disk(shard, op, is_told),
+            Happening::DiskLie { shard, done } => self.tell(shard, Event::Disk(done), Vec::new()),
+            Happening::Parcel { to, parcel } => {
+                self.note(format_args!("shard {to} <- parcel of {} ({})", parcel.from, parcel.messages.len()));
+                let tasks = tasks(&parcel);
+                self.tell(to, Event::Parcel(parcel), tasks)
+            }
+            Happening::Tick { shard } => {
+                self.clock.after(TICK_NS, Happening::Tick { shard });
+                self.tell(shard, Event::Tick, Vec::new())
+            }
+            Happening::TurnEnd { shard } => self.end_turn(shard),
+            Happening::ClockJump { us } => {
+                self.note(format_args!("Unix time jumps by {us} us"));
+                self.clock.skew(us);
+                Ok(())
+            }
+            Happening::Crash => {
+                self.is_dying = true;
+                Ok(())
+            }
+        }
+    }
+
+    pub(super) fn note(&mut self, what: std::fmt::Arguments<'_>) {
+        self.trace.add(self.clock.now_ns(), what);
+    }
+
+    pub(super) fn config(&self, shard: usize) -> LogConfig {
+        LogConfig {
+            shard: ShardId(shard as u16),
+            segment_bytes: SEGMENT_BYTES_MIN,
+            salt: 5,
+            epoch: Epoch(self.epoch),
+            planted: self.planted.and_then(Planted::log),
+        }
+    }
+
+    /// The recovered machines begin.
+    pub(super) fn begin(&mut self, machines: Vec<Machine>) {
+        self.nodes =
+            machines.into_iter().map(|machine| Node { machine, is_turn_planned: false, failed: None }).collect();
+        for shard in 0..self.nodes.len() {
+            let at = self.rng.u64(..TICK_NS);
+            self.clock.after(at, Happening::Tick { shard });
+            self.plan_turn_end(shard);
+        }
+    }
+
+    /// Everything stops at once: what was planned does not happen.
+    fn crash(&mut self) {
+        let is_power_cut = self.rng.bool();
+        self.note(format_args!("{}", if is_power_cut { "POWER CUT" } else { "KILL" }));
+        self.figures.crashes += 1;
+        self.clock.clear();
+        self.network.clear();
+        self.mail.clear();
+        self.nodes.clear();
+        self.clients.clear();
+        self.checks.crash();
+        self.strike(is_power_cut);
+    }
+
+    /// What a crash does to the disks.
+    pub(super) fn strike(&mut self, is_power_cut: bool) {
+        for disk in &mut self.disks {
+            if is_power_cut {
+                disk.power_cut(&mut self.rng);
+            } else {
+                disk.kill(&mut self.rng);
+            }
+        }
+    }
+
+    /// Hands an event to a machine, and to the checks what came of it.
+    pub(super) fn tell(&mut self, shard: usize, event: Event<'_>, tasks: Vec<Task>) -> Checked {
+        let now = self.clock.now();
+        let only = match &event {
+            Event::Received { conn, .. } | Event::Sent { conn, .. } | Event::HungUp { conn, .. } => Some(*conn),
+            _ => None,
+        };
+        let only = only.and_then(|conn| self.network.get(self.network.of_conn(shard, conn))).map(|wire| wire.id);
+        self.nodes[shard].machine.handle(now, event);
+        self.check(shard, only, tasks)?;
+        self.plan_turn_end(shard);
+        Ok(())
+    }
+
+    fn plan_turn_end(&mut self, shard: usize) {
+        if !std::mem::replace(&mut self.nodes[shard].is_turn_planned, true) {
+            let after = [0, 0, 5 * US, 50 * US][self.rng.usize(..4)];
+            self.clock.after(after, Happening::TurnEnd { shard });
+        }
+    }
+
+    fn check(&mut self, shard: usize, only: Option<u64>, tasks: Vec<Task>) -> Checked {
+        let node = &self.nodes[shard];
+        if let Some(failed) = node.failed {
+            let (stable, log) = (node.machine.shard.stable(), node.machine.shard.engine().log());
+            if stable > failed || log.accepts_writes() {
+                return Err(format!(
+                    "{READ_ONLY}: shard {shard} was stable up to {failed} when a write failed, and is now up to {stable}"
+                ));
+            }
+        }
+        let unclear = self.checks.handled(shard, &node.machine, only, tasks)?;
+        for conn in unclear {
+            let wire = self.network.of_conn(shard, conn);
+            self.break_off(wire)?;
+        }
+        Ok(())
+    }
+
+    fn end_turn(&mut self, shard: usize) -> Checked {
+        let now = self.clock.now();
+        let Node { machine, is_turn_planned, .. } = &mut self.nodes[shard];
+        *is_turn_planned = false;
+        let log = machine.shard.engine().log();
+        if log.accepts_writes() && log.has_room() {
+            self.checks.expire(shard, now.unix_ms());
+        }
+        machine.end_turn(now);
+        self.check(shard, None, Vec::new())?;
+        self.check_bounds(shard)?;
+        while let Some(effect) = self.nodes[shard].machine.poll() {
+            self.perform(shard, effect)?;
+            if self.is_dying {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_bounds(&self, shard: usize) -> Checked {
+        let machine = &self.nodes[shard].machine;
+        let log = machine.shard.engine().log();
+        let (query, output) = machine
+            .clients()
+            .map(|(conn, _)| machine.buffered(conn))
+            .fold((0, 0), |(query, output), one| (query.max(one.0), output.max(one.1)));
+        let figures = [
+            ("flights", log.numbers().flights, FLIGHTS_MAX),
+            ("bytes of records", log.staged_bytes(), LOG_STAGED_BYTES_MAX),
+            ("messages", machine.outbox_messages(), OUTBOX_MESSAGES_MAX),
+            ("bytes of input", query, QUERY_BYTES_MAX),
+            ("bytes of output", output, OUTPUT_BYTES_MAX),
+        ];
+        match figures.iter().find(|(_, now, max)| now > max) {
+            Some((what, now, max)) => Err(format!("{BOUNDS}: shard {shard} has {now} {what}, over {max}")),
+            None => Ok(()),
+        }
+    }
+
+    fn perform(&mut self, shard: usize, effect: Effect) -> Checked {
+        match effect {
+            Effect::Send { conn, buffer } => self.send(shard, conn, buffer),
+            Effect::Pause { conn } => self.pause(shard, conn, true),
+            Effect::Resume { conn } => self.pause(shard, conn, false),
+            Effect::Close { conn } => {
+                let wire = self.network.of_conn(shard, conn);
+                let closed = self.network.close(wire);
+                self.note(format_args!("shard {shard} closes client {}", closed.id));
+                let client = &mut self.clients[closed.client];
+                if client.wire == Some(wire) {
+                    *client = Client::default();
+                    let at = self.rng.u64(..MS);
+                    self.clock.after(at, Happening::Act { client: closed.client });
+                }
+                self.checks.close(closed.id, closed.end)
+            }
+            Effect::Disk(op) => {
+                self.start_disk(shard, op);
+                Ok(())
+            }
+            Effect::Parcel { to, parcel } => {
+                let to = usize::from(to.0);
+                let delay = self.faults.packet_delay(&mut self.rng);
+                let last = self.mail.entry((shard, to)).or_default();
+                *last = (*last + 1).max(self.clock.now_ns() + delay);
+                self.clock.at(*last, Happening::Parcel { to, parcel });
+                Ok(())
+            }
+            Effect::Notice(notice) => {
+                self.note(format_args!("{notice}"));
+                Ok(())
+            }
+            Effect::Snapshot(_) => Ok(()),
+            Effect::HostAsk { .. } | Effect::Sleep { .. } => unreachable!("no command asks for this"),
+        }
+    }
+
+    fn send(&mut self, shard: usize, conn: ConnId, buffer: Vec<u8>) -> Checked {
+        let wire = self.network.of_conn(shard, conn);
+        let Wire { id, client, end, .. } = *self.network.get(wire).expect("it is open");
+        if end == End::Broken {
+            return Ok(());
+        }
+        let (shown, digest) = (reply::shown(&buffer), digest(&buffer));
+        self.note(format_args!("shard {shard} -> client {id} {shown} #{digest:016x}"));
+        let sent = self.checks.sent(id, &buffer)?;
+        if self.clients[client].wire == Some(wire) {
+            self.clients[client].on_replies(sent);
+        }
+        let delay = self.faults.packet_delay(&mut self.rng);
+        self.clock.after(delay, Happening::Sent { wire, buffer });
+        if self.disks[shard].is_writing() && self.faults.crashes_at_send(&mut self.rng) {
+            self.is_dying = true;
+        }
+        Ok(())
+    }
+
+    fn on_sent(&mut self, wire: WireId, buffer: Vec<u8>) -> Checked {
+        let Some(Some((shard, conn, client))) = self
+            .network
+            .get(wire)
+            .map(|wire| (wire.end != End::Broken).then_some((wire.shard, wire.conn, wire.client)))
+        else {
+            return Ok(());
+        };
+        let at = self.faults.packet_delay(&mut self.rng);
+        self.clock.after(at, Happening::Act { client });
+        self.tell(shard, Event::Sent { conn, buffer }, Vec::new())
+    }
+
+    fn pause(&mut self, shard: usize, conn: ConnId, is_paused: bool) -> Checked {
+        let id = self.network.of_conn(shard, conn);
+        self.network.get_mut(id).expect("it is open").is_paused = is_paused;
+        self.note(format_args!("shard {shard} {} connection {}", if is_paused { "pauses" } else { "resumes" }, conn.0));
+        self.plan_delivery(id);
+        Ok(())
+    }
+
+    pub(super) fn plan_delivery(&mut self, id: WireId) {
+        let Some(wire) = self.network.get_mut(id) else { return };
+        if wire.has_more() && !std::mem::replace(&mut wire.is_planned, true) {
+            let delay = self.faults.packet_delay(&mut self.rng);
+            self.clock.after(delay, Happening::Deliver { wire: id });
+        }
+    }
+
+    fn deliver(&mut self, id: WireId) -> Checked {
+        let bytes_max = self.faults.packet_bytes(&mut self.rng);
+        let Some(wire) = self.network.get_mut(id) else { return Ok(()) };
+        let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
+        let is_paused = wire.is_paused;
+        match wire.arrive(bytes_max, &mut self.rng) {
+            Arrival::Nothing => return Ok(()),
+            Arrival::Bytes(bytes) => {
+                self.note(format_args!("shard {shard} <- client {client}: {} bytes", bytes.len()));
+                self.tell(shard, Event::Received { conn, bytes: &bytes }, Vec::new())?;
+            }
+            Arrival::HungUp => {
+                self.note(format_args!("shard {shard} <- client {client}: end"));
+                self.tell(shard, Event::HungUp { conn, is_broken: false }, Vec::new())?;
+            }
+        }
+        if !is_paused {
+            self.plan_delivery(id);
+        }
+        Ok(())
+    }
+
+    /// A wire breaks: the machine hears of it, the client sees nothing more.
+    pub(super) fn break_off(&mut self, id: WireId) -> Checked {
+        let Some(wire) = self.network.get_mut(id) else { return Ok(()) };
+        if std::mem::replace(&mut wire.end, End::Broken) == End::Broken {
+            return Ok(());
+        }
+        let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
+        self.note(format_args!("client {client} is cut off"));
+        self.tell(shard, Event::HungUp { conn, is_broken: true }, Vec::new())
+    }
+
+    fn start_disk(&mut self, shard: usize, op: DiskOp) {
+        let fate = match op {
+            DiskOp::Write { .. } => self.faults.write_fate(&mut self.rng),
+            DiskOp::Prepare { .. } => self.faults.prepare_fate(&mut self.rng, self.clock.now_ns()),
+        };
+        let is_cached = self.planted == Some(Planted::WriteWithoutSync) && fate == Fate::Done;
+        let fate = if is_cached && matches!(op, DiskOp::Write { .. }) { Fate::Cached } else { fate };
+        self.figures.space_lost += u64::from(fate == Fate::NoSpace);
+        let id = self.disks[shard].begin(op, self.nodes[shard].machine.shard.engine().log(), fate);
+        self.note(format_args!("shard {shard} {op:?}{}", if fate == Fate::Done { "" } else { " will go wrong" }));
+        let delay = self.faults.write_delay(&mut self.rng);
+        let mut is_told = false;
+        if let (Some(Planted::AnswerBeforeWrite), DiskOp::Write { op, len, .. }) = (self.planted, op) {
+            is_told = true;
+            self.clock.after(US, Happening::DiskLie { shard, done: DiskDone { op, result: Ok(len) } });
+        }
+        self.clock.after(delay, Happening::DiskEnd { shard, op: id, is_told });
+    }
+
+    fn on_disk(&mut self, shard: usize, op: OpId, is_told: bool) -> Checked {
+        let config = self.config(shard);
+        let log = self.nodes[shard].machine.shard.engine().log();
+        let (done, is_good) = self.disks[shard].end(op, &config, log, self.planted, &mut self.rng);
+        self.note(format_args!("shard {shard} operation {op}: {:?}", done.result));
+        if !is_good {
+            self.figures.writes_failed += 1;
+            let stable = self.nodes[shard].machine.shard.stable();
+            self.nodes[shard].failed.get_or_insert(stable);
+            // A server that takes no writes is soon started again.
+            let at = self.rng.u64(..200 * MS);
+            self.clock.after(at, Happening::Crash);
+        }
+        if is_told {
+            return Ok(());
+        }
+        self.tell(shard, Event::Disk(done), Vec::new())
+    }
+}
