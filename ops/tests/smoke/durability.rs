@@ -1,143 +1,177 @@
-//! No acknowledged write is lost: the server is killed under load, again and again.
+//! No acknowledged write is lost, and nothing that was shown: the server is killed under load, again and again.
 
-use crate::server::{Recipe, Server, exchange, scratch};
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::sync::atomic::{AtomicBool, Ordering};
+use crate::ledger::{Ledger, Op, Seen};
+use crate::server::{Recipe, Server, exchange, scratch, until};
+use redis::{Connection, Value};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const ROUNDS: u64 = 25;
 const CLIENTS: u64 = 4;
-const PIPELINE: u64 = 8;
 
-/// What one client was told in one round.
-#[derive(Clone, Copy, Debug)]
-struct Ledger {
-    round: u64,
-    client: u64,
-    /// Batches of SETs that were sent, and those that were acknowledged, each with one INCR of the client's counter.
-    sent: u64,
-    acked: u64,
-    /// The counter, as far as its replies came.
-    counter: u64,
-}
+/// Operations that a client sends at once, at most.
+const PIPELINE_MAX: u64 = 24;
 
-fn key(round: u64, client: u64, n: u64) -> String {
-    format!("r{round}:c{client}:{n}")
-}
+/// Keys of a client that change often, and their kinds: texts and counters.
+const KEYS: u64 = 12;
 
-fn value(round: u64, client: u64, n: u64) -> String {
-    let length = (round * 7 + client * 131 + n * 17) % 300;
-    format!("{round}.{client}.{n}.{}", "x".repeat(length as usize))
-}
+/// Acknowledged operations before a kill: a round without load proves nothing.
+const ACKED_MIN: u64 = 60;
 
-/// Sends batches until the connection breaks.
-fn load(mut socket: TcpStream, round: u64, client: u64, is_loaded: &AtomicBool) -> Ledger {
-    let mut ledger = Ledger { round, client, sent: 0, acked: 0, counter: 0 };
-    loop {
-        let mut request = String::new();
-        for n in ledger.sent * PIPELINE..(ledger.sent + 1) * PIPELINE {
-            let (key, value) = (key(round, client, n), value(round, client, n));
-            request += &format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${}\r\n{value}\r\n", key.len(), value.len());
-        }
-        request += &format!("INCR counter:{client}\r\n");
-        ledger.sent += 1;
-        if socket.write_all(request.as_bytes()).is_err() {
-            return ledger;
-        }
-        let Some(counter) = read_batch(&mut socket) else { return ledger };
-        ledger.acked += 1;
-        assert!(counter > ledger.counter, "a counter that was read goes back");
-        ledger.counter = counter;
-        if ledger.acked > 20 {
-            is_loaded.store(true, Ordering::Relaxed);
-        }
+/// Numbers that are the same at every run.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
     }
 }
 
-/// Reads `+OK` for each SET and then the integer. Nothing when the connection breaks before.
-fn read_batch(socket: &mut TcpStream) -> Option<u64> {
-    let mut reply = Vec::new();
-    let mut chunk = [0; 1024];
-    while reply.iter().filter(|&&byte| byte == b'\n').count() <= PIPELINE as usize {
-        match socket.read(&mut chunk) {
-            Ok(0) | Err(_) => return None,
-            Ok(count) => reply.extend_from_slice(&chunk[..count]),
-        }
-    }
-    let text = String::from_utf8(reply).unwrap();
-    let mut lines = text.lines();
-    for _ in 0..PIPELINE {
-        assert_eq!(lines.next(), Some("+OK"), "{text}");
-    }
-    Some(lines.next().unwrap()[1..].parse().unwrap())
+/// A client: what it sends, what it was told, what it was shown.
+struct Client {
+    number: u64,
+    random: Random,
+    /// Makes values differ.
+    serial: u64,
+    ledger: Ledger,
+    seen: Seen,
 }
 
-/// Every acknowledged write of the ledger is there; what was not acknowledged is there as it was sent, or not at all.
-fn verify(client: &mut redis::Connection, ledger: &Ledger) {
-    let numbers: Vec<u64> = (0..ledger.sent * PIPELINE).collect();
-    for part in numbers.chunks(500) {
-        let mut mget = redis::cmd("MGET");
-        for n in part {
-            mget.arg(key(ledger.round, ledger.client, *n));
-        }
-        let found: Vec<Option<String>> = mget.query(client).unwrap();
-        for (n, found) in part.iter().zip(found) {
-            match found {
-                Some(found) => assert_eq!(found, value(ledger.round, ledger.client, *n), "{ledger:?}"),
-                None => assert!(*n >= ledger.acked * PIPELINE, "write {n} is lost: {ledger:?}"),
+impl Client {
+    fn new(number: u64) -> Client {
+        let random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(number + 1));
+        Client { number, random, serial: 0, ledger: Ledger::default(), seen: Seen::new() }
+    }
+
+    fn op(&mut self) -> Op {
+        self.serial += 1;
+        let (number, serial) = (self.number, self.serial);
+        let text = |random: &mut Random| format!("{number}:text:{}", random.below(KEYS));
+        let random = &mut self.random;
+        match random.below(20) {
+            0..=5 => {
+                // Written once and never again.
+                let value = format!("{serial}{}", "x".repeat(random.below(600) as usize));
+                Op::Set { key: format!("{number}:once:{serial}"), value }
+            }
+            6..=8 => Op::Set { key: text(random), value: format!("{serial}.") },
+            9..=11 => Op::Append { key: text(random), text: format!("{serial}.") },
+            12..=14 => Op::Incr { key: format!("{number}:counter:{}", random.below(3)) },
+            15 => Op::Del { keys: vec![text(random)] },
+            16 => {
+                let (first, second) = (random.below(KEYS), random.below(KEYS - 1));
+                let second = (first + 1 + second) % KEYS;
+                Op::Del { keys: [first, second].map(|key| format!("{number}:text:{key}")).into() }
+            }
+            17 => Op::ExpireAt { key: text(random), unix_s: 4_000_000_000 + serial },
+            18 => Op::Persist { key: text(random) },
+            _ => {
+                let other = (number + 1 + random.below(CLIENTS - 1)) % CLIENTS;
+                let counters = (0..3).map(|key| format!("{other}:counter:{key}"));
+                let texts = (0..2).map(|_| format!("{other}:text:{}", random.below(KEYS)));
+                Op::Look { keys: counters.chain(texts).collect() }
             }
         }
     }
+
+    /// Sends and listens until the connection breaks.
+    fn load(&mut self, connection: &mut Connection, acked: &AtomicU64) {
+        loop {
+            let ops: Vec<Op> = (0..=self.random.below(PIPELINE_MAX)).map(|_| self.op()).collect();
+            let expected: Vec<Option<Value>> = ops.iter().map(|op| self.ledger.on_sent(op)).collect();
+            let request: Vec<u8> = ops.iter().flat_map(Op::packed).collect();
+            if connection.send_packed_command(&request).is_err() {
+                return;
+            }
+            for (op, expected) in ops.iter().zip(expected) {
+                match connection.recv_response() {
+                    Ok(reply) => self.on_reply(op, expected, reply),
+                    Err(error) if error.is_io_error() => return,
+                    Err(error) => panic!("{op:?}: {error}"),
+                }
+                acked.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn on_reply(&mut self, op: &Op, expected: Option<Value>, reply: Value) {
+        if let Some(expected) = expected {
+            assert_eq!(reply, expected, "{op:?}");
+        }
+        if let Op::Look { keys } = op {
+            let values: Vec<Option<String>> = redis::from_redis_value(reply).unwrap();
+            let shown = keys.iter().zip(values);
+            self.seen.extend(shown.filter_map(|(key, value)| Some((key.clone(), value?))));
+        }
+        self.ledger.on_acked(op);
+    }
 }
 
-fn verify_counter(client: &mut redis::Connection, ledgers: &[Ledger], number: u64) {
-    let own = || ledgers.iter().filter(|ledger| ledger.client == number);
-    let counter: Option<u64> = redis::cmd("GET").arg(format!("counter:{number}")).query(client).unwrap();
-    let counter = counter.unwrap_or(0);
-    let told = own().map(|ledger| ledger.counter).max().unwrap_or(0);
-    let sent: u64 = own().map(|ledger| ledger.sent).sum();
-    assert!((told..=sent).contains(&counter), "counter {number} is {counter}: told {told}, sent {sent}");
-}
-
-fn kill_round(server: &mut Server, round: u64) -> Vec<Ledger> {
-    let is_loaded = AtomicBool::new(false);
+/// Loads the server, and kills it at a moment that differs from round to round.
+fn kill_under_load(server: &mut Server, clients: &mut [Client], round: u64) {
+    let acked = AtomicU64::new(0);
     std::thread::scope(|scope| {
-        let loads: Vec<_> = (0..CLIENTS)
-            .map(|client| {
-                let (socket, is_loaded) = (server.socket(), &is_loaded);
-                scope.spawn(move || load(socket, round, client, is_loaded))
-            })
-            .collect();
-        crate::server::until("the load runs", || is_loaded.load(Ordering::Relaxed));
+        for client in clients {
+            let (mut connection, acked) = (server.client(), &acked);
+            scope.spawn(move || client.load(&mut connection, acked));
+        }
+        until("the load runs", || acked.load(Ordering::Relaxed) >= ACKED_MIN);
         std::thread::sleep(Duration::from_millis(round * 37 % 100));
         server.kill();
-        loads.into_iter().map(|load| load.join().unwrap()).collect()
-    })
+    });
+}
+
+/// Starts the server and kills it before it is ready, a little later each time.
+fn kill_during_recovery(recipe: &Recipe) {
+    for ms in [0, 5, 15, 40] {
+        let mut server = recipe.spawn();
+        std::thread::sleep(Duration::from_millis(ms));
+        server.kill();
+    }
+}
+
+fn verify(server: &Server, clients: &mut [Client], all: bool) {
+    let mut connection = server.client();
+    let shown: Seen = clients.iter_mut().flat_map(|client| std::mem::take(&mut client.seen)).collect();
+    for client in clients {
+        let own: Seen = shown.iter().filter(|(key, _)| client.ledger.owns(key)).cloned().collect();
+        client.ledger.verify(&mut connection, &own, all);
+    }
+}
+
+fn survive_kills(shards: &str) {
+    let dir = scratch();
+    let recipe = Recipe::new(dir.path()).with(&["--shards", shards]);
+    let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
+    let mut server = recipe.start();
+    for round in 0..ROUNDS {
+        kill_under_load(&mut server, &mut clients, round);
+        if round % 5 == 4 {
+            kill_during_recovery(&recipe);
+        }
+        server = recipe.start();
+        verify(&server, &mut clients, false);
+    }
+    verify(&server, &mut clients, true);
+    server.kill();
+    // The same on fewer CPUs: one worker has all shards.
+    let server = Recipe::new(dir.path()).with(&["--shards", shards, "--cpus", "0"]).start();
+    verify(&server, &mut clients, true);
+    let acked: u64 = clients.iter().map(|client| client.ledger.acked).sum();
+    println!("{shards} shards: {acked} acknowledged changes in {ROUNDS} rounds, none lost");
 }
 
 #[test]
 fn acknowledged_writes_survive_kill() {
-    let dir = scratch();
-    let recipe = Recipe::new(dir.path()).with(&["--shards", "2"]);
-    let mut ledgers: Vec<Ledger> = Vec::new();
-    for round in 0..ROUNDS {
-        let mut server = recipe.start();
-        let begin = ledgers.len();
-        let fresh = kill_round(&mut server, round);
-        assert!(fresh.iter().map(|ledger| ledger.acked).sum::<u64>() > 20, "a round without load proves nothing");
-        ledgers.extend(fresh);
-        let mut server = recipe.start();
-        let mut client = server.client();
-        ledgers[begin..].iter().for_each(|ledger| verify(&mut client, ledger));
-        (0..CLIENTS).for_each(|number| verify_counter(&mut client, &ledgers, number));
-        server.kill();
-    }
-    let server = recipe.start();
-    let mut client = server.client();
-    ledgers.iter().for_each(|ledger| verify(&mut client, ledger));
-    let acked: u64 = ledgers.iter().map(|ledger| ledger.acked * PIPELINE).sum();
-    println!("{acked} acknowledged writes in {ROUNDS} rounds, none lost");
+    survive_kills("1");
+}
+
+#[test]
+fn acknowledged_writes_survive_kill_on_two_shards() {
+    survive_kills("2");
 }
 
 #[test]

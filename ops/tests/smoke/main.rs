@@ -6,6 +6,7 @@
 mod access;
 mod configuration;
 mod durability;
+mod ledger;
 mod limits;
 mod operation;
 mod powercut;
