@@ -68,7 +68,7 @@ pub struct DataDir {
 
 impl DataDir {
     /// Opens the directory, or creates it with `shards_new` shards. `shards` 0 takes what is stored; another number
-    /// must be what is stored. `segment_bytes` is for a new directory only.
+    /// must be what is stored. `segment_bytes` is for a new directory only; 0 takes what suits the file system.
     pub fn open(dir: &Path, shards: u16, shards_new: u16, segment_bytes: u64) -> Result<DataDir, StartError> {
         let unusable = |error| StartError::DirectoryUnusable { dir: dir.to_owned(), error };
         let wanted = if shards == 0 { shards_new } else { shards };
@@ -84,6 +84,10 @@ impl DataDir {
                 if has_log(&dir).map_err(unusable)? {
                     return Err(StartError::DirectoryForeign { dir });
                 }
+                let segment_bytes = match segment_bytes {
+                    0 => segment_bytes_for(available_bytes(&dir).map_err(unusable)?, wanted),
+                    bytes => bytes,
+                };
                 let manifest = Manifest::create(wanted, segment_bytes).map_err(unusable)?;
                 (0..wanted).try_for_each(|shard| make_log(&dir, ShardId(shard))).map_err(unusable)?;
                 manifest.store(&dir).map_err(unusable)?;
@@ -271,7 +275,6 @@ pub fn random_id() -> io::Result<String> {
 
 impl Manifest {
     fn create(shards: u16, segment_bytes: u64) -> io::Result<Manifest> {
-        let segment_bytes = if segment_bytes == 0 { SEGMENT_BYTES } else { segment_bytes };
         assert!(is_segment_size(segment_bytes), "the configuration checks it");
         let created = crate::clock::unix_us() / 1_000_000;
         let seed = u64::from_le_bytes(random_bytes()?);
@@ -326,6 +329,22 @@ impl Manifest {
         // A new directory's own entry must survive too.
         dir.parent().map_or(Ok(()), sync_dir)
     }
+}
+
+/// The size of segments in a new directory. Each log has some that wait to be used, so on a small file system they are
+/// smaller: all that wait take about a fifth of it at most, as long as it has room for the smallest.
+fn segment_bytes_for(available: u64, shards: u16) -> u64 {
+    let share = available / u64::from(shards) / 16;
+    if share == 0 {
+        return SEGMENT_BYTES_MIN;
+    }
+    (1 << share.ilog2()).clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES)
+}
+
+/// Bytes that can still be written to a directory's file system.
+fn available_bytes(dir: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(dir)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// Whether segments can have this size.

@@ -87,7 +87,8 @@ fn raise(resource: Resource, wanted: u64) -> u64 {
     }
 }
 
-/// Files in this directory (which exists and can be written) can be written with `O_DIRECT`. Answers the file system.
+/// Files in this directory (which exists and can be written) can be written with `O_DIRECT`. Answers the file system. On
+/// a full one it cannot be tried, and that is no reason not to read what is there.
 /// On a full disk it is taken for granted: what is there can still be read, and a server must start for that.
 pub fn direct_io(dir: &Path) -> Result<String, StartError> {
     let unusable =
@@ -108,7 +109,7 @@ pub fn direct_io(dir: &Path) -> Result<String, StartError> {
     let result = rustix::io::pwrite(&file, &AlignedBlock([0; BLOCK_BYTES]).0, 0);
     unlink(&path).map_err(unusable)?;
     match result {
-        Ok(_) => Ok(file_system),
+        Ok(_) | Err(rustix::io::Errno::NOSPC | rustix::io::Errno::DQUOT) => Ok(file_system),
         Err(rustix::io::Errno::INVAL) => Err(StartError::NoDirectIo { dir: dir.to_owned(), file_system }),
         Err(errno) if is_full(errno) => Ok(file_system),
         Err(errno) => Err(unusable(errno)),
