@@ -2,12 +2,14 @@
 
 use crate::ledger::{Ledger, Op, Seen};
 use crate::server::{Recipe, Server, exchange, scratch, until};
-use redis::{Connection, Value};
+use redis::{Connection, Value, cmd};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 const ROUNDS: u64 = 25;
 const CLIENTS: u64 = 4;
+const WATCHERS: u64 = 2;
 
 /// Operations that a client sends at once, at most.
 const PIPELINE_MAX: u64 = 24;
@@ -110,10 +112,39 @@ impl Client {
     }
 }
 
-/// Loads the server, and kills it at a moment that differs from round to round.
-fn kill_under_load(server: &mut Server, clients: &mut [Client], round: u64) {
+/// Looks at keys that others change, one after the other and without a pipeline, until the connection breaks. What it is
+/// shown, so soon after it was written, must be as safe as if its writer had been told.
+fn watch(connection: &mut Connection, number: u64) -> Seen {
+    let mut seen = Seen::new();
+    for n in 0.. {
+        let client = (n + number) % CLIENTS;
+        let keys: Vec<String> = (0..3).map(|key| format!("{client}:counter:{key}")).collect();
+        let values: redis::RedisResult<Vec<Option<String>>> = cmd("MGET").arg(&keys).query(connection);
+        match values {
+            Ok(values) => {
+                let shown = keys.into_iter().zip(values);
+                seen.extend(shown.filter_map(|(key, value)| Some((key, value?))));
+            }
+            Err(error) if error.is_io_error() => break,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    // The last look at each key implies the others: counters only grow.
+    let mut last = BTreeMap::new();
+    last.extend(seen);
+    last.into_iter().collect()
+}
+
+/// Loads the server, and kills it at a moment that differs from round to round. What watchers were shown.
+fn kill_under_load(server: &mut Server, clients: &mut [Client], round: u64) -> Seen {
     let acked = AtomicU64::new(0);
     std::thread::scope(|scope| {
+        let watchers: Vec<_> = (0..WATCHERS)
+            .map(|number| {
+                let mut connection = server.client();
+                scope.spawn(move || watch(&mut connection, number))
+            })
+            .collect();
         for client in clients {
             let (mut connection, acked) = (server.client(), &acked);
             scope.spawn(move || client.load(&mut connection, acked));
@@ -121,7 +152,8 @@ fn kill_under_load(server: &mut Server, clients: &mut [Client], round: u64) {
         until("the load runs", || acked.load(Ordering::Relaxed) >= ACKED_MIN);
         std::thread::sleep(Duration::from_millis(round * 37 % 100));
         server.kill();
-    });
+        watchers.into_iter().flat_map(|watcher| watcher.join().unwrap()).collect()
+    })
 }
 
 /// Starts the server and kills it before it is ready, a little later each time.
@@ -133,9 +165,9 @@ fn kill_during_recovery(recipe: &Recipe) {
     }
 }
 
-fn verify(server: &Server, clients: &mut [Client], all: bool) {
+fn verify(server: &Server, clients: &mut [Client], mut shown: Seen, all: bool) {
     let mut connection = server.client();
-    let shown: Seen = clients.iter_mut().flat_map(|client| std::mem::take(&mut client.seen)).collect();
+    shown.extend(clients.iter_mut().flat_map(|client| std::mem::take(&mut client.seen)));
     for client in clients {
         let own: Seen = shown.iter().filter(|(key, _)| client.ledger.owns(key)).cloned().collect();
         client.ledger.verify(&mut connection, &own, all);
@@ -148,18 +180,18 @@ fn survive_kills(shards: &str) {
     let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
     let mut server = recipe.start();
     for round in 0..ROUNDS {
-        kill_under_load(&mut server, &mut clients, round);
+        let shown = kill_under_load(&mut server, &mut clients, round);
         if round % 5 == 4 {
             kill_during_recovery(&recipe);
         }
         server = recipe.start();
-        verify(&server, &mut clients, false);
+        verify(&server, &mut clients, shown, false);
     }
-    verify(&server, &mut clients, true);
+    verify(&server, &mut clients, Seen::new(), true);
     server.kill();
     // The same on fewer CPUs: one worker has all shards.
     let server = Recipe::new(dir.path()).with(&["--shards", shards, "--cpus", "0"]).start();
-    verify(&server, &mut clients, true);
+    verify(&server, &mut clients, Seen::new(), true);
     let acked: u64 = clients.iter().map(|client| client.ledger.acked).sum();
     println!("{shards} shards: {acked} acknowledged changes in {ROUNDS} rounds, none lost");
 }
