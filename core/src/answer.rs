@@ -94,6 +94,7 @@ impl Machine {
             }
         }
         self.stats.configure(&self.settings);
+        self.shard.string_bytes_max = self.settings.proto_max_bulk_len;
         self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done
     }

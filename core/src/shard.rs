@@ -6,6 +6,7 @@
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
+use crate::limits::BULK_BYTES_MAX;
 use crate::route;
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
@@ -66,6 +67,8 @@ pub struct Shard {
     hash_seed: u64,
     observed: Cell<Lsn>,
     random: u64,
+    /// The most that APPEND and SETRANGE may make of a string: `proto-max-bulk-len`.
+    pub string_bytes_max: usize,
     pub counts: ReadCounts,
 }
 
@@ -91,6 +94,7 @@ impl Shard {
             hash_seed,
             observed: Cell::new(Lsn(0)),
             random: random_seed,
+            string_bytes_max: BULK_BYTES_MAX,
             counts: ReadCounts::default(),
         }
     }

@@ -3,7 +3,8 @@
 //! Commands that concern all connections ask every shard, because each core knows only its own; what a shard answers
 //! is in `clients.rs`.
 
-use super::{Call, Flags, Flow, Run, Spec, help::help};
+use super::help::{help, wrong_subcommand};
+use super::{Call, Flags, Flow, Run, Spec};
 use crate::clients;
 use crate::command::args::parse_integer;
 use crate::command::connection::is_plain;
@@ -80,6 +81,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         run: Run::Server(info),
         since: "6.2.0",
+        tips: "nondeterministic_output",
         summary: "What the server knows of this connection.",
         ..FAMILY
     },
@@ -102,6 +104,7 @@ const SUBCOMMANDS: &[Spec] = &[
         run: Run::Server(list),
         since: "2.4.0",
         complexity: "O(N) where N is the number of connections",
+        tips: "nondeterministic_output",
         summary: "What the server knows of all connections.",
         synopsis: "[TYPE <NORMAL | MASTER | REPLICA | PUBSUB>] [ID client-id [client-id ...]]",
         ..FAMILY
@@ -149,6 +152,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 4,
         run: Run::Server(setinfo),
         since: "7.2.0",
+        tips: "request_policy:all_nodes response_policy:all_succeeded",
         summary: "Tells the server which library the client uses.",
         synopsis: "<LIB-NAME libname | LIB-VER libver>",
         ..FAMILY
@@ -158,6 +162,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 3,
         run: Run::Server(setname),
         since: "2.6.9",
+        tips: "request_policy:all_nodes response_policy:all_succeeded",
         summary: "Names the connection.",
         synopsis: "connection-name",
         ..FAMILY
@@ -363,7 +368,7 @@ fn pause(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>
         4 if call.args.is(3, "write") => true,
         4 if call.args.is(3, "all") => false,
         4 => return Err(Refusal::text("ERR CLIENT PAUSE mode must be WRITE or ALL").into()),
-        _ => return Err(call.arity()),
+        _ => return Err(wrong_subcommand(call).into()),
     };
     let ms = timeout_ms(&call.args[2])?;
     pause_all(machine, conn, call.now.unix_ms().saturating_add(ms), writes_only)
@@ -446,7 +451,7 @@ fn unblock(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'
         4 if call.args.is(3, "timeout") => false,
         4 if call.args.is(3, "error") => true,
         4 => return Err(Refusal::text("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR").into()),
-        _ => return Err(call.arity()),
+        _ => return Err(wrong_subcommand(call).into()),
     };
     let id = call.args.integer(2)? as u64;
     machine.ask_all(

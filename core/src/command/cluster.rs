@@ -59,6 +59,7 @@ const SUBCOMMANDS: &[Spec] = &[
         flags: Flags::STALE,
         run: Run::Server(keys),
         complexity: "O(N) where N is the number of keys that are answered",
+        tips: "nondeterministic_output",
         summary: "Some keys of a slot.",
         synopsis: "slot count",
         ..FAMILY
@@ -71,7 +72,14 @@ const SUBCOMMANDS: &[Spec] = &[
         summary: "What the subcommands are.",
         ..FAMILY
     },
-    Spec { name: "cluster|info", arity: 2, run: Run::Server(info), summary: "The state of the cluster.", ..FAMILY },
+    Spec {
+        name: "cluster|info",
+        arity: 2,
+        run: Run::Server(info),
+        tips: "nondeterministic_output",
+        summary: "The state of the cluster.",
+        ..FAMILY
+    },
     Spec {
         name: "cluster|keyslot",
         arity: 3,
@@ -87,6 +95,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "cluster|nodes",
         arity: 2,
         run: Run::Server(nodes),
+        tips: "nondeterministic_output",
         summary: "The nodes and their slots, as a text.",
         ..FAMILY
     },
@@ -95,10 +104,18 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         run: Run::Server(shards),
         since: "7.0.0",
+        tips: "nondeterministic_output",
         summary: "The slots and their nodes, as maps.",
         ..FAMILY
     },
-    Spec { name: "cluster|slots", arity: 2, run: Run::Server(slots), summary: "The slots and their nodes.", ..FAMILY },
+    Spec {
+        name: "cluster|slots",
+        arity: 2,
+        run: Run::Server(slots),
+        tips: "nondeterministic_output",
+        summary: "The slots and their nodes.",
+        ..FAMILY
+    },
 ];
 
 /// Redis's bus port; nothing listens there.

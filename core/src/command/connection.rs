@@ -49,6 +49,7 @@ pub const SPECS: &[Spec] = &[
         arity: -1,
         flags: Flags::FAST,
         run: Run::Server(ping),
+        tips: "request_policy:all_shards response_policy:all_succeeded",
         summary: "Answers PONG, or what it was sent.",
         synopsis: "[message]",
         ..FAMILY

@@ -188,8 +188,15 @@ pub const SPECS: &[Spec] = &[
         name: "pttl",
         run: Run::Row(pttl),
         since: "2.6.0",
+        tips: "nondeterministic_output",
         summary: "Tells how many milliseconds a key has left.",
         ..GETTER
     },
-    Spec { name: "ttl", run: Run::Row(ttl), summary: "Tells how many seconds a key has left.", ..GETTER },
+    Spec {
+        name: "ttl",
+        run: Run::Row(ttl),
+        tips: "nondeterministic_output",
+        summary: "Tells how many seconds a key has left.",
+        ..GETTER
+    },
 ];

@@ -2,7 +2,7 @@
 
 use super::{Call, Flow, Spec};
 use crate::command::table;
-use crate::error::Stop;
+use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
@@ -23,6 +23,14 @@ pub fn lines(container: &Spec) -> Vec<String> {
     out.push("HELP".to_owned());
     out.push("    Prints this help.".to_owned());
     out
+}
+
+/// What a container answers when a subcommand looks at its arguments itself and finds too few or too many.
+pub fn wrong_subcommand(call: &Call<'_>) -> Refusal {
+    let name = call.args.get(1).unwrap_or_default();
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    let container = call.spec.name.split('|').next().unwrap_or_default().to_ascii_uppercase();
+    Refusal::text(format!("ERR unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."))
 }
 
 /// Runs `x|help`.

@@ -23,6 +23,7 @@ pub const SPECS: &[Spec] = &[Spec {
     categories: "dangerous",
     group: "server",
     complexity: "O(N) where N is the number of commands and shards",
+    tips: "nondeterministic_output request_policy:all_shards response_policy:special",
     summary: "The server's figures.",
     synopsis: "[section [section ...]]",
     ..Spec::DEFAULT

@@ -1,6 +1,6 @@
 //! COMMAND: the command table, told to clients. Everything is in the rows of the table.
 
-use super::{Call, Flags, Flow, Run, Spec, Spread, help::help, synopsis};
+use super::{Call, Flags, Flow, Keys, Run, Spec, help::help, synopsis};
 use crate::command::args::Args;
 use crate::command::table;
 use crate::error::{Refusal, Stop};
@@ -19,6 +19,7 @@ pub const SPECS: &[Spec] = &[Spec {
     run: Run::Server(all),
     subcommands: SUBCOMMANDS,
     complexity: "O(N) where N is the number of commands",
+    tips: "nondeterministic_output_order",
     summary: "All commands: their arity, flags, keys and categories.",
     ..FAMILY
 }];
@@ -37,6 +38,7 @@ const SUBCOMMANDS: &[Spec] = &[
         run: Run::Server(docs),
         since: "7.0.0",
         complexity: "O(N) where N is the number of commands that are named",
+        tips: "nondeterministic_output_order",
         summary: "What commands do, and their arguments.",
         synopsis: "[command-name [command-name ...]]",
         ..FAMILY
@@ -73,6 +75,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: -2,
         run: Run::Server(info),
         complexity: "O(N) where N is the number of commands that are named",
+        tips: "nondeterministic_output_order",
         summary: "Some commands: their arity, flags, keys and categories.",
         synopsis: "[command-name [command-name ...]]",
         ..FAMILY
@@ -83,6 +86,7 @@ const SUBCOMMANDS: &[Spec] = &[
         run: Run::Server(list),
         since: "7.0.0",
         complexity: "O(N) where N is the number of commands",
+        tips: "nondeterministic_output_order",
         summary: "The names of the commands.",
         synopsis: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
         ..FAMILY
@@ -119,7 +123,7 @@ fn info(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> R
     for name in names.iter() {
         match table::find(name) {
             Some(spec) => write_info(spec, reply),
-            None => reply.null_array(),
+            None => reply.null(),
         }
     }
     Ok(Flow::Done)
@@ -141,6 +145,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::NO_AUTH, "no_auth"),
     (Flags::MOVABLEKEYS, "movablekeys"),
     (Flags::ALLOW_BUSY, "allow_busy"),
+    (Flags::NO_MULTI, "no_multi"),
 ];
 
 /// The access categories of a command: those of its row, and those that follow from its flags.
@@ -166,17 +171,6 @@ fn categories(spec: &Spec) -> Vec<&'static str> {
     out
 }
 
-/// What a command does with its keys, in the words of Redis's key specifications.
-fn key_flags(spec: &Spec) -> &'static [&'static str] {
-    match () {
-        () if spec.flags.has(Flags::READONLY) => &["RO", "access"],
-        () if matches!(spec.name, "del" | "unlink") => &["RM", "delete"],
-        () if matches!(spec.name, "set" | "mset" | "msetnx" | "setex" | "psetex" | "setnx") => &["OW", "update"],
-        () if matches!(spec.name, "getset" | "getdel" | "getex") => &["RW", "access", "update"],
-        () => &["RW", "update"],
-    }
-}
-
 fn write_strings(strings: &[&str], reply: &mut Reply<'_>) {
     for string in strings {
         reply.bulk(string.as_bytes());
@@ -197,46 +191,54 @@ fn write_info(spec: &Spec, reply: &mut Reply<'_>) {
     reply.set(categories.len());
     categories.iter().for_each(|name| reply.simple(&format!("@{name}")));
     write_tips(spec, reply);
-    write_key_spec(spec, reply);
+    write_key_specs(spec, reply);
     reply.array(spec.subcommands.len());
     spec.subcommands.iter().for_each(|sub| write_info(sub, reply));
 }
 
-/// Hints for cluster clients: what to do with a command whose keys are on several nodes.
+/// Hints for clients of a whole cluster.
 fn write_tips(spec: &Spec, reply: &mut Reply<'_>) {
-    let tips: &[&str] = match spec.spread {
-        Spread::Refuse => &[],
-        Spread::Sum => &["request_policy:multi_shard", "response_policy:agg_sum"],
-        Spread::Place => &["request_policy:multi_shard"],
-    };
+    let tips: Vec<&str> = spec.tips.split_whitespace().collect();
     reply.array(tips.len());
-    write_strings(tips, reply);
+    write_strings(&tips, reply);
 }
 
-fn write_key_spec(spec: &Spec, reply: &mut Reply<'_>) {
-    if spec.keys.first == 0 {
-        reply.array(0);
-        return;
+/// A set of flags from their words.
+fn write_flags(words: &str, reply: &mut Reply<'_>) {
+    reply.set(words.split_whitespace().count());
+    words.split_whitespace().for_each(|flag| reply.simple(flag));
+}
+
+fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
+    let uses = spec.key_uses();
+    reply.array(uses.len());
+    for (at, words) in uses.iter().enumerate() {
+        // Either one entry stands for all keys, or each key has its own.
+        let keys = match uses.len() {
+            1 => spec.keys,
+            _ => Keys { first: spec.keys.first + at, last: (spec.keys.first + at) as isize, step: 1 },
+        };
+        write_key_spec(keys, words, reply);
     }
-    reply.array(1);
+}
+
+fn write_key_spec(keys: Keys, flags: &str, reply: &mut Reply<'_>) {
     reply.map(3);
     reply.bulk(b"flags");
-    let flags = key_flags(spec);
-    reply.set(flags.len());
-    flags.iter().for_each(|flag| reply.simple(flag));
+    write_flags(flags, reply);
     reply.bulk(b"begin_search");
     reply.map(2);
     write_strings(&["type", "index", "spec"], reply);
     reply.map(1);
     reply.bulk(b"index");
-    reply.integer(spec.keys.first as i64);
+    reply.integer(keys.first as i64);
     reply.bulk(b"find_keys");
     reply.map(2);
     write_strings(&["type", "range", "spec"], reply);
     reply.map(3);
     // Counted from the first key on, unless it counts from the end.
-    let last = if spec.keys.last < 0 { spec.keys.last } else { spec.keys.last - spec.keys.first as isize };
-    for (name, value) in [("lastkey", last as i64), ("keystep", spec.keys.step as i64), ("limit", 0)] {
+    let last = if keys.last < 0 { keys.last } else { keys.last - keys.first as isize };
+    for (name, value) in [("lastkey", last as i64), ("keystep", keys.step as i64), ("limit", 0)] {
         reply.bulk(name.as_bytes());
         reply.integer(value);
     }
@@ -264,7 +266,7 @@ fn write_docs(spec: &Spec, reply: &mut Reply<'_>) {
     }
     if !arguments.is_empty() {
         reply.bulk(b"arguments");
-        synopsis::write(&arguments, reply);
+        synopsis::write(&arguments, spec.key_uses().len(), reply);
     }
     if !spec.subcommands.is_empty() {
         reply.bulk(b"subcommands");
@@ -277,8 +279,8 @@ fn write_docs(spec: &Spec, reply: &mut Reply<'_>) {
 fn keys_of<'a>(args: Args<'a>) -> Result<(&'static Spec, Vec<&'a [u8]>), Refusal> {
     let command = args.skip(2);
     let mut spec = table::find(&command[0]).ok_or(Refusal::text("ERR Invalid command specified"))?;
-    if let Some(sub) = command.get(1).and_then(|name| table::subcommand(spec, name)) {
-        spec = sub.spec;
+    if let Some(name) = command.get(1).filter(|_| !spec.subcommands.is_empty()) {
+        spec = table::subcommand(spec, name).ok_or(Refusal::text("ERR Invalid command specified"))?.spec;
     }
     if spec.keys.first == 0 {
         return Err(Refusal::text("ERR The command has no key arguments"));
@@ -300,14 +302,24 @@ fn getkeys(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -
 fn getkeysandflags(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let (spec, keys) = keys_of(call.args)?;
     reply.array(keys.len());
-    for key in keys {
+    for (at, key) in keys.iter().enumerate() {
         reply.array(2);
         reply.bulk(key);
-        let flags = key_flags(spec);
-        reply.set(flags.len());
-        flags.iter().for_each(|flag| reply.simple(flag));
+        write_flags(uses_of(spec, at, call.args.skip(2)), reply);
     }
     Ok(Flow::Done)
+}
+
+/// What this command with these arguments does with its key number `at`.
+fn uses_of(spec: &Spec, at: usize, command: Args<'_>) -> &'static str {
+    let uses = spec.key_uses();
+    let words = uses[at.min(uses.len() - 1)];
+    match words.strip_suffix(" variable_flags") {
+        None => words,
+        // SET, the only one of them: it reads the key if it is asked for GET.
+        Some(with_get) if (3..command.len()).any(|at| command.is(at, "get")) => with_get,
+        Some(_) => "OW update",
+    }
 }
 
 fn list(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

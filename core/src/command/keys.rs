@@ -181,6 +181,7 @@ pub const SPECS: &[Spec] = &[
         run: Run::Row(copy),
         since: "6.2.0",
         complexity: "O(N) where N is the size of the value.",
+        key_uses: &["RO access", "OW update"],
         summary: "Copies a value and its time to live to another key.",
         synopsis: "source destination [DB destination-db] [REPLACE]",
         ..KEY
@@ -193,6 +194,8 @@ pub const SPECS: &[Spec] = &[
         spread: Spread::Sum,
         run: Run::Row(del),
         complexity: "O(N) where N is the number of keys.",
+        key_uses: &["RM delete"],
+        tips: "request_policy:multi_shard response_policy:agg_sum",
         summary: "Deletes keys and answers how many there were.",
         synopsis: "key [key ...]",
         ..KEY
@@ -205,6 +208,8 @@ pub const SPECS: &[Spec] = &[
         spread: Spread::Sum,
         run: Run::Row(exists),
         complexity: "O(N) where N is the number of keys.",
+        key_uses: &["RO"],
+        tips: "request_policy:multi_shard response_policy:agg_sum",
         summary: "Counts those of the given keys that are there.",
         synopsis: "key [key ...]",
         ..KEY
@@ -227,6 +232,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE,
         keys: Keys::TWO,
         run: Run::Row(rename),
+        key_uses: &["RW access delete", "OW update"],
         summary: "Gives a key another name, in place of whatever had it.",
         synopsis: "key newkey",
         ..KEY
@@ -237,6 +243,7 @@ pub const SPECS: &[Spec] = &[
         flags: WRITE_FAST,
         keys: Keys::TWO,
         run: Run::Row(renamenx),
+        key_uses: &["RW access delete", "OW insert"],
         summary: "Gives a key another name if nothing has it yet.",
         synopsis: "key newkey",
         ..KEY
@@ -250,6 +257,8 @@ pub const SPECS: &[Spec] = &[
         run: Run::Row(exists),
         since: "3.2.1",
         complexity: "O(N) where N is the number of keys.",
+        key_uses: &["RO"],
+        tips: "request_policy:multi_shard response_policy:agg_sum",
         summary: "Counts those of the given keys that are there, as used just now.",
         synopsis: "key [key ...]",
         ..KEY
@@ -259,6 +268,7 @@ pub const SPECS: &[Spec] = &[
         arity: 2,
         flags: READ_FAST,
         run: Run::Row(kind),
+        key_uses: &["RO"],
         summary: "Tells what kind of value is at a key.",
         synopsis: "key",
         ..KEY
@@ -272,6 +282,8 @@ pub const SPECS: &[Spec] = &[
         run: Run::Row(del),
         since: "4.0.0",
         complexity: "O(N) where N is the number of keys.",
+        key_uses: &["RM delete"],
+        tips: "request_policy:multi_shard response_policy:agg_sum",
         summary: "Deletes keys; their memory is given back in the background.",
         synopsis: "key [key ...]",
         ..KEY
@@ -283,6 +295,8 @@ const OBJECT_SUBCOMMANDS: &[Spec] = &[
         name: "object|encoding",
         run: Run::Row(object_encoding),
         since: "2.2.3",
+        key_uses: &["RO"],
+        tips: "nondeterministic_output",
         summary: "Tells how Redis would encode the value at a key.",
         ..OBJECT
     },
@@ -290,6 +304,8 @@ const OBJECT_SUBCOMMANDS: &[Spec] = &[
         name: "object|freq",
         run: Run::Row(object_freq),
         since: "4.0.0",
+        key_uses: &["RO"],
+        tips: "nondeterministic_output",
         summary: "Tells how often a key is used, under an LFU policy.",
         ..OBJECT
     },
@@ -308,6 +324,8 @@ const OBJECT_SUBCOMMANDS: &[Spec] = &[
         name: "object|idletime",
         run: Run::Row(object_idletime),
         since: "2.2.3",
+        key_uses: &["RO"],
+        tips: "nondeterministic_output",
         summary: "Tells how long ago a key was used.",
         ..OBJECT
     },
@@ -315,6 +333,8 @@ const OBJECT_SUBCOMMANDS: &[Spec] = &[
         name: "object|refcount",
         run: Run::Row(object_refcount),
         since: "2.2.3",
+        key_uses: &["RO"],
+        tips: "nondeterministic_output",
         summary: "Tells how many references the value at a key has.",
         ..OBJECT
     },

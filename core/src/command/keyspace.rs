@@ -302,6 +302,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::FAST),
         run: Run::Server(dbsize),
         group: "server",
+        tips: "request_policy:all_shards response_policy:agg_sum",
         summary: "Counts the keys of the database.",
         ..DATABASE
     },
@@ -313,6 +314,7 @@ pub const SPECS: &[Spec] = &[
         categories: "keyspace dangerous",
         group: "server",
         complexity: "O(N) where N is the number of keys in all databases.",
+        tips: "request_policy:all_shards response_policy:all_succeeded",
         summary: "Deletes all keys of all databases.",
         synopsis: "[ASYNC | SYNC]",
         ..DATABASE
@@ -325,6 +327,7 @@ pub const SPECS: &[Spec] = &[
         categories: "keyspace dangerous",
         group: "server",
         complexity: "O(N) where N is the number of keys in the database.",
+        tips: "request_policy:all_shards response_policy:all_succeeded",
         summary: "Deletes all keys of the database.",
         synopsis: "[ASYNC | SYNC]",
         ..DATABASE
@@ -335,6 +338,7 @@ pub const SPECS: &[Spec] = &[
         run: Run::Server(keys_command),
         categories: "keyspace dangerous",
         complexity: "O(N) where N is the number of keys in the database.",
+        tips: "request_policy:all_shards nondeterministic_output_order",
         summary: "Answers all keys that match a pattern.",
         synopsis: "pattern",
         ..DATABASE
@@ -343,6 +347,7 @@ pub const SPECS: &[Spec] = &[
         name: "randomkey",
         arity: 1,
         run: Run::Server(randomkey),
+        tips: "request_policy:all_shards nondeterministic_output",
         summary: "Answers any key of the database.",
         ..DATABASE
     },
@@ -352,6 +357,7 @@ pub const SPECS: &[Spec] = &[
         run: Run::Server(scan),
         since: "2.8.0",
         complexity: "O(1) for a call, O(N) for all calls until the cursor is 0 again, where N is the number of keys in the database.",
+        tips: "nondeterministic_output request_policy:special",
         summary: "Walks through the keys of the database, some at a call.",
         synopsis: "cursor [MATCH pattern] [COUNT count] [TYPE type]",
         ..DATABASE

@@ -31,6 +31,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "latency|doctor",
         arity: 2,
         run: Run::Server(doctor),
+        tips: "nondeterministic_output request_policy:all_nodes response_policy:special",
         summary: "Explains the latency events in words.",
         ..FAMILY
     },
@@ -38,6 +39,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "latency|graph",
         arity: 3,
         run: Run::Server(graph),
+        tips: "nondeterministic_output request_policy:all_nodes response_policy:special",
         summary: "Draws the samples of a latency event.",
         synopsis: "event",
         ..FAMILY
@@ -56,6 +58,7 @@ const SUBCOMMANDS: &[Spec] = &[
         run: Run::Server(histogram),
         since: "7.0.0",
         complexity: "O(N) where N is the number of commands",
+        tips: "nondeterministic_output request_policy:all_nodes response_policy:special",
         summary: "How long commands take: calls by doubling bounds.",
         synopsis: "[command [command ...]]",
         ..FAMILY
@@ -64,6 +67,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "latency|history",
         arity: 3,
         run: Run::Server(history),
+        tips: "nondeterministic_output request_policy:all_nodes response_policy:special",
         summary: "The samples of a latency event.",
         synopsis: "event",
         ..FAMILY
@@ -72,6 +76,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "latency|latest",
         arity: 2,
         run: Run::Server(latest),
+        tips: "nondeterministic_output request_policy:all_nodes response_policy:special",
         summary: "The newest sample of every latency event.",
         ..FAMILY
     },
@@ -79,6 +84,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "latency|reset",
         arity: -2,
         run: Run::Server(reset),
+        tips: "request_policy:all_nodes response_policy:all_succeeded",
         summary: "Forgets the samples of latency events.",
         synopsis: "[event [event ...]]",
         ..FAMILY

@@ -28,6 +28,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "memory|doctor",
         arity: 2,
         run: Run::Server(doctor),
+        tips: "nondeterministic_output request_policy:all_shards response_policy:special",
         summary: "Explains the use of memory in words.",
         ..FAMILY
     },
@@ -44,6 +45,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         run: Run::Server(malloc_stats),
         complexity: "O(N) where N is the number of shards",
+        tips: "nondeterministic_output request_policy:all_shards response_policy:special",
         summary: "What is known of the allocator.",
         ..FAMILY
     },
@@ -51,6 +53,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "memory|purge",
         arity: 2,
         run: Run::Server(purge),
+        tips: "request_policy:all_shards response_policy:all_succeeded",
         summary: "Gives unused memory back: pages are, as soon as they are free.",
         ..FAMILY
     },
@@ -59,6 +62,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         run: Run::Server(stats),
         complexity: "O(N) where N is the number of shards",
+        tips: "nondeterministic_output request_policy:all_shards response_policy:special",
         summary: "The use of memory in figures.",
         ..FAMILY
     },
@@ -68,6 +72,7 @@ const SUBCOMMANDS: &[Spec] = &[
         flags: Flags::READONLY,
         keys: Keys { first: 2, last: 2, step: 1 },
         run: Run::Row(usage),
+        key_uses: &["RO"],
         summary: "The bytes that a key and its value take.",
         synopsis: "key [SAMPLES count]",
         ..FAMILY

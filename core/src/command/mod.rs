@@ -128,6 +128,7 @@ impl Flags {
     pub const NO_AUTH: Flags = Flags(1 << 12);
     pub const MOVABLEKEYS: Flags = Flags(1 << 13);
     pub const ALLOW_BUSY: Flags = Flags(1 << 14);
+    pub const NO_MULTI: Flags = Flags(1 << 15);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
@@ -147,11 +148,16 @@ pub struct Spec {
     pub arity: i16,
     pub flags: Flags,
     pub keys: Keys,
+    /// What is done with the keys, in the words of Redis's key specifications: `RW access update`. One for all keys, or one
+    /// for each. Empty: what follows from the flags, see [`Spec::key_uses`].
+    pub key_uses: &'static [&'static str],
     pub spread: Spread,
     pub run: Run,
     pub subcommands: &'static [Spec],
     /// Access categories without the `@`, space-separated, those that follow from the flags left out.
     pub categories: &'static str,
+    /// Hints for clients that ask a whole cluster: Redis's command tips, space-separated.
+    pub tips: &'static str,
     pub group: &'static str,
     pub since: &'static str,
     pub complexity: &'static str,
@@ -167,16 +173,28 @@ impl Spec {
         arity: 0,
         flags: Flags::NONE,
         keys: Keys::NONE,
+        key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
         subcommands: &[],
         categories: "",
+        tips: "",
         group: "",
         since: "1.0.0",
         complexity: "O(1)",
         summary: "",
         synopsis: "",
     };
+
+    /// What is done with the keys: one entry for all of them, or one for each.
+    pub fn key_uses(&self) -> &'static [&'static str] {
+        match self.key_uses {
+            [] if self.keys.first == 0 => &[],
+            [] if self.flags.has(Flags::READONLY) => &["RO access"],
+            [] => &["RW update"],
+            uses => uses,
+        }
+    }
 
     /// Does this many arguments, the name included, fit?
     pub fn takes(&self, argc: usize) -> bool {

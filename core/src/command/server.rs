@@ -1,7 +1,8 @@
 //! TIME, ROLE, SHUTDOWN, WAIT and their like: the server as one thing.
 
 use super::connection::REDIS_VERSION;
-use super::{Call, Flags, Flow, Run, Spec, help::help};
+use super::help::{help, wrong_subcommand};
+use super::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Effect, HostAsk};
 use crate::machine::Machine;
@@ -21,6 +22,7 @@ pub const SPECS: &[Spec] = &[
         flags: FAST,
         run: Run::Server(time),
         since: "2.6.0",
+        tips: "nondeterministic_output",
         summary: "The server's clock: Unix seconds, and microseconds within the second.",
         ..FAMILY
     },
@@ -37,7 +39,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "shutdown",
         arity: -1,
-        flags: ADMIN.and(Flags::ALLOW_BUSY),
+        flags: ADMIN.and(Flags::ALLOW_BUSY).and(Flags::NO_MULTI),
         run: Run::Server(shutdown),
         summary: "Stops the server in good order.",
         synopsis: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
@@ -55,10 +57,13 @@ pub const SPECS: &[Spec] = &[
     },
     Spec {
         name: "debug",
+        arity: -2,
         flags: ADMIN,
-        subcommands: DEBUG,
-        summary: "A container for commands that help to test.",
-        ..CONTAINER
+        run: Run::Server(debug),
+        complexity: "O(N) where N is the time to sleep",
+        summary: "Stops the connection's core for a time.",
+        synopsis: "SLEEP seconds",
+        ..FAMILY
     },
     Spec {
         name: "module",
@@ -73,27 +78,6 @@ pub const SPECS: &[Spec] = &[
         since: "6.0.0",
         summary: "A container for commands about users.",
         ..CONTAINER
-    },
-];
-
-const DEBUG: &[Spec] = &[
-    Spec {
-        name: "debug|help",
-        arity: 2,
-        flags: LOADING,
-        run: Run::Server(help),
-        summary: "What the subcommands are.",
-        ..FAMILY
-    },
-    Spec {
-        name: "debug|sleep",
-        arity: 3,
-        flags: ADMIN,
-        run: Run::Server(debug_sleep),
-        complexity: "O(N) where N is the time",
-        summary: "Stops the connection's core for a time.",
-        synopsis: "seconds",
-        ..FAMILY
     },
 ];
 
@@ -113,6 +97,7 @@ const MODULE: &[Spec] = &[
         flags: Flags::ADMIN.and(Flags::NOSCRIPT),
         run: Run::Server(module_list),
         since: "4.0.0",
+        tips: "nondeterministic_output_order",
         summary: "The modules that are loaded: there are none.",
         ..FAMILY
     },
@@ -156,19 +141,19 @@ fn role(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 fn shutdown(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let (mut save, mut nosave, mut is_forced, mut abort) = (false, false, false, false);
+    let (mut save, mut nosave, mut now, mut is_forced, mut abort) = (false, false, false, false, false);
     for at in 1..call.args.len() {
         match () {
             () if call.args.is(at, "save") => save = true,
             () if call.args.is(at, "nosave") => nosave = true,
             // There are no replicas whose lag one could wait for: NOW is how it is.
-            () if call.args.is(at, "now") => {}
+            () if call.args.is(at, "now") => now = true,
             () if call.args.is(at, "force") => is_forced = true,
             () if call.args.is(at, "abort") => abort = true,
             () => return Err(Refusal::Syntax.into()),
         }
     }
-    if (abort && call.args.len() > 2) || (save && nosave) {
+    if (abort && (save || nosave || now || is_forced)) || (save && nosave) {
         return Err(Refusal::Syntax.into());
     }
     if abort {
@@ -190,12 +175,29 @@ fn lolwut(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Re
     Ok(Flow::Done)
 }
 
-fn debug_sleep(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let text = std::str::from_utf8(&call.args[2]).unwrap_or_default();
-    // Redis reads it with `strtod`, for which what is no number is zero.
-    let seconds: f64 = text.parse().unwrap_or(0.0);
-    machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, 3600.0) * 1e6) as u64 });
-    reply.ok();
+/// DEBUG SLEEP. As in Redis the subcommands are no rows of the table.
+fn debug(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    const HELP: [&str; 5] = [
+        "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+        "SLEEP <seconds>",
+        "    Stops the connection's core for a time, with decimals.",
+        "HELP",
+        "    Prints this help.",
+    ];
+    match call.args.len() {
+        3 if call.args.is(1, "sleep") => {
+            let text = std::str::from_utf8(&call.args[2]).unwrap_or_default();
+            // Redis reads it with `strtod`, for which what is no number is zero.
+            let seconds: f64 = text.parse().unwrap_or(0.0);
+            machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, 3600.0) * 1e6) as u64 });
+            reply.ok();
+        }
+        2 if call.args.is(1, "help") => {
+            reply.array(HELP.len());
+            HELP.iter().for_each(|line| reply.simple(line));
+        }
+        _ => return Err(wrong_subcommand(call).into()),
+    }
     Ok(Flow::Done)
 }
 

@@ -1,7 +1,8 @@
 //! SLOWLOG: the slow logs of all shards as one.
 
 use super::client::sum;
-use super::{Call, Flags, Flow, Run, Spec, help::help};
+use super::help::{help, wrong_subcommand};
+use super::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::machine::Machine;
@@ -32,6 +33,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: -2,
         run: Run::Server(get),
         complexity: "O(N) where N is the number of entries that are answered",
+        tips: "request_policy:all_nodes nondeterministic_output",
         summary: "The newest entries of the slow log.",
         synopsis: "[count]",
         ..FAMILY
@@ -49,6 +51,7 @@ const SUBCOMMANDS: &[Spec] = &[
         name: "slowlog|len",
         arity: 2,
         run: Run::Server(len),
+        tips: "request_policy:all_nodes response_policy:agg_sum nondeterministic_output",
         summary: "How many entries the slow log has.",
         ..FAMILY
     },
@@ -57,6 +60,7 @@ const SUBCOMMANDS: &[Spec] = &[
         arity: 2,
         run: Run::Server(reset),
         complexity: "O(N) where N is the number of entries",
+        tips: "request_policy:all_nodes response_policy:all_succeeded",
         summary: "Empties the slow log.",
         ..FAMILY
     },
@@ -72,7 +76,7 @@ fn get(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) 
                 count => usize::try_from(count).map_err(|_| wrong())?,
             }
         }
-        _ => return Err(call.arity()),
+        _ => return Err(wrong_subcommand(call).into()),
     };
     machine.ask_all(
         conn,

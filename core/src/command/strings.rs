@@ -11,7 +11,6 @@ mod set;
 
 use super::{Flags, Keys, Run, Spec, Spread};
 use crate::error::{Refusal, Stop};
-use crate::limits::BULK_BYTES_MAX;
 use crate::shard::{Kind, Row, Shard};
 
 /// The bytes of a row that must be a string.
@@ -23,9 +22,9 @@ fn string(row: Option<Row<'_>>) -> Result<Option<&[u8]>, Stop> {
     }
 }
 
-/// The length of a string that `len` bytes are added to at `offset`, if it may be that long.
-fn grown(offset: usize, len: usize) -> Result<usize, Stop> {
-    let total = offset.checked_add(len).filter(|&total| total <= BULK_BYTES_MAX);
+/// The length of a string that `len` bytes are added to at `offset`, if it may be that long: `proto-max-bulk-len`.
+fn grown(shard: &Shard, offset: usize, len: usize) -> Result<usize, Stop> {
+    let total = offset.checked_add(len).filter(|&total| total <= shard.string_bytes_max);
     total.ok_or(Stop::Refuse(Refusal::StringTooLong))
 }
 
@@ -55,6 +54,7 @@ pub const SPECS: &[Spec] = &[
         run: Run::Row(range::append),
         since: "2.0.0",
         complexity: "O(N) where N is the length of the resulting string.",
+        key_uses: &["RW insert"],
         summary: "Adds bytes to the end of a string, which begins empty if it is not there.",
         synopsis: "key value",
         ..STRING
@@ -64,6 +64,7 @@ pub const SPECS: &[Spec] = &[
         arity: 2,
         flags: WRITE_FAST,
         run: Run::Row(counters::decr),
+        key_uses: &["RW access update"],
         summary: "Subtracts one from an integer; a key that is not there counts as 0.",
         synopsis: "key",
         ..STRING
@@ -73,6 +74,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: WRITE_FAST,
         run: Run::Row(counters::decrby),
+        key_uses: &["RW access update"],
         summary: "Subtracts a number from an integer; a key that is not there counts as 0.",
         synopsis: "key decrement",
         ..STRING
@@ -92,6 +94,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::FAST),
         run: Run::Row(get::getdel),
         since: "6.2.0",
+        key_uses: &["RW access delete"],
         summary: "Answers the string at a key and deletes the key.",
         synopsis: "key",
         ..STRING
@@ -102,6 +105,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::FAST),
         run: Run::Row(get::getex),
         since: "6.2.0",
+        key_uses: &["RW access update"],
         summary: "Answers the string at a key and changes how long the key lives.",
         synopsis: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST]",
         ..STRING
@@ -122,6 +126,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: WRITE_FAST,
         run: Run::Row(set::getset),
+        key_uses: &["RW access update"],
         summary: "Sets a string and answers the one before it.",
         synopsis: "key value",
         ..STRING
@@ -131,6 +136,7 @@ pub const SPECS: &[Spec] = &[
         arity: 2,
         flags: WRITE_FAST,
         run: Run::Row(counters::incr),
+        key_uses: &["RW access update"],
         summary: "Adds one to an integer; a key that is not there counts as 0.",
         synopsis: "key",
         ..STRING
@@ -140,6 +146,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: WRITE_FAST,
         run: Run::Row(counters::incrby),
+        key_uses: &["RW access update"],
         summary: "Adds a number to an integer; a key that is not there counts as 0.",
         synopsis: "key increment",
         ..STRING
@@ -150,6 +157,7 @@ pub const SPECS: &[Spec] = &[
         flags: WRITE_FAST,
         run: Run::Row(counters::incrbyfloat),
         since: "2.6.0",
+        key_uses: &["RW access update"],
         summary: "Adds a number with a fraction to a number; a key that is not there counts as 0.",
         synopsis: "key increment",
         ..STRING
@@ -174,6 +182,7 @@ pub const SPECS: &[Spec] = &[
         spread: Spread::Place,
         run: Run::Row(get::mget),
         complexity: "O(N) where N is the number of keys.",
+        tips: "request_policy:multi_shard",
         summary: "Answers the strings at several keys.",
         synopsis: "key [key ...]",
         ..STRING
@@ -186,6 +195,8 @@ pub const SPECS: &[Spec] = &[
         run: Run::Row(many::mset),
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys.",
+        key_uses: &["OW update"],
+        tips: "request_policy:multi_shard response_policy:all_succeeded",
         summary: "Sets several strings, all of them or none.",
         synopsis: "key value [key value ...]",
         ..STRING
@@ -198,6 +209,7 @@ pub const SPECS: &[Spec] = &[
         run: Run::Row(many::msetnx),
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys.",
+        key_uses: &["OW insert"],
         summary: "Sets several strings if none of their keys is there yet.",
         synopsis: "key value [key value ...]",
         ..STRING
@@ -208,6 +220,7 @@ pub const SPECS: &[Spec] = &[
         flags: WRITE,
         run: Run::Row(set::psetex),
         since: "2.6.0",
+        key_uses: &["OW update"],
         summary: "Sets a string that lives for some milliseconds.",
         synopsis: "key milliseconds value",
         ..STRING
@@ -217,6 +230,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: WRITE,
         run: Run::Row(set::set),
+        key_uses: &["RW access update variable_flags"],
         summary: "Sets a string, whatever was at its key.",
         synopsis: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds \
                    | KEEPTTL]",
@@ -228,6 +242,7 @@ pub const SPECS: &[Spec] = &[
         flags: WRITE,
         run: Run::Row(set::setex),
         since: "2.0.0",
+        key_uses: &["OW update"],
         summary: "Sets a string that lives for some seconds.",
         synopsis: "key seconds value",
         ..STRING
@@ -237,6 +252,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: WRITE_FAST,
         run: Run::Row(set::setnx),
+        key_uses: &["OW insert"],
         summary: "Sets a string if its key is not there yet.",
         synopsis: "key value",
         ..STRING
@@ -258,6 +274,7 @@ pub const SPECS: &[Spec] = &[
         flags: READ_FAST,
         run: Run::Row(get::strlen),
         since: "2.2.0",
+        key_uses: &["RO"],
         summary: "Answers how many bytes a string has.",
         synopsis: "key",
         ..STRING

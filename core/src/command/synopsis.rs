@@ -183,9 +183,10 @@ fn kind_of(name: &str) -> Kind {
     }
 }
 
-/// Writes the arguments as COMMAND DOCS has them.
-pub fn write(arguments: &[Argument], reply: &mut Reply<'_>) {
+/// Writes the arguments as COMMAND DOCS has them, for a command with so many key specifications.
+pub fn write(arguments: &[Argument], key_specs: usize, reply: &mut Reply<'_>) {
     reply.array(arguments.len());
+    let mut keys_before = 0;
     for argument in arguments {
         let Argument { name, kind, token, is_optional, is_multiple, parts } = argument;
         let flags = [(*is_optional, "optional"), (*is_multiple, "multiple")];
@@ -198,7 +199,8 @@ pub fn write(arguments: &[Argument], reply: &mut Reply<'_>) {
         reply.bulk(kind.name().as_bytes());
         if *kind == Kind::Key {
             reply.bulk(b"key_spec_index");
-            reply.integer(0);
+            reply.integer(keys_before.min(key_specs.saturating_sub(1)) as i64);
+            keys_before += 1;
         }
         if !token.is_empty() {
             reply.bulk(b"token");
@@ -211,7 +213,7 @@ pub fn write(arguments: &[Argument], reply: &mut Reply<'_>) {
         }
         if !parts.is_empty() {
             reply.bulk(b"arguments");
-            write(parts, reply);
+            write(parts, key_specs, reply);
         }
     }
 }

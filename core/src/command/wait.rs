@@ -16,6 +16,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::BLOCKING,
         run: Run::Server(wait),
         since: "3.0.0",
+        tips: "request_policy:all_shards response_policy:agg_min",
         summary: "Waits until replicas have the connection's writes.",
         synopsis: "numreplicas timeout",
         ..FAMILY
@@ -26,6 +27,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::BLOCKING,
         run: Run::Server(waitaof),
         since: "7.2.0",
+        tips: "request_policy:all_shards response_policy:agg_min",
         summary: "Waits until the connection's writes are on stable storage here and on replicas.",
         synopsis: "numlocal numreplicas timeout",
         ..FAMILY

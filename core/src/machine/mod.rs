@@ -112,8 +112,10 @@ impl Machine {
     pub fn new(identity: Identity, settings: Settings, engine: Engine, now: Now) -> Machine {
         let shards = usize::from(identity.shards);
         assert!(usize::from(identity.shard.0) < shards);
+        let mut shard = Shard::new(engine, identity.hash_seed, identity.seed);
+        shard.string_bytes_max = settings.proto_max_bulk_len;
         Machine {
-            shard: Shard::new(engine, identity.hash_seed, identity.seed),
+            shard,
             stats: Stats::new(&settings, now),
             slowlog: Slowlog::new(identity.shard.0, identity.shards),
             facts: ProcessFacts::default(),

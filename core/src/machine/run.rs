@@ -401,7 +401,10 @@ impl Machine {
     #[cold]
     fn unknown(&self, args: Args<'_>) -> Stay {
         const SHOWN_BYTES_MAX: usize = 128;
-        let cut = |arg: &[u8], len: usize| String::from_utf8_lossy(&arg[..arg.len().min(len)]).into_owned();
+        let cut = |arg: &[u8], len: usize| {
+            let end = memchr::memchr(0, arg).unwrap_or(arg.len()).min(len);
+            String::from_utf8_lossy(&arg[..end]).into_owned()
+        };
         let mut shown = String::new();
         for arg in args.skip(1).iter() {
             if shown.len() >= SHOWN_BYTES_MAX {

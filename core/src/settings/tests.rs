@@ -103,13 +103,17 @@ fn output_limits_change_class_by_class() {
     );
     for (bad, text) in [
         ("normal 1 2", "Wrong number of arguments in buffer limit configuration."),
-        ("", "Wrong number of arguments in buffer limit configuration."),
+        ("normal 1 2 3 pubsub", "Wrong number of arguments in buffer limit configuration."),
         ("master 0 0 0", "Invalid client class specified in buffer limit configuration."),
         ("normal 0 0 -1", "Error in hard, soft or soft_seconds setting in buffer limit configuration."),
     ] {
         let error = set(&mut settings, "client-output-buffer-limit", bad).unwrap_err();
         assert_eq!(error.to_string(), text, "{bad}");
     }
+    // An empty list changes no class.
+    set(&mut settings, "client-output-buffer-limit", "").unwrap();
+    assert!(settings.get("client-output-buffer-limit").unwrap().starts_with("normal 1048576 2000 3"));
+    assert!(settings.set(Source::File, "client-output-buffer-limit", &[]).is_err());
 }
 
 #[test]

@@ -107,6 +107,7 @@ pub fn parse(form: Form, args: &[&str], limits: &OutputLimits) -> Result<Value, 
     match form {
         Form::Flags(known) => flags(known, &words),
         Form::Words => Ok(Value::Words(words.into_iter().map(str::to_owned).collect())),
+        Form::OutputLimits if args.is_empty() => Err("wrong number of arguments".into()),
         Form::OutputLimits => output_limits(&words, *limits).map(Value::OutputLimits),
         Form::Percentiles => percentiles(&words),
         Form::Save => save(&words),
@@ -194,7 +195,7 @@ fn flags(known: &'static [&'static str], words: &[&str]) -> Result<Value, Cow<'s
 }
 
 fn output_limits(words: &[&str], mut limits: OutputLimits) -> Result<OutputLimits, Cow<'static, str>> {
-    if words.is_empty() || !words.len().is_multiple_of(4) {
+    if !words.len().is_multiple_of(4) {
         return Err("Wrong number of arguments in buffer limit configuration.".into());
     }
     for class in words.chunks_exact(4) {

@@ -15,7 +15,7 @@ pub fn append(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
         }
         Some(value) => {
             let offset = value.len();
-            let len = grown(offset, tail.len())?;
+            let len = grown(shard, offset, tail.len())?;
             if !tail.is_empty() {
                 shard.splice(call, key, offset, tail)?;
             }
@@ -34,13 +34,13 @@ pub fn setrange(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Re
     let len = match before {
         before if patch.is_empty() => before.unwrap_or(0),
         None => {
-            let mut value = vec![0; grown(offset, patch.len())?];
+            let mut value = vec![0; grown(shard, offset, patch.len())?];
             value[offset..].copy_from_slice(patch);
             shard.write(call, key, Kind::String, Ttl::Clear, &value)?;
             value.len()
         }
         Some(before) => {
-            let end = grown(offset, patch.len())?;
+            let end = grown(shard, offset, patch.len())?;
             shard.splice(call, key, offset, patch)?;
             end.max(before)
         }
