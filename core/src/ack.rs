@@ -46,6 +46,8 @@ pub struct Output {
     hole_bytes: usize,
     barriers: usize,
     is_sending: bool,
+    /// Bytes of the send in flight that the kernel has not taken yet.
+    sending_bytes: usize,
     /// A buffer that has come back from a send.
     spare: Vec<u8>,
 }
@@ -111,6 +113,11 @@ impl Output {
         self.out.len() + self.hole_bytes
     }
 
+    /// Bytes that are written and that the peer's kernel has not made room for: what a slow reader costs.
+    pub fn unread_bytes(&self) -> usize {
+        self.sending_bytes + self.unsent_bytes()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.out.is_empty() && self.holes.is_empty() && !self.is_sending
     }
@@ -119,10 +126,6 @@ impl Output {
     pub fn is_at_barrier(&self) -> bool {
         let is_open = |hole: &Hole| hole.is_barrier && hole.reply.is_none() && hole.at == self.base;
         !self.is_sending && self.holes.front().is_some_and(is_open)
-    }
-
-    pub fn is_sending(&self) -> bool {
-        self.is_sending
     }
 
     /// Takes what may leave now for a send, unless one is in flight or nothing may.
@@ -136,6 +139,7 @@ impl Output {
         }
         let buffer = if self.holes.is_empty() { self.take_prefix() } else { self.take_with_holes() };
         self.is_sending = !buffer.is_empty();
+        self.sending_bytes = buffer.len();
         self.is_sending.then_some(buffer)
     }
 
@@ -192,10 +196,16 @@ impl Output {
         self.base = to;
     }
 
+    /// A part of the send in flight has left.
+    pub fn on_sent_part(&mut self, bytes: usize) {
+        self.sending_bytes = self.sending_bytes.saturating_sub(bytes);
+    }
+
     /// A send is done; its buffer serves again.
     pub fn on_sent(&mut self, mut buffer: Vec<u8>) {
         assert!(self.is_sending, "only a send that was begun can end");
         self.is_sending = false;
+        self.sending_bytes = 0;
         if buffer.capacity() <= SPARE_BYTES_MAX {
             buffer.clear();
             self.spare = buffer;

@@ -94,6 +94,11 @@ pub enum Event<'a> {
         conn: ConnId,
         buffer: Vec<u8>,
     },
+    /// So many bytes of the send in flight are with the kernel, not all.
+    SentPart {
+        conn: ConnId,
+        bytes: usize,
+    },
     Disk(DiskDone),
     /// What another shard has sent since the last one.
     Parcel(Box<Parcel>),

@@ -16,7 +16,7 @@ pub const UNAUTHENTICATED_QUERY_BYTES_MAX: usize = 64 * 1024;
 pub const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 1024;
 pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
 
-/// Reply bytes of one connection that are not yet sent, above which its commands wait and its socket is not read.
+/// Reply bytes of one connection that are not yet handed to a send, above which its commands wait and then its socket is not read.
 pub const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 
 /// Commands of one connection that wait for other shards, above which its next ones wait.

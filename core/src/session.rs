@@ -13,6 +13,7 @@
 
 use crate::ack::Output;
 use crate::event::{Now, Peer};
+use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::resp::decode::Decoder;
 
 /// What CLIENT REPLY has set.
@@ -127,6 +128,11 @@ impl Session {
             is_hung_up: false,
             over_soft_limit_since_ns: None,
         }
+    }
+
+    /// Unread replies above which its next command waits.
+    pub fn output_bytes_max(&self) -> usize {
+        if self.client.is_authenticated { OUTPUT_PAUSE_BYTES } else { UNAUTHENTICATED_OUTPUT_BYTES_MAX }
     }
 
     /// May its next command run now?

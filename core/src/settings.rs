@@ -170,6 +170,13 @@ fn find(name: &str) -> Option<(usize, &'static Parameter)> {
     })
 }
 
+/// Is the value of this parameter for nobody's eyes? It is never logged; if it has no effect here, it is not even kept.
+pub fn is_secret(name: &str) -> bool {
+    ["requirepass", "masterauth", "masteruser", "tls-key-file-pass", "tls-client-key-file-pass"]
+        .iter()
+        .any(|secret| secret.eq_ignore_ascii_case(name))
+}
+
 /// Is this a salted and hashed password, not one in clear text?
 pub fn is_hashed(password: &str) -> bool {
     password.starts_with("$argon2")
@@ -233,6 +240,7 @@ impl Settings {
                 self.shown[place] = (shown, source);
                 Ok(SetOutcome::Set)
             }
+            Role::Idle(reason) if is_secret(parameter.name) => Ok(SetOutcome::Ignored { reason }),
             Role::Idle(reason) => {
                 self.shown[place] = (shown, source);
                 Ok(SetOutcome::Ignored { reason })

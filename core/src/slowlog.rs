@@ -6,6 +6,7 @@
 use crate::command::args::Args;
 use crate::limits::{SLOWLOG_ARG_BYTES_MAX, SLOWLOG_ARGS_MAX};
 use crate::parcel::SlowEntry;
+use crate::settings;
 use std::collections::VecDeque;
 
 #[derive(Clone, Debug)]
@@ -78,10 +79,36 @@ pub fn merge(logs: impl IntoIterator<Item = Vec<SlowEntry>>, count: usize) -> Ve
     all
 }
 
+/// What stands for a secret in an entry.
+const REDACTED: &[u8] = b"(redacted)";
+
+/// Is the argument at `index` a password or a user's name?
+fn is_secret(args: Args<'_>, index: usize) -> bool {
+    if args.is(0, "auth") {
+        return index > 0;
+    }
+    if args.is(0, "hello") {
+        // Behind the version stand `AUTH user password` and `SETNAME name`, in any order.
+        let mut at = 2;
+        while at < index {
+            let is_auth = args.is(at, "auth");
+            at += if is_auth { 3 } else { 2 };
+            if is_auth && index < at {
+                return true;
+            }
+        }
+        return false;
+    }
+    let is_value = index >= 3 && index % 2 == 1;
+    let name = || String::from_utf8_lossy(&args[index - 1]);
+    args.is(0, "config") && args.is(1, "set") && is_value && settings::is_secret(&name())
+}
+
 /// The arguments as an entry keeps them: what is left out is counted in the last one.
 fn cut(args: Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > SLOWLOG_ARGS_MAX { SLOWLOG_ARGS_MAX - 1 } else { args.len() };
-    let mut out: Vec<Vec<u8>> = args.iter().take(kept).map(cut_one).collect();
+    let shown = |(index, arg)| if is_secret(args, index) { REDACTED.to_vec() } else { cut_one(arg) };
+    let mut out: Vec<Vec<u8>> = args.iter().take(kept).enumerate().map(shown).collect();
     if kept < args.len() {
         out.push(format!("... ({} more arguments)", args.len() - kept).into_bytes());
     }
@@ -129,6 +156,27 @@ mod tests {
             let arg = vec![b'a'; len];
             record(&mut log, 10, 1, &[b"set", &arg]);
             assert_eq!(log.latest(1)[0].args[1].len(), expect, "{len}");
+        }
+    }
+
+    #[test]
+    fn passwords_are_not_kept() {
+        for (line, expect) in [
+            ("AUTH pw", "AUTH (redacted)"),
+            ("auth user pw", "auth (redacted) (redacted)"),
+            ("HELLO 3 AUTH user pw SETNAME me", "HELLO 3 AUTH (redacted) (redacted) SETNAME me"),
+            ("hello 3 setname auth auth user pw", "hello 3 setname auth auth (redacted) (redacted)"),
+            ("HELLO 3 SETNAME pw", "HELLO 3 SETNAME pw"),
+            ("CONFIG SET timeout 3 RequirePass pw", "CONFIG SET timeout 3 RequirePass (redacted)"),
+            ("CONFIG SET masterauth pw loglevel debug", "CONFIG SET masterauth (redacted) loglevel debug"),
+            ("CONFIG GET requirepass requirepass", "CONFIG GET requirepass requirepass"),
+            ("SET auth pw", "SET auth pw"),
+        ] {
+            let mut log = Slowlog::default();
+            let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+            record(&mut log, 10, 1, &args);
+            let shown = log.latest(1)[0].args.join(&b' ');
+            assert_eq!(String::from_utf8(shown).unwrap(), expect);
         }
     }
 

@@ -25,6 +25,8 @@
 //! - `sorted`: the elements of the next reply, an array, are shown in the order of their text.
 //! - `advance TIME`.
 //! - `disk hold`: operations of disks do not end until `disk go`, or fail with `disk fail ERRNO`.
+//! - `reader hold`: the current client takes nothing more, until `reader go`; `reader take BYTES` is a part of it.
+//! - `host hold`: the process answers no questions (passwords, SHUTDOWN), until `host go`.
 //! - `crash`: everything stops; the machines start again with what was stable.
 //! - `notes`: shows what the process around the machines was asked for or told since the last time.
 //!
@@ -83,6 +85,19 @@ impl Script {
                 self.world().is_disk_held = false;
                 self.world().fail_disks(errno.parse().unwrap());
             }
+            ("reader", ["take", bytes]) => {
+                let (client, bytes) = (self.client, bytes.parse().unwrap());
+                self.world().take_some(client, bytes);
+            }
+            ("reader", [word @ ("hold" | "go")]) => {
+                let client = self.client;
+                self.world().set_lazy(client, *word == "hold");
+            }
+            ("host", ["hold"]) => self.world().is_host_held = true,
+            ("host", ["go"]) => {
+                self.world().is_host_held = false;
+                self.world().release_host();
+            }
             ("crash", []) => self.world().crash(),
             ("notes", []) => return std::mem::take(&mut self.world().notes),
             _ => panic!("not a directive here: {line}"),
@@ -123,7 +138,8 @@ fn milliseconds(time: &str) -> u64 {
     number.parse::<u64>().unwrap() * scale
 }
 
-const DIRECTIVES: [&str; 9] = ["shards", "setting", "client", "hangup", "sorted", "advance", "disk", "crash", "notes"];
+const DIRECTIVES: [&str; 11] =
+    ["shards", "setting", "client", "hangup", "sorted", "advance", "disk", "reader", "host", "crash", "notes"];
 
 fn is_directive(line: &str) -> bool {
     DIRECTIVES.contains(&line.split(' ').next().unwrap())

@@ -19,8 +19,9 @@ pub const BACKLOG: i32 = 511;
 /// Seconds of silence after which the kernel asks whether a peer is still there (Redis: `tcp-keepalive`).
 pub const KEEPALIVE_SECONDS: u64 = 300;
 
-/// Bytes that one send operation is given at most.
-pub const SEND_BYTES_MAX: usize = 1 << 30;
+/// Bytes that one send operation is given at most. The limits of output buffers are kept to this precision: what an
+/// operation has sent counts when it ends.
+pub const SEND_BYTES_MAX: usize = 1 << 20;
 
 /// Parcels that a mailbox between two workers holds.
 pub const MAILBOX_PARCELS: usize = 1024;

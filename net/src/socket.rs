@@ -68,8 +68,12 @@ pub enum Sent {
         conn: ConnId,
         buffer: Vec<u8>,
     },
-    /// The kernel took a part and got the rest.
-    Part,
+    /// The kernel took so many bytes and got the rest.
+    Part {
+        machine: u16,
+        conn: ConnId,
+        bytes: usize,
+    },
     HungUp {
         machine: u16,
         conn: ConnId,
@@ -187,7 +191,7 @@ impl Sockets {
         if !socket.is_closing && socket.sent < buffer.len() && (result > 0 || is_retry) {
             socket.sending = Some(buffer);
             socket.transmit(ring, conn)?;
-            return Ok(Sent::Part);
+            return Ok(Sent::Part { machine, conn: id, bytes: result.max(0) as usize });
         }
         let is_whole = socket.sent == buffer.len();
         socket.is_broken |= !is_whole;

@@ -12,7 +12,8 @@ use crate::clock;
 use crate::disk::{Disk, Write, Written};
 use crate::host::{self, Background, HostedEvent};
 use crate::limits::{
-    ACCEPT_PAUSE_MS, COMPLETIONS_PER_TURN_MAX, PARCELS_PER_TURN_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS, TICK_MS,
+    ACCEPT_PAUSE_MS, COMPLETIONS_PER_TURN_MAX, PARCELS_PER_TURN_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
+    SEND_BYTES_MAX, TICK_MS,
 };
 use crate::listener::{Accepted, Listeners, cancel};
 use crate::mesh::{Addressed, Doorbell, Inbox, Letter, Receiver, Sender};
@@ -351,7 +352,10 @@ impl Worker {
         match self.sockets.on_send(&mut self.ring, conn, generation, result)? {
             Sent::All { machine, conn, buffer } => self.tell(machine, Event::Sent { conn, buffer }),
             Sent::HungUp { machine, conn } => self.tell(machine, Event::HungUp { conn, is_broken: true }),
-            Sent::Part => self.stats.sends_short += 1,
+            Sent::Part { machine, conn, bytes } => {
+                self.stats.sends_short += u64::from(bytes < SEND_BYTES_MAX);
+                self.tell(machine, Event::SentPart { conn, bytes });
+            }
             Sent::Nothing => {}
         }
         Ok(())

@@ -2,7 +2,7 @@
 
 use super::Machine;
 use crate::event::{ConnId, Effect, Notice, Peer};
-use crate::limits::{UNAUTHENTICATED_OUTPUT_BYTES_MAX, UNAUTHENTICATED_QUERY_BYTES_MAX, UNAUTHENTICATED_SECONDS_MAX};
+use crate::limits::{UNAUTHENTICATED_QUERY_BYTES_MAX, UNAUTHENTICATED_SECONDS_MAX};
 use crate::session::{Client, Session};
 
 /// A query buffer larger than this is given back when it is empty.
@@ -86,20 +86,18 @@ impl Machine {
     pub(super) fn enforce_buffer_limits(&mut self, conn: ConnId) {
         let (query_max, limits) = (self.settings.client_query_buffer_limit, self.settings.client_output_buffer_limit);
         let Some(session) = self.find_session(conn) else { return };
-        let (query, output) = (session.query.len(), session.output.unsent_bytes());
+        let (query, output) = (session.query.len(), session.output.unread_bytes());
         let hard = limits.normal.hard_bytes as usize;
         if !session.client.is_authenticated {
-            if query > UNAUTHENTICATED_QUERY_BYTES_MAX {
+            // Who waits for the answer to AUTH is not read any more; what is here already may turn out to be in order.
+            if query > UNAUTHENTICATED_QUERY_BYTES_MAX && session.stall.is_none() {
                 self.stats.counters.query_limit_closed += 1;
                 self.cut(conn, "its request is too long for a client that has not authenticated");
-            } else if output > UNAUTHENTICATED_OUTPUT_BYTES_MAX && session.output.is_sending() {
-                self.stats.counters.output_limit_closed += 1;
-                self.cut(conn, "it does not read its replies and has not authenticated");
             }
         } else if query > query_max {
             self.stats.counters.query_limit_closed += 1;
             self.cut(conn, "its query buffer is above client-query-buffer-limit");
-        } else if hard > 0 && output > hard {
+        } else if hard > 0 && output >= hard {
             self.stats.counters.output_limit_closed += 1;
             self.cut(conn, "its output buffer is above the hard limit of client-output-buffer-limit");
         }
@@ -112,16 +110,16 @@ impl Machine {
         let (timeout_s, limit) = (self.settings.timeout_s, self.settings.client_output_buffer_limit.normal);
         for conn in conns {
             let session = self.session_mut(conn);
-            let output = session.output.unsent_bytes() as u64;
+            let output = session.output.unread_bytes() as u64;
             let seconds = |since_ns: u64| now_ns.saturating_sub(since_ns) / super::SECOND_NS;
-            let is_over = limit.soft_bytes > 0 && output > limit.soft_bytes;
+            let is_over = limit.soft_bytes > 0 && output >= limit.soft_bytes;
             session.over_soft_limit_since_ns =
                 if is_over { Some(session.over_soft_limit_since_ns.unwrap_or(now_ns)) } else { None };
             let over_s = session.over_soft_limit_since_ns.map_or(0, seconds);
             let (idle_s, age_s) =
                 (seconds(session.client.last_active.mono_ns), seconds(session.client.accepted.mono_ns));
             let is_stranger = !session.client.is_authenticated;
-            if is_over && over_s >= limit.soft_seconds {
+            if is_over && over_s > limit.soft_seconds {
                 self.stats.counters.output_limit_closed += 1;
                 self.cut(conn, "its output buffer is above the soft limit of client-output-buffer-limit for too long");
             } else if is_stranger && age_s >= UNAUTHENTICATED_SECONDS_MAX {

@@ -147,6 +147,11 @@ impl Machine {
         match event {
             Event::Received { conn, bytes } => self.on_received(conn, bytes),
             Event::Sent { conn, buffer } => self.on_sent(conn, buffer),
+            Event::SentPart { conn, bytes } => {
+                if let Some(session) = self.find_session(conn) {
+                    session.output.on_sent_part(bytes);
+                }
+            }
             Event::Disk(done) => self.on_disk(done),
             Event::Parcel(parcel) => self.on_parcel(parcel),
             Event::Accepted { conn, peer } => self.on_accepted(conn, peer),
@@ -285,10 +290,10 @@ impl Machine {
         self.sessions_len
     }
 
-    /// Query buffer bytes, and output bytes that are not yet sent, of a connection.
+    /// Query buffer bytes, and output bytes that the peer has not taken, of a connection.
     pub fn buffered(&self, conn: ConnId) -> (usize, usize) {
         let session = self.session(conn);
-        (session.query.len(), session.output.unsent_bytes())
+        (session.query.len(), session.output.unread_bytes())
     }
 
     fn live_sessions(&self) -> impl Iterator<Item = (ConnId, &Session)> {

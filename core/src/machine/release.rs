@@ -5,6 +5,7 @@ use super::clients::QUERY_PAUSE_BYTES;
 use super::run::Stay;
 use crate::error::{Refusal, errno_text};
 use crate::event::{ConnId, Effect, Notice};
+use crate::limits::UNAUTHENTICATED_QUERY_BYTES_MAX;
 use crate::parcel::{Answer, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::session::Stall;
@@ -218,7 +219,9 @@ impl Machine {
         if session.is_closing {
             session.query = Vec::new();
         }
-        let is_flooded = session.stall.is_some() && session.query.len() > QUERY_PAUSE_BYTES;
+        let is_stranger = !session.client.is_authenticated;
+        let pause_bytes = if is_stranger { UNAUTHENTICATED_QUERY_BYTES_MAX } else { QUERY_PAUSE_BYTES };
+        let is_flooded = session.stall.is_some() && session.query.len() > pause_bytes;
         if is_flooded != session.is_paused && !session.is_closing && !session.is_hung_up {
             session.is_paused = is_flooded;
             self.effects.push_back(if is_flooded { Effect::Pause { conn } } else { Effect::Resume { conn } });
@@ -241,7 +244,7 @@ impl Machine {
         let waits = match stall {
             Stall::Barrier => session.output.has_barrier(),
             Stall::Holes => session.output.holes_open() > 0,
-            Stall::Output => session.output.unsent_bytes() > crate::limits::OUTPUT_PAUSE_BYTES,
+            Stall::Output => session.output.unsent_bytes() > session.output_bytes_max(),
             Stall::LogRoom => matches!(self.admit_write(), Err(Stay::Wait(_))),
             Stall::Paused => self.pause.is_some(),
             Stall::Outbox => false,

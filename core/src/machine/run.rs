@@ -10,7 +10,7 @@ use crate::command::table::{self, Entry};
 use crate::command::{Call, Flags, Flow, Keys, Run, Spread};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
-use crate::limits::{HOLES_MAX, OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
+use crate::limits::{HOLES_MAX, OUTBOX_MESSAGES_MAX};
 use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::route;
@@ -105,6 +105,12 @@ impl Machine {
         let mut batch = std::mem::take(&mut self.batch);
         let (mut at, mut need) = (0, 0);
         while at < input.len() && self.session(conn).is_runnable() {
+            let session = self.session(conn);
+            if !session.client.is_authenticated && session.output.has_barrier() {
+                // Whether the next request is too long depends on whether AUTH succeeds.
+                self.stall(conn, Stall::Barrier);
+                break;
+            }
             let rest = &input[at..];
             let (decoded, end) = self.decode(conn, rest, &mut batch);
             let taken = self.execute_batch(conn, rest, &batch, decoded);
@@ -239,7 +245,7 @@ impl Machine {
         held: &mut Lsn,
         clock_ns: &mut u64,
     ) -> Ran {
-        let Entry { id, spec } = match self.admit(conn, request, args) {
+        let Entry { id, spec } = match self.admit(conn, request, args, out.len()) {
             Ok(entry) => entry,
             Err(Stay::Wait(stall)) => return Ran::Stalled(stall),
             Err(Stay::Refuse(refusal)) => {
@@ -336,9 +342,18 @@ impl Machine {
         }
     }
 
-    /// May the request run now? Finds its command on the way.
+    /// May the request run now, behind so many bytes of replies? Finds its command on the way.
     #[inline]
-    fn admit(&mut self, conn: ConnId, request: &Request, args: Args<'_>) -> Result<Entry, Stay> {
+    fn admit(&mut self, conn: ConnId, request: &Request, args: Args<'_>, out_bytes: usize) -> Result<Entry, Stay> {
+        // The output is with the caller; in the session are only the replies of other shards.
+        let session = self.session(conn);
+        if out_bytes + session.output.unsent_bytes() > session.output_bytes_max() {
+            return Err(Stay::Wait(Stall::Output));
+        }
+        // The answer that is still to come may change what the next command may do: AUTH, HELLO.
+        if session.output.has_barrier() {
+            return Err(Stay::Wait(Stall::Barrier));
+        }
         let Some(entry) = request.entry else { return Err(self.unknown(args)) };
         let spec = entry.spec;
         if !spec.takes(args.len()) {
@@ -350,19 +365,12 @@ impl Machine {
             let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
             return Err(Refusal::text(format!("ERR unknown subcommand '{name}'. Try {container} HELP.")).into());
         }
-        let session = self.session(conn);
         if !session.client.is_authenticated && !spec.flags.has(Flags::NO_AUTH) {
             return Err(Refusal::text("NOAUTH Authentication required.").into());
         }
         let is_server = matches!(spec.run, Run::Server(_));
-        if session.output.has_barrier() {
-            return Err(Stay::Wait(Stall::Barrier));
-        }
         if is_server && session.output.has_holes() {
             return Err(Stay::Wait(Stall::Holes));
-        }
-        if session.output.unsent_bytes() > OUTPUT_PAUSE_BYTES {
-            return Err(Stay::Wait(Stall::Output));
         }
         let is_write = spec.flags.has(Flags::WRITE);
         if let Some(pause) = self.pause

@@ -186,7 +186,10 @@ fn line(input: &[u8], invalid: ProtocolError, too_big: ProtocolError) -> Result<
     for (i, &byte) in input.iter().enumerate().skip(1).take(4) {
         match byte {
             b'0'..=b'9' => value = value * 10 + i64::from(byte - b'0'),
-            b'\r' if i > 1 => return if input.len() > i + 1 { Ok(Some((value, i + 2))) } else { Ok(None) },
+            // As in Redis, a number begins with 0 only if it is 0.
+            b'\r' if i == 2 || (i > 2 && input[1] != b'0') => {
+                return if input.len() > i + 1 { Ok(Some((value, i + 2))) } else { Ok(None) };
+            }
             _ => break,
         }
     }
@@ -195,8 +198,8 @@ fn line(input: &[u8], invalid: ProtocolError, too_big: ProtocolError) -> Result<
 
 #[cold]
 fn long_line(input: &[u8], invalid: ProtocolError, too_big: ProtocolError) -> Result<Line, ProtocolError> {
-    let Some(end) = memchr::memchr(b'\r', &input[..input.len().min(INLINE_BYTES_MAX)]) else {
-        return if input.len() >= INLINE_BYTES_MAX { Err(too_big) } else { Ok(None) };
+    let Some(end) = memchr::memchr(b'\r', &input[..input.len().min(INLINE_BYTES_MAX + 1)]) else {
+        return if input.len() > INLINE_BYTES_MAX { Err(too_big) } else { Ok(None) };
     };
     if input.len() < end + 2 {
         return Ok(None);
@@ -209,8 +212,8 @@ fn long_line(input: &[u8], invalid: ProtocolError, too_big: ProtocolError) -> Re
 
 /// A line of words.
 fn inline(input: &[u8], ranges: &mut Vec<(u32, u32)>) -> Result<Option<Decoded>, ProtocolError> {
-    let Some(end) = memchr::memchr(b'\n', &input[..input.len().min(INLINE_BYTES_MAX)]) else {
-        return if input.len() >= INLINE_BYTES_MAX { Err(ProtocolError::InlineTooBig) } else { Ok(None) };
+    let Some(end) = memchr::memchr(b'\n', &input[..input.len().min(INLINE_BYTES_MAX + 1)]) else {
+        return if input.len() > INLINE_BYTES_MAX { Err(ProtocolError::InlineTooBig) } else { Ok(None) };
     };
     let len = end + 1;
     let text = input[..end].strip_suffix(b"\r").unwrap_or(&input[..end]);

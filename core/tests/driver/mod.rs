@@ -4,7 +4,7 @@
 
 pub mod show;
 
-use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer};
+use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer, Ticket};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::Replay;
@@ -40,6 +40,9 @@ struct Client {
     /// Sent while the machine did not read.
     unread: Vec<u8>,
     received: Vec<u8>,
+    /// It does not read: sends to it do not end.
+    is_lazy: bool,
+    unsent: Option<Vec<u8>>,
 }
 
 pub struct World {
@@ -49,6 +52,9 @@ pub struct World {
     settings: Settings,
     now: Now,
     pub is_disk_held: bool,
+    /// Questions to the process are not answered.
+    pub is_host_held: bool,
+    questions: VecDeque<(usize, Ticket, HostAsk)>,
     /// What the process was asked for, or told.
     pub notes: Vec<String>,
 }
@@ -67,6 +73,8 @@ impl World {
             settings: parsed,
             now: Now { mono_ns: 1_000_000_000, unix_us: BEGIN_UNIX_US },
             is_disk_held: false,
+            is_host_held: false,
+            questions: VecDeque::new(),
             notes: Vec::new(),
         };
         world.nodes = (0..shards).map(|shard| world.node(shard, shards, BTreeMap::new())).collect();
@@ -201,6 +209,36 @@ impl World {
         self.settle();
     }
 
+    /// Answers what the process was asked meanwhile.
+    pub fn release_host(&mut self) {
+        while let Some((shard, ticket, ask)) = self.questions.pop_front() {
+            let result = self.answer(ask);
+            self.nodes[shard].machine.handle(self.now, Event::HostAnswer { ticket, result });
+        }
+        self.settle();
+    }
+
+    /// Whether the client reads.
+    pub fn set_lazy(&mut self, client: u32, is_lazy: bool) {
+        let end = self.clients.get_mut(&client).expect("only a client that is there reads");
+        end.is_lazy = is_lazy;
+        let (shard, unsent) = (end.shard, if is_lazy { None } else { end.unsent.take() });
+        if let Some((conn, buffer)) = end.conn.zip(unsent) {
+            end.received.extend_from_slice(&buffer);
+            self.nodes[shard].machine.handle(self.now, Event::Sent { conn, buffer });
+        }
+        self.settle();
+    }
+
+    /// A client that does not read takes so many bytes all the same.
+    pub fn take_some(&mut self, client: u32, bytes: usize) {
+        let end = self.clients.get_mut(&client).expect("only a client that is there reads");
+        assert!(end.unsent.as_ref().is_some_and(|unsent| unsent.len() > bytes), "less than that is in flight");
+        let conn = end.conn.expect("it is connected");
+        self.nodes[end.shard].machine.handle(self.now, Event::SentPart { conn, bytes });
+        self.settle();
+    }
+
     /// Everything stops at once; what is stable is recovered. All connections are gone.
     pub fn crash(&mut self) {
         let shards = self.nodes.len() as u16;
@@ -231,6 +269,10 @@ impl World {
         match effect {
             Effect::Send { conn, buffer } => {
                 if let Some(client) = self.client_of(shard, conn) {
+                    if client.is_lazy {
+                        client.unsent = Some(buffer);
+                        return;
+                    }
                     client.received.extend_from_slice(&buffer);
                 }
                 self.nodes[shard].machine.handle(self.now, Event::Sent { conn, buffer });
@@ -258,6 +300,7 @@ impl World {
             Effect::Parcel { to, parcel } => {
                 self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel));
             }
+            Effect::HostAsk { ticket, ask } if self.is_host_held => self.questions.push_back((shard, ticket, ask)),
             Effect::HostAsk { ticket, ask } => {
                 let result = self.answer(ask);
                 self.nodes[shard].machine.handle(self.now, Event::HostAnswer { ticket, result });

@@ -92,7 +92,7 @@ impl Bench {
                             self.sent.push(conn);
                         }
                         Sent::HungUp { conn, .. } => self.hung_up.push((conn, true)),
-                        Sent::Part | Sent::Nothing => {}
+                        Sent::Part { .. } | Sent::Nothing => {}
                     }
                 }
                 _ => {}

@@ -72,6 +72,10 @@ fn inline_requests() {
 fn malformed_requests() {
     check("*a\r\n", &["invalid multibulk length"]);
     check("*1048577\r\n", &["invalid multibulk length"]);
+    for number in ["01", "+1", "", " 1", "1 ", "-0", "0x1", "00", "99999999999999999999"] {
+        check(&format!("*{number}\r\n"), &["invalid multibulk length"]);
+        check(&format!("*1\r\n${number}\r\n"), &["invalid bulk length"]);
+    }
     check("*1\r\n!3\r\n", &["expected '$', got '!'"]);
     check("*1\r\n$-1\r\n", &["invalid bulk length"]);
     check("*1\r\n$x\r\n", &["invalid bulk length"]);
@@ -111,9 +115,29 @@ fn lines_without_an_end() {
             text.push_str(&"1".repeat(line_start + line_len - lead.len()));
             text
         };
-        assert!(decode_cut(text(INLINE_BYTES_MAX - 1).as_bytes(), 0, LIMITS).is_empty(), "{error}");
-        for len in [INLINE_BYTES_MAX, INLINE_BYTES_MAX + 1] {
-            assert_eq!(decode_cut(text(len).as_bytes(), 0, LIMITS), [error]);
+        for len in [INLINE_BYTES_MAX - 1, INLINE_BYTES_MAX] {
+            assert!(decode_cut(text(len).as_bytes(), 0, LIMITS).is_empty(), "{error}");
         }
+        assert_eq!(decode_cut(text(INLINE_BYTES_MAX + 1).as_bytes(), 0, LIMITS), [error]);
     }
+}
+
+#[test]
+fn the_longest_inline_request() {
+    let line = |len: usize| format!("{}\n", "x".repeat(len));
+    for len in [INLINE_BYTES_MAX - 1, INLINE_BYTES_MAX] {
+        assert_eq!(decode_cut(line(len).as_bytes(), 7, LIMITS)[0].len(), len);
+    }
+    assert_eq!(decode_cut(line(INLINE_BYTES_MAX + 1).as_bytes(), 7, LIMITS), ["too big inline request"]);
+}
+
+#[test]
+fn the_most_arguments() {
+    let announced = |count: usize| decode_cut(format!("*{count}\r\n").as_bytes(), 0, LIMITS);
+    for count in [ARGS_MAX - 1, ARGS_MAX] {
+        assert!(announced(count).is_empty());
+    }
+    assert_eq!(announced(ARGS_MAX + 1), ["invalid multibulk length"]);
+    let request = format!("*{ARGS_MAX}\r\n{}", "$0\r\n\r\n".repeat(ARGS_MAX));
+    assert_eq!(decode_cut(request.as_bytes(), 100, LIMITS)[0].len(), ARGS_MAX - 1, "that many bars");
 }
