@@ -27,6 +27,9 @@ use tracing::{debug, error, info, trace, warn};
 /// How long SHUTDOWN FORCE waits for what is in flight.
 const FORCED_STOP: Duration = Duration::from_millis(500);
 
+/// A second signal within this time of the first is the same wish.
+const SIGNAL_ECHO: Duration = Duration::from_millis(300);
+
 /// Why the server ends.
 enum Stop {
     Signal(&'static str),
@@ -243,7 +246,7 @@ fn finish(handle: ServerHandle, settings: &Settings, why: Stop) -> Result<(), St
 fn watch_signals(stop: Sender<Stop>, is_serving: Arc<AtomicBool>) -> Result<(), String> {
     let mut signals = Signals::new([SIGTERM, SIGINT, SIGHUP, SIGUSR1]).map_err(|error| error.to_string())?;
     let watch = move || {
-        let mut is_stopping = false;
+        let mut first: Option<Instant> = None;
         for signal in signals.forever() {
             let name = match signal {
                 SIGUSR1 => {
@@ -256,7 +259,11 @@ fn watch_signals(stop: Sender<Stop>, is_serving: Arc<AtomicBool>) -> Result<(), 
                 SIGINT => "SIGINT",
                 _ => continue,
             };
-            if is_stopping {
+            if let Some(first) = first {
+                // Wrappers (timeout, npm, some shells) signal the process and then its group.
+                if first.elapsed() < SIGNAL_ECHO {
+                    continue;
+                }
                 warn!("Received a second {name}: exiting at once. Every acknowledged write is on stable storage");
                 std::process::exit(1);
             }
@@ -264,7 +271,7 @@ fn watch_signals(stop: Sender<Stop>, is_serving: Arc<AtomicBool>) -> Result<(), 
                 info!("Received {name} before the start was over: exiting");
                 std::process::exit(0);
             }
-            is_stopping = true;
+            first = Some(Instant::now());
             // Who waits for it is there until the process ends.
             let _ = stop.send(Stop::Signal(name));
         }
