@@ -5,7 +5,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 #![deny(unsafe_op_in_unsafe_fn)]
 
-pub mod buffer;
+pub mod background;
+mod buffer;
 pub mod clock;
 pub mod datadir;
 pub mod disk;

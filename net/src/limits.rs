@@ -36,7 +36,10 @@ pub const WRITES_MAX: usize = 1024;
 pub const SEGMENTS_OPEN_MAX: usize = 4;
 
 /// Bytes of zeros that are written at once when a segment is prepared.
-pub const PREPARE_BYTES: usize = 256 * 1024;
+pub const PREPARE_BYTES: usize = 128 * 1024;
+
+/// While the log is written: for how much of it a piece of preparation waits, as a fraction of that piece.
+pub const PREPARE_PACE: (u64, u64) = (1, 2);
 
 /// How often a machine hears of the time, at least.
 pub const TICK_MS: u64 = 50;
@@ -59,6 +62,7 @@ pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 const _: () = assert!(COMPLETIONS_MAX >= 4 * SUBMISSIONS_MAX);
 const _: () = assert!(RECEIVE_BUFFERS.is_power_of_two() && RECEIVE_BUFFERS <= 1 << 15);
 const _: () = assert!(MAILBOX_PARCELS.is_power_of_two());
+const _: () = assert!(PREPARE_PACE.0 < PREPARE_PACE.1, "preparation must stay ahead of the log");
 const _: () = assert!(PREPARE_BYTES.is_multiple_of(cairn_storage::limits::BLOCK_BYTES));
 const _: () = assert!(cairn_storage::limits::SEGMENT_BYTES_MIN.is_multiple_of(PREPARE_BYTES as u64));
 const _: () = assert!(TICK_MS <= 100, "core::event::Event::Tick promises 100 ms");

@@ -13,9 +13,8 @@ pub struct WorkerStats {
     pub enters: u64,
     pub submissions: u64,
     pub completions: u64,
-    /// Sleeps in the ring's own wait, and through the executor (while it has background work).
+    /// Sleeps.
     pub parks: u64,
-    pub parks_hosted: u64,
     /// Spins that met work, and spins that did not.
     pub spins_won: u64,
     pub spins_lost: u64,
@@ -70,7 +69,6 @@ impl WorkerStats {
             submissions: 0,
             completions: 0,
             parks: 0,
-            parks_hosted: 0,
             spins_won: 0,
             spins_lost: 0,
             completion_overflows: 0,

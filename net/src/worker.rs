@@ -4,13 +4,14 @@
 //! turn: completions -> parcels -> letters -> machines end their turn -> effects -> doorbells -> one system call
 //! ```
 //!
-//! When a turn leaves nothing to do the worker spins for a moment, then sleeps: in the ring's own wait, or, while the
-//! executor has background work, through the executor, on an eventfd that the ring writes.
+//! When a turn leaves nothing to do the worker spins for a moment, then sleeps in the ring's own wait. It yields to the
+//! executor only when a background task can go on, and never sleeps through it (docs/decisions/0001-glommio.md).
 
+use crate::background::Background;
 use crate::buffer::ReceiveBuffers;
 use crate::clock;
 use crate::disk::{Disk, Write, Written};
-use crate::host::{self, Background, HostedEvent};
+use crate::host;
 use crate::limits::{
     ACCEPT_PAUSE_MS, COMPLETIONS_PER_TURN_MAX, PARCELS_PER_TURN_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
     SEND_BYTES_MAX, TICK_MS,
@@ -26,20 +27,15 @@ use cairn_core::machine::Machine;
 use cairn_storage::op::{DiskDone, DiskOp};
 use cairn_storage::units::{OpId, ShardId};
 use io_uring::{opcode, types};
-use rustix::event::{EventfdFlags, eventfd};
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 const SECOND_NS: u64 = 1_000_000_000;
-
-/// How often a busy worker lets background work have a turn, if there is any.
-const YIELD_NS: u64 = 500_000;
 
 /// How long a worker that must end waits for what is in flight.
 const HALT_NS: u64 = 2 * SECOND_NS;
@@ -95,14 +91,12 @@ pub struct Worker {
     local: VecDeque<Addressed>,
     /// Sends that were over at once.
     returned: Vec<(u16, ConnId, Vec<u8>)>,
-    event: Rc<HostedEvent>,
     background: Background,
     stats: WorkerStats,
     now: Now,
     spin_ns: u64,
     /// Which machine gets the next connection.
     machine_next: u16,
-    yielded_ns: u64,
     reported_ns: u64,
     state: State,
     has_told_exhaustion: bool,
@@ -137,11 +131,8 @@ impl Worker {
     /// A worker of the calling thread, which runs on an executor of [`host`]. `logs` are the log directories of the
     /// machines' shards.
     pub fn new(parts: WorkerParts, machines: Vec<Machine>, logs: Vec<PathBuf>) -> io::Result<Worker> {
-        let mut ring = Ring::new()?;
+        let ring = Ring::new()?;
         let buffers = ReceiveBuffers::new(&ring, RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
-        let ring_event = eventfd(0, EventfdFlags::CLOEXEC)?;
-        ring.register_eventfd(ring_event.as_raw_fd())?;
-        let event = Rc::new(HostedEvent::new(ring_event));
         let mut disk = Disk::new(logs);
         let mut stats = WorkerStats::new(parts.worker, parts.cpu);
         // SAFETY: a log keeps its permanent buffers at fixed addresses as long as it lives; the machines that own the logs
@@ -170,13 +161,11 @@ impl Worker {
             reporter: parts.reporter,
             local: VecDeque::new(),
             returned: Vec::new(),
-            background: Background::new(Rc::clone(&event)),
-            event,
+            background: Background::new(),
             stats,
             now,
             spin_ns: parts.spin_ns,
             machine_next: 0,
-            yielded_ns: now.mono_ns,
             reported_ns: now.mono_ns,
             state: State::Opening,
             has_told_exhaustion: false,
@@ -190,18 +179,22 @@ impl Worker {
         self.arm_doorbell().and_then(|()| self.arm_tick()).expect("the ring takes the first entries");
         while self.state != State::Halted {
             self.turn().expect("the ring works");
-            if self.background.is_busy() && self.now.mono_ns - self.yielded_ns > YIELD_NS {
-                self.yielded_ns = self.now.mono_ns;
+            if self.background.is_runnable() {
                 host::yield_now().await;
+                // What the task asks for is answered in a turn.
+                continue;
             }
             if !self.has_work() && !self.spin() {
-                self.sleep().await.expect("the ring works");
+                self.sleep().expect("the ring works");
             }
         }
-        self.close_all().expect("the ring works");
+        self.background.halt();
         while self.background.is_busy() {
             host::yield_now().await;
+            self.background.submit(&mut self.ring).and_then(|()| self.ring.enter()).expect("the ring works");
+            self.take_completions().expect("the ring works");
         }
+        self.close_all().expect("the ring works");
     }
 
     fn turn(&mut self) -> io::Result<()> {
@@ -225,6 +218,8 @@ impl Worker {
         if freed > 0 {
             self.shared.clients.fetch_sub(freed, Ordering::Relaxed);
         }
+        self.background.pace(self.stats.log_write_bytes, self.disk.in_flight() > 0);
+        self.background.submit(&mut self.ring)?;
         if self.ring.has_work() {
             self.ring.enter()?;
         }
@@ -246,6 +241,8 @@ impl Worker {
             || !self.returned.is_empty()
             || self.disk.has_failed()
             || self.background.has_finished()
+            || self.background.has_queued()
+            || self.background.is_runnable()
             || self.receivers.iter().any(|receiver| !receiver.is_empty())
             || self.senders.iter().flatten().any(Sender::can_go_on)
             || !self.inbox.is_empty()
@@ -274,24 +271,13 @@ impl Worker {
     }
 
     /// Until there is work.
-    async fn sleep(&mut self) -> io::Result<()> {
+    fn sleep(&mut self) -> io::Result<()> {
         let doorbell = Arc::clone(&self.doorbell);
         if !doorbell.lie_down(|| self.has_mail()) {
             return Ok(());
         }
-        if self.background.is_busy() {
-            self.stats.parks_hosted += 1;
-            self.ring.announce(true);
-            // What was queued before the announcement would not be announced.
-            self.ring.enter()?;
-            if !self.ring.has_arrivals() && !self.background.has_finished() {
-                self.event.wait().await?;
-            }
-            self.ring.announce(false);
-        } else {
-            self.stats.parks += 1;
-            self.ring.enter_and_wait()?;
-        }
+        self.stats.parks += 1;
+        self.ring.enter_and_wait()?;
         doorbell.get_up();
         Ok(())
     }
@@ -309,6 +295,7 @@ impl Worker {
                     let written = self.disk.on_write(write, done.result, self.now.mono_ns);
                     self.on_written(written);
                 }
+                Op::Background { operation } => self.background.on_done(operation, done.result),
                 Op::Accept { listener } => self.on_accept(listener, done)?,
                 Op::Doorbell => self.arm_doorbell()?,
                 Op::Tick => self.on_tick()?,
@@ -634,7 +621,7 @@ impl Worker {
                         self.listeners.on_accept(listener, done.result, done.has_more(), u64::MAX);
                     }
                     Op::Tick => self.arm_tick()?,
-                    Op::Doorbell | Op::Cancel => {}
+                    Op::Background { .. } | Op::Doorbell | Op::Cancel => {}
                 }
             }
             self.ring.release_completions();

@@ -334,7 +334,7 @@ impl Metrics {
             ("cairn_ring_enters_total", stats.enters),
             ("cairn_ring_completions_total", stats.completions),
             ("cairn_ring_completion_overflows_total", stats.completion_overflows),
-            ("cairn_worker_parks_total", stats.parks + stats.parks_hosted),
+            ("cairn_worker_parks_total", stats.parks),
             ("cairn_receives_starved_total", stats.receives_starved),
             ("cairn_sends_short_total", stats.sends_short),
             ("cairn_accept_failures_total", stats.accept_failures),

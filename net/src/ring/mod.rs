@@ -176,21 +176,6 @@ impl Ring {
         self.cq.sync();
     }
 
-    /// From now on completions are announced on this eventfd while [`Ring::announce`] allows it.
-    pub fn register_eventfd(&mut self, eventfd: RawFd) -> io::Result<()> {
-        self.announce(false);
-        self.submitter.register_eventfd(eventfd)
-    }
-
-    /// Whether completions are announced on the eventfd. Off while the thread is awake anyway.
-    pub fn announce(&mut self, is_on: bool) {
-        if is_on {
-            self.cq.enable_eventfd();
-        } else {
-            self.cq.disable_eventfd();
-        }
-    }
-
     pub fn submitter(&self) -> &Submitter<'static> {
         &self.submitter
     }

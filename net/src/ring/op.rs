@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 56..64 | the kind of operation |
 //! | 32..56 | generation of the connection, so that a completion cannot be taken for a later user of its id |
-//! | 0..32 | index: connection, listener or log write |
+//! | 0..32 | index: connection, listener, log write or background operation |
 
 /// An operation in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,10 @@ pub enum Op {
     Write {
         write: u32,
     },
+    /// A file operation of a background task.
+    Background {
+        operation: u32,
+    },
     /// The read of the worker's doorbell.
     Doorbell,
     /// The timeout that makes ticks.
@@ -41,6 +45,7 @@ const CANCEL: u64 = 4;
 const WRITE: u64 = 5;
 const DOORBELL: u64 = 6;
 const TICK: u64 = 7;
+const BACKGROUND: u64 = 8;
 
 /// Generations count modulo this.
 pub const GENERATION_MASK: u32 = 0x00ff_ffff;
@@ -57,6 +62,7 @@ impl Op {
             Op::Send { conn, generation } => word(SEND, generation, conn),
             Op::Cancel => word(CANCEL, 0, 0),
             Op::Write { write } => word(WRITE, 0, write),
+            Op::Background { operation } => word(BACKGROUND, 0, operation),
             Op::Doorbell => word(DOORBELL, 0, 0),
             Op::Tick => word(TICK, 0, 0),
         }
@@ -73,6 +79,7 @@ impl Op {
             SEND => Op::Send { conn: index, generation },
             CANCEL => Op::Cancel,
             WRITE => Op::Write { write: index },
+            BACKGROUND => Op::Background { operation: index },
             DOORBELL => Op::Doorbell,
             TICK => Op::Tick,
             kind => panic!("a completion of kind {kind}, which this ring never submits"),
