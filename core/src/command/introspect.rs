@@ -326,7 +326,7 @@ fn list(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> R
     let args = call.args;
     let every = table::commands().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands));
     let names: Vec<&str> = match args.len() {
-        2 => table::commands().map(|spec| spec.name).collect(),
+        2 => every.map(|spec| spec.name).collect(),
         5 if args.is(2, "filterby") && args.is(3, "module") => Vec::new(),
         5 if args.is(2, "filterby") && args.is(3, "aclcat") => {
             let is_in = |spec: &&Spec| categories(spec).iter().any(|name| args.is(4, name));

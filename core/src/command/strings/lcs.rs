@@ -6,7 +6,6 @@
 use super::string;
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
-use crate::limits::BULK_BYTES_MAX;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use std::ops::Range;
@@ -17,7 +16,7 @@ pub fn lcs(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
         return Err(Refusal::text("ERR The specified keys must contain string values").into());
     };
     let options = Options::parse(call)?;
-    let table = Table::new(a.unwrap_or_default(), b.unwrap_or_default())?;
+    let table = Table::new(a.unwrap_or_default(), b.unwrap_or_default(), shard.string_bytes_max)?;
     if options.is_idx {
         options.write_runs(&table, reply);
     } else if options.is_len {
@@ -100,11 +99,11 @@ struct Table<'a> {
 }
 
 impl<'a> Table<'a> {
-    fn new(a: &'a [u8], b: &'a [u8]) -> Result<Table<'a>, Stop> {
+    fn new(a: &'a [u8], b: &'a [u8], bytes_max: usize) -> Result<Table<'a>, Stop> {
         let width = b.len() + 1;
         // Both are at most 512 MiB long: no overflow.
         let cells = (a.len() + 1) * width;
-        if cells * size_of::<u32>() > BULK_BYTES_MAX {
+        if cells * size_of::<u32>() > bytes_max {
             let text = "ERR Insufficient memory, transient memory for LCS exceeds proto-max-bulk-len";
             return Err(Refusal::text(text).into());
         }
@@ -158,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_example_of_the_documentation() {
-        let table = Table::new(b"ohmytext", b"mynewtext").unwrap();
+        let table = Table::new(b"ohmytext", b"mynewtext", 1000).unwrap();
         let (bytes, runs) = table.walk();
         assert_eq!((table.len(), &bytes[..]), (6, &b"mytext"[..]));
         assert_eq!(runs, [Run { a: 4..8, b: 5..9 }, Run { a: 2..4, b: 0..2 }]);
@@ -166,13 +165,14 @@ mod tests {
 
     #[test]
     fn the_empty_string_has_nothing_in_common() {
-        let table = Table::new(b"", b"abc").unwrap();
+        let table = Table::new(b"", b"abc", 1000).unwrap();
         assert_eq!((table.len(), table.walk()), (0, (vec![], vec![])));
     }
 
     #[test]
     fn tables_are_bounded() {
-        let long = vec![b'a'; 20_000];
-        assert!(Table::new(&long, &long).is_err());
+        // Ten rows of ten cells of four bytes.
+        let bounded = |bytes_max: usize| Table::new(b"aaaaaaaaa", b"bbbbbbbbb", bytes_max).is_ok();
+        assert_eq!((bounded(399), bounded(400), bounded(401)), (false, true, true));
     }
 }
