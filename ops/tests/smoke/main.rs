@@ -5,6 +5,7 @@
 
 mod access;
 mod configuration;
+mod disk_full;
 mod durability;
 mod ledger;
 mod limits;

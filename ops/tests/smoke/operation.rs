@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-fn get(address: &str, path: &str) -> String {
+pub fn get(address: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(address).unwrap();
     socket.write_all(format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
     let mut response = String::new();
@@ -13,7 +13,7 @@ fn get(address: &str, path: &str) -> String {
     response
 }
 
-fn metrics_address(server: &Server) -> String {
+pub fn metrics_address(server: &Server) -> String {
     server.logged("http://").trim_end_matches("/metrics").to_string()
 }
 

@@ -34,14 +34,14 @@ fn redis_benchmark_works() {
     let dir = scratch();
     let server = Server::start(dir.path());
     for pipeline in ["1", "16"] {
-        let tests = "ping_inline,ping_mbulk,set,get,incr";
+        let tests = "ping_inline,ping_mbulk,set,get,incr,mset";
         let output = Command::new("redis-benchmark")
             .args(["-p", &server.port.to_string(), "-n", "5000", "-c", "20", "-P", pipeline, "-t", tests, "--csv"])
             .output()
             .unwrap();
         let text = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(output.status.success() && !text.contains("rror"), "{text}");
-        for name in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR"] {
+        for name in ["PING_INLINE", "PING_MBULK", "SET", "GET", "INCR", "MSET (10 keys)"] {
             assert!(text.contains(&format!("\"{name}\"")), "{name}: {text}");
         }
     }
