@@ -76,7 +76,7 @@ impl From<engine::Stop> for Stop {
     fn from(stop: engine::Stop) -> Stop {
         match stop {
             engine::Stop::Missing(missing) => Stop::Missing(missing),
-            engine::Stop::Full => Refusal::text(OUT_OF_MEMORY).into(),
+            engine::Stop::Full | engine::Stop::Crowded => Refusal::text(OUT_OF_MEMORY).into(),
         }
     }
 }

@@ -5,6 +5,11 @@ pub fn crc32c(parts: &[&[u8]]) -> u32 {
     parts.iter().fold(0, |crc, part| crc32c::crc32c_append(crc, part))
 }
 
+/// The CRC32C of what `crc` is of, and `more` behind it.
+pub fn crc32c_append(crc: u32, more: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc, more)
+}
+
 #[cfg(test)]
 mod tests {
     use super::crc32c;

@@ -1,13 +1,16 @@
 //! Why a shard cannot go on. A fault stops the shard or its start; it is never a reply to a bad command.
 
-use crate::units::{Lsn, PageId, SegmentId, ShardId};
+use crate::units::{ExtentId, Lsn, PageId, SegmentId, ShardId};
 use core::fmt;
 
-/// A page that is not in memory. Not an error: the caller has changed nothing, reads the page and asks again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Missing(pub PageId);
+/// What is not in memory. Not an error: the caller has changed nothing, has it read and asks again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Missing {
+    Page(PageId),
+    Extent(ExtentId),
+}
 
-/// What is wrong with the log, and where.
+/// What is wrong with the log or the page file, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Bytes that had been stable do not read back. `proof` is the LSN of a later flush, or of a checkpoint, which
@@ -23,6 +26,12 @@ pub enum Fault {
     MemoryFull { shard: ShardId, bytes_max: u64 },
     /// A segment could not be read, or what was read could not be made stable.
     Read { shard: ShardId, segment: SegmentId, offset: u64, errno: i32 },
+    /// What stands in the page file is not what was written there.
+    PageFile { shard: ShardId, offset: u64, what: &'static str },
+    /// The page file is of a later format than this build reads.
+    PageFileVersion { shard: ShardId, found: u16, known: u16 },
+    /// Something of the page file could not be read.
+    PageFileRead { shard: ShardId, offset: u64, errno: i32 },
 }
 
 impl fmt::Display for Fault {
@@ -49,6 +58,16 @@ impl fmt::Display for Fault {
                     f,
                     "the rows of shard {shard} do not fit into its {bytes_max} bytes of memory: start with more (--memory)"
                 )
+            }
+            Fault::PageFile { shard, offset, what } => {
+                write!(f, "the page file of shard {shard} is damaged at offset {offset}: {what}")
+            }
+            Fault::PageFileVersion { shard, found, known } => write!(
+                f,
+                "the page file of shard {shard} has format {found}; this build reads format {known} and no later one"
+            ),
+            Fault::PageFileRead { shard, offset, errno } => {
+                write!(f, "the page file of shard {shard} cannot be read at offset {offset}: errno {errno}")
             }
             Fault::Read { shard, segment, offset, errno } => {
                 write!(f, "the log of shard {shard} cannot be read: segment {segment}, offset {offset}: errno {errno}")

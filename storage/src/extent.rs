@@ -1,61 +1,163 @@
 //! Values, and keys, that are too long for a leaf. They stand outside the tree; a row refers to one by number.
 //!
-//! Extents live in memory until the page file exists (a later step); their bytes count against the engine's bound.
+//! An extent may be absent: its image is in the page file. It is never changed while somebody else holds it (a
+//! checkpoint that is writing it): the change is made to a copy then.
 
-use crate::units::ExtentId;
+use crate::error::Missing;
+use crate::pagefile::PageFile;
+use crate::units::{ExtentId, Generation};
+use std::sync::Arc;
 
 /// What stands in an extent.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Extent {
     /// The key, if it is too long to stand in the tree as it is; else empty.
     pub key: Box<[u8]>,
     pub value: Vec<u8>,
 }
 
+#[derive(Debug)]
+enum Slot {
+    Free,
+    Absent,
+    Here {
+        extent: Arc<Extent>,
+        /// Of its last change; 0 if none is newer than its image.
+        generation: Generation,
+    },
+}
+
 /// All extents of a shard.
 #[derive(Debug, Default)]
 pub struct Extents {
-    slots: Vec<Option<Extent>>,
+    slots: Vec<Slot>,
     free: Vec<ExtentId>,
+    /// Of those in memory.
     bytes: u64,
+    /// Extents that were changed in this generation, some more than once, some gone again.
+    dirty: Vec<ExtentId>,
+    /// Where the search for extents that can leave memory goes on.
+    hand: usize,
 }
 
 impl Extents {
-    pub fn insert(&mut self, extent: Extent) -> ExtentId {
+    /// The extents that a page file has; all are absent.
+    pub(crate) fn opened(file: &PageFile) -> Extents {
+        let mut extents = Extents::default();
+        for id in (0..file.extent_numbers() as u32).map(ExtentId) {
+            let is_there = file.extent_bytes(id).is_some();
+            extents.slots.push(if is_there { Slot::Absent } else { Slot::Free });
+            extents.free.extend((!is_there).then_some(id));
+        }
+        extents
+    }
+
+    /// A new extent, changed in this generation (0: nobody writes generations).
+    pub(crate) fn insert(&mut self, extent: Extent, generation: Generation) -> ExtentId {
         self.bytes += weight(&extent);
-        match self.free.pop() {
+        let slot = Slot::Here { extent: Arc::new(extent), generation };
+        let id = match self.free.pop() {
             Some(id) => {
-                self.slots[id.0 as usize] = Some(extent);
+                self.slots[id.0 as usize] = slot;
                 id
             }
             None => {
-                self.slots.push(Some(extent));
+                self.slots.push(slot);
                 ExtentId(u32::try_from(self.slots.len() - 1).expect("memory is full long before 2^32 extents"))
+            }
+        };
+        if generation.0 != 0 {
+            self.dirty.push(id);
+        }
+        id
+    }
+
+    pub fn get(&self, id: ExtentId) -> Result<&Extent, Missing> {
+        match &self.slots[id.0 as usize] {
+            Slot::Here { extent, .. } => Ok(extent),
+            Slot::Absent => Err(Missing::Extent(id)),
+            Slot::Free => panic!("a row refers to an extent that is there"),
+        }
+    }
+
+    /// Changes an extent that is in memory.
+    pub(crate) fn update(&mut self, id: ExtentId, generation: Generation, change: impl FnOnce(&mut Vec<u8>)) {
+        let Slot::Here { extent, generation: last } = &mut self.slots[id.0 as usize] else {
+            panic!("only an extent in memory is changed")
+        };
+        if *last != generation {
+            *last = generation;
+            self.dirty.push(id);
+        }
+        self.bytes -= weight(extent);
+        let extent = Arc::make_mut(extent);
+        change(&mut extent.value);
+        self.bytes += weight(extent);
+    }
+
+    /// Removes an extent, in memory or not.
+    pub(crate) fn remove(&mut self, id: ExtentId) {
+        match std::mem::replace(&mut self.slots[id.0 as usize], Slot::Free) {
+            Slot::Here { extent, .. } => self.bytes -= weight(&extent),
+            Slot::Absent => {}
+            Slot::Free => panic!("an extent is removed once"),
+        }
+        self.free.push(id);
+    }
+
+    /// What the checkpoint that begins has to write: extents that were changed in this generation.
+    pub(crate) fn freeze(&mut self, generation: Generation) -> Vec<(ExtentId, Arc<Extent>)> {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        dirty.sort_unstable();
+        dirty.dedup();
+        let mut frozen = Vec::with_capacity(dirty.len());
+        for id in dirty {
+            if let Slot::Here { extent, generation: last } = &mut self.slots[id.0 as usize]
+                && *last == generation
+            {
+                *last = Generation(0);
+                frozen.push((id, Arc::clone(extent)));
+            }
+        }
+        frozen
+    }
+
+    pub(crate) fn dirty_max(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// An absent extent is back.
+    pub(crate) fn supply(&mut self, id: ExtentId, extent: Extent) {
+        let slot = &mut self.slots[id.0 as usize];
+        if matches!(slot, Slot::Absent) {
+            self.bytes += weight(&extent);
+            *slot = Slot::Here { extent: Arc::new(extent), generation: Generation(0) };
+        }
+    }
+
+    /// Gives up extents whose images are in the file until at most `bytes` are in memory. Looks at a bounded number.
+    pub(crate) fn drop_some(&mut self, bytes: u64, file: &PageFile) {
+        const LOOKS_MAX: usize = 256;
+        for _ in 0..LOOKS_MAX.min(self.slots.len()) {
+            if self.bytes <= bytes {
+                return;
+            }
+            self.hand = (self.hand + 1) % self.slots.len();
+            let slot = &mut self.slots[self.hand];
+            if let Slot::Here { extent, generation: Generation(0) } = slot
+                && file.can_drop_extent(ExtentId(self.hand as u32))
+            {
+                self.bytes -= weight(extent);
+                *slot = Slot::Absent;
             }
         }
     }
 
-    pub fn get(&self, id: ExtentId) -> &Extent {
-        self.slots[id.0 as usize].as_ref().expect("a row refers to an extent that is there")
+    pub(crate) fn is_here(&self, id: ExtentId) -> bool {
+        !matches!(self.slots.get(id.0 as usize), Some(Slot::Absent))
     }
 
-    /// Changes an extent's value.
-    pub fn update<T>(&mut self, id: ExtentId, change: impl FnOnce(&mut Vec<u8>) -> T) -> T {
-        let extent = self.slots[id.0 as usize].as_mut().expect("a row refers to an extent that is there");
-        self.bytes -= weight(extent);
-        let result = change(&mut extent.value);
-        self.bytes += weight(extent);
-        result
-    }
-
-    pub fn remove(&mut self, id: ExtentId) -> Extent {
-        let extent = self.slots[id.0 as usize].take().expect("a row refers to an extent that is there");
-        self.bytes -= weight(&extent);
-        self.free.push(id);
-        extent
-    }
-
-    /// Bytes of all keys and values here, spare room included.
+    /// Bytes of all keys and values in memory, spare room included.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

@@ -62,6 +62,28 @@ pub const PAGES_MAX: usize = u32::MAX as usize;
 pub const CHUNK_FRAMES_FIRST: usize = 2 * 1024 * 1024 / PAGE_BYTES;
 pub const CHUNK_FRAMES_MAX: usize = 64 * 1024 * 1024 / PAGE_BYTES;
 
+/// The longest write of the page file.
+pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// Pages in one output buffer.
+pub const OUTPUT_PAGES: usize = OUTPUT_BYTES_MAX / PAGE_BYTES;
+
+/// Output buffers that are kept for their next use.
+pub const OUTPUTS_SPARE: usize = 8;
+
+/// Output buffers above which no further victim is written: memory for images that wait for the disk. A checkpoint that
+/// has to save what is about to change may exceed it.
+pub const OUTPUTS_MAX: usize = 64;
+
+/// Writes of the page file in flight at once: few, so that the log's flushes do not queue behind them.
+pub const OUTPUT_FLIGHTS_MAX: usize = 4;
+
+/// Bytes that the page file grows by at least, when it has to.
+pub const GROW_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Words of the directory that a superblock holds. Each stands for a page of words of map pages.
+pub const DIRECTORY_WORDS_MAX: usize = 200;
+
 /// The longest value of a row, and the longest key: Redis's own limit for a string.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
@@ -79,3 +101,6 @@ const _: () = assert!(KEY_INLINE_BYTES_MAX * 2 <= ROW_INLINE_BYTES_MAX);
 const _: () = assert!(ROW_INLINE_BYTES_MAX <= PAGE_BYTES / 4);
 const _: () = assert!(MEMOS.is_power_of_two());
 const _: () = assert!(NEIGHBOUR_SPACE_PERCENT_MAX < 100);
+const _: () = assert!(OUTPUT_BYTES_MAX.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(GROW_BYTES.is_multiple_of(OUTPUT_BYTES_MAX as u64));
+const _: () = assert!(16 * DIRECTORY_WORDS_MAX + 768 <= 4096, "a superblock fits into the smallest page");

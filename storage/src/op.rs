@@ -1,9 +1,9 @@
-//! The closed list of disk operations that a shard's log asks for, and their completions.
+//! The closed lists of disk operations that a shard's log and its page file ask for, and their completions.
 //!
-//! The log decides, a driver performs. A driver may perform operations in any order and several at once; it
+//! Log and page file decide, a driver performs. A driver may perform operations in any order and several at once; it
 //! answers each exactly once.
 
-use crate::units::{BufferId, OpId, SegmentId};
+use crate::units::{BufferId, OpId, OutputId, SegmentId};
 
 /// What a driver is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,39 @@ pub enum DiskOp {
     Prepare { op: OpId, segment: SegmentId, bytes: u64 },
 }
 
-/// How an operation ended: the bytes written (0 for `Prepare`), or the errno.
+/// What a driver is asked to do with a shard's page file. Offsets and lengths are multiples of
+/// [`crate::limits::BLOCK_BYTES`]. The answer to a `Read` comes with its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageOp {
+    /// Write the first `len` bytes of the output buffer `output` at `offset`, not necessarily to stable storage. The
+    /// buffer does not change until the answer.
+    Write { op: OpId, offset: u64, output: OutputId, len: u32 },
+    /// The same, to stable storage (`RWF_DSYNC`): a superblock.
+    WriteStable { op: OpId, offset: u64, output: OutputId, len: u32 },
+    /// Read `len` bytes at `offset`.
+    Read { op: OpId, offset: u64, len: u32 },
+    /// Make all that was written before stable (`fdatasync`).
+    Sync { op: OpId },
+    /// Make the file at least `bytes` long, with its blocks allocated.
+    Grow { op: OpId, bytes: u64 },
+    /// Remove the log's segments below this one, the lowest first: no checkpoint needs them any more.
+    Forget { op: OpId, before: SegmentId },
+}
+
+impl PageOp {
+    pub fn op(self) -> OpId {
+        match self {
+            PageOp::Write { op, .. }
+            | PageOp::WriteStable { op, .. }
+            | PageOp::Read { op, .. }
+            | PageOp::Sync { op }
+            | PageOp::Grow { op, .. }
+            | PageOp::Forget { op, .. } => op,
+        }
+    }
+}
+
+/// How an operation ended: the bytes written or read (0 for the others), or the errno.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DiskDone {
     pub op: OpId,

@@ -53,3 +53,16 @@ unit!(
     /// A value that stands outside the tree.
     ExtentId(u32)
 );
+unit!(
+    /// A place of one page in a shard's page file: byte `site * PAGE_BYTES`. Sites 0 and 1 hold the superblocks.
+    Site(u32)
+);
+unit!(
+    /// Counts the checkpoints of a shard. What changes between the beginnings of checkpoints g-1 and g is of
+    /// generation g.
+    Generation(u32)
+);
+unit!(
+    /// One of the page file's output buffers.
+    OutputId(u32)
+);

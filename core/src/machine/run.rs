@@ -229,7 +229,7 @@ impl Machine {
         let mut heads = std::mem::take(&mut self.batch.heads);
         heads.clear();
         heads.extend(batch.requests.iter().filter(|request| request.head != 0).map(|request| request.head));
-        self.shard.engine().touch(self.session(conn).client.db, &heads);
+        self.shard.engine().touch(self.session(conn).client.db, &heads, |_| {});
         self.batch.heads = heads;
     }
 

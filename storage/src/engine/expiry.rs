@@ -40,6 +40,7 @@ impl Engine {
     #[cold]
     fn change_deadline(&mut self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<(), Stop> {
         let entry = Entry::new(db, head);
+        let is_shared = self.prepare_deadline(db, head, old_ms, new_ms)?;
         if new_ms != 0 {
             let path = self.deadlines.resolve(&self.pool, entry.key(new_ms))?;
             if !path.is_exact() {
@@ -49,12 +50,26 @@ impl Engine {
         }
         if old_ms != 0 {
             // Keeps E1: a neighbour of the same head may need the entry.
-            if self.expiring_at(db, head, old_ms)? <= 1 {
+            if !is_shared {
                 self.drop_deadline(db, head, old_ms)?;
             }
             self.expiring[usize::from(db)] -= 1;
         }
         Ok(())
+    }
+
+    /// Looks at all that a change of a deadline needs and that may be absent; from then on it stays in memory. Answers
+    /// whether another row needs the old entry.
+    pub(super) fn prepare_deadline(&self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<bool, Missing> {
+        let entry = Entry::new(db, head);
+        if new_ms != 0 && new_ms != old_ms {
+            self.deadlines.resolve(&self.pool, entry.key(new_ms))?;
+        }
+        if old_ms == 0 || new_ms == old_ms {
+            return Ok(false);
+        }
+        self.deadlines.resolve(&self.pool, entry.key(old_ms))?;
+        Ok(self.expiring_at(db, head, old_ms)? > 1)
     }
 
     pub(super) fn drop_deadline(&mut self, db: u8, head: u64, expire_ms: u64) -> Result<(), Missing> {
@@ -84,27 +99,33 @@ impl Engine {
         Ok(self.deadlines.first(&self.pool)?.map(|(key, _)| key.head))
     }
 
-    /// Keys that are past their time at `now_ms`, at most about `max` of them: database, head and key.
-    pub fn due(&self, now_ms: u64, max: usize) -> Result<Vec<(u8, u64, Vec<u8>)>, Missing> {
+    /// Keys that are past their time at `now_ms`, at most about `max` of them: database, head and key. Entries that
+    /// are past it and stand for no row are dropped.
+    pub fn due(&mut self, now_ms: u64, max: usize) -> Result<Vec<(u8, u64, Vec<u8>)>, Missing> {
         let mut heads = Vec::new();
         self.deadlines.scan(&self.pool, Key::MIN, |key, _| {
             if key.head > now_ms || heads.len() == max {
                 return ControlFlow::Break(());
             }
-            heads.push(Entry::decode(key.tail));
+            heads.push((Entry::decode(key.tail), key.head));
             ControlFlow::Continue(())
         })?;
         let mut due = Vec::new();
-        for (db, head) in heads {
-            self.scan(db, head, |at, key, found| {
+        for ((db, head), deadline) in heads {
+            let mut is_used = false;
+            self.scan_keys(db, head, |at, key, expire_ms| {
                 if at != head {
                     return ControlFlow::Break(());
                 }
-                if found.expire_ms != 0 && found.expire_ms <= now_ms {
+                is_used |= expire_ms == deadline;
+                if expire_ms != 0 && expire_ms <= now_ms {
                     due.push((db, head, key.to_vec()));
                 }
                 ControlFlow::Continue(())
             })?;
+            if !is_used {
+                self.drop_deadline(db, head, deadline)?;
+            }
         }
         Ok(due)
     }

@@ -6,10 +6,14 @@
 //! Every write resolves what it needs, then applies: when it answers [`Stop`], nothing has changed. Replay
 //! ([`replay`]) goes through the same functions, without the log.
 //!
-//! - **E1** A row that expires has an entry in the tree of deadlines; an entry without such a row may only be left
-//!   where two keys of equal head expire at the same time.
-//! - **E2** Trees and log agree: what the log replays to is what the trees hold.
+//! - **E1** A row that expires has an entry in the tree of deadlines. An entry without such a row may be left where two
+//!   keys of equal head expire at the same time, and after all rows of a database went at once; it goes when it is due.
+//! - **E2** Trees and log agree: what the log replays to, from the beginning or from a checkpoint on, is what the trees
+//!   hold.
+//! - **E3** Room is made before a write resolves, never between that and its applying: what was resolved stays in memory.
 
+mod check;
+mod checkpoint;
 mod expiry;
 mod read;
 mod replay;
@@ -19,7 +23,7 @@ mod write;
 mod tests;
 
 pub use read::Found;
-pub use replay::Replay;
+pub use replay::{Applied, Replay};
 
 use crate::error::Missing;
 use crate::extent::Extents;
@@ -29,7 +33,7 @@ use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};
 use crate::row::{self, LongTail};
 use crate::tree::{DetachedTree, Tree};
-use crate::units::Lsn;
+use crate::units::{ExtentId, Lsn};
 
 /// Why an operation was not done. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,8 @@ pub enum Stop {
     Missing(Missing),
     /// Memory is full.
     Full,
+    /// Memory is full until some of it has been written to the page file: ask again later.
+    Crowded,
 }
 
 impl From<Missing> for Stop {
@@ -64,16 +70,28 @@ pub struct RowKey<'a> {
 /// Pages that one write may need at most: a split on every level of two trees.
 const WRITE_PAGES_MAX: usize = 2 * (LEVELS_MAX + 1);
 
+/// Pages that a row of a group needs beside these: a split now and then.
+const GROUP_PAGES_A_ROW: usize = 2;
+
+/// A tree that is gone, and whether its rows have extents.
+struct Detached {
+    rows: DetachedTree,
+    has_outside: bool,
+}
+
 /// The storage of one shard.
 pub struct Engine {
     pool: Pool,
     rows: [Tree; DATABASES],
     /// Rows that expire, by database.
     expiring: [u64; DATABASES],
+    /// Rows with extents, by database.
+    outside: [u64; DATABASES],
     deadlines: Tree,
     extents: Extents,
     /// Trees that are gone, whose pages are freed little by little.
-    detached: Vec<DetachedTree>,
+    detached: Vec<Detached>,
+    is_checkpoint_wanted: bool,
     memory_bytes_max: u64,
     log: LogWriter,
     is_in_group: bool,
@@ -81,14 +99,16 @@ pub struct Engine {
 
 impl Engine {
     /// An engine with no rows, ready for [`Replay`]. `memory_bytes_max` bounds pages and extents together.
-    pub(crate) fn new(memory_bytes_max: u64, on_chunk: ChunkHook, log: LogWriter) -> Engine {
+    fn new(memory_bytes_max: u64, on_chunk: ChunkHook, log: LogWriter) -> Engine {
         Engine {
             pool: Pool::new((memory_bytes_max / PAGE_BYTES as u64) as usize, on_chunk),
             rows: Default::default(),
             expiring: [0; DATABASES],
+            outside: [0; DATABASES],
             deadlines: Tree::new(),
             extents: Extents::default(),
             detached: Vec::new(),
+            is_checkpoint_wanted: false,
             memory_bytes_max,
             log,
             is_in_group: false,
@@ -126,6 +146,9 @@ impl Engine {
     /// Is memory so full that a further write of `bytes` may be refused?
     #[inline]
     pub fn is_full(&self, bytes: usize) -> bool {
+        if self.pool.file().is_some() {
+            return bytes as u64 > self.memory_bytes_max / 2;
+        }
         let (pages, extents) = self.memory_bytes();
         let reserve = (WRITE_PAGES_MAX * PAGE_BYTES) as u64;
         pages + extents + reserve + bytes as u64 > self.memory_bytes_max
@@ -150,8 +173,17 @@ impl Engine {
 
     /// Frees some pages of trees that are gone. Whether there are more.
     pub fn free_some(&mut self, pages: usize) -> Result<bool, Missing> {
-        while let Some(tree) = self.detached.last_mut() {
-            if !tree.free_some(&mut self.pool, pages)? {
+        while let Some(Detached { rows, has_outside }) = self.detached.last_mut() {
+            let mut extents = Vec::new();
+            let mut show = |payload: &[u8]| {
+                let (header, rest) = row::Header::decode(payload);
+                extents.extend(header.is_outside.then(|| row::extent(rest)));
+            };
+            let freed = rows.free_some(&mut self.pool, pages, has_outside.then_some(&mut show));
+            for extent in extents {
+                self.drop_extent(extent);
+            }
+            if !freed? {
                 return Ok(true);
             }
             self.detached.pop();
@@ -159,42 +191,22 @@ impl Engine {
         Ok(false)
     }
 
-    /// Checks all trees, and that rows, deadlines, extents and counts agree. For tests: time is proportional to the data.
-    pub fn check(&self) -> Result<(), String> {
-        let (mut extents, mut deadlines) = (0, 0);
-        for (db, rows) in self.rows.iter().enumerate() {
-            rows.check(&self.pool).map_err(|damage| format!("database {db}: {damage:?}"))?;
-            let mut expiring = 0;
-            let mut broken = None;
-            let visited = rows.scan(&self.pool, Key::MIN, |key, payload| {
-                let (header, rest) = row::Header::decode(payload);
-                extents += usize::from(header.is_outside);
-                if header.is_outside && row::is_long(key.tail) == self.extents.get(row::extent(rest)).key.is_empty() {
-                    broken = Some(format!("database {db}: the key of head {:#x} is in the wrong place", key.head));
-                }
-                if header.expire_ms != 0 {
-                    expiring += 1;
-                    let entry = expiry::Entry::new(db as u8, key.head);
-                    if !matches!(self.deadlines.find(&self.pool, entry.key(header.expire_ms)), Ok(Some(_))) {
-                        broken = Some(format!("database {db}: head {:#x} has no deadline", key.head));
-                    }
-                }
-                std::ops::ControlFlow::Continue(())
-            });
-            visited.map_err(|missing| format!("{missing:?}"))?;
-            if expiring != self.expiring[db] {
-                broken = Some(format!("database {db}: {expiring} rows expire, {} are counted", self.expiring[db]));
-            }
-            broken.map_or(Ok(()), Err)?;
-            deadlines += expiring;
+    fn drop_extent(&mut self, extent: ExtentId) {
+        self.extents.remove(extent);
+        if let Some(file) = self.pool.file_mut() {
+            file.forget_extent(extent);
         }
-        self.deadlines.check(&self.pool).map_err(|damage| format!("deadlines: {damage:?}"))?;
-        if extents != self.extents.len() || self.deadlines.len() > deadlines {
-            return Err(format!(
-                "{extents} rows have extents and there are {}; {deadlines} rows expire and there are {} deadlines",
-                self.extents.len(),
-                self.deadlines.len()
-            ));
+    }
+
+    /// All changes of a group must be possible once it is open: makes room for them, and sees that what they need is in
+    /// memory. `rows` are the rows that the group changes, each with its new time to live.
+    pub fn prepare_group<'a>(&mut self, rows: impl Iterator<Item = (RowKey<'a>, u64)> + Clone) -> Result<(), Stop> {
+        let pages = WRITE_PAGES_MAX + GROUP_PAGES_A_ROW * rows.clone().count();
+        if self.pool.file().is_some() {
+            self.make_room_for(pages, 0)?;
+        }
+        for (row, expire_ms) in rows {
+            self.prepare_write(row, expire_ms)?;
         }
         Ok(())
     }

@@ -21,19 +21,23 @@ impl Engine {
     #[inline]
     pub fn get(&self, row: RowKey<'_>) -> Result<Option<Found<'_>>, Missing> {
         let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        Ok(payload.map(|payload| self.found(payload)))
+        match payload {
+            Some(payload) => self.found(payload).map(Some),
+            None => Ok(None),
+        }
     }
 
     #[inline]
-    pub(super) fn found<'a>(&'a self, payload: &'a [u8]) -> Found<'a> {
+    pub(super) fn found<'a>(&'a self, payload: &'a [u8]) -> Result<Found<'a>, Missing> {
         let (header, rest) = Header::decode(payload);
-        let value = if header.is_outside { &self.extents.get(row::extent(rest)).value[..] } else { rest };
-        Found { kind: header.kind, expire_ms: header.expire_ms, value }
+        let value = if header.is_outside { &self.extents.get(row::extent(rest))?.value[..] } else { rest };
+        Ok(Found { kind: header.kind, expire_ms: header.expire_ms, value })
     }
 
-    /// Reads ahead for a batch of keys (see [`crate::tree::Tree::touch`]).
-    pub fn touch(&self, db: u8, heads: &[u64]) {
-        self.rows[usize::from(db)].touch(&self.pool, heads, |_| {});
+    /// Reads ahead for a batch of keys (see [`crate::tree::Tree::touch`]). `absent` is told what a read of these keys
+    /// would miss.
+    pub fn touch(&self, db: u8, heads: &[u64], absent: impl FnMut(Missing)) {
+        self.rows[usize::from(db)].touch(&self.pool, heads, absent);
     }
 
     /// Visits the rows of a database from `head` on, in the order of heads. `visit` gets head, key and row.
@@ -43,30 +47,68 @@ impl Engine {
         head: u64,
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
+        let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
-            visit(key.head, self.full_key(key.tail, payload), self.found(payload))
-        })
+            let row = self.full_key(key.tail, payload).and_then(|full| Ok((full, self.found(payload)?)));
+            match row {
+                Ok((full, found)) => visit(key.head, full, found),
+                Err(absent) => {
+                    missing = Some(absent);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        missing.map_or(Ok(()), Err)
+    }
+
+    /// The same without the values: `visit` gets head, key, and when the row expires (0 for never).
+    pub(super) fn scan_keys(
+        &self,
+        db: u8,
+        head: u64,
+        mut visit: impl FnMut(u64, &[u8], u64) -> ControlFlow<()>,
+    ) -> Result<(), Missing> {
+        let mut missing = None;
+        self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
+            match self.full_key(key.tail, payload) {
+                Ok(full) => visit(key.head, full, Header::decode(payload).0.expire_ms),
+                Err(absent) => {
+                    missing = Some(absent);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        missing.map_or(Ok(()), Err)
     }
 
     /// A row of a database, chosen by 64 random bits: its key and itself.
     pub fn random(&self, db: u8, random: u64) -> Result<Option<(&[u8], Found<'_>)>, Missing> {
-        let chosen = self.rows[usize::from(db)].random(&self.pool, random)?;
-        Ok(chosen.map(|(key, payload)| (self.full_key(key.tail, payload), self.found(payload))))
+        match self.rows[usize::from(db)].random(&self.pool, random)? {
+            Some((key, payload)) => Ok(Some((self.full_key(key.tail, payload)?, self.found(payload)?))),
+            None => Ok(None),
+        }
     }
 
-    fn full_key<'a>(&'a self, tail: &'a [u8], payload: &[u8]) -> &'a [u8] {
-        if row::is_long(tail) { &self.extents.get(row::extent(Header::decode(payload).1)).key } else { tail }
+    fn full_key<'a>(&'a self, tail: &'a [u8], payload: &[u8]) -> Result<&'a [u8], Missing> {
+        if !row::is_long(tail) {
+            return Ok(tail);
+        }
+        Ok(&self.extents.get(row::extent(Header::decode(payload).1))?.key)
     }
 
     /// Bytes of memory that a row takes: its share of a page, and its extent.
     pub fn row_bytes(&self, row: RowKey<'_>) -> Result<Option<u64>, Missing> {
         let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        Ok(payload.map(|payload| {
-            let (header, rest) = Header::decode(payload);
-            let outside =
-                if header.is_outside { self.extents.get(row::extent(rest)) } else { return inside(row, payload) };
-            inside(row, payload) + (outside.key.len() + outside.value.capacity()) as u64
-        }))
+        let Some(payload) = payload else { return Ok(None) };
+        let (header, rest) = Header::decode(payload);
+        let outside = match header.is_outside {
+            true => {
+                let extent = self.extents.get(row::extent(rest))?;
+                (extent.key.len() + extent.value.capacity()) as u64
+            }
+            false => 0,
+        };
+        Ok(Some(inside(row, payload) + outside))
     }
 }
 

@@ -1,9 +1,10 @@
 //! From the records of the log to rows: what recovery feeds, record by record.
 
 use super::{Engine, RowKey, Stop};
-use crate::error::Fault;
+use crate::error::{Fault, Missing};
 use crate::limits::DATABASES;
 use crate::log::{LogConfig, LogWriter, Record, Resume};
+use crate::pagefile::{PageFile, Superblock};
 use crate::pool::ChunkHook;
 use crate::row::KIND_MAX;
 use crate::units::{Lsn, ShardId};
@@ -14,7 +15,20 @@ pub struct Replay {
     shard: ShardId,
     /// Records of a group whose end has not been seen: archives of their own, since they outlive the log's buffers.
     group: Option<Vec<(Lsn, Vec<u8>)>>,
+    /// Records of the group that ends which have been applied.
+    group_done: usize,
     records: u64,
+}
+
+/// What became of a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "a record that was not applied has to be handed in again"]
+pub enum Applied {
+    Done,
+    /// Have this read from the page file, then hand the record in again.
+    Missing(Missing),
+    /// Have the page file's writes done, then hand the record in again.
+    Crowded,
 }
 
 impl Replay {
@@ -22,69 +36,126 @@ impl Replay {
     pub fn new(config: LogConfig, memory_bytes_max: u64, on_chunk: ChunkHook) -> Replay {
         // The writer is replaced when recovery knows where the log ends.
         let log = LogWriter::new(config, &Resume::empty());
-        let engine = Engine::new(memory_bytes_max, on_chunk, log);
-        Replay { engine, shard: config.shard, group: None, records: 0 }
+        Replay::of(config, Engine::new(memory_bytes_max, on_chunk, log))
+    }
+
+    /// The same over a page file, beginning with the rows of its checkpoint: what [`crate::pagefile::Opening`] found.
+    pub fn over(
+        config: LogConfig,
+        memory_bytes_max: u64,
+        on_chunk: ChunkHook,
+        file: PageFile,
+        superblock: &Superblock,
+    ) -> Replay {
+        let log = LogWriter::new(config, &Resume::empty());
+        Replay::of(config, Engine::over(memory_bytes_max, on_chunk, log, file, superblock))
+    }
+
+    fn of(config: LogConfig, engine: Engine) -> Replay {
+        Replay { engine, shard: config.shard, group: None, group_done: 0, records: 0 }
+    }
+
+    /// The same as [`Replay::feed`], where there is no page file.
+    pub fn apply(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<(), Fault> {
+        let applied = self.feed(lsn, record)?;
+        assert_eq!(applied, Applied::Done, "without a page file nothing is absent");
+        Ok(())
     }
 
     /// Applies a record that recovery has found. Its LSN only serves to say where something is wrong.
-    pub fn apply(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<(), Fault> {
-        self.records += 1;
-        match record {
+    pub fn feed(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
+        let applied = match record {
             // What an earlier opening began and did not end never happened.
-            Record::Opened => self.group = None,
-            Record::GroupBegin => self.group = Some(Vec::new()),
-            Record::GroupEnd => {
-                for (lsn, archive) in self.group.take().unwrap_or_default() {
-                    let record = Record::decode(&archive).expect("it was encoded here");
-                    self.apply_row(lsn, &record)?;
-                }
+            Record::Opened => {
+                self.group = None;
+                Applied::Done
             }
+            Record::GroupBegin => {
+                self.group = Some(Vec::new());
+                Applied::Done
+            }
+            Record::GroupEnd => self.apply_group()?,
             _ => match &mut self.group {
-                Some(group) => group.push((lsn, record.to_archive())),
+                Some(group) => {
+                    group.push((lsn, record.to_archive()));
+                    Applied::Done
+                }
                 None => self.apply_row(lsn, record)?,
             },
-        }
-        Ok(())
+        };
+        self.records += u64::from(applied == Applied::Done);
+        Ok(applied)
     }
 
-    fn apply_row(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<(), Fault> {
+    fn apply_group(&mut self) -> Result<Applied, Fault> {
+        let group = self.group.take().unwrap_or_default();
+        while let Some((lsn, archive)) = group.get(self.group_done) {
+            let record = Record::decode(archive).expect("it was encoded here");
+            let applied = self.apply_row(*lsn, &record)?;
+            if applied != Applied::Done {
+                self.group = Some(group);
+                return Ok(applied);
+            }
+            self.group_done += 1;
+        }
+        self.group_done = 0;
+        Ok(Applied::Done)
+    }
+
+    fn apply_row(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
         let fault = |what| Fault::Record { shard: self.shard, lsn, what };
         let database = |db: u8| if usize::from(db) < DATABASES { Ok(db) } else { Err(fault("no such database")) };
         let engine = &mut self.engine;
-        let applied = match *record {
-            Record::Put { db, kind, head, expire_ms, key, value } => {
-                if kind > KIND_MAX {
-                    return Err(fault("no such kind of value"));
+        let apply = |engine: &mut Engine| -> Result<Result<(), Stop>, Fault> {
+            Ok(match *record {
+                Record::Put { db, kind, head, expire_ms, key, value } => {
+                    if kind > KIND_MAX {
+                        return Err(fault("no such kind of value"));
+                    }
+                    engine.apply_put(RowKey { db: database(db)?, head, key }, kind, expire_ms, value)
                 }
-                engine.apply_put(RowKey { db: database(db)?, head, key }, kind, expire_ms, value)
-            }
-            Record::Splice { db, head, offset, key, bytes } => {
-                let row = RowKey { db: database(db)?, head, key };
-                if engine.get(row).is_ok_and(|found| found.is_none()) {
-                    return Err(fault("it changes a row that is not there"));
+                Record::Splice { db, head, offset, key, bytes } => {
+                    let row = RowKey { db: database(db)?, head, key };
+                    if engine.get(row).is_ok_and(|found| found.is_none()) {
+                        return Err(fault("it changes a row that is not there"));
+                    }
+                    engine.apply_splice(row, offset as usize, bytes)
                 }
-                engine.apply_splice(row, offset as usize, bytes)
-            }
-            Record::Expire { db, head, expire_ms, key } => {
-                engine.apply_expiry(RowKey { db: database(db)?, head, key }, expire_ms).map(drop)
-            }
-            Record::Delete { db, head, key, .. } => {
-                engine.apply_delete(RowKey { db: database(db)?, head, key }).map(drop)
-            }
-            Record::Clear { db } => engine.apply_clear(database(db)?),
-            Record::Opened | Record::GroupBegin | Record::GroupEnd => Ok(()),
+                Record::Expire { db, head, expire_ms, key } => {
+                    engine.apply_expiry(RowKey { db: database(db)?, head, key }, expire_ms).map(drop)
+                }
+                Record::Delete { db, head, key, .. } => {
+                    engine.apply_delete(RowKey { db: database(db)?, head, key }).map(drop)
+                }
+                Record::Clear { db } => engine.apply_clear(database(db)?),
+                Record::Opened | Record::GroupBegin | Record::GroupEnd => Ok(()),
+            })
         };
-        applied.map_err(|stop| match stop {
-            Stop::Full => Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() },
-            Stop::Missing(_) => fault("it needs a page that is not in memory"),
-        })?;
-        while self.engine.free_some(usize::MAX).is_ok_and(|more| more) {}
-        Ok(())
+        let applied = match engine.make_room(record.archive_bytes()) {
+            Ok(()) => apply(engine)?,
+            Err(stop) => Err(stop),
+        };
+        match applied {
+            Ok(()) => {}
+            Err(Stop::Full) => {
+                return Err(Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() });
+            }
+            Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),
+            Err(Stop::Crowded) => return Ok(Applied::Crowded),
+        }
+        // Pages that are absent are freed when the engine is at work.
+        while engine.free_some(usize::MAX).is_ok_and(|more| more) {}
+        Ok(Applied::Done)
     }
 
     /// Records so far.
     pub fn records(&self) -> u64 {
         self.records
+    }
+
+    /// The engine, for its page file's operations.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 
     /// The engine, with the log going on where recovery ended. It begins with a record that says so.

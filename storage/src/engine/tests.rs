@@ -66,14 +66,15 @@ fn step(state: &mut u64, engine: &mut Engine, replay: &mut Replay, model: &mut M
             let bytes = &value[..value.len().min(50)];
             old.resize(old.len().max(offset + bytes.len()), 0);
             old[offset..offset + bytes.len()].copy_from_slice(bytes);
-            replay.apply(Lsn(1), &Record::Splice { db, head, offset: offset as u64, key, bytes }).unwrap();
+            let record = Record::Splice { db, head, offset: offset as u64, key, bytes };
+            replay.apply(Lsn(1), &record).unwrap();
             return;
         }
     };
     replay.apply(Lsn(1), &record).unwrap();
 }
 
-fn assert_same(engine: &Engine, model: &Model) {
+fn assert_same(engine: &mut Engine, model: &Model) {
     engine.check().unwrap();
     for db in 0..2 {
         let mut rows = Model::new();
@@ -101,11 +102,11 @@ fn engine_replay_and_map_agree_after_every_step() {
         for n in 0..1500 {
             step(&mut state, &mut live, &mut replay, &mut model);
             if n % 25 == 0 {
-                assert_same(&live, &model);
+                assert_same(&mut live, &model);
             }
         }
-        assert_same(&live, &model);
-        assert_same(&replay.finish(CONFIG, &Resume::empty()), &model);
+        assert_same(&mut live, &model);
+        assert_same(&mut replay.finish(CONFIG, &Resume::empty()), &model);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Changes of rows: resolve, then apply to the trees and append to the log.
 
 use super::read::Found;
-use super::{Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
+use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
 use crate::extent::Extent;
 use crate::log::{Record, Removal};
 use crate::page::Key;
@@ -12,7 +12,7 @@ use crate::units::{ExtentId, Lsn};
 /// A row that is about to be changed: where it is or would be, and what it is.
 struct Resolved {
     path: Path,
-    /// The header, the extent's number if it has one, and the value's length.
+    /// The header, the extent's number if it has one, and else the value's length.
     old: Option<(Header, Option<ExtentId>, usize)>,
 }
 
@@ -20,12 +20,14 @@ impl Engine {
     /// The row is this from now on, whatever it was.
     #[inline]
     pub fn put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<Lsn, Stop> {
+        self.make_room(value.len())?;
         self.apply_put(row, kind, expire_ms, value)?;
         Ok(self.log.append(&Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value }))
     }
 
     /// Overwrites bytes of a row's value, which grows, with zeros before `offset`, where it must. The row is there.
     pub fn splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8]) -> Result<Lsn, Stop> {
+        self.make_room(bytes.len())?;
         self.apply_splice(row, offset, bytes)?;
         let (RowKey { db, head, key }, offset) = (row, offset as u64);
         Ok(self.log.append(&Record::Splice { db, head, offset, key, bytes }))
@@ -33,6 +35,7 @@ impl Engine {
 
     /// Changes when the row expires (0: never). Whether there is such a row; `None` if not.
     pub fn set_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<Option<Lsn>, Stop> {
+        self.make_room(0)?;
         if !self.apply_expiry(row, expire_ms)? {
             return Ok(None);
         }
@@ -42,6 +45,7 @@ impl Engine {
 
     /// Removes the row; `None` if there is none.
     pub fn delete(&mut self, row: RowKey<'_>, removal: Removal) -> Result<Option<Lsn>, Stop> {
+        self.make_room(0)?;
         if !self.apply_delete(row)? {
             return Ok(None);
         }
@@ -49,7 +53,7 @@ impl Engine {
         Ok(Some(self.log.append(&Record::Delete { db, removal, head, key })))
     }
 
-    /// Removes all rows of a database. Time is proportional to the rows that expire and those with extents.
+    /// Removes all rows of a database, in constant time; what they took is freed by [`Engine::free_some`].
     pub fn clear(&mut self, db: u8) -> Result<Lsn, Stop> {
         self.apply_clear(db)?;
         Ok(self.log.append(&Record::Clear { db }))
@@ -61,10 +65,18 @@ impl Engine {
         let old = path.is_exact().then(|| {
             let (header, rest) = Header::decode(rows.payload(&self.pool, &path));
             let extent = header.is_outside.then(|| row::extent(rest));
-            let len = extent.map_or(rest.len(), |extent| self.extents.get(extent).value.len());
-            (header, extent, len)
+            (header, extent, rest.len())
         });
         Ok(Resolved { path, old })
+    }
+
+    /// Sees that what a write of this row needs is in memory.
+    pub(super) fn prepare_write(&self, row: RowKey<'_>, expire_ms: u64) -> Result<(), Stop> {
+        with_key(row, |key| {
+            let Resolved { old, .. } = self.resolve(row.db, key)?;
+            let old_ms = old.map_or(0, |(header, ..)| header.expire_ms);
+            Ok(self.prepare_deadline(row.db, row.head, old_ms, expire_ms).map(drop)?)
+        })
     }
 
     #[inline]
@@ -79,14 +91,14 @@ impl Engine {
             let is_inside = row_fits(key.tail.len(), header.bytes() + value.len()) && !row::is_long(key.tail);
             let db = usize::from(row.db);
             let number;
+            if let Some(extent) = old_extent {
+                self.remove_extent(row.db, extent);
+            }
             let body = if is_inside {
-                if let Some(extent) = old_extent {
-                    self.extents.remove(extent);
-                }
                 value
             } else {
                 header.is_outside = true;
-                number = self.store_outside(row, key, old_extent, value).0.to_le_bytes();
+                number = self.store_outside(row, key, value).0.to_le_bytes();
                 &number
             };
             let fill = |payload: &mut [u8]| header.encode(payload).copy_from_slice(body);
@@ -101,13 +113,16 @@ impl Engine {
     }
 
     #[cold]
-    fn store_outside(&mut self, row: RowKey<'_>, key: Key<'_>, old: Option<ExtentId>, value: &[u8]) -> ExtentId {
-        if let Some(extent) = old {
-            self.extents.update(extent, |old| value.clone_into(old));
-            return extent;
-        }
+    fn store_outside(&mut self, row: RowKey<'_>, key: Key<'_>, value: &[u8]) -> ExtentId {
         let key = if row::is_long(key.tail) { row.key.into() } else { Box::default() };
-        self.extents.insert(Extent { key, value: value.to_vec() })
+        self.outside[usize::from(row.db)] += 1;
+        self.extents.insert(Extent { key, value: value.to_vec() }, self.pool.changes_in())
+    }
+
+    #[cold]
+    fn remove_extent(&mut self, db: u8, extent: ExtentId) {
+        self.outside[usize::from(db)] -= 1;
+        self.drop_extent(extent);
     }
 
     pub(super) fn apply_splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8]) -> Result<(), Stop> {
@@ -116,7 +131,8 @@ impl Engine {
             let Resolved { path, old } = self.resolve(row.db, key)?;
             let (_, extent, len) = old.expect("only a row that is there is spliced");
             if let Some(extent) = extent {
-                self.extents.update(extent, |value| {
+                let len = self.extents.get(extent)?.value.len();
+                self.extents.update(extent, self.pool.changes_in(), |value| {
                     value.resize(len.max(end), 0);
                     value[offset..end].copy_from_slice(bytes);
                 });
@@ -171,7 +187,7 @@ impl Engine {
             let Some((header, extent, _)) = old else { return Ok(false) };
             self.move_deadline(row.db, row.head, header.expire_ms, 0)?;
             if let Some(extent) = extent {
-                self.extents.remove(extent);
+                self.remove_extent(row.db, extent);
             }
             self.rows[usize::from(row.db)].remove(&mut self.pool, &path);
             Ok(true)
@@ -179,29 +195,15 @@ impl Engine {
     }
 
     pub(super) fn apply_clear(&mut self, db: u8) -> Result<(), Stop> {
-        let (mut deadlines, mut extents) = (Vec::new(), Vec::new());
-        let has_outside = !self.extents.is_empty();
-        if has_outside || self.expiring_count(db) > 0 {
-            self.rows[usize::from(db)].scan(&self.pool, Key::MIN, |key, payload| {
-                let (header, rest) = Header::decode(payload);
-                if header.expire_ms != 0 {
-                    deadlines.push((key.head, header.expire_ms));
-                }
-                if header.is_outside {
-                    extents.push(row::extent(rest));
-                }
-                std::ops::ControlFlow::Continue(())
-            })?;
+        let db = usize::from(db);
+        let rows = self.rows[db].detach();
+        let has_outside = std::mem::take(&mut self.outside[db]) > 0;
+        self.detached.push(Detached { rows, has_outside });
+        // Entries of the tree of deadlines stay until they are due (E1), unless they are all of this database.
+        if std::mem::take(&mut self.expiring[db]) > 0 && self.expiring.iter().all(|rows| *rows == 0) {
+            let rows = self.deadlines.detach();
+            self.detached.push(Detached { rows, has_outside: false });
         }
-        for (head, expire_ms) in deadlines {
-            self.drop_deadline(db, head, expire_ms)?;
-        }
-        for extent in extents {
-            self.extents.remove(extent);
-        }
-        let gone = self.rows[usize::from(db)].detach();
-        self.detached.push(gone);
-        self.expiring[usize::from(db)] = 0;
         Ok(())
     }
 }

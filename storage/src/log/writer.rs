@@ -458,6 +458,10 @@ impl LogWriter {
         }
     }
 
+    pub fn incarnation(&self) -> Incarnation {
+        self.incarnation
+    }
+
     /// How far the log is gathered.
     fn position(&self) -> u64 {
         if self.open.cap > 0 { self.open.lsn + self.open.len as u64 } else { self.next }

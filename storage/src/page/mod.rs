@@ -5,15 +5,16 @@
 //!
 //! | bytes | what |
 //! | --- | --- |
-//! | 0..4 | CRC32C of bytes 4..[`PAGE_BYTES`]; set when the page is written to disk |
+//! | 0..4 | CRC32C of the page file's salt and of bytes 4..[`PAGE_BYTES`]; set when the page is written to disk |
 //! | 4..8 | the page's own id: a misdirected read or write shows |
-//! | 8..16 | LSN of the last change; set by the owner of the log |
+//! | 8..16 | the LSN that the log had when this image was made |
 //! | 16 | kind: 1 leaf, 2 branch |
 //! | 17 | version of this format: 1 |
 //! | 18..20 | count of entries `n` |
 //! | 20..22 | first byte of the heap, which ends with the page |
 //! | 22..24 | garbage: bytes of the heap that no entry uses |
-//! | 24..32 | zero |
+//! | 24..28 | zero on disk; in memory the generation of the last change, 0 while the page is as on disk |
+//! | 28..32 | zero |
 //! | 32..32+8n | heads: the search array, ascending |
 //! | 32+8n..32+16n | slots, one for each head: offset u16, tail length u16, word u32 |
 //! | heap | for each slot its tail, and in a leaf the payload right behind it |
@@ -36,7 +37,7 @@ pub(crate) use search::{Span, lower_bound};
 pub(crate) use slotted::Slot;
 
 use crate::limits::PAGE_BYTES;
-use crate::units::PageId;
+use crate::units::{Generation, PageId};
 use bytemuck::{Pod, Zeroable};
 
 /// Bytes of a page before its heads.
@@ -94,7 +95,8 @@ struct Header {
     count: u16,
     heap: u16,
     garbage: u16,
-    zero: u64,
+    generation: u32,
+    zero: u32,
 }
 
 /// A page, as it is on disk.
@@ -117,6 +119,17 @@ impl Page {
 
     pub fn id(&self) -> PageId {
         PageId(self.header.page)
+    }
+
+    /// The generation of the last change; 0 while the page is as it is on disk.
+    #[inline(always)]
+    pub(crate) fn generation(&self) -> Generation {
+        Generation(self.header.generation)
+    }
+
+    #[inline]
+    pub(crate) fn set_generation(&mut self, generation: Generation) {
+        self.header.generation = generation.0;
     }
 
     /// `None`: not a page of this format.
@@ -152,7 +165,7 @@ impl Page {
     }
 
     #[inline(always)]
-    fn as_bytes_mut(&mut self) -> &mut [u8] {
+    pub(crate) fn as_bytes_mut(&mut self) -> &mut [u8] {
         bytemuck::bytes_of_mut(self)
     }
 }

@@ -222,8 +222,8 @@ impl Page {
     /// Removes all entries.
     pub(crate) fn clear(&mut self) {
         let kind = if self.is_leaf() { Kind::Leaf } else { Kind::Branch };
-        let lsn = self.header.lsn;
+        let generation = self.generation();
         self.format(self.id(), kind);
-        self.header.lsn = lsn;
+        self.set_generation(generation);
     }
 }

@@ -43,8 +43,10 @@ const _: () = assert!(CHUNK_FRAMES_MAX <= 1 << 16);
 
 pub(super) struct Frames {
     chunks: Vec<Box<[Frame]>>,
+    /// By chunk: frames in the chunks before it.
+    before: Vec<u32>,
     /// Frames that were in use before.
-    free: Vec<Place>,
+    unused: Vec<Place>,
     /// Frames of the last chunk that have never been in use begin here.
     fresh: usize,
     in_use: usize,
@@ -54,7 +56,7 @@ pub(super) struct Frames {
 
 impl Frames {
     pub(super) fn new(max: usize, on_chunk: ChunkHook) -> Frames {
-        Frames { chunks: Vec::new(), free: Vec::new(), fresh: 0, in_use: 0, max, on_chunk }
+        Frames { chunks: Vec::new(), before: Vec::new(), unused: Vec::new(), fresh: 0, in_use: 0, max, on_chunk }
     }
 
     #[inline(always)]
@@ -67,12 +69,27 @@ impl Frames {
         Some(&mut self.chunks.get_mut(place.chunk as usize)?.get_mut(place.index as usize)?.page)
     }
 
+    /// The frame's number among all.
+    pub(super) fn number(&self, place: Place) -> u32 {
+        self.before[usize::from(place.chunk)] + u32::from(place.index)
+    }
+
     pub(super) fn in_use(&self) -> usize {
         self.in_use
     }
 
     pub(super) fn max(&self) -> usize {
         self.max
+    }
+
+    pub(super) fn set_max(&mut self, max: usize) {
+        self.max = max;
+    }
+
+    /// Frames that the bound leaves.
+    #[inline]
+    pub(super) fn free(&self) -> usize {
+        self.max.saturating_sub(self.in_use)
     }
 
     fn fresh_left(&self) -> usize {
@@ -82,10 +99,10 @@ impl Frames {
     /// Sees to it that the next `frames` calls of [`Frames::take`] succeed.
     #[inline]
     pub(super) fn reserve(&mut self, frames: usize) -> Result<(), PoolFull> {
-        if self.max - self.in_use < frames {
+        if self.free() < frames {
             return Err(PoolFull { pages_max: self.max });
         }
-        while self.free.len() + self.fresh_left() < frames {
+        while self.unused.len() + self.fresh_left() < frames {
             self.grow()?;
         }
         Ok(())
@@ -96,17 +113,22 @@ impl Frames {
         // What is left of the last chunk goes to the free list: `fresh` is of one chunk only.
         if let Some(last) = self.chunks.len().checked_sub(1) {
             let left = self.fresh..self.chunks[last].len();
-            self.free.extend(left.map(|index| Place { chunk: last as u16, index: index as u16 }));
+            self.fresh = left.end;
+            self.unused.extend(left.map(|index| Place { chunk: last as u16, index: index as u16 }));
         }
         let full = PoolFull { pages_max: self.chunks.iter().map(|chunk| chunk.len()).sum() };
         let frames = (CHUNK_FRAMES_FIRST << self.chunks.len().min(16)).min(CHUNK_FRAMES_MAX);
-        let frames = frames.min(self.max - full.pages_max);
+        let frames = frames.min(self.max.saturating_sub(full.pages_max));
+        if frames == 0 {
+            return Err(full);
+        }
         if self.chunks.len() >= usize::from(Place::ABSENT.chunk) {
             return Err(full);
         }
         // The system's memory may end before our bound does.
         let mut chunk = bytemuck::try_zeroed_slice_box::<Frame>(frames).map_err(|()| full)?;
         (self.on_chunk)(&mut chunk);
+        self.before.push(full.pages_max as u32);
         self.chunks.push(chunk);
         self.fresh = 0;
         Ok(())
@@ -114,7 +136,7 @@ impl Frames {
 
     pub(super) fn take(&mut self) -> Place {
         self.in_use += 1;
-        self.free.pop().unwrap_or_else(|| {
+        self.unused.pop().unwrap_or_else(|| {
             let index = self.fresh;
             assert!(self.fresh_left() > 0, "a frame is taken only after it was reserved");
             self.fresh += 1;
@@ -124,7 +146,7 @@ impl Frames {
 
     pub(super) fn give_back(&mut self, place: Place) {
         self.in_use -= 1;
-        self.free.push(place);
+        self.unused.push(place);
     }
 }
 

@@ -1,20 +1,31 @@
 //! The memory of a shard's pages: who has a frame, and where it is. Knows nothing of what is in them.
 //!
-//! A page that exists may be absent (its image is elsewhere). Asking for it answers [`Missing`] and changes
-//! nothing; [`Pool::supply`] brings it back.
+//! A page that exists may be absent: its image is in the page file. Asking for it answers [`Missing`] and changes
+//! nothing; [`Pool::fetch`] has it read, [`Pool::on_read`] brings it in ([`paging`]). Which pages leave memory is said in
+//! [`clock`]. A page leaves only between commands, never between a command's resolving and its applying.
+//!
+//! A page in memory carries the generation of its last change (0: none since its image was made). To change a page of
+//! another generation than the present one is the one place where a change meets the page file: the page joins the list
+//! of what the next checkpoint writes, and what the running one still needs is copied first (invariant P3 there).
 
+mod clock;
 mod frames;
 mod memo;
+mod paging;
 
 #[cfg(test)]
 mod tests;
 
 pub use frames::{ChunkHook, Frame};
+pub use paging::{Fetch, Fetched};
 
 use crate::error::Missing;
 use crate::limits::PAGES_MAX;
 use crate::page::{Kind, Page};
-use crate::units::PageId;
+use crate::pagefile::PageFile;
+use crate::units::{Generation, PageId};
+use clock::{Clock, Queue};
+use core::cell::Cell;
 use core::fmt;
 use frames::{Frames, Place};
 pub(crate) use memo::Memo;
@@ -36,16 +47,32 @@ impl fmt::Display for PoolFull {
 impl std::error::Error for PoolFull {}
 
 /// What is known of a page outside of it.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 struct Entry {
     place: Place,
     /// What the page's count was when it was last noted. Knowing it before the page has been read tells a search
-    /// where to look; a wrong one costs time, never correctness.
+    /// where to look; a wrong one costs time, never correctness. Of an absent page: when it left.
     count: u16,
+    /// It was used since the clock last looked.
+    is_used: Cell<bool>,
 }
 
 impl Entry {
-    const ABSENT: Entry = Entry { place: Place::ABSENT, count: 0 };
+    fn absent(left: u16) -> Entry {
+        Entry { place: Place::ABSENT, count: left, is_used: Cell::new(false) }
+    }
+
+    fn present(place: Place, count: u16) -> Entry {
+        Entry { place, count, is_used: Cell::new(false) }
+    }
+
+    /// The test spares a store, and so the line's way back to memory, to nearly all uses.
+    #[inline(always)]
+    fn note_use(&self) {
+        if !self.is_used.get() {
+            self.is_used.set(true);
+        }
+    }
 }
 
 /// The pages of a shard. Page 0 is never given out: it stands for "none".
@@ -55,6 +82,16 @@ pub struct Pool {
     /// Ids that can be given out again.
     free_ids: Vec<PageId>,
     frames: Frames,
+    clock: Clock,
+    file: Option<PageFile>,
+    /// Of what changes now.
+    generation: Generation,
+    /// Pages that were changed in this generation, some of them more than once, some gone again.
+    dirty: Vec<PageId>,
+    /// Those of the generation before, as far as the running checkpoint has not looked at them.
+    aging: Vec<PageId>,
+    /// Pages that have left memory.
+    evictions: u64,
     memos: Memos,
     /// Raised by every release, so that what is remembered of a page can tell that it is stale.
     releases: u64,
@@ -65,9 +102,15 @@ impl Pool {
     /// first use, so that a driver can advise the kernel about it; it must leave the bytes as they are.
     pub fn new(pages_max: usize, on_chunk: ChunkHook) -> Pool {
         Pool {
-            table: vec![Entry::ABSENT],
+            table: vec![Entry::absent(0)],
             free_ids: Vec::new(),
             frames: Frames::new(pages_max, on_chunk),
+            clock: Clock::new(),
+            file: None,
+            generation: Generation(1),
+            dirty: Vec::new(),
+            aging: Vec::new(),
+            evictions: 0,
             memos: Memos::new(),
             releases: 0,
         }
@@ -76,10 +119,22 @@ impl Pool {
     /// The page, if it is in memory.
     #[inline(always)]
     pub fn page(&self, page: PageId) -> Result<&Page, Missing> {
-        match self.table.get(page.0 as usize).and_then(|entry| self.frames.page(entry.place)) {
-            Some(page) => Ok(page),
-            None => Err(Missing(page)),
+        match self.table.get(page.0 as usize) {
+            Some(entry) => match self.frames.page(entry.place) {
+                Some(page) => {
+                    entry.note_use();
+                    Ok(page)
+                }
+                None => Err(Missing::Page(page)),
+            },
+            None => Err(Missing::Page(page)),
         }
+    }
+
+    /// The page, if it is in memory, without noting that it was used.
+    #[inline]
+    pub(crate) fn peek(&self, page: PageId) -> Option<&Page> {
+        self.frames.page(self.table.get(page.0 as usize)?.place)
     }
 
     /// The page, and what its count was when last noted.
@@ -87,10 +142,13 @@ impl Pool {
     pub(crate) fn page_and_count(&self, page: PageId) -> Result<(&Page, usize), Missing> {
         match self.table.get(page.0 as usize) {
             Some(entry) => match self.frames.page(entry.place) {
-                Some(page) => Ok((page, entry.count as usize)),
-                None => Err(Missing(page)),
+                Some(page) => {
+                    entry.note_use();
+                    Ok((page, entry.count as usize))
+                }
+                None => Err(Missing::Page(page)),
             },
-            None => Err(Missing(page)),
+            None => Err(Missing::Page(page)),
         }
     }
 
@@ -119,14 +177,21 @@ impl Pool {
     /// The page, to be changed.
     #[inline]
     pub fn page_mut(&mut self, page: PageId) -> Result<&mut Page, Missing> {
-        match self.table.get(page.0 as usize).and_then(|entry| self.frames.page_mut(entry.place)) {
-            Some(page) => Ok(page),
-            None => Err(Missing(page)),
+        let Some(place) = self.table.get(page.0 as usize).map(|entry| entry.place) else {
+            return Err(Missing::Page(page));
+        };
+        let generation = match self.frames.page(place) {
+            Some(node) => node.generation(),
+            None => return Err(Missing::Page(page)),
+        };
+        if generation != self.generation {
+            self.soil(page, generation);
         }
+        Ok(self.frames.page_mut(place).expect("it was there just now"))
     }
 
     pub fn is_resident(&self, page: PageId) -> bool {
-        self.page(page).is_ok()
+        self.peek(page).is_some()
     }
 
     /// A page on a resolved path, or one that has just been seen to be here.
@@ -153,12 +218,19 @@ impl Pool {
     pub fn allocate(&mut self, kind: Kind) -> PageId {
         let page = self.free_ids.pop().unwrap_or_else(|| {
             assert!(self.table.len() < PAGES_MAX);
-            self.table.push(Entry::ABSENT);
+            self.table.push(Entry::absent(0));
             PageId(self.table.len() as u32 - 1)
         });
         let place = self.frames.take();
-        self.table[page.0 as usize] = Entry { place, count: 0 };
-        self.resident_mut(page).format(page, kind);
+        self.table[page.0 as usize] = Entry::present(place, 0);
+        self.clock.push(Queue::Protected, self.frames.number(place), page);
+        let generation = self.generation;
+        let node = self.frames.page_mut(place).expect("it was taken just now");
+        node.format(page, kind);
+        node.set_generation(generation);
+        if self.file.is_some() {
+            self.dirty.push(page);
+        }
         page
     }
 
@@ -166,29 +238,46 @@ impl Pool {
     pub fn release(&mut self, page: PageId) {
         assert!(page.0 != 0);
         self.releases += 1;
-        let freed = core::mem::replace(&mut self.table[page.0 as usize], Entry::ABSENT);
-        if freed.place != Place::ABSENT {
-            self.frames.give_back(freed.place);
+        if let Some(node) = self.peek(page) {
+            let generation = node.generation();
+            if generation != self.generation && generation.0 != 0 {
+                self.save_before_change(page);
+            }
+            self.drop_frame(page, 0);
+        }
+        if let Some(file) = &mut self.file {
+            file.forget_page(page);
         }
         self.free_ids.push(page);
     }
 
-    /// Makes a page absent and hands out its image.
-    pub fn evict(&mut self, page: PageId) -> Result<Box<Frame>, Missing> {
-        let image = Frame::boxed(self.page(page)?);
-        let entry = core::mem::replace(&mut self.table[page.0 as usize], Entry::ABSENT);
+    /// The page's frame is free for another page.
+    fn drop_frame(&mut self, page: PageId, left: u16) {
+        let entry = core::mem::replace(&mut self.table[page.0 as usize], Entry::absent(left));
+        self.clock.remove(self.frames.number(entry.place));
         self.frames.give_back(entry.place);
+    }
+
+    /// Makes a page absent and hands out its image.
+    #[cfg(test)]
+    pub(crate) fn evict(&mut self, page: PageId) -> Result<Box<Frame>, Missing> {
+        let image = Frame::boxed(self.page(page)?);
+        self.drop_frame(page, 0);
         Ok(image)
     }
 
     /// Makes an absent page resident again.
-    pub fn supply(&mut self, page: PageId, image: &Frame) -> Result<(), PoolFull> {
+    #[cfg(test)]
+    pub(crate) fn supply(&mut self, page: PageId, image: &Frame) -> Result<(), PoolFull> {
         assert!(!self.is_resident(page) && image.page.id() == page);
         self.frames.reserve(1)?;
-        let place = self.frames.take();
-        self.table[page.0 as usize] = Entry { place, count: image.page.count() as u16 };
-        *self.resident_mut(page) = image.page;
+        self.bring_in(page, image.page.as_bytes(), Queue::Protected);
         Ok(())
+    }
+
+    /// The generation that a change of an extent belongs to; 0 if nobody writes generations.
+    pub(crate) fn changes_in(&self) -> Generation {
+        if self.file.is_some() { self.generation } else { Generation(0) }
     }
 
     /// Pages that exist, resident or not.
@@ -203,6 +292,17 @@ impl Pool {
 
     pub fn pages_max(&self) -> usize {
         self.frames.max()
+    }
+
+    /// Changes how many pages may be in memory. If there are more they leave as room is made.
+    pub(crate) fn set_pages_max(&mut self, pages_max: usize) {
+        self.frames.set_max(pages_max);
+    }
+
+    /// Frames that the bound leaves.
+    #[inline]
+    pub fn frames_free(&self) -> usize {
+        self.frames.free()
     }
 
     /// Whether exactly these pages exist: a page too many has leaked, one too few is used twice or after its

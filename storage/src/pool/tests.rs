@@ -22,7 +22,7 @@ fn allocates_up_to_its_bound_and_again_after_a_release() {
     assert_eq!(pool.page(pages[1]).unwrap().kind(), Some(Kind::Branch));
     assert_eq!(pool.reserve(1), Err(PoolFull { pages_max: 3 }));
     pool.release(pages[1]);
-    assert_eq!(pool.page(pages[1]).err(), Some(Missing(pages[1])));
+    assert_eq!(pool.page(pages[1]).err(), Some(Missing::Page(pages[1])));
     pool.reserve(1).unwrap();
     assert_eq!(pool.allocate(Kind::Leaf), pages[1]);
     pool.check(&pages).unwrap();
@@ -36,8 +36,8 @@ fn an_evicted_page_comes_back_as_it_was() {
     let page = pool.allocate(Kind::Leaf);
     let before = *pool.page(page).unwrap();
     let image = pool.evict(page).unwrap();
-    assert_eq!(pool.page(page).err(), Some(Missing(page)));
-    assert_eq!(pool.evict(page).err(), Some(Missing(page)));
+    assert_eq!(pool.page(page).err(), Some(Missing::Page(page)));
+    assert_eq!(pool.evict(page).err(), Some(Missing::Page(page)));
     assert_eq!((pool.pages(), pool.pages_resident()), (1, 0));
     // Its frame serves another page meanwhile, and the bound is one of frames.
     pool.reserve(1).unwrap();

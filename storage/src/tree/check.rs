@@ -49,6 +49,22 @@ impl Tree {
         ensure((self.levels == 0) == (self.rows == 0), self.root, "an empty tree has pages")?;
         Ok(census)
     }
+
+    /// Pages that have to be brought in before [`Tree::check`] can look at everything: those which pages in memory lead to.
+    pub fn absent(&self, pool: &Pool) -> Vec<PageId> {
+        let mut absent = Vec::new();
+        let mut stack = Vec::from_iter((self.levels > 0).then_some((self.root, self.levels)));
+        while let Some((page, levels)) = stack.pop() {
+            match pool.peek(page) {
+                None => absent.push(page),
+                Some(node) if levels > 1 => {
+                    stack.extend((0..node.count()).map(|index| (node.child(index), levels - 1)));
+                }
+                Some(_) => {}
+            }
+        }
+        absent
+    }
 }
 
 fn ensure(holds: bool, page: PageId, what: &'static str) -> Result<(), Damage> {

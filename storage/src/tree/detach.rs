@@ -13,6 +13,9 @@ pub struct DetachedTree {
     stack: Vec<(PageId, u8)>,
 }
 
+/// Is shown the payloads of rows that go.
+pub type ShowPayload<'a> = &'a mut dyn FnMut(&[u8]);
+
 impl Tree {
     /// Empties the tree in constant time.
     pub fn detach(&mut self) -> DetachedTree {
@@ -25,7 +28,7 @@ impl Tree {
     /// is not, the rest is handed back to be freed later.
     pub fn clear(&mut self, pool: &mut Pool) -> Result<(), (DetachedTree, Missing)> {
         let mut detached = self.detach();
-        match detached.free_some(pool, usize::MAX) {
+        match detached.free_some(pool, usize::MAX, None) {
             Ok(_) => Ok(()),
             Err(missing) => Err((detached, missing)),
         }
@@ -33,17 +36,25 @@ impl Tree {
 }
 
 impl DetachedTree {
-    /// Releases up to `pages` pages; answers whether all are released now. A leaf need not be resident. When a
-    /// branch is not, everything stays as it was and the call can be repeated.
-    pub fn free_some(&mut self, pool: &mut Pool, pages: usize) -> Result<bool, Missing> {
+    /// Releases up to `pages` pages; answers whether all are released now. Who has a use for the rows is shown their
+    /// payloads; otherwise a leaf need not be resident. When a page that is needed is not, it stays as it was and the call
+    /// can be repeated.
+    pub fn free_some(
+        &mut self,
+        pool: &mut Pool,
+        pages: usize,
+        mut show: Option<ShowPayload<'_>>,
+    ) -> Result<bool, Missing> {
         for _ in 0..pages {
             let Some(&(page, levels)) = self.stack.last() else { break };
-            let children = if levels > 1 {
+            let mut children = Vec::new();
+            if levels > 1 {
                 let branch = pool.page(page)?;
-                (0..branch.count()).map(|index| (branch.child(index), levels - 1)).collect()
-            } else {
-                Vec::new()
-            };
+                children.extend((0..branch.count()).map(|index| (branch.child(index), levels - 1)));
+            } else if let Some(show) = &mut show {
+                let leaf = pool.page(page)?;
+                (0..leaf.count()).for_each(|index| show(leaf.payload(index)));
+            }
             self.stack.pop();
             self.stack.extend(children);
             pool.release(page);

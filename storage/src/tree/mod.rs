@@ -29,6 +29,7 @@ pub use detach::DetachedTree;
 
 use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX};
 use crate::page::Key;
+use crate::pagefile::TreeRoot;
 use crate::units::PageId;
 
 /// A tree: its root, and what is known of the whole. The pages are in the pool.
@@ -48,6 +49,18 @@ pub struct Tree {
 impl Tree {
     pub fn new() -> Tree {
         Tree::default()
+    }
+
+    /// A tree that a checkpoint says is in the page file.
+    pub(crate) fn opened(root: &TreeRoot) -> Tree {
+        let TreeRoot { levels, rows, bytes, pages, .. } = *root;
+        Tree { root: root.page(), levels, changes: 0, rows, bytes, pages }
+    }
+
+    /// The tree as a checkpoint says it.
+    pub(crate) fn root(&self) -> TreeRoot {
+        let Tree { root, levels, rows, bytes, pages, .. } = *self;
+        TreeRoot { root: root.0, levels, rows, bytes, pages }
     }
 
     /// Rows.

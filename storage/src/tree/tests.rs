@@ -90,8 +90,9 @@ impl Model {
     }
 
     fn supply(&mut self, missing: Missing) {
-        let image = self.images.remove(&missing.0.0).expect("only evicted pages are missing");
-        self.pool.supply(missing.0, &image).unwrap();
+        let Missing::Page(page) = missing else { panic!("a tree has only pages") };
+        let image = self.images.remove(&page.0).expect("only evicted pages are missing");
+        self.pool.supply(page, &image).unwrap();
     }
 
     /// Resolves as the engine does: again and again, until nothing is missing.

@@ -5,10 +5,10 @@
 //! ones, folded into a value that is kept, because safe Rust has no prefetch.
 
 use super::Tree;
+use crate::error::Missing;
 use crate::limits::TOUCH_KEYS_MAX;
 use crate::page::{Key, Page, Span, lower_bound};
 use crate::pool::Pool;
-use crate::units::PageId;
 use core::hint::black_box;
 
 /// A key on its way down.
@@ -24,13 +24,13 @@ struct Lane<'a> {
 impl Tree {
     /// Touches what finding rows with these heads will read: up to [`TOUCH_KEYS_MAX`] of them, the rest is left
     /// alone. `absent` is told of each page that a find would miss; reading these ahead is the caller's choice.
-    pub fn touch(&self, pool: &Pool, heads: &[u64], mut absent: impl FnMut(PageId)) {
+    pub fn touch(&self, pool: &Pool, heads: &[u64], mut absent: impl FnMut(Missing)) {
         if self.levels == 0 {
             return;
         }
         let root = match pool.page(self.root) {
             Ok(root) => root,
-            Err(missing) => return absent(missing.0),
+            Err(missing) => return absent(missing),
         };
         let mut lanes = [Lane { node: root, count: 0, span: root.span(), head: 0 }; TOUCH_KEYS_MAX];
         let mut count = heads.len().min(TOUCH_KEYS_MAX);
@@ -48,7 +48,7 @@ impl Tree {
                         lanes[kept] = Lane { node, count, span: lane.node.child_span(child, lane.span), ..lane };
                         kept += 1;
                     }
-                    Err(missing) => absent(missing.0),
+                    Err(missing) => absent(missing),
                 }
             }
             count = kept;

@@ -1,6 +1,7 @@
 //! Shapes and edges: what splits and joins leave behind, the greatest rows, a full pool, dropping.
 
 use super::{Random, pool};
+use crate::error::Missing;
 use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX};
 use crate::page::{ENTRY_BYTES, Key, Kind, SPACE_BYTES};
 use crate::pool::{Pool, PoolFull};
@@ -218,10 +219,10 @@ fn a_detached_tree_is_freed_in_slices_even_when_pages_are_absent() {
     let mut detached: DetachedTree = tree.detach();
     assert_eq!((tree.len(), tree.bytes(), tree.pages(), tree.levels()), (0, 0, 0, 0));
     let image = pool.evict(root).unwrap();
-    assert_eq!(detached.free_some(&mut pool, 10).map_err(|missing| missing.0), Err(root));
+    assert_eq!(detached.free_some(&mut pool, 10, None), Err(Missing::Page(root)));
     pool.supply(root, &image).unwrap();
     let mut slices = 1;
-    while !detached.free_some(&mut pool, 10).unwrap() {
+    while !detached.free_some(&mut pool, 10, None).unwrap() {
         slices += 1;
     }
     assert_eq!(slices, pages.div_ceil(10));
@@ -266,7 +267,7 @@ fn a_scan_stops_at_an_absent_page_and_can_go_on() {
         .map_err(|missing| (missing, seen.len() as u64))
     };
     if let Err((missing, next)) = visits(&tree, &pool, from) {
-        assert_eq!(missing.0, leaf);
+        assert_eq!(missing, Missing::Page(leaf));
         pool.supply(leaf, &image).unwrap();
         from = next;
     }

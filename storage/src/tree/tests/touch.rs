@@ -2,6 +2,7 @@
 
 use super::shapes::{SIXTEENTH, put, remove};
 use super::{Random, pool};
+use crate::error::Missing;
 use crate::limits::TOUCH_KEYS_MAX;
 use crate::page::Key;
 use crate::tree::Tree;
@@ -21,16 +22,16 @@ fn touch_names_the_pages_that_a_find_would_miss() {
     let leaf = tree.resolve(&pool, Key::of_head(600)).unwrap().leaf().page;
     pool.evict(leaf).unwrap();
     tree.touch(&pool, &[1, 600, 1999, u64::MAX], |page| absent.push(page));
-    assert_eq!(absent, [leaf]);
+    assert_eq!(absent, [Missing::Page(leaf)]);
     // Beyond the bound nothing is touched.
     let many = vec![600; TOUCH_KEYS_MAX + 10];
     absent.clear();
     tree.touch(&pool, &many, |page| absent.push(page));
-    assert_eq!(absent, vec![leaf; TOUCH_KEYS_MAX]);
+    assert_eq!(absent, vec![Missing::Page(leaf); TOUCH_KEYS_MAX]);
     pool.evict(tree.root).unwrap();
     absent.clear();
     tree.touch(&pool, &heads, |page| absent.push(page));
-    assert_eq!(absent, [tree.root]);
+    assert_eq!(absent, [Missing::Page(tree.root)]);
 }
 
 /// Two trees with the same keys in one pool. Between touching and finding, rows move, go and come back, pages are
@@ -77,7 +78,7 @@ fn finds_after_a_touch_are_those_without() {
                         assert_eq!(found.map(<[u8]>::len), model.get(head).copied());
                         assert!(found.is_none_or(|payload| payload.iter().all(|byte| *byte == *head as u8)));
                     }
-                    Err(missing) => assert_eq!(Some(missing.0), away.as_ref().map(|(page, _)| *page)),
+                    Err(missing) => assert_eq!(Some(missing), away.as_ref().map(|(page, _)| Missing::Page(*page))),
                 }
                 // The same head with another tail is another key.
                 assert!(matches!(tree.find(&pool, Key::new(*head, b"x")), Ok(None) | Err(_)));

@@ -1,0 +1,219 @@
+//! The engine and its page file: checkpoints begin here, room is made here, and what is absent is brought in.
+
+use super::{Engine, Stop, WRITE_PAGES_MAX};
+use crate::error::Missing;
+use crate::extent::Extents;
+use crate::limits::PAGE_BYTES;
+use crate::op::{DiskDone, PageOp};
+use crate::pagefile::{Arrival, CheckpointState, FileState, PageFile, Pin, Superblock};
+use crate::pool::{ChunkHook, Fetch, Fetched, Pool};
+use crate::tree::Tree;
+use crate::units::{Lsn, OpId};
+
+/// The share of memory that extents may have before they are given up: one part of so many.
+const EXTENTS_SHARE: u64 = 4;
+
+/// Frames that are kept free ahead of need, as one part of so many of all, and at most.
+const AHEAD_SHARE: usize = 64;
+const AHEAD_MAX: usize = 256;
+
+impl Engine {
+    /// An engine whose rows are those of a checkpoint, ready for replay from its LSN on.
+    pub(super) fn over(
+        memory_bytes_max: u64,
+        on_chunk: ChunkHook,
+        log: crate::log::LogWriter,
+        file: PageFile,
+        superblock: &Superblock,
+    ) -> Engine {
+        let pages_max = (memory_bytes_max / PAGE_BYTES as u64) as usize;
+        let extents = Extents::opened(&file);
+        Engine {
+            pool: Pool::over(pages_max, on_chunk, file),
+            rows: superblock.rows.each_ref().map(Tree::opened),
+            expiring: superblock.expiring,
+            outside: superblock.outside,
+            deadlines: Tree::opened(&superblock.deadlines),
+            extents,
+            detached: Vec::new(),
+            is_checkpoint_wanted: false,
+            memory_bytes_max,
+            log,
+            is_in_group: false,
+        }
+    }
+
+    pub fn page_file(&self) -> Option<&PageFile> {
+        self.pool.file()
+    }
+
+    /// Sees to it that a write which needs `bytes` beside pages can be applied once it is resolved. Keeps E3.
+    #[inline]
+    pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Stop> {
+        if self.pool.frames_free() >= WRITE_PAGES_MAX && bytes <= PAGE_BYTES || self.pool.file().is_none() {
+            return Ok(());
+        }
+        self.make_room_for(WRITE_PAGES_MAX, bytes)
+    }
+
+    #[cold]
+    pub(super) fn make_room_for(&mut self, pages: usize, bytes: usize) -> Result<(), Stop> {
+        if self.is_in_group {
+            // The group has made room for all of its writes, and what it has resolved must stay.
+            return if self.pool.frames_free() >= WRITE_PAGES_MAX { Ok(()) } else { Err(Stop::Full) };
+        }
+        self.balance(bytes as u64);
+        let Err(_) = self.pool.make_room(pages) else { return Ok(()) };
+        match self.pool.file().map(PageFile::state) {
+            Some(FileState::Open) => {
+                // Whatever holds pages back ends with a checkpoint at the latest.
+                self.is_checkpoint_wanted = true;
+                Err(Stop::Crowded)
+            }
+            _ => Err(Stop::Full),
+        }
+    }
+
+    /// Shares memory out to pages and extents, `bytes` of which are about to come.
+    fn balance(&mut self, bytes: u64) {
+        let share = (self.memory_bytes_max / EXTENTS_SHARE).saturating_sub(bytes);
+        if self.extents.bytes() > share
+            && let Some(file) = self.pool.file()
+        {
+            self.extents.drop_some(share, file);
+        }
+        let pages = self.memory_bytes_max.saturating_sub(self.extents.bytes()) / PAGE_BYTES as u64;
+        self.pool.set_pages_max((pages as usize).max(4 * WRITE_PAGES_MAX));
+    }
+
+    /// A checkpoint is to be made. Should one be running, another one follows.
+    pub fn want_checkpoint(&mut self) {
+        self.is_checkpoint_wanted = self.pool.file().is_some();
+    }
+
+    pub fn is_checkpoint_wanted(&self) -> bool {
+        self.is_checkpoint_wanted
+    }
+
+    pub fn checkpoint_state(&self) -> CheckpointState {
+        self.pool.file().map_or(CheckpointState::Idle, PageFile::checkpoint_state)
+    }
+
+    /// Background work, to be called between commands: begins the checkpoint that is wanted, goes on with the running one
+    /// by about `bytes`, and keeps some frames free. `unix_us` is noted as the time of a checkpoint that begins.
+    pub fn work(&mut self, unix_us: u64, bytes: usize) {
+        if self.pool.file().is_none() || self.is_in_group {
+            return;
+        }
+        self.balance(0);
+        let ahead = (self.pool.pages_max() / AHEAD_SHARE).clamp(2 * WRITE_PAGES_MAX, AHEAD_MAX);
+        // If it cannot be done now, a write that needs it asks again.
+        let _ = self.pool.make_room(ahead);
+        if self.is_checkpoint_wanted && self.checkpoint_state() == CheckpointState::Idle && self.detached.is_empty() {
+            self.begin_checkpoint(unix_us);
+        }
+        if self.checkpoint_state() != CheckpointState::Idle {
+            let are_saved = self.pool.save_some(bytes.div_ceil(PAGE_BYTES));
+            self.file_mut().work(bytes, are_saved);
+        }
+    }
+
+    fn begin_checkpoint(&mut self, unix_us: u64) {
+        self.pool.tidy_dirty();
+        let (pages, extents) = (self.pool.dirty_max(), self.extents.dirty_max());
+        if !self.file_mut().can_begin(pages, extents) {
+            return;
+        }
+        self.is_checkpoint_wanted = false;
+        let generation = self.pool.changes_in();
+        let superblock = Superblock {
+            lsn: self.log.appended().0,
+            incarnation: self.log.incarnation().0,
+            unix_us,
+            rows: self.rows.each_ref().map(Tree::root),
+            expiring: self.expiring,
+            outside: self.outside,
+            deadlines: self.deadlines.root(),
+            ..Superblock::default()
+        };
+        let frozen = self.extents.freeze(generation);
+        self.file_mut().begin(superblock, pages, extents);
+        for (id, extent) in frozen {
+            self.file_mut().save_extent(id, extent);
+        }
+        self.pool.freeze();
+    }
+
+    fn file_mut(&mut self) -> &mut PageFile {
+        self.pool.file_mut().expect("the caller has seen that there is a page file")
+    }
+
+    /// The next operation on the page file, if there is one now.
+    pub fn poll_pages(&mut self) -> Option<PageOp> {
+        let durable = self.log.durable();
+        let file = self.pool.file_mut()?;
+        file.set_log_durable(durable);
+        file.poll()
+    }
+
+    /// Takes the answer to an operation on the page file that was no read.
+    pub fn on_page_done(&mut self, done: DiskDone) {
+        self.file_mut().on_done(done);
+    }
+
+    /// Takes the answer to a read of the page file: its bytes, or the errno.
+    pub fn on_page_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Fetched {
+        match self.pool.on_read(op, result) {
+            Ok(fetched) => fetched,
+            Err(Arrival::Extent(id, extent)) => {
+                self.extents.supply(id, extent);
+                self.balance(0);
+                Fetched::Here(Missing::Extent(id))
+            }
+            Err(_) => unreachable!("only an extent is not the pool's"),
+        }
+    }
+
+    /// Has what is missing brought in.
+    pub fn fetch(&mut self, missing: Missing) -> Fetch {
+        match missing {
+            Missing::Page(page) => self.pool.fetch(page),
+            Missing::Extent(id) if self.extents.is_here(id) => Fetch::Here,
+            Missing::Extent(id) => {
+                let file = self.file_mut();
+                if !file.is_reading(missing) {
+                    file.read_extent(id);
+                }
+                Fetch::Underway
+            }
+        }
+    }
+
+    /// The log is needed from here on; what is wholly before may go.
+    pub fn log_needed(&self) -> Lsn {
+        self.pool.file().map_or(Lsn(0), PageFile::log_needed)
+    }
+
+    /// Tries again what the page file had no room for.
+    pub fn retry_pages(&mut self) {
+        if let Some(file) = self.pool.file_mut() {
+            file.retry();
+        }
+    }
+
+    /// Keeps the newest durable checkpoint as it is, until it is unpinned. `None` if there is none.
+    pub fn pin(&mut self) -> Option<Pin> {
+        self.pool.file_mut()?.pin()
+    }
+
+    pub fn unpin(&mut self, pin: Pin) {
+        if let Some(file) = self.pool.file_mut() {
+            file.unpin(pin);
+        }
+    }
+
+    /// Reads of the page file that are under way.
+    pub fn page_reads(&self) -> usize {
+        self.pool.file().map_or(0, PageFile::reads_in_flight)
+    }
+}

@@ -1,0 +1,210 @@
+//! Which sites of the page file are free, and which ones will be. Knows nothing of what is in them.
+
+use crate::units::{Generation, Site};
+use std::collections::{BTreeMap, VecDeque};
+
+/// Neighbouring sites: the first one, and how many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub first: Site,
+    pub count: u32,
+}
+
+/// Runs that a search for many contiguous sites looks at before the file has to grow instead.
+const SEARCH_RUNS_MAX: usize = 64;
+
+/// The sites of one page file.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    /// By first site. No two touch.
+    free: BTreeMap<u32, u32>,
+    free_sites: u32,
+    /// What is not used any more, and from which generation on. Ascending.
+    held: VecDeque<(Generation, Vec<Run>)>,
+    held_sites: u32,
+    /// Sites of the file.
+    sites: u32,
+    /// Where the next search begins.
+    cursor: u32,
+}
+
+impl Space {
+    /// A file of so many sites, of which those marked are in use.
+    pub(crate) fn new(is_used: &[bool]) -> Space {
+        let mut space = Space { sites: is_used.len() as u32, ..Space::default() };
+        let mut at = 0;
+        while at < is_used.len() {
+            let end = (at..is_used.len()).find(|site| is_used[*site]).unwrap_or(is_used.len());
+            if end > at {
+                space.insert(Run { first: Site(at as u32), count: (end - at) as u32 });
+            }
+            at = end + 1;
+        }
+        space
+    }
+
+    /// Takes up to `max` neighbouring free sites.
+    pub(crate) fn take(&mut self, max: u32) -> Option<Run> {
+        let (first, count) = self.next_run(self.cursor)?;
+        Some(self.cut(first, count, max.min(count)))
+    }
+
+    /// Takes exactly `count` neighbouring sites, if a short search finds so many.
+    pub(crate) fn take_whole(&mut self, count: u32) -> Option<Run> {
+        let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
+        // The file's end is where large runs come to be.
+        let found = near.chain(self.free.iter().next_back()).find(|(_, free)| **free >= count);
+        let (first, free) = found.map(|(first, free)| (*first, *free))?;
+        Some(self.cut(first, free, count))
+    }
+
+    /// Whether [`Space::take_whole`] would find so many.
+    pub(crate) fn has_whole(&self, count: u32) -> bool {
+        let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
+        near.chain(self.free.iter().next_back()).any(|(_, free)| *free >= count)
+    }
+
+    fn next_run(&self, from: u32) -> Option<(u32, u32)> {
+        let run = self.free.range(from..).next().or_else(|| self.free.iter().next())?;
+        Some((*run.0, *run.1))
+    }
+
+    fn cut(&mut self, first: u32, free: u32, count: u32) -> Run {
+        self.free.remove(&first);
+        if free > count {
+            self.free.insert(first + count, free - count);
+        }
+        self.free_sites -= count;
+        self.cursor = first + count;
+        Run { first: Site(first), count }
+    }
+
+    /// Sites that were taken and never written to.
+    pub(crate) fn give_back(&mut self, run: Run) {
+        if run.count > 0 {
+            self.insert(run);
+        }
+    }
+
+    /// From `generation` on these sites are not used any more. Earlier checkpoints refer to them.
+    pub(crate) fn hold(&mut self, generation: Generation, run: Run) {
+        self.held_sites += run.count;
+        match self.held.iter_mut().rev().find(|(held, _)| *held == generation) {
+            Some((_, runs)) => runs.push(run),
+            None => {
+                let at = self.held.partition_point(|(held, _)| *held < generation);
+                self.held.insert(at, (generation, vec![run]));
+            }
+        }
+    }
+
+    /// What was given up in generations up to `last` is free.
+    pub(crate) fn release(&mut self, last: Generation) {
+        while self.held.front().is_some_and(|(generation, _)| *generation <= last) {
+            let (_, runs) = self.held.pop_front().expect("it was there just now");
+            for run in runs {
+                self.held_sites -= run.count;
+                self.insert(run);
+            }
+        }
+    }
+
+    /// The file has become longer.
+    pub(crate) fn grow(&mut self, sites: u32) {
+        if sites > self.sites {
+            let run = Run { first: Site(self.sites), count: sites - self.sites };
+            self.sites = sites;
+            self.insert(run);
+        }
+    }
+
+    fn insert(&mut self, run: Run) {
+        let (mut first, mut count) = (run.first.0, run.count);
+        assert!(count > 0 && first + count <= self.sites);
+        self.free_sites += count;
+        if let Some((before, len)) = self.free.range(..first).next_back().map(|(first, count)| (*first, *count)) {
+            assert!(before + len <= first, "site {first} is freed twice");
+            if before + len == first {
+                self.free.remove(&before);
+                (first, count) = (before, count + len);
+            }
+        }
+        if let Some((after, len)) = self.free.range(first..).next().map(|(first, count)| (*first, *count)) {
+            assert!(first + count <= after, "site {after} is freed twice");
+            if first + count == after {
+                self.free.remove(&after);
+                count += len;
+            }
+        }
+        self.free.insert(first, count);
+    }
+
+    pub(crate) fn free_sites(&self) -> u32 {
+        self.free_sites
+    }
+
+    /// Sites that will be free.
+    pub(crate) fn held_sites(&self) -> u32 {
+        self.held_sites
+    }
+
+    pub(crate) fn sites(&self) -> u32 {
+        self.sites
+    }
+
+    /// All free and held runs, for checks.
+    pub(crate) fn unused(&self) -> impl Iterator<Item = Run> {
+        let free = self.free.iter().map(|(first, count)| Run { first: Site(*first), count: *count });
+        free.chain(self.held.iter().flat_map(|(_, runs)| runs.iter().copied()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Run, Space};
+    use crate::units::{Generation, Site};
+
+    fn run(first: u32, count: u32) -> Run {
+        Run { first: Site(first), count }
+    }
+
+    #[test]
+    fn runs_are_taken_joined_and_grown() {
+        let mut space = Space::new(&[true, true, false, false, true, false]);
+        assert_eq!((space.free_sites(), space.sites()), (3, 6));
+        assert_eq!(space.take(8), Some(run(2, 2)));
+        assert_eq!(space.take(8), Some(run(5, 1)));
+        assert_eq!(space.take(8), None);
+        space.give_back(run(3, 1));
+        space.give_back(run(5, 1));
+        space.give_back(run(4, 1));
+        assert_eq!(space.unused().collect::<Vec<_>>(), [run(3, 3)]);
+        assert_eq!(space.take_whole(4), None);
+        space.grow(10);
+        assert_eq!(space.take_whole(4), Some(run(3, 4)));
+        assert_eq!(space.take(2), Some(run(7, 2)));
+        assert_eq!(space.free_sites(), 1);
+    }
+
+    #[test]
+    fn what_is_held_becomes_free_with_its_generation() {
+        let mut space = Space::new(&[true; 8]);
+        space.hold(Generation(5), run(2, 1));
+        space.hold(Generation(4), run(3, 1));
+        space.hold(Generation(5), run(4, 1));
+        assert_eq!((space.held_sites(), space.free_sites()), (3, 0));
+        space.release(Generation(4));
+        assert_eq!(space.take(9), Some(run(3, 1)));
+        assert_eq!(space.take(9), None);
+        space.release(Generation(9));
+        assert_eq!((space.held_sites(), space.free_sites()), (0, 2));
+    }
+
+    #[test]
+    #[should_panic(expected = "freed twice")]
+    fn a_site_is_freed_once() {
+        let mut space = Space::new(&[true; 8]);
+        space.give_back(run(2, 2));
+        space.give_back(run(3, 1));
+    }
+}

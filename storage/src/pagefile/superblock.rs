@@ -1,0 +1,182 @@
+//! A superblock: what a checkpoint is, in one page.
+//!
+//! | at | bytes | little-endian |
+//! | --- | --- | --- |
+//! | 0 | 4 | CRC32C of the salt and of all bytes from 4 to the archive's end |
+//! | 4 | 4 | magic `CRNP` |
+//! | 8 | 2 | format version |
+//! | 10 | 2 | shard |
+//! | 12 | 4 | page size |
+//! | 16 | 4 | length of the archive |
+//! | 20 | | the archive of a [`Superblock`], then zeros up to the page's end |
+//!
+//! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
+//! It stands at site `generation % 2`.
+
+use crate::checksum::crc32c;
+use crate::limits::{DATABASES, DIRECTORY_WORDS_MAX, PAGE_BYTES};
+use crate::units::{Generation, Lsn, PageId, ShardId};
+use rkyv::rancor::Failure;
+use rkyv::{Archive, Deserialize, Serialize};
+
+const MAGIC: [u8; 4] = *b"CRNP";
+pub const FORMAT: u16 = 1;
+const ARCHIVE_AT: usize = 20;
+
+/// A tree, without its pages.
+#[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeRoot {
+    pub root: u32,
+    pub levels: u8,
+    pub rows: u64,
+    pub bytes: u64,
+    pub pages: u64,
+}
+
+impl TreeRoot {
+    pub fn page(&self) -> PageId {
+        PageId(self.root)
+    }
+}
+
+/// A map: its length in words, and the words of its directory's pages.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct MapRoot {
+    pub words: u32,
+    pub roots: Vec<u64>,
+}
+
+/// A checkpoint.
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+pub struct Superblock {
+    pub generation: u32,
+    /// The trees hold the effect of every record up to this LSN, and of no later one.
+    pub lsn: u64,
+    /// Of the log, when this was written.
+    pub incarnation: u32,
+    /// Sites of the file.
+    pub sites: u32,
+    /// When the checkpoint began, in microseconds of Unix time.
+    pub unix_us: u64,
+    pub pages: MapRoot,
+    pub extents: MapRoot,
+    pub rows: [TreeRoot; DATABASES],
+    /// Rows that expire, by database.
+    pub expiring: [u64; DATABASES],
+    /// Rows with extents, by database.
+    pub outside: [u64; DATABASES],
+    pub deadlines: TreeRoot,
+}
+
+/// Why a page is not a superblock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Invalid {
+    /// Nothing was ever written here.
+    Empty,
+    Damaged(&'static str),
+    Version(u16),
+}
+
+impl Superblock {
+    pub fn generation(&self) -> Generation {
+        Generation(self.generation)
+    }
+
+    pub fn lsn(&self) -> Lsn {
+        Lsn(self.lsn)
+    }
+
+    /// Writes the superblock to a page.
+    pub(crate) fn encode(&self, shard: ShardId, salt: u32, out: &mut [u8]) {
+        assert!(self.pages.roots.len() + self.extents.roots.len() <= DIRECTORY_WORDS_MAX);
+        let archive = rkyv::to_bytes::<Failure>(self).expect("memory is the only thing that it needs");
+        let end = ARCHIVE_AT + archive.len();
+        out.fill(0);
+        out[4..8].copy_from_slice(&MAGIC);
+        out[8..10].copy_from_slice(&FORMAT.to_le_bytes());
+        out[10..12].copy_from_slice(&shard.0.to_le_bytes());
+        out[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
+        out[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
+        out[ARCHIVE_AT..end].copy_from_slice(&archive);
+        let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end]]);
+        out[..4].copy_from_slice(&crc.to_le_bytes());
+    }
+
+    /// Reads a superblock. Nothing about the bytes is trusted.
+    pub fn decode(shard: ShardId, salt: u32, bytes: &[u8]) -> Result<Superblock, Invalid> {
+        if bytes.iter().all(|byte| *byte == 0) {
+            return Err(Invalid::Empty);
+        }
+        if bytes[4..8] != MAGIC {
+            return Err(Invalid::Damaged("it is not a superblock"));
+        }
+        let len = u32_at(bytes, 16) as usize;
+        let Some(used) = bytes.get(4..ARCHIVE_AT + len) else {
+            return Err(Invalid::Damaged("its length is impossible"));
+        };
+        if crc32c(&[&salt.to_le_bytes(), used]) != u32_at(bytes, 0) {
+            return Err(Invalid::Damaged("the checksum does not hold"));
+        }
+        match u16::from_le_bytes([bytes[8], bytes[9]]) {
+            FORMAT => {}
+            version => return Err(Invalid::Version(version)),
+        }
+        if u16::from_le_bytes([bytes[10], bytes[11]]) != shard.0 {
+            return Err(Invalid::Damaged("it is another shard's"));
+        }
+        if u32_at(bytes, 12) as usize != PAGE_BYTES {
+            return Err(Invalid::Damaged("it has another page size"));
+        }
+        let archive = &bytes[ARCHIVE_AT..ARCHIVE_AT + len];
+        rkyv::from_bytes::<Superblock, Failure>(archive).map_err(|_| Invalid::Damaged("its archive is not one"))
+    }
+}
+
+fn u32_at(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
+    use crate::limits::{DIRECTORY_WORDS_MAX, PAGE_BYTES};
+    use crate::units::ShardId;
+
+    fn largest() -> Superblock {
+        let tree = TreeRoot { root: u32::MAX, levels: 255, rows: u64::MAX, bytes: u64::MAX, pages: u64::MAX };
+        Superblock {
+            generation: 7,
+            lsn: u64::MAX,
+            rows: [tree; 16],
+            pages: MapRoot { words: 9, roots: vec![u64::MAX; DIRECTORY_WORDS_MAX] },
+            ..Superblock::default()
+        }
+    }
+
+    #[test]
+    fn the_largest_fits_and_reads_back_and_no_flipped_bit_does() {
+        let superblock = largest();
+        let mut page = vec![0xa5; PAGE_BYTES];
+        superblock.encode(ShardId(3), 9, &mut page);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(superblock));
+        assert!(Superblock::decode(ShardId(4), 9, &page).is_err() && Superblock::decode(ShardId(3), 8, &page).is_err());
+        let used = PAGE_BYTES - page.iter().rev().take_while(|byte| **byte == 0).count();
+        for at in 0..used {
+            page[at] ^= 0x10;
+            assert!(Superblock::decode(ShardId(3), 9, &page).is_err(), "byte {at}");
+            page[at] ^= 0x10;
+        }
+    }
+
+    #[test]
+    fn nothing_and_a_later_format_are_told_from_damage() {
+        assert_eq!(Superblock::decode(ShardId(0), 0, &vec![0; PAGE_BYTES]), Err(Invalid::Empty));
+        let mut page = vec![0; PAGE_BYTES];
+        largest().encode(ShardId(0), 0, &mut page);
+        page[8..10].copy_from_slice(&(FORMAT + 1).to_le_bytes());
+        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize;
+        let crc = crate::checksum::crc32c(&[&[0; 4], &page[4..end]]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Superblock::decode(ShardId(0), 0, &page), Err(Invalid::Version(FORMAT + 1)));
+    }
+}

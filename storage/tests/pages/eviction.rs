@@ -1,0 +1,179 @@
+//! What stays in memory and what does not; pinned checkpoints.
+
+use crate::shard::{Change, LOG, Model, Shard, row};
+use cairn_storage::engine::{Replay, RowKey};
+use cairn_storage::limits::PAGE_BYTES;
+use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig};
+use std::ops::ControlFlow;
+
+fn key(number: u64) -> Vec<u8> {
+    format!("row-{number:06}").into_bytes()
+}
+
+/// A shard with about ten times as many pages as fit into its memory, all of them on disk.
+fn ten_times_memory() -> Shard {
+    let mut shard = Shard::new(21, 200, None);
+    for number in 0..9000 {
+        shard.change(Change::Put(0, key(number), 0, vec![number as u8; 1500])).unwrap();
+        shard.engine.work(1, 4 * PAGE_BYTES);
+        if number % 1000 == 0 {
+            shard.checkpoint().unwrap();
+        }
+    }
+    shard.checkpoint().unwrap();
+    shard
+}
+
+fn reads(shard: &Shard) -> u64 {
+    shard.engine.page_file().unwrap().numbers().reads
+}
+
+fn get(shard: &mut Shard, number: u64) {
+    let key = key(number);
+    let found = shard.run(|engine| Ok(engine.get(row(0, &key))?.is_some())).unwrap();
+    assert!(found);
+}
+
+#[test]
+fn one_scan_of_everything_does_not_evict_the_hot_set() {
+    let mut shard = ten_times_memory();
+    let hot: Vec<u64> = (0..60).map(|number| number * 131).collect();
+    for _ in 0..6 {
+        for number in &hot {
+            get(&mut shard, *number);
+        }
+        // Other pages come and go meanwhile, so that what stays has been missed or met again.
+        for _ in 0..60 {
+            let number = shard.rng.below(9000);
+            get(&mut shard, number);
+        }
+    }
+    let before = reads(&shard);
+    for number in &hot {
+        get(&mut shard, *number);
+    }
+    assert!(reads(&shard) - before < 6, "the hot set is in memory: {} reads", reads(&shard) - before);
+    // As SCAN does it: a few rows at a time, so that each page is met several times in a row.
+    let (mut from, mut seen) = (0, 0);
+    loop {
+        let (next, count) = shard
+            .run(|engine| {
+                let (mut next, mut count, mut last) = (None, 0, None);
+                engine.scan(0, from, |head, _, _| {
+                    if count >= 3 && last != Some(head) {
+                        next = Some(head);
+                        return ControlFlow::Break(());
+                    }
+                    last = Some(head);
+                    count += 1;
+                    ControlFlow::Continue(())
+                })?;
+                Ok((next, count))
+            })
+            .unwrap();
+        seen += count;
+        match next {
+            Some(next) => from = next,
+            None => break,
+        }
+    }
+    assert_eq!(seen, 9000);
+    let before = reads(&shard);
+    for number in &hot {
+        get(&mut shard, *number);
+    }
+    let lost = reads(&shard) - before;
+    assert!(lost <= hot.len() as u64 / 10, "the scan evicted {lost} of {}", hot.len());
+    assert!(shard.engine.memory_bytes().0 <= 200 * PAGE_BYTES as u64);
+}
+
+#[test]
+fn reads_of_one_page_are_joined_and_those_of_several_do_not_wait_for_each_other() {
+    let mut shard = ten_times_memory();
+    shard.reopen().unwrap();
+    get(&mut shard, 1);
+    let absent: Vec<_> = (0..400).filter_map(|number| shard.engine.get(row(0, &key(number * 20))).err()).collect();
+    let mut pages: Vec<_> = absent.clone();
+    pages.sort_by_key(|missing| format!("{missing:?}"));
+    pages.dedup();
+    assert!(pages.len() > 2);
+    for missing in absent.iter().chain(&absent) {
+        shard.engine.fetch(*missing);
+    }
+    shard.pages.take(&mut shard.engine);
+    assert_eq!(shard.pages.flying.len(), pages.len());
+    shard.settle().unwrap();
+}
+
+#[test]
+fn a_pinned_checkpoint_stays_as_it_was() {
+    let mut shard = Shard::new(31, 150, None);
+    for number in 0..800 {
+        shard.change(Change::Put(0, key(number), 0, vec![number as u8; 1200])).unwrap();
+    }
+    shard.checkpoint().unwrap();
+    let pin = shard.engine.pin().unwrap();
+    let then = shard.model.clone();
+    shard.is_eager = true;
+    for number in 0..4000 {
+        let key = key(shard.rng.below(1000));
+        shard.change(Change::Put(0, key, 0, vec![number as u8; 1300])).unwrap();
+        shard.turn().unwrap();
+    }
+    shard.is_eager = false;
+    shard.settle().unwrap();
+    assert!(shard.engine.page_file().unwrap().durable().generation > pin.superblock.generation + 3);
+    assert!(snapshot(&mut shard, &pin.superblock) == then);
+    let held = shard.engine.page_file().unwrap().numbers().sites_held;
+    shard.engine.unpin(pin);
+    assert!(shard.engine.page_file().unwrap().numbers().sites_held < held / 2);
+    shard.crash().unwrap();
+}
+
+/// All rows of a pinned checkpoint, read beside the shard that goes on.
+fn snapshot(shard: &mut Shard, superblock: &cairn_storage::pagefile::Superblock) -> Model {
+    let config = PageFileConfig {
+        shard: LOG.shard,
+        salt: LOG.salt,
+        segment_bytes: LOG.segment_bytes,
+        grow_bytes: 1 << 18,
+        planted: None,
+    };
+    let mut opening = Opening::of_checkpoint(config, superblock.clone());
+    loop {
+        match opening.step() {
+            OpenStep::Read { offset, len } => opening.supply(&shard.pages.read(offset, len as usize)),
+            OpenStep::Done => break,
+            OpenStep::Refuse(fault) => panic!("{fault}"),
+        }
+    }
+    let (file, superblock) = opening.finish();
+    let mut replay = Replay::over(LOG, 64 << 20, Box::new(|_| {}), file, &superblock);
+    let engine = replay.engine_mut();
+    loop {
+        let mut rows = Model::new();
+        let scanned = engine.scan(0, 0, |_, key, found| {
+            rows.insert((0, key.to_vec()), (found.expire_ms, found.value.to_vec()));
+            ControlFlow::Continue(())
+        });
+        let Err(missing) = scanned else { return rows };
+        engine.fetch(missing);
+        while let Some(cairn_storage::op::PageOp::Read { op, offset, len }) = engine.poll_pages() {
+            engine.on_page_read(op, Ok(&shard.pages.read(offset, len as usize)));
+        }
+    }
+}
+
+#[test]
+fn a_group_that_memory_cannot_hold_is_refused_before_it_begins() {
+    let mut shard = ten_times_memory();
+    let keys: Vec<Vec<u8>> = (0..9000).map(key).collect();
+    let rows = keys.iter().map(|key| (RowKey { ..row(0, key) }, 0));
+    let mut refused = 0;
+    for _ in 0..3 {
+        refused += u32::from(shard.engine.prepare_group(rows.clone()).is_err());
+        shard.settle().unwrap();
+    }
+    assert_eq!(refused, 3);
+    shard.verify().unwrap();
+}

@@ -1,0 +1,433 @@
+//! A shard on simulated disks, and what its rows ought to be.
+
+use crate::disk::{Done, PageDisk};
+use crate::log_disk::{Disk, Rng};
+use cairn_storage::engine::{Applied, Engine, Replay, RowKey, Stop};
+use cairn_storage::error::{Fault, Missing};
+use cairn_storage::limits::PAGE_BYTES;
+use cairn_storage::log::{LogConfig, Record, Recovery, Removal, Step};
+use cairn_storage::pagefile::{Bug, OpenStep, Opening, PageFileConfig};
+use cairn_storage::pool::{Fetch, Fetched};
+use cairn_storage::units::{Epoch, Lsn, ShardId};
+use std::collections::BTreeMap;
+
+pub const LOG: LogConfig =
+    LogConfig { shard: ShardId(3), segment_bytes: 1 << 20, salt: 7, epoch: Epoch(1), planted: None };
+
+/// Database and key; expiry and value.
+pub type Model = BTreeMap<(u8, Vec<u8>), (u64, Vec<u8>)>;
+
+/// One change of the rows.
+#[derive(Clone, Debug)]
+pub enum Change {
+    Put(u8, Vec<u8>, u64, Vec<u8>),
+    Splice(u8, Vec<u8>, usize, Vec<u8>),
+    Expire(u8, Vec<u8>, u64),
+    Delete(u8, Vec<u8>),
+    Clear(u8),
+}
+
+/// The power was cut in the middle of something.
+#[derive(Debug)]
+pub struct Cut;
+
+pub struct Shard {
+    pub engine: Engine,
+    pub log: Disk,
+    pub pages: PageDisk,
+    pub rng: Rng,
+    memory_bytes: u64,
+    planted: Option<Bug>,
+    /// Rows at the last opening, and what happened since, each with the LSN that makes it durable.
+    base: Model,
+    history: Vec<(Lsn, Change)>,
+    pub model: Model,
+    /// Operations that may still complete before the power is cut.
+    pub ops_left: usize,
+    pub acknowledged: Lsn,
+    /// Whether checkpoints are wanted all the time.
+    pub is_eager: bool,
+}
+
+pub fn head(key: &[u8]) -> u64 {
+    // Few bits, so that keys share heads now and then, spread over the range.
+    key.iter()
+        .fold(7_u64, |head, byte| head.wrapping_mul(31).wrapping_add(u64::from(*byte)))
+        .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        & 0xfff0_0000_0000_0000
+}
+
+pub fn row(db: u8, key: &[u8]) -> RowKey<'_> {
+    RowKey { db, head: head(key), key }
+}
+
+impl Change {
+    pub fn apply(&self, model: &mut Model) {
+        match self.clone() {
+            Change::Put(db, key, expire_ms, value) => {
+                model.insert((db, key), (expire_ms, value));
+            }
+            Change::Splice(db, key, offset, bytes) => {
+                let (_, value) = model.get_mut(&(db, key)).unwrap();
+                value.resize(value.len().max(offset + bytes.len()), 0);
+                value[offset..offset + bytes.len()].copy_from_slice(&bytes);
+            }
+            Change::Expire(db, key, expire_ms) => model.get_mut(&(db, key)).unwrap().0 = expire_ms,
+            Change::Delete(db, key) => {
+                model.remove(&(db, key));
+            }
+            Change::Clear(db) => model.retain(|id, _| id.0 != db),
+        }
+    }
+
+    fn perform(&self, engine: &mut Engine) -> Result<Lsn, Stop> {
+        match self {
+            Change::Put(db, key, expire_ms, value) => engine.put(row(*db, key), 0, *expire_ms, value),
+            Change::Splice(db, key, offset, bytes) => engine.splice(row(*db, key), *offset, bytes),
+            Change::Expire(db, key, expire_ms) => {
+                engine.set_expiry(row(*db, key), *expire_ms).map(|lsn| lsn.expect("the row is there"))
+            }
+            Change::Delete(db, key) => {
+                engine.delete(row(*db, key), Removal::Deleted).map(|lsn| lsn.expect("the row is there"))
+            }
+            Change::Clear(db) => engine.clear(*db),
+        }
+    }
+}
+
+impl Shard {
+    pub fn new(seed: u64, memory_pages: usize, planted: Option<Bug>) -> Shard {
+        let (mut log, mut pages) = (Disk::default(), PageDisk::default());
+        let memory_bytes = (memory_pages * PAGE_BYTES) as u64;
+        let (engine, _) = open(&mut log, &mut pages, memory_bytes, planted).unwrap();
+        Shard {
+            engine,
+            log,
+            pages,
+            rng: Rng(seed),
+            memory_bytes,
+            planted,
+            base: Model::new(),
+            history: Vec::new(),
+            model: Model::new(),
+            ops_left: usize::MAX,
+            acknowledged: Lsn(0),
+            is_eager: false,
+        }
+    }
+
+    /// Makes a change, whatever it takes.
+    pub fn change(&mut self, change: Change) -> Result<(), Cut> {
+        let lsn = self.run(|engine| change.perform(engine))?;
+        change.apply(&mut self.model);
+        self.history.push((lsn, change));
+        Ok(())
+    }
+
+    /// Makes several puts as one.
+    pub fn group(&mut self, puts: Vec<(u8, Vec<u8>, Vec<u8>)>) -> Result<(), Cut> {
+        self.run(|engine| engine.prepare_group(puts.iter().map(|(db, key, _)| (row(*db, key), 0))))?;
+        self.engine.open_group();
+        for (db, key, value) in &puts {
+            self.engine.put(row(*db, key), 0, 0, value).expect("a group that was prepared goes through");
+        }
+        let lsn = self.engine.close_group();
+        for (db, key, value) in puts {
+            let change = Change::Put(db, key, 0, value);
+            change.apply(&mut self.model);
+            self.history.push((lsn, change));
+        }
+        Ok(())
+    }
+
+    /// Runs a command until it does not stop any more.
+    pub fn run<T>(&mut self, mut command: impl FnMut(&mut Engine) -> Result<T, Stop>) -> Result<T, Cut> {
+        for _ in 0..10_000 {
+            match command(&mut self.engine) {
+                Ok(done) => return Ok(done),
+                Err(Stop::Missing(missing)) => self.bring(missing)?,
+                Err(Stop::Crowded) => {
+                    self.engine.work(1, 64 * PAGE_BYTES);
+                    self.turn_io()?;
+                }
+                Err(Stop::Full) => panic!("memory is full: {:?}", self.engine.page_file().unwrap().numbers()),
+            }
+        }
+        panic!("a command never ends: {:?}", self.engine.page_file().unwrap().numbers());
+    }
+
+    fn bring(&mut self, missing: Missing) -> Result<(), Cut> {
+        if self.engine.fetch(missing) != Fetch::Here {
+            self.turn_io()?;
+        }
+        Ok(())
+    }
+
+    /// The end of a turn, with some of the background work and some operations ending.
+    pub fn turn(&mut self) -> Result<(), Cut> {
+        if self.rng.below(4) == 0 {
+            self.engine.log_mut().seal();
+        }
+        if self.is_eager {
+            self.engine.want_checkpoint();
+        }
+        let bytes = self.rng.below(8) as usize * PAGE_BYTES;
+        self.free()?;
+        self.engine.work(1, bytes);
+        for _ in 0..self.rng.below(3) {
+            self.turn_io()?;
+        }
+        Ok(())
+    }
+
+    pub fn free(&mut self) -> Result<(), Cut> {
+        if let Err(missing) = self.engine.free_some(64) {
+            self.bring(missing)?;
+        }
+        Ok(())
+    }
+
+    /// One operation ends, if one is under way.
+    pub fn turn_io(&mut self) -> Result<(), Cut> {
+        self.log.take(self.engine.log_mut());
+        self.pages.take(&mut self.engine);
+        let count = self.log.flying.len() + self.pages.flying.len();
+        if count == 0 {
+            self.engine.log_mut().seal();
+            return Ok(());
+        }
+        if self.ops_left == 0 {
+            return Err(Cut);
+        }
+        self.ops_left -= 1;
+        let at = self.rng.below(count as u64) as usize;
+        if at < self.log.flying.len() {
+            let done = self.log.complete(&LOG, self.engine.log(), at);
+            self.engine.log_mut().on_done(done);
+            self.acknowledged = self.engine.log().durable();
+            return Ok(());
+        }
+        match self.pages.complete(at - self.log.flying.len()) {
+            Done::Plain(done) => self.engine.on_page_done(done),
+            Done::Forget(done, before) => {
+                self.log.files.retain(|segment, _| *segment >= before.0);
+                self.engine.on_page_done(done);
+            }
+            Done::Read(op, result) => match self.engine.on_page_read(op, result.as_deref().map_err(|errno| *errno)) {
+                Fetched::Damaged { what, .. } => panic!("a read found damage: {what}"),
+                Fetched::Failed { errno, .. } => panic!("a read failed: {errno}"),
+                _ => {}
+            },
+        }
+        Ok(())
+    }
+
+    /// Makes everything durable, and a checkpoint if one is wanted.
+    pub fn settle(&mut self) -> Result<(), Cut> {
+        loop {
+            self.engine.log_mut().seal();
+            self.free()?;
+            self.engine.work(1, 64 * PAGE_BYTES);
+            self.log.take(self.engine.log_mut());
+            self.pages.take(&mut self.engine);
+            let is_idle = self.log.flying.is_empty() && self.pages.flying.is_empty();
+            let state = self.engine.checkpoint_state();
+            if is_idle && !self.engine.is_checkpoint_wanted() && state == cairn_storage::pagefile::CheckpointState::Idle
+            {
+                return Ok(());
+            }
+            self.turn_io()?;
+        }
+    }
+
+    pub fn checkpoint(&mut self) -> Result<(), Cut> {
+        self.engine.want_checkpoint();
+        self.settle()
+    }
+
+    /// The power fails, and comes back. The rows have to be those of a moment at or after the last acknowledged one.
+    pub fn crash(&mut self) -> Result<(), String> {
+        self.log.power_cut(&mut self.rng);
+        self.pages.power_cut(&mut self.rng);
+        self.reopen()
+    }
+
+    /// Opens the shard again from what is on its disks.
+    pub fn reopen(&mut self) -> Result<(), String> {
+        let planted = self.planted;
+        let (engine, end) =
+            open(&mut self.log, &mut self.pages, self.memory_bytes, planted).map_err(|it| it.to_string())?;
+        self.engine = engine;
+        self.ops_left = usize::MAX;
+        if end < self.acknowledged {
+            return Err(format!("acknowledged up to {}, recovered up to {end}", self.acknowledged));
+        }
+        let history = std::mem::take(&mut self.history);
+        for (_, change) in history.iter().filter(|(lsn, _)| *lsn <= end) {
+            change.apply(&mut self.base);
+        }
+        self.model = self.base.clone();
+        self.acknowledged = self.engine.log().durable();
+        self.verify()
+    }
+
+    /// Compares all rows with the model's, and checks the whole shard.
+    pub fn verify(&mut self) -> Result<(), String> {
+        let model = std::mem::take(&mut self.model);
+        for db in 0..3 {
+            let count = model.keys().filter(|id| id.0 == db).count() as u64;
+            if self.engine.row_count(db) != count {
+                return Err(format!("database {db}: {} rows for {count}", self.engine.row_count(db)));
+            }
+        }
+        for ((db, key), (expire_ms, value)) in &model {
+            let found = self.read(|engine| {
+                let found = engine.get(row(*db, key))?;
+                Ok(found.map(|found| (found.expire_ms, found.value.to_vec())))
+            })?;
+            if found.as_ref() != Some(&(*expire_ms, value.clone())) {
+                return Err(format!("the row {} differs", String::from_utf8_lossy(key)));
+            }
+        }
+        self.model = model;
+        self.check()
+    }
+
+    /// A read that is answered at once by the disk, without a turn of anything else.
+    fn read<T>(&mut self, mut command: impl FnMut(&mut Engine) -> Result<T, Missing>) -> Result<T, String> {
+        loop {
+            match command(&mut self.engine) {
+                Ok(done) => return Ok(done),
+                Err(missing) => {
+                    self.engine.fetch(missing);
+                    serve(&mut self.engine, &mut self.log, &mut self.pages)?;
+                }
+            }
+        }
+    }
+
+    /// Opens a copy with all memory in the world and looks at every page.
+    fn check(&mut self) -> Result<(), String> {
+        let mut pages = self.pages.clone();
+        if !self.pages.flying.is_empty() || !self.log.flying.is_empty() {
+            return Ok(());
+        }
+        let mut log = Disk::default();
+        for (segment, file) in &self.log.files {
+            let copy = log.files.entry(*segment).or_default();
+            copy.bytes.clone_from(&file.bytes);
+        }
+        let (mut engine, _) = open(&mut log, &mut pages, 1 << 30, None).map_err(|fault| fault.to_string())?;
+        while let Err(missing) | Ok(Some(missing)) =
+            engine.free_some(64).map(|more| more.then_some(Missing::Page(Default::default())))
+        {
+            if missing != Missing::Page(Default::default()) {
+                engine.fetch(missing);
+                serve(&mut engine, &mut log, &mut pages)?;
+            }
+        }
+        loop {
+            let absent = engine.absent();
+            if absent.is_empty() {
+                break;
+            }
+            for missing in absent {
+                engine.fetch(missing);
+            }
+            serve(&mut engine, &mut log, &mut pages)?;
+        }
+        engine.check()
+    }
+}
+
+/// Completes everything that the page file wants.
+fn serve(engine: &mut Engine, log: &mut Disk, pages: &mut PageDisk) -> Result<(), String> {
+    loop {
+        pages.take(engine);
+        if pages.flying.is_empty() {
+            return Ok(());
+        }
+        if pages.ops_left == 0 {
+            return Err("the power is cut".to_string());
+        }
+        pages.ops_left -= 1;
+        match pages.complete(0) {
+            Done::Plain(done) => engine.on_page_done(done),
+            Done::Forget(done, before) => {
+                log.files.retain(|segment, _| *segment >= before.0);
+                engine.on_page_done(done);
+            }
+            Done::Read(op, result) => match engine.on_page_read(op, result.as_deref().map_err(|errno| *errno)) {
+                Fetched::Damaged { offset, what, .. } => return Err(format!("damage at {offset}: {what}")),
+                Fetched::Failed { errno, .. } => return Err(format!("a read failed: {errno}")),
+                _ => {}
+            },
+        }
+    }
+}
+
+/// Opens a shard. Answers also where its log ended.
+pub fn open(
+    log: &mut Disk,
+    pages: &mut PageDisk,
+    memory_bytes: u64,
+    planted: Option<Bug>,
+) -> Result<(Engine, Lsn), Fault> {
+    let config = PageFileConfig {
+        shard: LOG.shard,
+        salt: LOG.salt,
+        segment_bytes: LOG.segment_bytes,
+        grow_bytes: 1 << 18,
+        planted,
+    };
+    let mut opening = Opening::new(config, pages.len);
+    loop {
+        match opening.step() {
+            OpenStep::Read { offset, len } => opening.supply(&pages.read(offset, len as usize)),
+            OpenStep::Done => break,
+            OpenStep::Refuse(fault) => return Err(fault),
+        }
+    }
+    let start = opening.log_start();
+    let (file, superblock) = opening.finish();
+    let mut replay = Replay::over(LOG, memory_bytes, Box::new(|_| {}), file, &superblock);
+    let mut recovery = Recovery::new(LOG, log.list(), start);
+    loop {
+        match recovery.step() {
+            Step::Read { segment, offset, len } => match log.read(segment, offset, len) {
+                Ok(bytes) => recovery.supply(&bytes),
+                Err(errno) => recovery.failed(errno),
+            },
+            Step::Record { lsn, record } => apply(&mut replay, log, pages, lsn, &record)?,
+            Step::Sync { segment } => {
+                log.sync(segment).unwrap();
+                recovery.synced();
+            }
+            Step::Done(resume) => {
+                let engine = replay.finish(LOG, &resume);
+                return Ok((engine, resume.end));
+            }
+            Step::Refuse(fault) => return Err(fault),
+        }
+    }
+}
+
+fn apply(
+    replay: &mut Replay,
+    log: &mut Disk,
+    pages: &mut PageDisk,
+    lsn: Lsn,
+    record: &Record<'_>,
+) -> Result<(), Fault> {
+    let damaged = |_| Fault::PageFile { shard: LOG.shard, offset: 0, what: "damage met while replaying" };
+    loop {
+        match replay.feed(lsn, record)? {
+            Applied::Done => return Ok(()),
+            Applied::Missing(missing) => {
+                replay.engine_mut().fetch(missing);
+            }
+            Applied::Crowded => replay.engine_mut().work(0, 0),
+        }
+        serve(replay.engine_mut(), log, pages).map_err(damaged)?;
+    }
+}
