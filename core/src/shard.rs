@@ -123,6 +123,11 @@ impl Shard {
         self.observed.get()
     }
 
+    /// Makes the running command's reply wait for this, whatever else it has looked at.
+    pub(crate) fn observe_only(&self, lsn: Lsn) {
+        self.observed.set(lsn);
+    }
+
     pub(crate) fn seal(&mut self) {
         self.unstable.seal();
         self.engine.log_mut().seal();
