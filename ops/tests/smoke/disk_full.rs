@@ -51,7 +51,7 @@ fn fill(server: &Server, acknowledged: &mut u32) -> String {
 #[test]
 fn a_full_disk_refuses_writes_until_there_is_room() {
     let dir = scratch();
-    // Room for two segments of the three that a log begins with.
+    // Segments suit the disk: a log has several of them here before it is full.
     let Some(disk) = Disk::new(dir.path(), "150m") else { return println!("SKIPPED no tmpfs can be mounted") };
     let data = disk.0.join("data");
     let recipe = Recipe::new(dir.path()).with(&["--dir", data.to_str().unwrap()]);
