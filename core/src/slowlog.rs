@@ -30,7 +30,7 @@ impl Slowlog {
     }
 
     /// Notes a command that took `us` microseconds, and keeps at most `len_max` entries.
-    pub fn record(&mut self, len_max: usize, unix_s: u64, us: u64, args: Args<'_>, addr: &str, name: &[u8]) {
+    pub fn record(&mut self, len_max: usize, unix_s: u64, us: u64, args: &Args<'_>, addr: &str, name: &[u8]) {
         let id = self.id_next;
         self.id_next += self.id_step;
         if len_max == 0 {
@@ -83,7 +83,7 @@ pub fn merge(logs: impl IntoIterator<Item = Vec<SlowEntry>>, count: usize) -> Ve
 const REDACTED: &[u8] = b"(redacted)";
 
 /// Is the argument at `index` a password or a user's name?
-fn is_secret(args: Args<'_>, index: usize) -> bool {
+fn is_secret(args: &Args<'_>, index: usize) -> bool {
     if args.is(0, "auth") {
         return index > 0;
     }
@@ -105,7 +105,7 @@ fn is_secret(args: Args<'_>, index: usize) -> bool {
 }
 
 /// The arguments as an entry keeps them: what is left out is counted in the last one.
-fn cut(args: Args<'_>) -> Vec<Vec<u8>> {
+fn cut(args: &Args<'_>) -> Vec<Vec<u8>> {
     let kept = if args.len() > SLOWLOG_ARGS_MAX { SLOWLOG_ARGS_MAX - 1 } else { args.len() };
     let shown = |(index, arg)| if is_secret(args, index) { REDACTED.to_vec() } else { cut_one(arg) };
     let mut out: Vec<Vec<u8>> = args.iter().take(kept).enumerate().map(shown).collect();
@@ -139,7 +139,7 @@ mod tests {
                 range
             })
             .collect();
-        log.record(len_max, unix_s, 7, Args::new(&bytes, &ranges), "1.2.3.4:5", b"me");
+        log.record(len_max, unix_s, 7, &Args::new(&bytes, &ranges), "1.2.3.4:5", b"me");
     }
 
     #[test]

@@ -16,33 +16,33 @@ impl<'a> Args<'a> {
     }
 
     #[allow(clippy::len_without_is_empty, reason = "a command has a name, so it is never empty")]
-    pub fn len(self) -> usize {
+    pub fn len(&self) -> usize {
         self.ranges.len()
     }
 
     /// The argument at `index`, if there are that many.
     #[inline]
-    pub fn get(self, index: usize) -> Option<&'a [u8]> {
+    pub fn get(&self, index: usize) -> Option<&'a [u8]> {
         let &(start, end) = self.ranges.get(index)?;
         Some(&self.bytes[start as usize..end as usize])
     }
 
-    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
         self.ranges.iter().map(move |&(start, end)| &self.bytes[start as usize..end as usize])
     }
 
     /// The arguments from `index` on.
-    pub fn skip(self, index: usize) -> Args<'a> {
+    pub fn skip(&self, index: usize) -> Args<'a> {
         Args { bytes: self.bytes, ranges: &self.ranges[index.min(self.ranges.len())..] }
     }
 
     /// Is the argument at `index` this word, in any case?
-    pub fn is(self, index: usize, word: &str) -> bool {
+    pub fn is(&self, index: usize, word: &str) -> bool {
         self.get(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
     }
 
     /// A signed 64-bit integer in Redis's strict form: no spaces, no plus, no leading zeros.
-    pub fn integer(self, index: usize) -> Result<i64, Refusal> {
+    pub fn integer(&self, index: usize) -> Result<i64, Refusal> {
         self.get(index).and_then(parse_integer).ok_or(Refusal::NotInteger)
     }
 }

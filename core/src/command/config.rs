@@ -90,7 +90,7 @@ fn get(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>)
 }
 
 /// The pairs of a SET, checked against a copy of the settings.
-fn check(settings: &Settings, args: Args<'_>) -> Result<Vec<(String, String)>, Refusal> {
+fn check(settings: &Settings, args: &Args<'_>) -> Result<Vec<(String, String)>, Refusal> {
     if !args.len().is_multiple_of(2) {
         return Err(Refusal::Syntax);
     }
@@ -207,7 +207,8 @@ mod tests {
                 range
             })
             .collect();
-        check(&Settings::default(), Args::new(bytes.as_bytes(), &ranges)).map_err(|refusal| refusal.line().into_owned())
+        check(&Settings::default(), &Args::new(bytes.as_bytes(), &ranges))
+            .map_err(|refusal| refusal.line().into_owned())
     }
 
     #[test]

@@ -102,7 +102,7 @@ struct Hello<'a> {
 }
 
 impl<'a> Hello<'a> {
-    fn parse(args: Args<'a>) -> Result<Hello<'a>, Refusal> {
+    fn parse(args: &Args<'a>) -> Result<Hello<'a>, Refusal> {
         let mut hello = Hello::default();
         let Some(version) = args.get(1) else { return Ok(hello) };
         hello.is_resp3 = match parse_integer(version) {
@@ -281,7 +281,7 @@ fn select(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Repl
 }
 
 /// An argument that Redis reads into a C `int`.
-fn int32(args: Args<'_>, index: usize) -> Result<i64, Refusal> {
+fn int32(args: &Args<'_>, index: usize) -> Result<i64, Refusal> {
     let value = args.integer(index)?;
     if i32::try_from(value).is_err() {
         let (min, max) = (i32::MIN, i32::MAX);
@@ -313,7 +313,7 @@ mod tests {
             })
             .collect();
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Hello::parse(Args::new(bytes, &ranges))
+        Hello::parse(&Args::new(bytes, &ranges))
             .map(|hello| (hello.is_resp3, hello.login.map(|(_, password)| text(password)), hello.name.map(text)))
             .map_err(|refusal| refusal.line().into_owned())
     }

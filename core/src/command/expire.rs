@@ -55,7 +55,7 @@ struct Condition {
 }
 
 impl Condition {
-    fn parse(args: Args<'_>) -> Result<Condition, Refusal> {
+    fn parse(args: &Args<'_>) -> Result<Condition, Refusal> {
         let mut condition = Condition::default();
         for (at, word) in args.iter().enumerate().skip(3) {
             let flag = match () {

@@ -82,7 +82,7 @@ fn info(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>)
 }
 
 /// Which sections are asked for, by their place.
-fn wanted(args: Args<'_>) -> Vec<bool> {
+fn wanted(args: &Args<'_>) -> Vec<bool> {
     let is_named = |name: &str| args.skip(1).iter().any(|arg| arg.eq_ignore_ascii_case(name.as_bytes()));
     let is_all = is_named("all") || is_named("everything");
     let is_default = args.len() == 1 || is_named("default");
@@ -450,7 +450,7 @@ mod tests {
                     range
                 })
                 .collect();
-            let wanted = wanted(Args::new(line.as_bytes(), &ranges));
+            let wanted = wanted(&Args::new(line.as_bytes(), &ranges));
             let chosen = SECTIONS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
             chosen.map(|((name, ..), _)| *name).collect::<Vec<_>>().join(" ")
         };

@@ -276,7 +276,7 @@ fn write_docs(spec: &Spec, reply: &mut Reply<'_>) {
 }
 
 /// The command that follows COMMAND GETKEYS, with its arguments and the places of its keys.
-fn keys_of<'a>(args: Args<'a>) -> Result<(&'static Spec, Vec<&'a [u8]>), Refusal> {
+fn keys_of<'a>(args: &Args<'a>) -> Result<(&'static Spec, Vec<&'a [u8]>), Refusal> {
     let command = args.skip(2);
     let mut spec = table::find(&command[0]).ok_or(Refusal::text("ERR Invalid command specified"))?;
     if let Some(name) = command.get(1).filter(|_| !spec.subcommands.is_empty()) {
@@ -305,13 +305,13 @@ fn getkeysandflags(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Repl
     for (at, key) in keys.iter().enumerate() {
         reply.array(2);
         reply.bulk(key);
-        write_flags(uses_of(spec, at, call.args.skip(2)), reply);
+        write_flags(uses_of(spec, at, &call.args.skip(2)), reply);
     }
     Ok(Flow::Done)
 }
 
 /// What this command with these arguments does with its key number `at`.
-fn uses_of(spec: &Spec, at: usize, command: Args<'_>) -> &'static str {
+fn uses_of(spec: &Spec, at: usize, command: &Args<'_>) -> &'static str {
     let uses = spec.key_uses();
     let words = uses[at.min(uses.len() - 1)];
     match words.strip_suffix(" variable_flags") {

@@ -292,7 +292,8 @@ fn wanted_ids(call: &Call<'_>) -> Vec<u16> {
     if call.args.len() == 2 {
         return (0..table::count() as u16).collect();
     }
-    let named = call.args.skip(2).iter().filter_map(table::entry);
+    let rest = call.args.skip(2);
+    let named = rest.iter().filter_map(table::entry);
     let mut ids: Vec<u16> =
         named.flat_map(|entry| std::iter::once(entry.id).chain(entry.spec.subcommands.iter().map(table::id))).collect();
     ids.dedup();

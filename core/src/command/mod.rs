@@ -31,7 +31,7 @@ use crate::shard::Shard;
 #[derive(Clone, Copy)]
 pub struct Call<'a> {
     pub spec: &'static Spec,
-    pub args: Args<'a>,
+    pub args: &'a Args<'a>,
     pub db: u8,
     pub is_resp3: bool,
     pub now: Now,

@@ -60,7 +60,7 @@ impl Machine {
                     ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
                     bytes.extend_from_slice(arg);
                 }
-                self.run_for(self.identity.shard, request, call.db, call.is_resp3, Args::new(&bytes, &ranges));
+                self.run_for(self.identity.shard, request, call.db, call.is_resp3, &Args::new(&bytes, &ranges));
             } else {
                 self.post(ShardId(shard), request, call, &mut args);
             }
@@ -119,7 +119,7 @@ impl Machine {
                 Message::Run { request, db, is_resp3, args, bytes: at } => {
                     let ranges = ranges(&ends[args.start as usize..args.end as usize], at);
                     self.stats.counters.foreign_commands += 1;
-                    self.run_for(from, request, db, is_resp3, Args::new(&bytes, &ranges));
+                    self.run_for(from, request, db, is_resp3, &Args::new(&bytes, &ranges));
                 }
                 Message::Ran { request, bytes: at } => {
                     self.on_ran(request, &bytes[at.start as usize..at.end as usize]);
@@ -131,7 +131,7 @@ impl Machine {
     }
 
     /// Runs a command on rows of this shard for another one.
-    fn run_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: Args<'_>) {
+    fn run_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: &Args<'_>) {
         let Some(Entry { id, spec }) = entry(args) else { unreachable!("only known commands are sent on") };
         let Run::Row(run) = spec.run else { unreachable!("only commands on rows are sent on") };
         let head = args.get(spec.keys.first).map_or(0, |key| self.shard.head(key));
@@ -186,7 +186,7 @@ fn request(hole: HoleId, part: u32) -> RequestId {
 }
 
 /// The command of a message, a container's subcommand included.
-fn entry(args: Args<'_>) -> Option<Entry> {
+fn entry(args: &Args<'_>) -> Option<Entry> {
     let entry = table::entry(args.get(0)?)?;
     match (entry.spec.run, args.get(1)) {
         (Run::Container, Some(name)) => table::subcommand(entry.spec, name),

@@ -203,7 +203,7 @@ impl Machine {
         for request in &batch.requests {
             let ranges = &batch.ranges[request.ranges.0 as usize..request.ranges.1 as usize];
             let args = Args::new(&input[request.start..], ranges);
-            let ran = self.execute(conn, request, args, &mut out, &mut held, &mut clock_ns);
+            let ran = self.execute(conn, request, &args, &mut out, &mut held, &mut clock_ns);
             match ran {
                 Ran::Done if !self.session(conn).is_closing => {}
                 Ran::Done | Ran::Last => {
@@ -240,7 +240,7 @@ impl Machine {
         &mut self,
         conn: ConnId,
         request: &Request,
-        args: Args<'_>,
+        args: &Args<'_>,
         out: &mut Vec<u8>,
         held: &mut Lsn,
         clock_ns: &mut u64,
@@ -344,7 +344,7 @@ impl Machine {
 
     /// May the request run now, behind so many bytes of replies? Finds its command on the way.
     #[inline]
-    fn admit(&mut self, conn: ConnId, request: &Request, args: Args<'_>, out_bytes: usize) -> Result<Entry, Stay> {
+    fn admit(&mut self, conn: ConnId, request: &Request, args: &Args<'_>, out_bytes: usize) -> Result<Entry, Stay> {
         // The output is with the caller; in the session are only the replies of other shards.
         let session = self.session(conn);
         if out_bytes + session.output.unsent_bytes() > session.output_bytes_max() {
@@ -407,7 +407,7 @@ impl Machine {
     }
 
     #[cold]
-    fn unknown(&self, args: Args<'_>) -> Stay {
+    fn unknown(&self, args: &Args<'_>) -> Stay {
         const SHOWN_BYTES_MAX: usize = 128;
         let cut = |arg: &[u8], len: usize| {
             let end = memchr::memchr(0, arg).unwrap_or(arg.len()).min(len);
@@ -425,7 +425,7 @@ impl Machine {
     }
 
     #[cold]
-    fn refuse(&mut self, conn: ConnId, args: Args<'_>, refusal: &Refusal, out: &mut Vec<u8>) -> Ran {
+    fn refuse(&mut self, conn: ConnId, args: &Args<'_>, refusal: &Refusal, out: &mut Vec<u8>) -> Ran {
         if args.is(0, "post") || args.is(0, "host:") {
             let addr = self.session(conn).client.peer.addr.clone();
             self.notice(Notice::CrossProtocol { addr });

@@ -144,7 +144,7 @@ pub struct Options {
 }
 
 impl Options {
-    pub fn parse(args: Args<'_>, first: usize, words: Words) -> Result<Options, Stop> {
+    pub fn parse(args: &Args<'_>, first: usize, words: Words) -> Result<Options, Stop> {
         let mut options = Options::default();
         let mut at = first;
         while at < args.len() {
@@ -194,7 +194,7 @@ impl Options {
     }
 }
 
-fn lifetime(args: Args<'_>, at: usize) -> Option<Lifetime> {
+fn lifetime(args: &Args<'_>, at: usize) -> Option<Lifetime> {
     let words = [
         ("ex", Lifetime::For(Unit::Seconds)),
         ("px", Lifetime::For(Unit::Milliseconds)),
