@@ -193,7 +193,8 @@ fn memory(page: &mut Page<'_>) {
     page.bytes("total_system_memory", machine_total);
     page.bytes("used_memory_lua", 0);
     page.zeros(&["used_memory_vm_eval", "used_memory_scripts_eval", "number_of_cached_scripts"]);
-    page.zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions", "used_memory_vm_total"]);
+    page.zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
+    page.bytes("used_memory_vm_total", 0);
     page.zeros(&["used_memory_functions"]);
     page.bytes("used_memory_scripts", 0);
     page.bytes("maxmemory", maxmemory);
@@ -202,6 +203,8 @@ fn memory(page: &mut Page<'_>) {
     page.field("allocator_frag_bytes", 0);
     page.field("allocator_rss_ratio", format_args!("{:.2}", ratio(rss, allocated)));
     page.field("allocator_rss_bytes", rss.saturating_sub(allocated));
+    page.field("rss_overhead_ratio", "1.00");
+    page.field("rss_overhead_bytes", 0);
     page.field("mem_fragmentation_ratio", format_args!("{:.2}", ratio(rss, used)));
     page.field("mem_fragmentation_bytes", rss as i64 - used as i64);
     page.zeros(&["mem_not_counted_for_evict", "mem_replication_backlog", "mem_total_replication_buffers"]);

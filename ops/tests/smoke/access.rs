@@ -29,6 +29,41 @@ fn a_password_is_asked_for() {
 }
 
 #[test]
+fn commands_behind_auth_wait_for_it() {
+    let dir = scratch();
+    let server = Recipe::new(dir.path()).with(&["--requirepass", "secret"]).start();
+    let long = format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$100000\r\n{}\r\n", "v".repeat(100_000));
+    let request = format!("AUTH secret\r\nSELECT 1\r\n{long}STRLEN k\r\n");
+    let said = exchange(&mut server.socket(), request.as_bytes(), b":100000\r\n");
+    assert_eq!(said, "+OK\r\n+OK\r\n+OK\r\n:100000\r\n");
+    let said = exchange(&mut server.socket(), b"AUTH wrong\r\nPING\r\nQUIT\r\n", b"");
+    assert_eq!(
+        said,
+        "-WRONGPASS invalid username-password pair or user is disabled.\r\n-NOAUTH Authentication required.\r\n+OK\r\n"
+    );
+}
+
+#[test]
+fn the_slow_log_keeps_no_password() {
+    let dir = scratch();
+    let server = Recipe::new(dir.path()).with(&["--requirepass", "secret", "--slowlog-log-slower-than", "0"]).start();
+    let client = redis::Client::open(format!("redis://:secret@127.0.0.1:{}/", server.port)).unwrap();
+    let mut client = client.get_connection().unwrap();
+    let _: () = redis::cmd("CONFIG")
+        .arg(&["SET", "requirepass", "secret2", "masterauth", "secret3"])
+        .query(&mut client)
+        .unwrap();
+    let _: () = redis::cmd("AUTH").arg("secret2").query(&mut client).unwrap();
+    for command in
+        [&["SLOWLOG", "GET", "-1"][..], &["CONFIG", "GET", "*"], &["INFO", "everything"], &["CLIENT", "LIST"]]
+    {
+        let shown: redis::Value = redis::cmd(command[0]).arg(&command[1..]).query(&mut client).unwrap();
+        assert!(!format!("{shown:?}").contains("secret"), "{command:?}: {shown:?}");
+    }
+    assert!(!server.log().contains("secret"), "{}", server.log());
+}
+
+#[test]
 fn many_logins_need_no_slow_hash_each() {
     let dir = scratch();
     let server = Recipe::new(dir.path()).with(&["--requirepass", "secret"]).start();

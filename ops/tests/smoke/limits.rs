@@ -74,6 +74,23 @@ fn a_value_of_many_megabytes_goes_in_and_out() {
 }
 
 #[test]
+fn who_asks_faster_than_it_reads_gets_it_all() {
+    use std::io::{Read, Write};
+    let dir = scratch();
+    let arguments = ["--client-output-buffer-limit", "normal", "8mb", "0", "0"];
+    let server = Recipe::new(dir.path()).with(&arguments).start();
+    let mut client = server.client();
+    let _: () = redis::cmd("SET").arg("k").arg(vec![b'v'; 100_000]).query(&mut client).unwrap();
+    let mut socket = server.socket();
+    socket.write_all("GET k\r\n".repeat(500).as_bytes()).unwrap();
+    let _: () = redis::cmd("PING").query(&mut client).unwrap();
+    let mut replies = vec![0; 500 * (100_000 + "$100000\r\n\r\n".len())];
+    socket.read_exact(&mut replies).unwrap();
+    assert_eq!(replies.iter().filter(|byte| **byte == b'v').count(), 500 * 100_000);
+    assert_eq!(exchange(&mut socket, b"PING\r\n", b"\r\n"), "+PONG\r\n");
+}
+
+#[test]
 fn a_reader_that_does_not_read_is_cut_off() {
     use std::io::Write;
     let dir = scratch();
