@@ -49,6 +49,8 @@ enum Tool {
     },
     /// Measure a server of the Redis protocol
     Bench(Box<cairn_bench::load::BenchArgs>),
+    /// Search for broken promises: the server's logic on simulated disks and networks that fail
+    Sim(cairn_bench::sim::SimArgs),
     /// Can this machine run the server? Takes what `serve` takes
     #[command(after_help = DOCTOR_HELP, disable_help_flag = true)]
     Doctor {
@@ -144,6 +146,7 @@ fn tool() -> ExitCode {
         Tool::Serve { words } => serve::run(&words),
         Tool::Doctor { words } => doctor::run(&words),
         Tool::Bench(args) => cairn_bench::load::run(&args),
+        Tool::Sim(args) => cairn_bench::sim::run_all(&args),
         Tool::CheckConfig { file } => check_config::run(&file),
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! - `world` drives machines as a worker does; `restart` recovers them as the server does.
 //! - `disk`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
+//! - `many` runs many seeds: `cairn sim`.
 //! - `clients` and `workload` ask; `checks` (with `answer`, `scan`, `crate::model` and `crate::history`) judge.
 //!
 //! | check | says |
@@ -27,6 +28,7 @@ mod clients;
 mod clock;
 mod disk;
 mod faults;
+mod many;
 mod network;
 mod reply;
 mod restart;
@@ -36,6 +38,7 @@ mod workload;
 mod world;
 
 pub use faults::Planted;
+pub use many::{SimArgs, run_all};
 pub use world::Figures;
 
 use std::fmt;
