@@ -215,6 +215,11 @@ impl Machine {
         self.outbox.iter().map(|parcel| parcel.messages.len()).sum()
     }
 
+    /// Parcels that wait until the log has room.
+    pub fn inbox_parcels(&self) -> usize {
+        self.inbox.len()
+    }
+
     /// The shard that owns a slot: shards own contiguous ranges of nearly equal length.
     #[inline]
     pub fn owner(&self, slot: u16) -> ShardId {

@@ -260,10 +260,11 @@ impl Machine {
         }
     }
 
-    /// Looks at the sessions that wait for something which has no event of its own.
-    pub(super) fn wake_stalled(&mut self) {
-        if self.stalled.is_empty() {
-            return;
+    /// Looks at the sessions, and at the parcels of other shards, that wait for something which has no event of its own.
+    /// Whether there were any.
+    pub(super) fn wake_stalled(&mut self) -> bool {
+        if self.stalled.is_empty() && self.inbox.is_empty() {
+            return false;
         }
         for conn in std::mem::take(&mut self.stalled) {
             self.wake(conn);
@@ -276,5 +277,6 @@ impl Machine {
             self.after_run(conn);
         }
         self.take_inbox();
+        true
     }
 }
