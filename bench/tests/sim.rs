@@ -6,18 +6,10 @@ use cairn_bench::sim::{self, Failure, Figures, Planted};
 use clap::ValueEnum;
 
 /// Seeds that every build runs.
-const SEEDS: u64 = 400;
+const SEEDS: u64 = 300;
 
 /// Seeds within which a planted bug is found.
-const BUG_SEEDS: u64 = 100;
-
-/// Seeds that once broke a check, and what the product then did.
-const REMEMBERED: &[(u64, &str)] = &[
-    (31, "FLUSHDB emptied another shard whose log took no writes"),
-    (67, "the same"),
-    (82, "the same"),
-    (144, "the same"),
-];
+const BUG_SEEDS: u64 = 200;
 
 fn check(seed: u64) -> Figures {
     sim::run(seed, None, false).unwrap_or_else(|failure| panic!("{failure}"))
@@ -30,15 +22,9 @@ fn seeds_pass() {
         sum += check(seed);
     }
     // A simulator in which nothing happens finds nothing.
-    let least = [sum.crashes / 2, sum.recoveries_cut, sum.writes_failed, sum.space_lost, sum.flips];
-    assert!(sum.commands > 200 * SEEDS && least.iter().all(|count| *count > SEEDS / 20), "{sum:?}");
-}
-
-#[test]
-fn what_was_found_once_stays_mended() {
-    for (seed, what) in REMEMBERED {
-        sim::run(*seed, None, false).unwrap_or_else(|failure| panic!("{failure}\n(once {what})"));
-    }
+    let Figures { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, harms, floods, .. } = sum;
+    let least = [crashes / 4, shutdowns, recoveries_cut, writes_failed, space_lost, harms, floods];
+    assert!(sum.commands > 200 * SEEDS && least.iter().all(|count| *count > SEEDS / 10), "{sum:?}");
 }
 
 #[test]

@@ -34,6 +34,9 @@ pub const RECOVERY: &str = "recovery refuses damage and nothing else";
 pub const BOUNDS: &str = "every queue is bounded";
 pub const STRUCTURE: &str = "trees are sound";
 
+/// To the model all pauses are one: commands wait, and are then run as ever.
+const PAUSE: Ask = Ask::ClientPause { until_unix_ms: 0, writes_only: false };
+
 const MISCONF: &[u8] = b"-MISCONF Errors writing to the AOF file: ";
 
 /// All shards and all connections.
@@ -121,6 +124,16 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
     parcel.messages.iter().map(task).collect()
 }
 
+/// What a machine was told.
+#[derive(Default)]
+pub struct Heard {
+    /// An event of this client's connection: nobody else goes on.
+    pub only: Option<u64>,
+    /// Those of the parcels that it has opened. At a turn's end it opens them after all else.
+    pub tasks: Vec<Task>,
+    pub is_turn_end: bool,
+}
+
 /// The state of the machine that commands have just met.
 #[derive(Clone, Copy)]
 struct Met {
@@ -181,16 +194,9 @@ impl Checks {
         })
     }
 
-    /// The machine has handled an event: of a connection's (`only` that one goes on), or of a parcel with these `tasks`, or
-    /// another. Answers connections of which it cannot be told what has become of their writes: the caller breaks them
-    /// at once.
-    pub fn handled(
-        &mut self,
-        shard: usize,
-        machine: &Machine,
-        only: Option<u64>,
-        tasks: Vec<Task>,
-    ) -> Checked<Vec<ConnId>> {
+    /// The machine has handled an event, or ended its turn. Answers connections of which it cannot be told what has become
+    /// of their writes: the caller breaks them at once.
+    pub fn handled(&mut self, shard: usize, machine: &Machine, heard: Heard) -> Checked<Vec<ConnId>> {
         let log = machine.shard.engine().log();
         let met = Met { shard, now_ms: machine.now.unix_ms(), accepts_writes: log.accepts_writes() };
         self.shards[shard].has_failed |= matches!(log.state(), LogState::Failed(_));
@@ -208,19 +214,24 @@ impl Checks {
                 known.counted = client.commands;
             }
         }
-        self.perform(met, tasks, &mut ran, &mut refused)?;
+        if !heard.is_turn_end {
+            self.perform(met, &heard.tasks, &mut ran, &mut refused)?;
+        }
         if ran.len() > 1 {
             self.interleaved(met, machine, &mut ran, &mut refused)?;
         }
-        for (id, count) in ran {
+        for (id, count) in std::mem::take(&mut ran) {
             self.run_waiting(met, id, count, &mut refused)?;
         }
-        self.attribute(met, only, refused)
+        if heard.is_turn_end {
+            self.perform(met, &heard.tasks, &mut ran, &mut refused)?;
+        }
+        self.attribute(met, heard.only, refused)
     }
 
-    fn perform(&mut self, met: Met, tasks: Vec<Task>, ran: &mut BTreeMap<u64, u64>, refused: &mut u64) -> Checked {
+    fn perform(&mut self, met: Met, tasks: &[Task], ran: &mut BTreeMap<u64, u64>, refused: &mut u64) -> Checked {
         let mut wakes: BTreeMap<u64, usize> = BTreeMap::new();
-        for task in &tasks {
+        for task in tasks {
             if let Task::Wake { client } = task {
                 *wakes.entry(*client).or_default() += 1;
             }
@@ -228,21 +239,21 @@ impl Checks {
         for task in tasks {
             match task {
                 Task::Run { client, hole, part, db, args } => {
-                    let answered = self.run_row(met, db, &args, true);
-                    self.fill(client, hole, part, answered);
+                    let answered = self.run_row(met, *db, args, true);
+                    self.fill(*client, *hole, *part, answered);
                 }
                 Task::Ask { client, hole, part, ask } => {
-                    let answered = self.answer(met, &ask);
-                    self.fill(client, hole, part, answered);
+                    let answered = self.answer(met, ask);
+                    self.fill(*client, *hole, *part, answered);
                 }
                 Task::Wake { client } => {
-                    let left = wakes.get_mut(&client).expect("it was counted");
+                    let left = wakes.get_mut(client).expect("it was counted");
                     *left -= 1;
                     // What it went on with, it went on with at its last answer: before that a command waited.
                     if *left == 0
-                        && let Some(count) = ran.remove(&client)
+                        && let Some(count) = ran.remove(client)
                     {
-                        self.run_waiting(met, client, count, refused)?;
+                        self.run_waiting(met, *client, count, refused)?;
                     }
                 }
             }
@@ -334,6 +345,7 @@ impl Checks {
             }
             b"flushall" => self.ask_all(met, id, args, &Ask::Clear { db: None }, Join::Alike),
             b"flushdb" => self.ask_all(met, id, args, &Ask::Clear { db: Some(db) }, Join::Alike),
+            b"client" => self.ask_all(met, id, args, &PAUSE, Join::Alike),
             b"dbsize" => self.ask_all(met, id, args, &Ask::RowCount { db }, Join::Sum),
             b"scan" => self.scan(met, id, args),
             _ => self.row(met, id, args),
@@ -440,6 +452,8 @@ impl Checks {
                 let keys = shard.rows.iter(*db).map(|(key, _)| key.to_vec());
                 live.extend(keys.filter(|key| shard.rows.live(met.now_ms, *db, key).is_some()));
             }
+            // Tells nothing of any row.
+            Ask::ClientPause { .. } => return Part::plain(&reply),
             other => panic!("nobody asks {other:?}"),
         }
         Part { reply, step: shard.history.last_step(), live }
@@ -530,6 +544,14 @@ impl Checks {
             self.shards[*shard].history.acknowledge(step, is_write(&answer.args), by);
         }
         Ok(cursor)
+    }
+
+    /// The machines have stopped in good order: all that was done must survive, but where a log has failed.
+    pub fn stopped(&mut self) {
+        for shard in self.shards.iter_mut().filter(|shard| !shard.has_failed) {
+            let last = shard.history.last_step();
+            shard.history.acknowledge(last, true, || "an orderly stop".to_owned());
+        }
     }
 
     /// Everything has stopped: connections are gone.

@@ -114,12 +114,12 @@ impl World {
         if self.is_quiet {
             return Ok(());
         }
-        let shard = self.rng.usize(..self.nodes.len());
+        let shard = if self.workload.is_one_sided { 0 } else { self.rng.usize(..self.nodes.len()) };
         let wire = self.network.open(client, shard);
         let conn = self.network.get(wire).expect("it was just opened").conn;
         let addr = format!("10.0.0.1:{}", 1024 + wire.0);
         let peer = Peer { addr: addr.clone(), laddr: "10.0.0.2:6379".into(), is_local: true, fd: conn.0 as i32 };
-        self.tell(shard, Event::Accepted { conn, peer }, Vec::new())?;
+        self.tell(shard, Event::Accepted { conn, peer })?;
         let id = self.nodes[shard].machine.client(conn).id;
         self.note(format_args!("client {id} connects to shard {shard} as connection {}", conn.0));
         self.network.get_mut(wire).expect("it was just opened").id = id;

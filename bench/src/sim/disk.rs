@@ -25,7 +25,7 @@ pub struct Disk {
     removed: BTreeMap<u64, File>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct File {
     bytes: Vec<u8>,
     /// Sectors that are in the device's cache only.
@@ -43,18 +43,33 @@ struct Flying {
     fate: Fate,
 }
 
-/// A bit that goes wrong in what was stable.
+/// What goes wrong in something that was stable, and that a later flush proves to have been.
 #[derive(Clone, Copy, Debug)]
-pub struct Flip {
+pub struct Harm {
     pub segment: SegmentId,
     /// Where the flush begins that it is in.
     pub offset: u64,
-    /// The byte of that flush, and which bit.
-    byte: u64,
-    mask: u8,
-    /// It is in what no checksum covers: recovery must not care. Otherwise it must refuse.
-    pub is_padding: bool,
+    pub kind: HarmKind,
 }
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HarmKind {
+    /// A bit of the flush.
+    Bit { byte: u64, mask: u8 },
+    /// A bit behind its payload, which no checksum covers: recovery must not care.
+    Padding { byte: u64, mask: u8 },
+    /// The flush was never written.
+    Zeros { bytes: u64 },
+    /// A write went astray and overwrote it.
+    Astray { from: u64, bytes: u64 },
+    /// The segment's file is gone.
+    Lost,
+    /// The file ends early.
+    Cut { bytes: u64 },
+}
+
+/// The files as they were before one was harmed.
+pub struct Sound(BTreeMap<u64, File>);
 
 fn id(op: DiskOp) -> OpId {
     match op {
@@ -237,25 +252,58 @@ impl Disk {
         self.completed.retain(|flush| flush.end() <= end);
     }
 
-    /// Chooses a bit of a completed flush which a later one proves to have been stable.
-    pub fn choose_flip(&self, config: &LogConfig, rng: &mut Rng) -> Option<Flip> {
+    /// Chooses what goes wrong.
+    pub fn choose_harm(&self, config: &LogConfig, rng: &mut Rng) -> Option<Harm> {
+        let place = |lsn: Lsn| (lsn.0 / config.segment_bytes, lsn.0 % config.segment_bytes);
         let proved = self.completed.iter().map(|flush| flush.durable).max()?;
         let flushes: Vec<&Flush> = self.completed.iter().filter(|flush| flush.end() <= proved).collect();
-        let flush = rng.choice(flushes)?;
+        let flush = rng.choice(&flushes)?;
+        let (segment, offset) = place(flush.lsn);
+        let bytes = flush.end().0 - flush.lsn.0;
         let used = HEADER_BYTES as u64 + u64::from(flush.payload);
-        let at = if rng.u8(..8) == 0 { rng.u64(..flush.end().0 - flush.lsn.0) } else { rng.u64(..used) };
-        Some(Flip {
-            segment: SegmentId(flush.lsn.0 / config.segment_bytes),
-            offset: flush.lsn.0 % config.segment_bytes,
-            byte: at,
-            mask: 1 << rng.u8(..8),
-            is_padding: at >= used,
-        })
+        let mask = 1 << rng.u8(..8);
+        let kind = match rng.u32(..8) {
+            0 if used < bytes => HarmKind::Padding { byte: rng.u64(used..bytes), mask },
+            1 => HarmKind::Zeros { bytes },
+            2 => {
+                let others: Vec<&&Flush> = flushes.iter().filter(|other| place(other.lsn).0 == segment).collect();
+                let other = rng.choice(&others).filter(|other| other.lsn != flush.lsn)?;
+                HarmKind::Astray { from: place(other.lsn).1, bytes: bytes.min(other.end().0 - other.lsn.0) }
+            }
+            // What is behind the segment must prove that it was there.
+            3 | 4 if self.completed.iter().any(|last| last.durable >= flush.end() && place(last.lsn).0 > segment) => {
+                HarmKind::Lost
+            }
+            5 => HarmKind::Cut { bytes: rng.u64(offset + bytes..config.segment_bytes) },
+            _ => HarmKind::Bit { byte: rng.u64(..used), mask },
+        };
+        Some(Harm { segment: SegmentId(segment), offset, kind })
     }
 
-    /// Flips a bit, or flips it back.
-    pub fn flip(&mut self, flip: Flip) {
-        self.file(flip.segment).bytes[(flip.offset + flip.byte) as usize] ^= flip.mask;
+    /// Does harm. Answers what mends it.
+    pub fn harm(&mut self, harm: Harm) -> Sound {
+        let sound = Sound(self.files.clone());
+        let file = self.file(harm.segment);
+        let at = harm.offset as usize;
+        match harm.kind {
+            HarmKind::Bit { byte, mask } | HarmKind::Padding { byte, mask } => file.bytes[at + byte as usize] ^= mask,
+            HarmKind::Zeros { bytes } => file.bytes[at..at + bytes as usize].fill(0),
+            HarmKind::Astray { from, bytes } => {
+                file.bytes.copy_within(from as usize..(from + bytes) as usize, at);
+            }
+            HarmKind::Lost => drop(self.files.remove(&harm.segment.0)),
+            HarmKind::Cut { bytes } => {
+                file.bytes.truncate(bytes as usize);
+                file.cached.retain(|at, _| (at + SECTOR) as u64 <= bytes);
+            }
+        }
+        sound
+    }
+
+    /// Puts everything back.
+    pub fn mend(&mut self, Sound(files): Sound) {
+        self.files = files;
+        self.removed.clear();
     }
 
     fn file(&mut self, segment: SegmentId) -> &mut File {

@@ -67,7 +67,7 @@ pub struct Faults {
     pub hang_up: u32,
     /// Crash right after something was sent while a write was in flight.
     pub crash_at_send: u32,
-    pub bit_flips: bool,
+    pub has_harm: bool,
     pub recovery_read_fails: bool,
     pub clock_jumps: bool,
     /// The usual time of a disk write.
@@ -86,7 +86,7 @@ pub struct Faults {
 impl Faults {
     pub fn draw(rng: &mut Rng) -> Faults {
         let mut sometimes = |odds: u32, per_million: u32| if rng.u32(..odds) == 0 { per_million } else { 0 };
-        let (write_fails, write_short) = (sometimes(3, 3_000), sometimes(3, 3_000));
+        let (write_fails, write_short) = (sometimes(3, 8_000), sometimes(3, 8_000));
         let (no_space, hang_up) = (sometimes(3, 250_000), sometimes(2, 4_000));
         let crash_at_send = sometimes(2, 4_000);
         Faults {
@@ -96,7 +96,7 @@ impl Faults {
             no_space,
             hang_up,
             crash_at_send,
-            bit_flips: rng.bool(),
+            has_harm: rng.bool(),
             recovery_read_fails: rng.u8(..4) == 0,
             clock_jumps: rng.u8(..4) == 0,
             write_ns: [30 * US, 100 * US, 400 * US, 2 * MS][rng.usize(..4)],
@@ -143,12 +143,12 @@ impl Faults {
 
     pub fn write_delay(&self, rng: &mut Rng) -> u64 {
         let usual = rng.u64(self.write_ns / 4..2 * self.write_ns);
-        if rng.u32(..self.slow_write_in) == 0 { usual * rng.u64(5..100) } else { usual }
+        if !self.is_over && rng.u32(..self.slow_write_in) == 0 { usual * rng.u64(5..100) } else { usual }
     }
 
     /// How many bytes arrive at once at most.
     pub fn packet_bytes(&self, rng: &mut Rng) -> usize {
-        if rng.u8(..4) == 0 { self.packet_bytes_max } else { 1 << 16 }
+        if rng.u8(..4) == 0 { self.packet_bytes_max } else { 1 << 18 }
     }
 
     pub fn packet_delay(&self, rng: &mut Rng) -> u64 {

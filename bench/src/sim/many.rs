@@ -74,10 +74,21 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         println!("{failure}");
         return ExitCode::FAILURE;
     }
-    let Figures { commands, crashes, recoveries_cut, writes_failed, space_lost, flips, events, hash } = sum;
+    let Figures {
+        commands,
+        crashes,
+        shutdowns,
+        recoveries_cut,
+        writes_failed,
+        space_lost,
+        harms,
+        floods,
+        events,
+        hash,
+    } = sum;
     println!(
-        "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes, {recoveries_cut} in recovery, \
-         {writes_failed} failed writes, {space_lost} segments without space, {flips} damaged logs; {events} events, \
+        "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, \
+         {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {floods} turns with a flooded log; {events} events, \
          hash {hash:016x}",
         begun.elapsed().as_secs_f64()
     );

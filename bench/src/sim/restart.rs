@@ -3,7 +3,7 @@
 
 use super::checks::{Checked, RECOVERY, STRUCTURE};
 use super::clock::{MS, US, clock_ns};
-use super::disk::EIO;
+use super::disk::{EIO, HarmKind};
 use super::faults::Planted;
 use super::world::{HASH_SEED, World};
 use crate::model::{DATABASES, Row, Rows};
@@ -12,7 +12,7 @@ use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::{Engine, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::log::{Recovery, Step};
-use cairn_storage::units::{Lsn, SegmentId, ShardId};
+use cairn_storage::units::{Lsn, ShardId};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -130,33 +130,39 @@ impl World {
         Ok(Opened::Engine(Box::new(replay.finish(config, &resume)), resume.end))
     }
 
-    /// Now and then a bit of what was stable goes wrong. Recovery must refuse it by name; what no checksum covers must not
-    /// matter to it. The bit is put right again.
+    /// Now and then something that was stable goes wrong. Recovery must refuse it by name; what no checksum covers must
+    /// not matter to it. Then it is put right again.
     fn try_damage(&mut self) -> Checked {
         let shard = self.rng.usize(..self.disks.len());
-        if !self.faults.bit_flips || self.faults.is_over {
+        if !self.faults.has_harm || self.faults.is_over {
             return Ok(());
         }
         let config = self.config(shard);
-        let Some(flip) = self.disks[shard].choose_flip(&config, &mut self.rng) else { return Ok(()) };
-        self.note(format_args!("shard {shard}: {flip:?}"));
-        self.figures.flips += 1;
-        self.disks[shard].flip(flip);
+        let Some(harm) = self.disks[shard].choose_harm(&config, &mut self.rng) else { return Ok(()) };
+        self.note(format_args!("shard {shard}: {harm:?}"));
+        self.figures.harms += 1;
+        let sound = self.disks[shard].harm(harm);
         let outcome = self.open(shard, &mut Trouble::default());
-        self.disks[shard].flip(flip);
-        let is_named = |segment: SegmentId, offset: u64| (segment, offset) == (flip.segment, flip.offset);
-        match outcome? {
-            Opened::Refused(Fault::Corrupt { segment, offset, .. })
-                if !flip.is_padding && is_named(segment, offset) =>
-            {
-                Ok(())
+        self.disks[shard].mend(sound);
+        let is_named = match (outcome?, harm.kind) {
+            (Opened::Engine(..), HarmKind::Padding { .. }) => return Ok(()),
+            (Opened::Engine(_, end), _) => {
+                return Err(format!("{RECOVERY}: shard {shard}: {harm:?} was taken for the log's end ({end})"));
             }
-            Opened::Engine(..) if flip.is_padding => Ok(()),
-            Opened::Engine(_, end) => {
-                Err(format!("{RECOVERY}: shard {shard}: {flip:?} was taken for the log's end ({end})"))
+            (Opened::Refused(Fault::SegmentAbsent { segment, .. }), HarmKind::Lost) => segment == harm.segment,
+            (Opened::Refused(Fault::Corrupt { segment, offset, .. }), HarmKind::Cut { bytes }) => {
+                (segment, offset) == (harm.segment, bytes)
             }
-            Opened::Refused(fault) => Err(format!("{RECOVERY}: shard {shard}: {flip:?} came to: {fault}")),
-            Opened::Cut => unreachable!("nothing else goes wrong"),
+            (Opened::Refused(Fault::Corrupt { segment, offset, .. }), _) => {
+                (segment, offset) == (harm.segment, harm.offset) && !matches!(harm.kind, HarmKind::Padding { .. })
+            }
+            (Opened::Refused(_), _) => false,
+            (Opened::Cut, _) => unreachable!("nothing else goes wrong"),
+        };
+        if is_named {
+            Ok(())
+        } else {
+            Err(format!("{RECOVERY}: shard {shard}: {harm:?} was refused for something else"))
         }
     }
 

@@ -6,6 +6,9 @@ use fastrand::Rng;
 /// Hash tags of keys that one command may name together.
 const TAGS: u32 = 3;
 
+/// One run in so many is a flood.
+const FLOOD_IN: u32 = 60;
+
 /// How a run's clients behave, drawn from its seed.
 #[derive(Clone, Debug)]
 pub struct Workload {
@@ -19,16 +22,23 @@ pub struct Workload {
     /// A value in so many is longer than a row may be, and one in `huge_in` than a flush may be.
     long_in: u32,
     huge_in: u32,
+    /// Every second value is a few megabytes: more than the disks can write in time.
+    pub is_flood: bool,
+    /// All clients connect to the first shard.
+    pub is_one_sided: bool,
     /// Makes values differ, so that what survives tells when it was written.
     serial: u32,
 }
 
 impl Workload {
     pub fn draw(rng: &mut Rng) -> Workload {
+        let is_flood = rng.u32(..FLOOD_IN) == 0;
         Workload {
             clients: rng.usize(1..8),
-            pipeline_max: [1, 2, 8, 40][rng.usize(..4)],
-            commands_max: [30, 100, 300, 1000][rng.usize(..4)],
+            pipeline_max: if is_flood { 40 } else { [1, 2, 8, 40][rng.usize(..4)] },
+            commands_max: if is_flood { 200 } else { [30, 100, 300, 1000][rng.usize(..4)] },
+            is_flood,
+            is_one_sided: rng.u8(..4) == 0,
             keys: [1, 4, 20][rng.usize(..3)],
             long_in: [10, 100, 1000][rng.usize(..3)],
             huge_in: [300, 10_000, 10_000, 10_000][rng.usize(..4)],
@@ -49,8 +59,19 @@ impl Workload {
             90..95 => self.rename(rng, db),
             95..97 => words(&["DBSIZE"]),
             97 => words(&["SELECT", ["0", "0", "0", "1", "15"][rng.usize(..5)]]),
-            98 => words(&["PING"]),
+            98 => self.wait(rng),
             _ => words(&[["FLUSHDB", "FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..4)]]),
+        }
+    }
+
+    /// A command that tells nothing of any row; some make all clients wait.
+    fn wait(&self, rng: &mut Rng) -> Args {
+        let ms = rng.u32(1..300).to_string();
+        match rng.u32(..8) {
+            0 => words(&["CLIENT", "PAUSE", &ms]),
+            1 => words(&["CLIENT", "PAUSE", &ms, "WRITE"]),
+            2 => words(&["CLIENT", "UNPAUSE"]),
+            _ => words(&["PING"]),
         }
     }
 
@@ -87,7 +108,9 @@ impl Workload {
             0 => return self.serial.to_string().into_bytes(),
             _ => format!("v{}", self.serial).into_bytes(),
         };
-        if rng.u32(..self.huge_in) == 0 {
+        if self.is_flood && rng.bool() {
+            value.resize(rng.usize(500_000..3_000_000), b'f');
+        } else if rng.u32(..self.huge_in) == 0 {
             value.resize(rng.usize(1000..700_000), b'h');
         } else if rng.u32(..self.long_in) == 0 {
             value.resize(rng.usize(1500..9000), b'l');

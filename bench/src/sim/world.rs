@@ -8,7 +8,7 @@
 //! A machine is driven as a worker drives it: events, then the turn's end, then its effects in their order. Everything
 //! that happens was planned before at some time; a crash forgets all that was planned.
 
-use super::checks::{BOUNDS, Checked, Checks, LIVENESS, READ_ONLY, Task, tasks};
+use super::checks::{BOUNDS, Checked, Checks, Heard, LIVENESS, READ_ONLY, Task, tasks};
 use super::clients::Client;
 use super::clock::{Clock, MS, SECOND, US};
 use super::disk::Disk;
@@ -26,16 +26,19 @@ use cairn_storage::log::LogConfig;
 use cairn_storage::op::{DiskDone, DiskOp};
 use cairn_storage::units::{Epoch, Lsn, OpId, ShardId};
 use fastrand::Rng;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 pub const HASH_SEED: u64 = 7;
 const TICK_NS: u64 = 100 * MS;
 
 /// How long the last requests may take once nothing goes wrong any more.
-const ANSWERED_NS: u64 = 30 * SECOND;
+const ANSWERED_NS: u64 = 60 * SECOND;
 
-/// More input than this never waits in a machine: it stops reading before. One arrival more may be on its way.
-const QUERY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// More input than this never waits in a machine: one request of the workload, and what arrives until reading stops.
+const QUERY_BYTES_MAX: usize = 24 * 1024 * 1024;
+
+/// One command, or the parcels of one turn, more than the bound on records.
+const STAGED_BYTES_MAX: usize = LOG_STAGED_BYTES_MAX + 32 * 1024 * 1024;
 
 /// One reply more than the bound on unsent bytes.
 const OUTPUT_BYTES_MAX: usize = OUTPUT_PAUSE_BYTES + 32 * 1024 * 1024;
@@ -91,6 +94,8 @@ pub(super) struct Node {
     is_turn_planned: bool,
     /// How far the shard was stable when a write failed.
     failed: Option<Lsn>,
+    /// What the parcels say that it was given and has not opened.
+    inbox: VecDeque<Vec<Task>>,
 }
 
 /// Figures of a run.
@@ -98,10 +103,14 @@ pub(super) struct Node {
 pub struct Figures {
     pub commands: u64,
     pub crashes: u64,
+    /// Crashes that came after an orderly stop.
+    pub shutdowns: u64,
     pub recoveries_cut: u64,
     pub writes_failed: u64,
     pub space_lost: u64,
-    pub flips: u64,
+    pub harms: u64,
+    /// Turns that ended with more records waiting than a log takes.
+    pub floods: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -111,10 +120,12 @@ impl std::ops::AddAssign for Figures {
     fn add_assign(&mut self, other: Figures) {
         self.commands += other.commands;
         self.crashes += other.crashes;
+        self.shutdowns += other.shutdowns;
         self.recoveries_cut += other.recoveries_cut;
         self.writes_failed += other.writes_failed;
         self.space_lost += other.space_lost;
-        self.flips += other.flips;
+        self.harms += other.harms;
+        self.floods += other.floods;
         self.events += other.events;
         // Of all runs, in their order.
         self.hash = self.hash.rotate_left(1) ^ other.hash;
@@ -136,6 +147,8 @@ pub struct World {
     pub(super) trace: Trace,
     /// When the last parcel from one shard to another arrives: later ones do not overtake it.
     mail: BTreeMap<(usize, usize), u64>,
+    /// Parcels under way.
+    parcels: usize,
     pub(super) figures: Figures,
     /// The process dies before it does anything more.
     pub(super) is_dying: bool,
@@ -150,7 +163,10 @@ impl World {
     pub fn new(seed: u64, planted: Option<Planted>, is_verbose: bool) -> World {
         let mut rng = Rng::with_seed(seed);
         let shards = [1, 1, 2, 3][rng.usize(..4)];
-        let (faults, workload) = (Faults::draw(&mut rng), Workload::draw(&mut rng));
+        let (mut faults, workload) = (Faults::draw(&mut rng), Workload::draw(&mut rng));
+        if workload.is_flood {
+            faults.write_ns = 60 * MS;
+        }
         let mut trace = Trace::new(is_verbose);
         trace.add(0, format_args!("seed {seed}: {shards} shards, {faults:?}, {workload:?}"));
         World {
@@ -165,6 +181,7 @@ impl World {
             checks: Checks::new(shards, HASH_SEED),
             trace,
             mail: BTreeMap::new(),
+            parcels: 0,
             figures: Figures::default(),
             is_dying: false,
             is_quiet: false,
@@ -191,6 +208,9 @@ impl World {
             let at = self.rng.u64(..span);
             self.clock.after(at, Happening::Crash);
             self.live()?;
+            if self.rng.u8(..4) == 0 {
+                self.shut_down()?;
+            }
             self.crash();
             self.restart()?;
         }
@@ -224,6 +244,27 @@ impl World {
         self.go_on_until(u64::MAX, |_| false)
     }
 
+    /// An orderly stop, unless something fails on the way: what was done survives whatever comes then.
+    fn shut_down(&mut self) -> Checked {
+        self.note(format_args!("shutdown"));
+        self.is_quiet = true;
+        for shard in 0..self.nodes.len() {
+            self.tell(shard, Event::Drain)?;
+        }
+        let is_done = |world: &World| {
+            world.parcels == 0 && world.nodes.iter().all(|node| node.inbox.is_empty() && node.machine.is_drained())
+        };
+        self.go_on_until(self.clock.now_ns() + ANSWERED_NS, is_done)?;
+        self.is_quiet = false;
+        if is_done(self) {
+            self.figures.shutdowns += 1;
+            self.checks.stopped();
+        } else if !self.is_dying {
+            return Err(format!("{LIVENESS}: an orderly stop takes more than {} s", ANSWERED_NS / SECOND));
+        }
+        Ok(())
+    }
+
     /// Goes on until a time, a crash, or what is waited for.
     fn go_on_until(&mut self, end_ns: u64, is_done: impl Fn(&World) -> bool) -> Checked {
         self.is_dying = false;
@@ -241,15 +282,16 @@ impl World {
             Happening::Sent { wire, buffer } => self.on_sent(wire, buffer),
             Happening::Break { wire } => self.break_off(wire),
             Happening::DiskEnd { shard, op, is_told } => self.on_disk(shard, op, is_told),
-            Happening::DiskLie { shard, done } => self.tell(shard, Event::Disk(done), Vec::new()),
+            Happening::DiskLie { shard, done } => self.tell(shard, Event::Disk(done)),
             Happening::Parcel { to, parcel } => {
                 self.note(format_args!("shard {to} <- parcel of {} ({})", parcel.from, parcel.messages.len()));
-                let tasks = tasks(&parcel);
-                self.tell(to, Event::Parcel(parcel), tasks)
+                self.parcels -= 1;
+                self.nodes[to].inbox.push_back(tasks(&parcel));
+                self.tell(to, Event::Parcel(parcel))
             }
             Happening::Tick { shard } => {
                 self.clock.after(TICK_NS, Happening::Tick { shard });
-                self.tell(shard, Event::Tick, Vec::new())
+                self.tell(shard, Event::Tick)
             }
             Happening::TurnEnd { shard } => self.end_turn(shard),
             Happening::ClockJump { us } => {
@@ -280,8 +322,10 @@ impl World {
 
     /// The recovered machines begin.
     pub(super) fn begin(&mut self, machines: Vec<Machine>) {
-        self.nodes =
-            machines.into_iter().map(|machine| Node { machine, is_turn_planned: false, failed: None }).collect();
+        self.nodes = machines
+            .into_iter()
+            .map(|machine| Node { machine, is_turn_planned: false, failed: None, inbox: VecDeque::new() })
+            .collect();
         for shard in 0..self.nodes.len() {
             let at = self.rng.u64(..TICK_NS);
             self.clock.after(at, Happening::Tick { shard });
@@ -297,6 +341,7 @@ impl World {
         self.clock.clear();
         self.network.clear();
         self.mail.clear();
+        self.parcels = 0;
         self.nodes.clear();
         self.clients.clear();
         self.checks.crash();
@@ -315,7 +360,7 @@ impl World {
     }
 
     /// Hands an event to a machine, and to the checks what came of it.
-    pub(super) fn tell(&mut self, shard: usize, event: Event<'_>, tasks: Vec<Task>) -> Checked {
+    pub(super) fn tell(&mut self, shard: usize, event: Event<'_>) -> Checked {
         let now = self.clock.now();
         let only = match &event {
             Event::Received { conn, .. } | Event::Sent { conn, .. } | Event::HungUp { conn, .. } => Some(*conn),
@@ -323,7 +368,7 @@ impl World {
         };
         let only = only.and_then(|conn| self.network.get(self.network.of_conn(shard, conn))).map(|wire| wire.id);
         self.nodes[shard].machine.handle(now, event);
-        self.check(shard, only, tasks)?;
+        self.check(shard, only, false)?;
         self.plan_turn_end(shard);
         Ok(())
     }
@@ -335,7 +380,10 @@ impl World {
         }
     }
 
-    fn check(&mut self, shard: usize, only: Option<u64>, tasks: Vec<Task>) -> Checked {
+    fn check(&mut self, shard: usize, only: Option<u64>, is_turn_end: bool) -> Checked {
+        let node = &mut self.nodes[shard];
+        let opened = node.inbox.len() - node.machine.inbox_parcels();
+        let tasks = node.inbox.drain(..opened).flatten().collect();
         let node = &self.nodes[shard];
         if let Some(failed) = node.failed {
             let (stable, log) = (node.machine.shard.stable(), node.machine.shard.engine().log());
@@ -345,7 +393,7 @@ impl World {
                 ));
             }
         }
-        let unclear = self.checks.handled(shard, &node.machine, only, tasks)?;
+        let unclear = self.checks.handled(shard, &node.machine, Heard { only, tasks, is_turn_end })?;
         for conn in unclear {
             let wire = self.network.of_conn(shard, conn);
             self.break_off(wire)?;
@@ -358,11 +406,12 @@ impl World {
         let Node { machine, is_turn_planned, .. } = &mut self.nodes[shard];
         *is_turn_planned = false;
         let log = machine.shard.engine().log();
+        self.figures.floods += u64::from(!log.has_room());
         if log.accepts_writes() && log.has_room() {
             self.checks.expire(shard, now.unix_ms());
         }
         machine.end_turn(now);
-        self.check(shard, None, Vec::new())?;
+        self.check(shard, None, true)?;
         self.check_bounds(shard)?;
         while let Some(effect) = self.nodes[shard].machine.poll() {
             self.perform(shard, effect)?;
@@ -382,7 +431,7 @@ impl World {
             .fold((0, 0), |(query, output), one| (query.max(one.0), output.max(one.1)));
         let figures = [
             ("flights", log.numbers().flights, FLIGHTS_MAX),
-            ("bytes of records", log.staged_bytes(), LOG_STAGED_BYTES_MAX),
+            ("bytes of records", log.staged_bytes(), STAGED_BYTES_MAX),
             ("messages", machine.outbox_messages(), OUTBOX_MESSAGES_MAX),
             ("bytes of input", query, QUERY_BYTES_MAX),
             ("bytes of output", output, OUTPUT_BYTES_MAX),
@@ -419,6 +468,7 @@ impl World {
                 let delay = self.faults.packet_delay(&mut self.rng);
                 let last = self.mail.entry((shard, to)).or_default();
                 *last = (*last + 1).max(self.clock.now_ns() + delay);
+                self.parcels += 1;
                 self.clock.at(*last, Happening::Parcel { to, parcel });
                 Ok(())
             }
@@ -461,7 +511,7 @@ impl World {
         };
         let at = self.faults.packet_delay(&mut self.rng);
         self.clock.after(at, Happening::Act { client });
-        self.tell(shard, Event::Sent { conn, buffer }, Vec::new())
+        self.tell(shard, Event::Sent { conn, buffer })
     }
 
     fn pause(&mut self, shard: usize, conn: ConnId, is_paused: bool) -> Checked {
@@ -489,11 +539,11 @@ impl World {
             Arrival::Nothing => return Ok(()),
             Arrival::Bytes(bytes) => {
                 self.note(format_args!("shard {shard} <- client {client}: {} bytes", bytes.len()));
-                self.tell(shard, Event::Received { conn, bytes: &bytes }, Vec::new())?;
+                self.tell(shard, Event::Received { conn, bytes: &bytes })?;
             }
             Arrival::HungUp => {
                 self.note(format_args!("shard {shard} <- client {client}: end"));
-                self.tell(shard, Event::HungUp { conn, is_broken: false }, Vec::new())?;
+                self.tell(shard, Event::HungUp { conn, is_broken: false })?;
             }
         }
         if !is_paused {
@@ -510,7 +560,7 @@ impl World {
         }
         let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
         self.note(format_args!("client {client} is cut off"));
-        self.tell(shard, Event::HungUp { conn, is_broken: true }, Vec::new())
+        self.tell(shard, Event::HungUp { conn, is_broken: true })
     }
 
     fn start_disk(&mut self, shard: usize, op: DiskOp) {
@@ -548,6 +598,6 @@ impl World {
         if is_told {
             return Ok(());
         }
-        self.tell(shard, Event::Disk(done), Vec::new())
+        self.tell(shard, Event::Disk(done))
     }
 }
