@@ -28,6 +28,7 @@ mod clients;
 mod clock;
 mod disk;
 mod faults;
+mod figures;
 mod many;
 mod network;
 mod reply;
@@ -38,8 +39,8 @@ mod workload;
 mod world;
 
 pub use faults::Planted;
+pub use figures::Figures;
 pub use many::{SimArgs, run_all};
-pub use world::Figures;
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};

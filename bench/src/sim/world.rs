@@ -13,6 +13,7 @@ use super::clients::Client;
 use super::clock::{Clock, MS, SECOND, US};
 use super::disk::Disk;
 use super::faults::{Fate, Faults, Planted};
+use super::figures::Figures;
 use super::network::{Arrival, End, Network, Wire, WireId};
 use super::reply;
 use super::trace::{Trace, digest};
@@ -96,40 +97,6 @@ pub(super) struct Node {
     failed: Option<Lsn>,
     /// What the parcels say that it was given and has not opened.
     inbox: VecDeque<Vec<Task>>,
-}
-
-/// Figures of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Figures {
-    pub commands: u64,
-    pub crashes: u64,
-    /// Crashes that came after an orderly stop.
-    pub shutdowns: u64,
-    pub recoveries_cut: u64,
-    pub writes_failed: u64,
-    pub space_lost: u64,
-    pub harms: u64,
-    /// Turns that ended with more records waiting than a log takes.
-    pub floods: u64,
-    pub events: u64,
-    /// Tells whether two runs were the same.
-    pub hash: u64,
-}
-
-impl std::ops::AddAssign for Figures {
-    fn add_assign(&mut self, other: Figures) {
-        self.commands += other.commands;
-        self.crashes += other.crashes;
-        self.shutdowns += other.shutdowns;
-        self.recoveries_cut += other.recoveries_cut;
-        self.writes_failed += other.writes_failed;
-        self.space_lost += other.space_lost;
-        self.harms += other.harms;
-        self.floods += other.floods;
-        self.events += other.events;
-        // Of all runs, in their order.
-        self.hash = self.hash.rotate_left(1) ^ other.hash;
-    }
 }
 
 pub struct World {
