@@ -17,7 +17,7 @@ use cairn_core::command::table;
 use cairn_core::event::ConnId;
 use cairn_core::machine::Machine;
 use cairn_core::parcel::{Ask, Message, Parcel};
-use cairn_core::route::{self, SLOTS};
+use cairn_core::route::{self, CURSOR_DROPPED_BITS, SLOTS};
 use cairn_storage::log::LogState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -378,7 +378,7 @@ impl Checks {
             let walk = Walk::new(db, self.shards.iter().map(|shard| &shard.rows));
             self.clients.get_mut(&id).expect("it is connected").walk = Some(walk);
         }
-        let head = cursor.saturating_sub(1);
+        let head = cursor.saturating_sub(1) << CURSOR_DROPPED_BITS;
         let Some(slot) = route::slot_of(head) else {
             return self.local(met, args, b"*2\r\n$1\r\n0\r\n*0\r\n".to_vec());
         };

@@ -128,6 +128,17 @@ impl Disk {
         }
     }
 
+    /// Prepares a segment at once, or, unless it must succeed, a part of it. Whether it did.
+    pub fn prepare(&mut self, segment: SegmentId, bytes: u64, must_succeed: bool, rng: &mut Rng) -> bool {
+        let is_done = must_succeed || rng.u8(..8) > 0;
+        let len = if is_done { bytes as usize } else { rng.usize(..bytes as usize) };
+        self.create(segment, len, if is_done { len } else { rng.usize(..=len) });
+        if is_done {
+            self.sync_dir();
+        }
+        is_done
+    }
+
     /// A file of zeros, in place of what is there; its entry is as stable as it was.
     fn create(&mut self, segment: SegmentId, len: usize, stable_len: usize) {
         let is_entered = self.files.get(&segment.0).is_some_and(|file| file.is_entered);
@@ -274,7 +285,9 @@ impl Disk {
             3 | 4 if self.completed.iter().any(|last| last.durable >= flush.end() && place(last.lsn).0 > segment) => {
                 HarmKind::Lost
             }
-            5 => HarmKind::Cut { bytes: rng.u64(offset + bytes..config.segment_bytes) },
+            5 if offset + bytes < config.segment_bytes => {
+                HarmKind::Cut { bytes: rng.u64(offset + bytes..config.segment_bytes) }
+            }
             _ => HarmKind::Bit { byte: rng.u64(..used), mask },
         };
         Some(Harm { segment: SegmentId(segment), offset, kind })

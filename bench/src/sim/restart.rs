@@ -12,7 +12,7 @@ use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::{Engine, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::log::{Recovery, Step};
-use cairn_storage::units::{Lsn, ShardId};
+use cairn_storage::units::{Lsn, SegmentId, ShardId};
 use std::ops::ControlFlow;
 use std::rc::Rc;
 
@@ -91,7 +91,7 @@ impl World {
         let mut recovery = Recovery::new(config, disk.list(), Lsn(0));
         let mut replay = Replay::new(config, MEMORY_BYTES, Box::new(|_| {}));
         let mut buffer = Vec::new();
-        let resume = loop {
+        let mut resume = loop {
             let step = recovery.step();
             let is_disk = matches!(step, Step::Read { .. } | Step::Sync { .. });
             if is_disk && count_down(&mut trouble.cut) {
@@ -127,6 +127,13 @@ impl World {
             }
         }
         disk.sync_dir();
+        let first = SegmentId(resume.end.0 / config.segment_bytes);
+        if resume.prepared.is_empty() && disk.prepare(first, config.segment_bytes, self.faults.is_over, &mut self.rng) {
+            resume.prepared.push(first);
+        }
+        if count_down(&mut trouble.cut) {
+            return Ok(Opened::Cut);
+        }
         Ok(Opened::Engine(Box::new(replay.finish(config, &resume)), resume.end))
     }
 

@@ -194,7 +194,12 @@ impl Workload {
             4 => command(["EXISTS", "TOUCH"][rng.usize(..2)], &keys),
             way => {
                 let tag = rng.u32(..TAGS);
-                let pairs: Vec<Vec<u8>> = (0..count).flat_map(|_| [self.tagged(rng, tag), self.value(rng)]).collect();
+                let mut pairs: Vec<Vec<u8>> =
+                    (0..count).flat_map(|_| [self.tagged(rng, tag), self.value(rng)]).collect();
+                if rng.u32(..30) == 0 {
+                    // Then it takes several flushes, and a crash may come between them.
+                    pairs[1].resize(rng.usize(200_000..400_000), b'm');
+                }
                 let pairs: Vec<&[u8]> = pairs.iter().map(Vec::as_slice).collect();
                 command(if way == 5 { "MSETNX" } else { "MSET" }, &pairs)
             }
