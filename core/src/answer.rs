@@ -112,8 +112,16 @@ impl Machine {
         }
     }
 
-    /// The figures of this shard and of the connections of this core.
+    /// The figures of this shard and of the connections of this core. They wait for nothing: who looks at them wants to
+    /// know, above all when the log has failed and what they count will never be stable.
     pub fn snapshot(&mut self) -> Snapshot {
+        let observed = self.shard.observed();
+        let snapshot = self.count_all();
+        self.shard.observe_only(observed);
+        snapshot
+    }
+
+    fn count_all(&mut self) -> Snapshot {
         self.settle_counts();
         let databases: Vec<DatabaseFigures> = (0..self.settings.databases).map(|db| self.database(db)).collect();
         let clients = self.client_figures();

@@ -12,6 +12,11 @@ pub const SLOTS: u16 = 16384;
 
 const HASH_BITS: u32 = 48;
 
+/// The lowest bits of a head that a SCAN cursor leaves out, so that it fits the 53 bits of a double: some clients keep
+/// it in one. Rows that differ only in them are answered together.
+pub const CURSOR_DROPPED_BITS: u32 = 10;
+const _: () = assert!(14 + HASH_BITS - CURSOR_DROPPED_BITS < 53);
+
 /// The slot of a key. If it has a hash tag (the first `{` is followed by a `}` with at least one byte between
 /// them), only the tag counts.
 #[inline]

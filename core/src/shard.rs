@@ -7,7 +7,7 @@ use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::BULK_BYTES_MAX;
-use crate::route;
+use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
@@ -121,6 +121,11 @@ impl Shard {
     #[inline]
     pub(crate) fn observed(&self) -> Lsn {
         self.observed.get()
+    }
+
+    /// Makes the running command's reply wait for this, whatever else it has looked at.
+    pub(crate) fn observe_only(&self, lsn: Lsn) {
+        self.observed.set(lsn);
     }
 
     pub(crate) fn seal(&mut self) {
@@ -273,7 +278,7 @@ impl Shard {
     }
 
     /// Visits live rows in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the head to go on
-    /// from, 0 at the end. Rows of equal head are never separated: `go_on` is only asked between heads.
+    /// from, 0 at the end. Rows whose heads a cursor cannot tell apart are never separated: `go_on` is only asked between such.
     pub fn scan(
         &self,
         now: Now,
@@ -285,11 +290,12 @@ impl Shard {
         self.observe_all();
         let (mut last, mut next) = (None, 0);
         self.engine.scan(db, head, |at, key, found| {
-            if last.is_some_and(|last| last != at) && !go_on() {
-                next = at;
+            let group = at >> CURSOR_DROPPED_BITS;
+            if last.is_some_and(|last| last != group) && !go_on() {
+                next = group << CURSOR_DROPPED_BITS;
                 return ControlFlow::Break(());
             }
-            last = Some(at);
+            last = Some(group);
             if is_live(&found, now) {
                 visit(key, row(found));
             }

@@ -194,7 +194,12 @@ impl Desk {
         let flags = libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY | libc::O_DIRECT;
         let file = self.open(&log.join(segment_name(segment)), flags).await?;
         hold_writable(&*file)?;
-        self.fill(&file, bytes).await?;
+        let filled = self.fill(&file, bytes).await;
+        if filled.is_err() && !self.halts.get() {
+            // What it could not use is given back; if that fails too, the next attempt begins with it.
+            let _ = rustix::fs::ftruncate(&*file, 0);
+        }
+        filled?;
         drop(file);
         let dir = self.open(log, libc::O_RDONLY | libc::O_DIRECTORY).await?;
         self.sync(&dir, types::FsyncFlags::empty()).await

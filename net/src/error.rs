@@ -22,6 +22,10 @@ pub enum StartError {
         bytes: u64,
         bytes_min: u64,
     },
+    /// `sched_setaffinity` is forbidden to this process.
+    PinningForbidden {
+        errno: rustix::io::Errno,
+    },
     DescriptorsTooFew {
         limit: u64,
         wanted: u64,
@@ -134,6 +138,11 @@ impl fmt::Display for StartError {
                 f,
                 "the limit of locked memory is {bytes} bytes, at least {bytes_min} are needed. Raise it: ulimit -l unlimited, \
                  LimitMEMLOCK=infinity in a systemd unit, --ulimit memlock=-1 with Docker"
+            ),
+            PinningForbidden { errno } => write!(
+                f,
+                "threads cannot be pinned to CPUs (sched_setaffinity: {errno}). Allow that system call: a systemd unit must \
+                 not exclude it (SystemCallFilter=~@resources does), nor a container's seccomp profile"
             ),
             DescriptorsTooFew { limit, wanted } => write!(
                 f,

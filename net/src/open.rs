@@ -2,8 +2,9 @@
 //!
 //! Runs on the shard's own worker, before any connection is accepted. Reads go through the page cache, ahead of need.
 
-use crate::datadir::{await_writes, segment_name, segments, sync_dir};
+use crate::datadir::{await_writes, hold_writable, segment_name, segments, sync_dir};
 use crate::error::StartError;
+use crate::limits::PREPARE_BYTES;
 use crate::memory::advise_huge;
 use cairn_storage::checksum::crc32c;
 use cairn_storage::engine::{Engine, Replay};
@@ -11,8 +12,9 @@ use cairn_storage::error::Fault;
 use cairn_storage::log::recovery::{Recovery, SegmentFile, Step};
 use cairn_storage::log::{LogConfig, Resume};
 use cairn_storage::units::{Lsn, SegmentId, ShardId};
-use rustix::fs::{Advice, Mode, OFlags, fadvise, fdatasync, open};
-use std::io;
+use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
+use std::fs::File;
+use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -44,7 +46,7 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
         segments(dir).map_err(unusable)?.into_iter().map(|(segment, bytes)| SegmentFile { segment, bytes }).collect();
     progress.bytes_max.fetch_add(files.iter().map(|file| file.bytes).sum(), Ordering::Relaxed);
     let mut replay = Replay::new(config, memory_bytes, Box::new(advise_huge));
-    let resume = {
+    let mut resume = {
         let mut source = Source { dir, config, current: None, buffer: Vec::new(), progress };
         source.read(Recovery::new(config, files, Lsn(0)), &mut replay)?
     };
@@ -55,7 +57,40 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     if !resume.useless.is_empty() {
         sync_dir(dir).map_err(unusable)?;
     }
+    if resume.prepared.is_empty() {
+        let first = SegmentId(resume.end.0 / config.segment_bytes);
+        // If it cannot be done, the log asks for it again, and says to those who write why they must wait.
+        if prepare(dir, first, config.segment_bytes).is_ok() {
+            resume.prepared.push(first);
+        }
+    }
     Ok(replay.finish(config, &resume))
+}
+
+/// Prepares the segment that the log goes on with, where there is none: without it the first writes would wait. Later
+/// ones are prepared beside the data path ([`crate::background`]), and in the same way.
+fn prepare(dir: &Path, segment: SegmentId, bytes: u64) -> io::Result<()> {
+    let path = dir.join(segment_name(segment));
+    let mut file = File::options().create(true).write(true).truncate(true).open(path)?;
+    hold_writable(&file)?;
+    let result = fill(&mut file, bytes);
+    if result.is_err() {
+        // As there: what it could not use is given back.
+        let _ = file.set_len(0);
+    }
+    result?;
+    sync_dir(dir)
+}
+
+fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
+    fallocate(&*file, FallocateFlags::empty(), 0, bytes)?;
+    let zeros = vec![0; PREPARE_BYTES];
+    for _ in 0..bytes / PREPARE_BYTES as u64 {
+        file.write_all(&zeros)?;
+    }
+    fdatasync(&*file)?;
+    // Else each direct write would have to throw out the pages that it replaces.
+    Ok(fadvise(file, 0, None::<NonZeroU64>, Advice::DontNeed)?)
 }
 
 struct Source<'a> {
@@ -155,5 +190,43 @@ pub fn log_config(shard: ShardId, manifest: &crate::datadir::Manifest) -> LogCon
         salt: crc32c(&[b"log", &manifest.seed.to_le_bytes()]),
         epoch: cairn_storage::units::Epoch(0),
         planted: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Progress, prepare, recover};
+    use crate::datadir::{segment_name, segments};
+    use cairn_storage::log::LogConfig;
+    use cairn_storage::op::DiskOp;
+    use cairn_storage::units::{Epoch, SegmentId, ShardId};
+    use std::fs::{self, File};
+
+    const BYTES: u64 = 1 << 20;
+
+    fn next_prepared(dir: &tempfile::TempDir) -> SegmentId {
+        let config = LogConfig { shard: ShardId(0), segment_bytes: BYTES, salt: 7, epoch: Epoch(0), planted: None };
+        let mut engine = recover(dir.path(), config, 1 << 30, &Progress::default()).unwrap();
+        let Some(DiskOp::Prepare { segment, .. }) = engine.log_mut().poll() else { panic!("it prepares nothing") };
+        segment
+    }
+
+    #[test]
+    fn the_first_writes_need_not_wait_for_a_segment() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        File::create(dir.path().join(segment_name(SegmentId(0)))).unwrap();
+        assert_eq!(next_prepared(&dir), SegmentId(1));
+        assert_eq!(segments(dir.path()).unwrap(), [(SegmentId(0), BYTES)]);
+        assert_eq!(fs::read(dir.path().join(segment_name(SegmentId(0)))).unwrap(), vec![0; BYTES as usize]);
+        assert_eq!(next_prepared(&dir), SegmentId(1), "what is prepared is used as it is");
+    }
+
+    #[test]
+    fn a_segment_that_cannot_be_prepared_is_left_to_the_log() {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        fs::create_dir(dir.path().join(segment_name(SegmentId(1)))).unwrap();
+        assert!(prepare(dir.path(), SegmentId(1), BYTES).is_err());
+        assert!(prepare(dir.path(), SegmentId(2), u64::MAX / 2 / BYTES * BYTES).is_err());
+        assert_eq!(fs::metadata(dir.path().join(segment_name(SegmentId(2)))).unwrap().len(), 0);
     }
 }

@@ -14,14 +14,17 @@ use std::path::Path;
 pub fn ring() -> Result<String, StartError> {
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let too_old = |what| StartError::KernelTooOld { release: release.clone(), what };
-    let ring = Ring::with_sizes(8, 32).map_err(|error| match error.raw_os_error() {
+    let refused = |error: io::Error| match error.raw_os_error() {
         Some(libc::EPERM | libc::EACCES) => StartError::RingForbidden { by_sysctl: sysctl() != 0 },
         Some(libc::ENOSYS) => too_old("io_uring"),
         Some(libc::EINVAL) => too_old("IORING_SETUP_DEFER_TASKRUN"),
         _ => StartError::Ring(error),
-    })?;
+    };
+    let mut ring = Ring::with_sizes(8, 32).map_err(refused)?;
+    // Each of the three system calls may be forbidden on its own.
+    ring.enter().map_err(refused)?;
     let mut probe = Probe::new();
-    ring.submitter().register_probe(&mut probe).map_err(StartError::Ring)?;
+    ring.submitter().register_probe(&mut probe).map_err(refused)?;
     let codes = [
         (opcode::AcceptMulti::CODE, "accept"),
         (opcode::RecvMulti::CODE, "receive"),
@@ -52,6 +55,12 @@ pub fn memlock() -> Result<u64, StartError> {
         return Err(StartError::MemlockTooLow { bytes, bytes_min: MEMLOCK_BYTES_MIN });
     }
     Ok(bytes)
+}
+
+/// This process may say on which CPUs its threads run, as every worker does.
+pub fn pinning() -> Result<(), StartError> {
+    let set = rustix::thread::sched_getaffinity(None).map_err(|errno| StartError::PinningForbidden { errno })?;
+    rustix::thread::sched_setaffinity(None, &set).map_err(|errno| StartError::PinningForbidden { errno })
 }
 
 /// Enough descriptors for so many clients. Raises the soft limit first. Answers the limit.
@@ -161,7 +170,7 @@ pub fn cpus() -> io::Result<Vec<usize>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{address, cpus, descriptors, direct_io, is_in_memory, memlock, ring};
+    use super::{address, cpus, descriptors, direct_io, is_in_memory, memlock, pinning, ring};
     use crate::error::StartError;
     use std::path::Path;
 
@@ -170,6 +179,7 @@ mod tests {
         assert!(!ring().unwrap().is_empty());
         assert!(memlock().unwrap() >= 512 * 1024);
         assert!(descriptors(100).unwrap() >= 100);
+        pinning().unwrap();
         assert!(!cpus().unwrap().is_empty());
         let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
         direct_io(dir.path()).unwrap();

@@ -93,6 +93,7 @@ pub fn start(config: ServerConfig) -> Result<ServerHandle, StartError> {
     let settings = &config.settings;
     probe::ring()?;
     probe::memlock()?;
+    probe::pinning()?;
     probe::descriptors(settings.maxclients)?;
     clock::calibrate();
     let cpus = choose_cpus(&settings.cpus)?;

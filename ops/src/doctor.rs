@@ -2,6 +2,7 @@
 
 use crate::addresses;
 use crate::config::{Arguments, Configuration};
+use crate::say;
 use cairn_core::settings::{Settings, Source};
 use cairn_net::probe;
 use rustix::fs::{Access, FlockOperation, access, flock};
@@ -33,6 +34,7 @@ pub fn run(words: &[String]) -> ExitCode {
     };
     let findings = examine(&configuration.settings);
     let mut is_fit = true;
+    let mut report = String::new();
     for (what, finding) in findings {
         let (mark, text) = match finding {
             Fine(text) => ("ok  ", text),
@@ -42,8 +44,9 @@ pub fn run(words: &[String]) -> ExitCode {
                 ("FAIL", text)
             }
         };
-        println!("{mark}  {what:<11} {text}");
+        report += &format!("{mark}  {what:<11} {text}\n");
     }
+    say(&report);
     if is_fit { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -52,6 +55,7 @@ fn examine(settings: &Settings) -> Vec<(&'static str, Finding)> {
     let mut findings = vec![
         ("io_uring", or_bad(probe::ring(), |release| format!("Linux {release} has all that is needed"))),
         ("memlock", or_bad(probe::memlock(), |bytes| format!("{} may be locked", amount(bytes)))),
+        ("pinning", or_bad(probe::pinning(), |()| "threads may choose their CPUs".into())),
         ("files", or_bad(probe::descriptors(settings.maxclients), |limit| format!("{limit} may be open"))),
         ("directory", directory(dir)),
     ];

@@ -20,6 +20,7 @@ mod process;
 mod serve;
 
 use clap::{CommandFactory, Parser, Subcommand};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -114,7 +115,7 @@ fn main() -> ExitCode {
     let first = words.first().map(String::as_str);
     match first {
         Some("-v" | "--version") => {
-            println!("Cairn server v={} malloc=mimalloc bits={}", env!("CARGO_PKG_VERSION"), usize::BITS);
+            say(&format!("Cairn server v={} malloc=mimalloc bits={}\n", env!("CARGO_PKG_VERSION"), usize::BITS));
             ExitCode::SUCCESS
         }
         Some(name @ ("serve" | "doctor")) if is_help(&words[1..]) => help(name),
@@ -123,6 +124,11 @@ fn main() -> ExitCode {
         Some(word) if is_tool(word) => tool(),
         _ => serve::run(&words),
     }
+}
+
+/// On standard output, where nobody may be left to read it.
+fn say(text: &str) {
+    let _ = std::io::stdout().write_all(text.as_bytes());
 }
 
 fn is_help(words: &[String]) -> bool {

@@ -1,9 +1,10 @@
 //! Commands on whole databases: they ask every shard, or one after the other.
 //!
-//! A SCAN cursor is the head (`route::head`: slot and hash) to go on from, plus one; 0 is the beginning and the end.
-//! So nothing is kept between two calls, head 0 can be gone on from, and the shard follows from the cursor: shards own ascending
-//! ranges of slots, and a scan walks through one shard after the other. As rows stand in the order of their heads and rows of one
-//! head are never separated, a key that is there throughout is answered exactly once.
+//! A SCAN cursor is the head (`route::head`: slot and hash) to go on from, without its lowest bits, plus one; 0 is the
+//! beginning and the end. So nothing is kept between two calls, head 0 can be gone on from, and the shard follows from the
+//! cursor: shards own ascending ranges of slots, and a scan walks through one shard after the other. As rows stand in the order
+//! of their heads and rows that a cursor cannot tell apart are never separated, a key that is there throughout is answered exactly
+//! once.
 
 use super::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
@@ -13,7 +14,7 @@ use crate::limits::DATABASES_MAX;
 use crate::machine::{Machine, Merge};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
-use crate::route::{self, SLOTS, slot_of, slot_start};
+use crate::route::{self, CURSOR_DROPPED_BITS, SLOTS, slot_of, slot_start};
 use crate::shard::{Kind, Row, Shard};
 use cairn_storage::units::ShardId;
 use std::cell::Cell;
@@ -136,8 +137,8 @@ fn merge_keys(answers: Vec<Answer>, reply: &mut Reply<'_>) {
 fn scan(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let cursor = parse_cursor(&call.args[1]).ok_or(Refusal::text("ERR invalid cursor"))?;
     let options = ScanOptions::parse(call)?;
-    let head = cursor.saturating_sub(1);
-    let Some(slot) = slot_of(head) else {
+    let head = cursor.saturating_sub(1).checked_mul(1 << CURSOR_DROPPED_BITS);
+    let Some((head, slot)) = head.and_then(|head| Some((head, slot_of(head)?))) else {
         // Beyond the last row there can be.
         write_scan(0, &[], reply);
         return Ok(Flow::Done);
@@ -148,7 +149,7 @@ fn scan(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<
     let merge: Merge = Box::new(move |machine, _, answers, reply| {
         let Some(lists) = key_lists(answers, reply) else { return };
         let (keys, next) = &lists[0];
-        let cursor = if *next > 0 { next + 1 } else { first_cursor_after(machine, shard) };
+        let cursor = if *next > 0 { cursor_of(*next) } else { first_cursor_after(machine, shard) };
         write_scan(cursor, keys, reply);
     });
     machine.ask_one(conn, shard, ask, merge)
@@ -161,7 +162,12 @@ fn first_cursor_after(machine: &Machine, shard: ShardId) -> u64 {
         let middle = low.midpoint(high);
         if machine.owner(middle) <= shard { low = middle + 1 } else { high = middle }
     }
-    if low == SLOTS { 0 } else { slot_start(low) + 1 }
+    if low == SLOTS { 0 } else { cursor_of(slot_start(low)) }
+}
+
+/// The cursor that goes on from a head.
+fn cursor_of(head: u64) -> u64 {
+    (head >> CURSOR_DROPPED_BITS) + 1
 }
 
 fn write_scan(cursor: u64, keys: &[Vec<u8>], reply: &mut Reply<'_>) {

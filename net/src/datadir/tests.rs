@@ -1,6 +1,9 @@
 //! Creates data directories, damages them, and looks at who is let in.
 
-use super::{DataDir, FORMAT, WRITES_POLL, await_writes, hold_writable, segment_name, segments, shard_of_slot};
+use super::{
+    DataDir, FORMAT, WRITES_POLL, await_writes, hold_writable, is_segment_size, segment_bytes_for, segment_name,
+    segments, shard_of_slot,
+};
 use crate::error::StartError;
 use cairn_storage::checksum::crc32c;
 use cairn_storage::units::{SegmentId, ShardId};
@@ -148,6 +151,18 @@ fn slots_are_shared_out_in_contiguous_ranges() {
             sizes[usize::from(shard)] += 1;
         }
         assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{shards} shards");
+    }
+}
+
+#[test]
+fn segments_suit_the_file_system() {
+    let mib = |bytes: u64, shards| segment_bytes_for(bytes << 20, shards) >> 20;
+    assert_eq!([mib(0, 1), mib(16, 1), mib(40, 2), mib(230, 1), mib(230, 2)], [1, 1, 1, 8, 4]);
+    assert_eq!([mib(1023, 1), mib(1024, 1), mib(2048, 2), mib(1 << 40, 1), mib(1 << 20, 1024)], [32, 64, 64, 64, 64]);
+    for bytes in (0..4000).map(|n| n * 7_654_321) {
+        for shards in [1, 2, 7, 64] {
+            assert!(is_segment_size(segment_bytes_for(bytes, shards)));
+        }
     }
 }
 
