@@ -274,11 +274,11 @@ impl Settings {
         out
     }
 
-    /// What somebody has set: for CONFIG REWRITE.
+    /// What somebody has set: for CONFIG REWRITE. Directives of the file alone stay there as they are.
     pub fn changed(&self) -> Vec<(&'static str, &str)> {
         parameters()
             .zip(&self.shown)
-            .filter(|(_, (_, source))| *source != Source::Default)
+            .filter(|(parameter, (_, source))| *source != Source::Default && !parameter.is_hidden)
             .map(|(parameter, (shown, _))| (parameter.name, shown.as_str()))
             .collect()
     }

@@ -186,5 +186,6 @@ fn directives_of_the_file_are_known_there_only() {
     assert!(settings.set(Source::File, "rename-command", &["CONFIG", ""]).is_ok());
     assert_eq!(set(&mut settings, "rename-command", "a b"), Err(SettingError::Unknown));
     assert_eq!(settings.get("rename-command"), None);
+    assert!(settings.changed().is_empty());
     assert!(settings.matching(|_| true).iter().all(|(name, _)| *name != "user"));
 }
