@@ -165,33 +165,19 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A log write failed or was short: the shard acknowledges nothing any more and is read-only.
-    LogFailed {
-        shard: ShardId,
-        segment: u64,
-        offset: u64,
-        errno: i32,
-    },
+    LogFailed { shard: ShardId, segment: u64, offset: u64, errno: i32 },
     /// The next log segment cannot be prepared: the shard refuses writes until it can.
-    LogFull {
-        shard: ShardId,
-        errno: i32,
-    },
+    LogFull { shard: ShardId, errno: i32 },
     /// Space is back.
-    LogSpaceBack {
-        shard: ShardId,
-    },
+    LogSpaceBack { shard: ShardId },
     /// A client was cut off: its output buffer, its query buffer or its time.
-    ClientCut {
-        shard: ShardId,
-        addr: String,
-        why: &'static str,
-    },
+    ClientCut { shard: ShardId, addr: String, why: &'static str },
     /// Somebody speaks HTTP to this port.
-    CrossProtocol {
-        addr: String,
-    },
+    CrossProtocol { addr: String },
     ConfigSet {
         name: String,
+        /// "(hidden)" if it is a secret.
+        value: String,
     },
 }
 
@@ -226,7 +212,7 @@ impl fmt::Display for Notice {
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Cairn. This is \
                  likely due to an attacker attempting to use Cross Protocol Scripting. Connection from {addr} aborted."
             ),
-            Notice::ConfigSet { name } => write!(f, "CONFIG SET {name}"),
+            Notice::ConfigSet { name, value } => write!(f, "CONFIG SET {name} {value}"),
         }
     }
 }

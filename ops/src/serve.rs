@@ -297,7 +297,15 @@ impl Host {
                     let answerer = self.answerer.clone();
                     self.on_ask(ask, Box::new(move |result| answerer.answer(shard, ticket, result)));
                 }
-                Report::Notice { notice, .. } => print(&notice),
+                Report::Notice { notice, .. } => {
+                    if let Notice::ConfigSet { name, value } = &notice
+                        && name == "loglevel"
+                        && let Some(loudness) = Loudness::parse(value)
+                    {
+                        log::set_loudness(loudness);
+                    }
+                    print(&notice);
+                }
                 Report::Snapshot { snapshot, .. } => self.metrics.on_snapshot(snapshot),
                 Report::Worker(stats) => self.metrics.on_worker(stats),
             }

@@ -165,10 +165,12 @@ fn set_all(machine: &mut Machine, conn: ConnId, pairs: Vec<(String, String)>) ->
     )
 }
 
-/// For the log of the process: names only, a value may be a secret.
+/// For the process and its log.
 fn announce(machine: &mut Machine, pairs: &[(String, String)]) {
-    for (name, _) in pairs {
-        machine.effect(Effect::Notice(Notice::ConfigSet { name: name.to_ascii_lowercase() }));
+    for (name, value) in pairs {
+        let name = name.to_ascii_lowercase();
+        let value = if settings::is_secret(&name) { "(hidden)".into() } else { value.clone() };
+        machine.effect(Effect::Notice(Notice::ConfigSet { name, value }));
     }
 }
 

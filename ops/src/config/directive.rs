@@ -57,7 +57,7 @@ impl Directive {
 
 /// Parameters whose value nobody but the client may see.
 pub fn is_secret(name: &str) -> bool {
-    matches!(name, "requirepass" | "masterauth" | "user" | "tls-key-file-pass" | "tls-client-key-file-pass")
+    name == "user" || cairn_core::settings::is_secret(name)
 }
 
 /// Why the configuration cannot be used.

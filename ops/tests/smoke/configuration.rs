@@ -1,6 +1,6 @@
 //! Flags over environment over file over default; and what a file may and may not say.
 
-use crate::server::{Recipe, run, scratch};
+use crate::server::{Recipe, Server, run, scratch, until};
 use std::collections::HashMap;
 use std::fs;
 
@@ -79,6 +79,25 @@ fn rewrite_keeps_what_people_wrote() {
     drop(server);
     let server = Recipe::new(dir.path()).with(&[file.to_str().unwrap()]).start();
     assert_eq!(get(&mut server.client(), "timeout"), "77");
+}
+
+#[test]
+fn the_log_follows_its_level() {
+    let dir = scratch();
+    let server = Server::start(dir.path());
+    let mut client = server.client();
+    let mut set = |name: &str, value: &str| {
+        let _: () = redis::cmd("CONFIG").arg("SET").arg(name).arg(value).query(&mut client).unwrap();
+    };
+    set("requirepass", "sesame");
+    set("maxclients", "77");
+    until("it is logged", || server.log().contains("CONFIG SET maxclients 77"));
+    set("loglevel", "nothing");
+    set("maxclients", "78");
+    set("loglevel", "notice");
+    until("the log is back", || server.log().contains("CONFIG SET loglevel notice"));
+    let log = server.log();
+    assert!(log.contains("CONFIG SET requirepass (hidden)") && !log.contains("maxclients 78"), "{log}");
 }
 
 #[test]
