@@ -38,8 +38,15 @@ pub const SEGMENTS_OPEN_MAX: usize = 4;
 /// Bytes of zeros that are written at once when a segment is prepared.
 pub const PREPARE_BYTES: usize = 128 * 1024;
 
+/// The largest segment that a start prepares before it serves.
+pub const PREPARE_AT_START_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// While the log is written: for how much of it a piece of preparation waits, as a fraction of that piece.
 pub const PREPARE_PACE: (u64, u64) = (1, 2);
+
+/// How long a port may be in use before a start gives up. The kernel ends the operations of a killed process' rings, and
+/// with them its listeners, some milliseconds after the process itself.
+pub const PORT_WAIT_MS: u64 = 250;
 
 /// How often a machine hears of the time, at least.
 pub const TICK_MS: u64 = 50;

@@ -1,7 +1,7 @@
 //! Where clients come in: TCP listeners of each worker (`SO_REUSEPORT`), and the Unix socket that all workers share.
 
 use crate::error::StartError;
-use crate::limits::KEEPALIVE_SECONDS;
+use crate::limits::{KEEPALIVE_SECONDS, PORT_WAIT_MS};
 use crate::ring::{Op, Ring};
 use cairn_core::event::Peer;
 use io_uring::{opcode, types};
@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A TCP listener at `addr` with this queue, whose connections inherit no-delay and keepalive (`keepalive_s` 0: none).
 pub fn tcp(addr: SocketAddr, backlog: i32, keepalive_s: u64) -> Result<OwnedFd, StartError> {
@@ -68,10 +68,18 @@ fn refuse_shared_port(addr: SocketAddr) -> Result<(), StartError> {
         socket.set_reuse_address(true)?;
         socket.bind(&addr.into())
     };
-    match ask() {
-        Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => Err(StartError::AddressInUse { addr }),
-        // Whatever else is wrong, the listener itself meets and names it.
-        _ => Ok(()),
+    let begun = Instant::now();
+    loop {
+        match ask() {
+            Err(error) if error.raw_os_error() == Some(libc::EADDRINUSE) => {
+                if begun.elapsed() >= Duration::from_millis(PORT_WAIT_MS) {
+                    return Err(StartError::AddressInUse { addr });
+                }
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            // Whatever else is wrong, the listener itself meets and names it.
+            _ => return Ok(()),
+        }
     }
 }
 
@@ -237,5 +245,28 @@ fn redis_addr(addr: SocketAddr) -> String {
     match addr.ip() {
         IpAddr::V4(ip) => format!("{ip}:{}", addr.port()),
         IpAddr::V6(ip) => format!("[{ip}]:{}", addr.port()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tcp_shared;
+    use crate::error::StartError;
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    #[test]
+    fn a_port_that_is_about_to_be_free_is_waited_for() {
+        let other = TcpListener::bind("127.0.0.1:0").unwrap();
+        let addr = other.local_addr().unwrap();
+        assert!(matches!(tcp_shared(addr, 1, 16), Err(StartError::AddressInUse { .. })));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(40));
+                drop(other);
+            });
+            let (bound, listeners) = tcp_shared(addr, 2, 16).unwrap();
+            assert_eq!((bound, listeners.len()), (addr, 2));
+        });
     }
 }

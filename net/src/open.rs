@@ -4,7 +4,7 @@
 
 use crate::datadir::{await_writes, hold_writable, segment_name, segments, sync_dir};
 use crate::error::StartError;
-use crate::limits::PREPARE_BYTES;
+use crate::limits::{PREPARE_AT_START_BYTES_MAX, PREPARE_BYTES};
 use crate::memory::advise_huge;
 use cairn_storage::checksum::crc32c;
 use cairn_storage::engine::{Engine, Replay};
@@ -57,7 +57,7 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     if !resume.useless.is_empty() {
         sync_dir(dir).map_err(unusable)?;
     }
-    if resume.prepared.is_empty() {
+    if resume.prepared.is_empty() && config.segment_bytes <= PREPARE_AT_START_BYTES_MAX {
         let first = SegmentId(resume.end.0 / config.segment_bytes);
         // If it cannot be done, the log asks for it again, and says to those who write why they must wait.
         if prepare(dir, first, config.segment_bytes).is_ok() {
@@ -67,8 +67,8 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     Ok(replay.finish(config, &resume))
 }
 
-/// Prepares the segment that the log goes on with, where there is none: without it the first writes would wait. Later
-/// ones are prepared beside the data path ([`crate::background`]), and in the same way.
+/// Prepares the segment that the log goes on with, where there is none and it is small: without it the first writes would
+/// wait. Larger ones, for which the start would wait as long as these writes, and later ones are prepared beside the data path ([`crate::background`]), and in the same way.
 fn prepare(dir: &Path, segment: SegmentId, bytes: u64) -> io::Result<()> {
     let path = dir.join(segment_name(segment));
     let mut file = File::options().create(true).write(true).truncate(true).open(path)?;

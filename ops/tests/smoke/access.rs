@@ -101,7 +101,7 @@ fn outer_address() -> Option<IpAddr> {
 #[test]
 fn protected_mode_refuses_strangers() {
     let Some(outer) = outer_address() else {
-        println!("SKIPPED this machine has no address but its loopback");
+        crate::server::skipped("this machine has no address but its loopback");
         return;
     };
     let dir = scratch();

@@ -3,7 +3,7 @@
 //! The disk is a tmpfs with a bound, which takes root and `O_DIRECT` on tmpfs (Linux 6.6); without them: SKIPPED.
 
 use crate::operation::{get, metrics_address};
-use crate::server::{Recipe, Server, scratch, until};
+use crate::server::{Recipe, Server, scratch, skipped, until};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -52,7 +52,7 @@ fn fill(server: &Server, acknowledged: &mut u32) -> String {
 fn a_full_disk_refuses_writes_until_there_is_room() {
     let dir = scratch();
     // Segments suit the disk: a log has several of them here before it is full.
-    let Some(disk) = Disk::new(dir.path(), "150m") else { return println!("SKIPPED no tmpfs can be mounted") };
+    let Some(disk) = Disk::new(dir.path(), "150m") else { return skipped("no tmpfs can be mounted") };
     let data = disk.0.join("data");
     let recipe = Recipe::new(dir.path()).with(&["--dir", data.to_str().unwrap()]);
     let mut server = recipe.spawn();
@@ -60,7 +60,7 @@ fn a_full_disk_refuses_writes_until_there_is_room() {
         server.log().contains("Ready to accept connections") || server.child.try_wait().unwrap().is_some()
     });
     if server.log().contains("does not support O_DIRECT") {
-        return println!("SKIPPED this kernel has no O_DIRECT on tmpfs");
+        return skipped("this kernel has no O_DIRECT on tmpfs");
     }
     let mut acknowledged = 0;
     let refusal = fill(&server, &mut acknowledged);

@@ -202,11 +202,17 @@ pub fn exchange(socket: &mut TcpStream, request: &[u8], end: &[u8]) -> String {
     String::from_utf8_lossy(&reply).into_owned()
 }
 
+/// Says that a test shows nothing here, and why: on the terminal, past the capture of what passing tests print.
+pub fn skipped(why: &str) {
+    let test = std::thread::current().name().unwrap_or_default().to_string();
+    let _ = writeln!(std::io::stderr(), "SKIPPED {test}: {why}");
+}
+
 /// The program is installed; if not, says that this is why a test shows nothing.
 pub fn has_program(name: &str) -> bool {
     let is_there = Command::new(name).arg("--version").output().is_ok();
     if !is_there {
-        println!("SKIPPED {name} is not installed");
+        skipped(&format!("{name} is not installed"));
     }
     is_there
 }
