@@ -4,27 +4,51 @@ use crate::clients;
 use crate::command::keyspace;
 use crate::error::Stop;
 use crate::event::Effect;
-use crate::machine::{Machine, Pause};
+use crate::machine::{Absence, Machine, Pause};
 use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId};
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
 use crate::snapshot::{ClientFigures, DatabaseFigures, LogFigures, LogState, MemoryFigures, ShardFigures, Snapshot};
+use cairn_storage::error::Missing;
 use cairn_storage::log;
-use cairn_storage::units::ShardId;
+use cairn_storage::units::{Lsn, ShardId};
 use std::cell::Cell;
 
 /// Rows that are looked at to estimate a database's mean time to live.
 const TTL_SAMPLES: u64 = 64;
 
+/// How far an answer has come that met absent pages on its way.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// The head to go on from.
+    pub head: u64,
+    pub keys: Vec<Vec<u8>>,
+    pub observed: Lsn,
+}
+
 impl Machine {
-    pub fn answer(&mut self, ask: &Ask) -> Answer {
-        if let Some(answer) = keyspace::answer(&mut self.shard, self.now, ask) {
-            return match answer {
-                Ok(answer) => answer,
-                Err(Stop::Refuse(refusal)) => Answer::Refused(refusal.line().into_owned()),
-                Err(Stop::Missing(_)) => unreachable!("pages are resident until there is a page file"),
+    /// Answers a question about this shard. If something is missing for that it is being fetched; `None`: there is no room
+    /// for it now.
+    pub(crate) fn answer(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Option<Missing>> {
+        loop {
+            let stop = match keyspace::answer(&mut self.shard, self.now, ask, progress) {
+                None => return Ok(self.answer_of_machine(ask)),
+                Some(Ok(answer)) => return Ok(answer),
+                Some(Err(stop)) => stop,
             };
+            match stop {
+                Stop::Refuse(refusal) => return Ok(Answer::Refused(refusal.line().into_owned())),
+                Stop::Crowded => return Err(None),
+                Stop::Missing(missing) => match self.fetch(missing) {
+                    Absence::Over => {}
+                    Absence::Wait => return Err(Some(missing)),
+                    Absence::Unusable(refusal) => return Ok(Answer::Refused(refusal.line().into_owned())),
+                },
+            }
         }
+    }
+
+    fn answer_of_machine(&mut self, ask: &Ask) -> Answer {
         match ask {
             Ask::Snapshot => Answer::Snapshot(Box::new(self.snapshot())),
             Ask::ClientList { filter } => Answer::Text(clients::lines(self, filter)),
@@ -49,6 +73,16 @@ impl Machine {
                 Answer::Done
             }
             Ask::LatencyReset { events } => Answer::Text(self.stats.monitor.reset(events).join(" ")),
+            Ask::Checkpoint => {
+                let is_running = self.is_checkpointing();
+                self.checkpoint();
+                Answer::Count(i64::from(is_running))
+            }
+            Ask::LastSave => {
+                let file = self.shard.engine().page_file();
+                Answer::Count(file.map_or(0, |file| file.durable().unix_us / 1_000_000) as i64)
+            }
+            Ask::Save => unreachable!("it is answered when the checkpoint is durable"),
             Ask::RowCount { .. }
             | Ask::Clear { .. }
             | Ask::Keys { .. }
@@ -101,7 +135,7 @@ impl Machine {
 
     /// Has every shard do this, without waiting for those on other cores.
     pub fn tell_all(&mut self, ask: &Ask) {
-        self.answer(ask);
+        self.answer_of_machine(ask);
         // No connection has this id, so the answers find nobody.
         let request = RequestId { client: 0, conn: u32::MAX, hole: 0, part: 0 };
         let own = self.identity.shard.0;

@@ -51,8 +51,10 @@ impl Refusal {
 pub enum Stop {
     /// It answers this.
     Refuse(Refusal),
-    /// A page is not in memory: read it, then run the command again from its beginning.
+    /// Something is not in memory: have it read, then run the command again from its beginning.
     Missing(Missing),
+    /// Memory is full until some of it has been written to the page file: run the command again later.
+    Crowded,
 }
 
 impl From<Refusal> for Stop {

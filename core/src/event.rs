@@ -11,8 +11,8 @@
 use crate::error::errno_text;
 use crate::parcel::Parcel;
 use crate::snapshot::Snapshot;
-use cairn_storage::op::{DiskDone, DiskOp};
-use cairn_storage::units::ShardId;
+use cairn_storage::op::{DiskDone, DiskOp, PageOp};
+use cairn_storage::units::{OpId, ShardId};
 use std::fmt;
 
 /// A connection, as its driver numbers it: dense, reused after [`Effect::Close`].
@@ -100,6 +100,13 @@ pub enum Event<'a> {
         bytes: usize,
     },
     Disk(DiskDone),
+    /// An operation on the page file ended that was no read.
+    Page(DiskDone),
+    /// A read of the page file ended: its bytes, or the errno.
+    PageRead {
+        op: OpId,
+        result: Result<&'a [u8], i32>,
+    },
     /// What another shard has sent since the last one.
     Parcel(Box<Parcel>),
     HostAnswer {
@@ -132,6 +139,7 @@ pub enum Effect {
         conn: ConnId,
     },
     Disk(DiskOp),
+    Page(PageOp),
     /// For another shard. If its mailbox is full the driver keeps it and offers it again; the machine's bound on
     /// unsent messages is what limits it.
     Parcel {
@@ -165,15 +173,53 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A log write failed or was short: the shard acknowledges nothing any more and is read-only.
-    LogFailed { shard: ShardId, segment: u64, offset: u64, errno: i32 },
+    LogFailed {
+        shard: ShardId,
+        segment: u64,
+        offset: u64,
+        errno: i32,
+    },
     /// The next log segment cannot be prepared: the shard refuses writes until it can.
-    LogFull { shard: ShardId, errno: i32 },
+    LogFull {
+        shard: ShardId,
+        errno: i32,
+    },
     /// Space is back.
-    LogSpaceBack { shard: ShardId },
+    LogSpaceBack {
+        shard: ShardId,
+    },
+    /// What stands in the page file is not what was written there. It is not served; the rest is.
+    PageDamaged {
+        shard: ShardId,
+        offset: u64,
+        what: &'static str,
+    },
+    PageUnreadable {
+        shard: ShardId,
+        offset: u64,
+        errno: i32,
+    },
+    /// A write or a sync of the page file failed: no checkpoint succeeds until the next start.
+    PageFileFailed {
+        shard: ShardId,
+        offset: u64,
+        errno: i32,
+    },
+    /// The page file cannot grow: checkpoints wait, and the log grows.
+    PageFileFull {
+        shard: ShardId,
+        errno: i32,
+    },
     /// A client was cut off: its output buffer, its query buffer or its time.
-    ClientCut { shard: ShardId, addr: String, why: &'static str },
+    ClientCut {
+        shard: ShardId,
+        addr: String,
+        why: &'static str,
+    },
     /// Somebody speaks HTTP to this port.
-    CrossProtocol { addr: String },
+    CrossProtocol {
+        addr: String,
+    },
     ConfigSet {
         name: String,
         /// "(hidden)" if it is a secret.
@@ -184,7 +230,13 @@ pub enum Notice {
 impl Notice {
     pub fn level(&self) -> Level {
         match self {
-            Notice::LogFailed { .. } | Notice::LogFull { .. } | Notice::CrossProtocol { .. } => Level::Warning,
+            Notice::LogFailed { .. }
+            | Notice::LogFull { .. }
+            | Notice::PageDamaged { .. }
+            | Notice::PageUnreadable { .. }
+            | Notice::PageFileFailed { .. }
+            | Notice::PageFileFull { .. }
+            | Notice::CrossProtocol { .. } => Level::Warning,
             Notice::ClientCut { .. } | Notice::LogSpaceBack { .. } | Notice::ConfigSet { .. } => Level::Notice,
         }
     }
@@ -203,6 +255,28 @@ impl fmt::Display for Notice {
                 f,
                 "shard {shard}: the next log segment cannot be prepared: {}. Writes are refused until it can; nothing \
                  acknowledged is lost",
+                errno_text(*errno)
+            ),
+            Notice::PageDamaged { shard, offset, what } => write!(
+                f,
+                "shard {shard}: the page file is damaged at offset {offset}: {what}. The rows of that page are refused, all others \
+                 served. Check the disk; restore the page from a standby or a backup"
+            ),
+            Notice::PageUnreadable { shard, offset, errno } => write!(
+                f,
+                "shard {shard}: the page file cannot be read at offset {offset}: {}. The rows of that page are refused, all others \
+                 served. Check the disk",
+                errno_text(*errno)
+            ),
+            Notice::PageFileFailed { shard, offset, errno } => write!(
+                f,
+                "shard {shard}: writing the page file failed (offset {offset}: {}). No checkpoint is made any more and the log is \
+                 kept whole, so nothing acknowledged is lost. Check the disk, then restart",
+                errno_text(*errno)
+            ),
+            Notice::PageFileFull { shard, errno } => write!(
+                f,
+                "shard {shard}: no room for the page file to grow ({}). Checkpoints wait until there is, and the log grows",
                 errno_text(*errno)
             ),
             Notice::LogSpaceBack { shard } => write!(f, "shard {shard}: the log has room again, writes are accepted"),

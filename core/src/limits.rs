@@ -28,6 +28,14 @@ pub const OUTBOX_MESSAGES_MAX: usize = 64 * 1024;
 /// Rows that active expiry removes in one turn.
 pub const EXPIRE_ROWS_PER_TURN_MAX: usize = 256;
 
+/// A checkpoint is made when the log has grown by so much, or so much time has passed, since the last one began: it bounds
+/// what a start has to replay.
+pub const CHECKPOINT_LOG_BYTES: u64 = 64 * 1024 * 1024;
+pub const CHECKPOINT_SECONDS: u64 = 60;
+
+/// What a checkpoint goes on by in one turn at most: copying and checksumming that much takes some tens of microseconds.
+pub const CHECKPOINT_TURN_BYTES_MAX: u64 = 128 * 1024;
+
 /// An entry of the slow log: arguments, bytes of one (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING).
 pub const SLOWLOG_ARGS_MAX: usize = 32;
 pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;

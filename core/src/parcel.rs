@@ -70,6 +70,12 @@ pub enum Ask {
     RandomKey {
         db: u8,
     },
+    /// Begin a checkpoint. The answer's count is 1 if one was running or about to.
+    Checkpoint,
+    /// Make a checkpoint; answered when it is durable.
+    Save,
+    /// When the last durable checkpoint began, in seconds of Unix time.
+    LastSave,
     Snapshot,
     ClientList {
         filter: ClientFilter,

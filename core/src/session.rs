@@ -92,8 +92,19 @@ pub enum Stall {
     Paused,
     /// Too much is on its way to another shard.
     Outbox,
+    /// Something is not in memory.
+    Absent,
+    /// Memory is full until some of it is written.
+    Crowded,
     /// The server stops.
     Draining,
+}
+
+impl Stall {
+    /// Whether nothing tells when it is over, so that each turn has to look.
+    pub fn has_no_event(self) -> bool {
+        matches!(self, Stall::LogRoom | Stall::Paused | Stall::Outbox | Stall::Crowded)
+    }
 }
 
 /// One connection.

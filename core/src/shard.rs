@@ -11,6 +11,7 @@ use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
+use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
 use cairn_storage::units::{Epoch, Lsn};
 use std::cell::Cell;
@@ -50,6 +51,15 @@ pub enum Ttl {
     At(u64),
 }
 
+/// How a scan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScanEnd {
+    /// The head to go on from, 0 at the end.
+    At(u64),
+    /// Everything below the head `from` was visited, and some rows from there on, which will be visited again.
+    Missing { missing: Missing, from: u64 },
+}
+
 /// What the shard has counted since it was last asked.
 #[derive(Clone, Debug, Default)]
 pub struct ReadCounts {
@@ -76,7 +86,8 @@ impl From<engine::Stop> for Stop {
     fn from(stop: engine::Stop) -> Stop {
         match stop {
             engine::Stop::Missing(missing) => Stop::Missing(missing),
-            engine::Stop::Full | engine::Stop::Crowded => Refusal::text(OUT_OF_MEMORY).into(),
+            engine::Stop::Full => Refusal::text(OUT_OF_MEMORY).into(),
+            engine::Stop::Crowded => Stop::Crowded,
         }
     }
 }
@@ -115,6 +126,38 @@ impl Shard {
     #[inline]
     pub(crate) fn begin(&self) {
         self.observed.set(Lsn(0));
+    }
+
+    /// Hits and misses so far.
+    #[inline]
+    pub(crate) fn read_counts(&self) -> (u64, u64) {
+        (self.counts.hits.get(), self.counts.misses.get())
+    }
+
+    /// A command that will run again has left no trace.
+    pub(crate) fn restore_counts(&self, (hits, misses): (u64, u64)) {
+        self.counts.hits.set(hits);
+        self.counts.misses.set(misses);
+    }
+
+    /// Before a write of several keys: sees that after its first change nothing can be missing.
+    pub(crate) fn prepare(&mut self, call: &Call<'_>) -> Result<(), Stop> {
+        let positions = call.spec.keys.positions(call.args.len());
+        if !self.engine.needs_preparation(positions.clone().count()) {
+            return Ok(());
+        }
+        let heads: Vec<(usize, u64)> = positions.map(|at| (at, self.head(&call.args[at]))).collect();
+        let rows = heads.iter().map(|(at, head)| (RowKey { db: call.db, head: *head, key: &call.args[*at] }, 0));
+        Ok(self.engine.prepare_group(rows)?)
+    }
+
+    /// What the rows of a command's keys lack, as far as it can be seen now.
+    pub(crate) fn absent(&self, call: &Call<'_>) -> Vec<Missing> {
+        let keys = call.spec.keys.positions(call.args.len()).map(|at| &call.args[at]);
+        let rows = keys.map(|key| RowKey { db: call.db, head: self.head(key), key });
+        let mut absent: Vec<Missing> = rows.filter_map(|row| self.engine.get(row).err()).collect();
+        absent.dedup();
+        absent
     }
 
     /// What the command since `begin` has to wait for.
@@ -287,9 +330,24 @@ impl Shard {
         visit: &mut dyn FnMut(&[u8], Row<'_>),
         go_on: &mut dyn FnMut() -> bool,
     ) -> Result<u64, Stop> {
+        match self.scan_part(now, db, head, visit, go_on) {
+            ScanEnd::At(next) => Ok(next),
+            ScanEnd::Missing { missing, .. } => Err(missing.into()),
+        }
+    }
+
+    /// The same, for one who can go on later from where something was missing.
+    pub fn scan_part(
+        &self,
+        now: Now,
+        db: u8,
+        head: u64,
+        visit: &mut dyn FnMut(&[u8], Row<'_>),
+        go_on: &mut dyn FnMut() -> bool,
+    ) -> ScanEnd {
         self.observe_all();
         let (mut last, mut next) = (None, 0);
-        self.engine.scan(db, head, |at, key, found| {
+        let scanned = self.engine.scan(db, head, |at, key, found| {
             let group = at >> CURSOR_DROPPED_BITS;
             if last.is_some_and(|last| last != group) && !go_on() {
                 next = group << CURSOR_DROPPED_BITS;
@@ -300,8 +358,22 @@ impl Shard {
                 visit(key, row(found));
             }
             ControlFlow::Continue(())
-        })?;
-        Ok(next)
+        });
+        match scanned {
+            Ok(()) => ScanEnd::At(next),
+            Err(missing) => {
+                // Whether more rows of the last group follow is not known.
+                let from = last.map_or(head, |group| (group << CURSOR_DROPPED_BITS).max(head));
+                ScanEnd::Missing { missing, from }
+            }
+        }
+    }
+
+    /// Forgets keys of a scan that [`ScanEnd::Missing`] comes to again.
+    pub fn forget_from(&self, keys: &mut Vec<Vec<u8>>, from: u64) {
+        while keys.last().is_some_and(|key| self.head(key) >= from) {
+            keys.pop();
+        }
     }
 
     /// A live row of a database, chosen at random, if there is one.

@@ -529,6 +529,7 @@ impl Worker {
                     }
                 }
                 Effect::Disk(op) => self.perform_disk(machine, op)?,
+                Effect::Page(op) => unreachable!("{op:?}: the shards have no page file"),
                 Effect::Parcel { to, parcel } => self.post(to, parcel),
                 Effect::Pause { conn } => self.sockets.pause(&mut self.ring, conn)?,
                 Effect::Resume { conn } => self.sockets.resume(&mut self.ring, conn)?,

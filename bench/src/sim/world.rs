@@ -430,6 +430,7 @@ impl World {
                 self.start_disk(shard, op);
                 Ok(())
             }
+            Effect::Page(_) => unreachable!("its shards have no page file"),
             Effect::Parcel { to, parcel } => {
                 let to = usize::from(to.0);
                 let delay = self.faults.packet_delay(&mut self.rng);

@@ -7,6 +7,7 @@
 //! once.
 
 use super::{Call, Flags, Flow, Run, Spec};
+use crate::answer::Progress;
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
 use crate::glob;
@@ -15,7 +16,7 @@ use crate::machine::{Machine, Merge};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
 use crate::route::{self, CURSOR_DROPPED_BITS, SLOTS, slot_of, slot_start};
-use crate::shard::{Kind, Row, Shard};
+use crate::shard::{Kind, Row, ScanEnd, Shard};
 use cairn_storage::units::ShardId;
 use std::cell::Cell;
 
@@ -26,11 +27,11 @@ const NO_KIND: u8 = u8::MAX;
 const COUNT: usize = 10;
 
 /// What a shard answers to a question about its rows; `None` if the question is about something else.
-pub fn answer(shard: &mut Shard, now: Now, ask: &Ask) -> Option<Result<Answer, Stop>> {
+pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -> Option<Result<Answer, Stop>> {
     Some(match ask {
         Ask::RowCount { db } => Ok(Answer::Count(shard.row_count(*db) as i64)),
         Ask::Clear { db } => clear(shard, *db),
-        Ask::Keys { db, pattern } => keys(shard, now, *db, pattern),
+        Ask::Keys { db, pattern } => keys(shard, now, *db, pattern, progress),
         Ask::Scan { db, cursor, count, pattern, kind } => {
             scan_step(shard, now, *db, *cursor, *count, pattern.as_deref(), *kind)
         }
@@ -49,17 +50,24 @@ fn clear(shard: &mut Shard, db: Option<u8>) -> Result<Answer, Stop> {
     Ok(Answer::Done)
 }
 
-fn keys(shard: &Shard, now: Now, db: u8, pattern: &[u8]) -> Result<Answer, Stop> {
+/// Goes on from where it was when something was missing: all rows need not be in memory at once.
+fn keys(shard: &Shard, now: Now, db: u8, pattern: &[u8], progress: &mut Progress) -> Result<Answer, Stop> {
     // Unlike any other pattern, a lone star matches the empty key.
     let is_all = pattern == b"*";
-    let mut keys = Vec::new();
+    let keys = &mut progress.keys;
     let mut visit = |key: &[u8], _: Row<'_>| {
         if is_all || glob::is_match(pattern, key) {
             keys.push(key.to_vec());
         }
     };
-    shard.scan(now, db, 0, &mut visit, &mut || true)?;
-    Ok(Answer::Keys { keys, next: 0 })
+    match shard.scan_part(now, db, progress.head, &mut visit, &mut || true) {
+        ScanEnd::At(_) => Ok(Answer::Keys { keys: std::mem::take(keys), next: 0 }),
+        ScanEnd::Missing { missing, from } => {
+            shard.forget_from(keys, from);
+            progress.head = from;
+            Err(missing.into())
+        }
+    }
 }
 
 /// `count` is the number of keys to look at, whether they match or not. The answer's `next` is the head to go on
@@ -82,8 +90,15 @@ fn scan_step(
             keys.push(key.to_vec());
         }
     };
-    let next = shard.scan(now, db, head, &mut visit, &mut || seen.get() < count)?;
-    Ok(Answer::Keys { keys, next })
+    match shard.scan_part(now, db, head, &mut visit, &mut || seen.get() < count) {
+        ScanEnd::At(next) => Ok(Answer::Keys { keys, next }),
+        // It is nowhere said that a step looks at as many keys as COUNT says.
+        ScanEnd::Missing { from, .. } if from > head => {
+            shard.forget_from(&mut keys, from);
+            Ok(Answer::Keys { keys, next: from })
+        }
+        ScanEnd::Missing { missing, .. } => Err(missing.into()),
+    }
 }
 
 /// The answer's `next` is the number of rows, so that the asker can choose a shard in proportion.

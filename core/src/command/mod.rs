@@ -99,8 +99,14 @@ impl Keys {
     /// Keys and values in turn (MSET).
     pub const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 
+    /// Whether a command has one key, or none.
+    #[inline]
+    pub fn is_single(self) -> bool {
+        self.last >= 0 && self.last as usize <= self.first
+    }
+
     /// The positions of the keys among `argc` arguments.
-    pub fn positions(self, argc: usize) -> impl Iterator<Item = usize> {
+    pub fn positions(self, argc: usize) -> impl Iterator<Item = usize> + Clone {
         let last = if self.last < 0 { argc as isize + self.last } else { self.last };
         let end = if self.first == 0 || last < 0 { 0 } else { (last as usize + 1).min(argc) };
         (self.first..end.max(self.first)).step_by(self.step.max(1))

@@ -5,6 +5,7 @@
 //! find the hole by its number.
 
 use super::Machine;
+use crate::answer::Progress;
 use crate::command::{Call, Flow};
 use crate::error::Stop;
 use crate::event::{ConnId, Effect, HostAsk, Ticket};
@@ -90,11 +91,12 @@ impl Machine {
     /// Begins what the command needs. `out` is the connection's output so far.
     pub(super) fn start_deferred(&mut self, conn: ConnId, deferred: Deferred, call: &Call<'_>, out: &mut Vec<u8>) {
         match deferred {
-            Deferred::Shards { shards, ask, merge } if shards.iter().all(|shard| *shard == self.identity.shard) => {
-                let answers = shards.iter().map(|_| self.answer(&ask)).collect();
-                merge(self, conn, answers, &mut Reply::new(out, call.is_resp3));
-            }
             Deferred::Shards { shards, ask, merge } => {
+                // Whatever this shard can answer at once needs no hole.
+                let is_own = shards.iter().all(|shard| *shard == self.identity.shard) && !matches!(ask, Ask::Save);
+                if is_own && let Ok(answer) = self.answer(&ask, &mut Progress::default()) {
+                    return merge(self, conn, vec![answer], &mut Reply::new(out, call.is_resp3));
+                }
                 let hole = self.open_hole(conn, out, true);
                 let answers = shards.iter().map(|_| None).collect();
                 self.pending.gatherings.insert(hole, Gathering { answers, merge });
@@ -102,7 +104,7 @@ impl Machine {
                     let HoleId { client, conn, hole } = hole;
                     let request = RequestId { client, conn, hole, part: part as u32 };
                     if shard == self.identity.shard {
-                        self.answer_later(shard, request, &ask);
+                        self.answer_later(shard, request, &ask, Progress::default());
                     } else {
                         let message = Message::Ask { request, ask: Box::new(ask.clone()) };
                         self.outbox[usize::from(shard.0)].messages.push(message);

@@ -4,17 +4,21 @@
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `remote`: what other shards have sent.
+//! - `paging`: what is not in memory, and checkpoints.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `clients`: connections come, go, and are held to their limits.
 
 mod ask;
 mod clients;
+mod paging;
 mod release;
 mod remote;
 mod run;
 
 pub use ask::{HostThen, Merge};
+pub(crate) use paging::Absence;
 
+use crate::error::Stop;
 use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
 use crate::limits::EXPIRE_ROWS_PER_TURN_MAX;
 use crate::parcel::Parcel;
@@ -29,6 +33,7 @@ use cairn_storage::engine::Engine;
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskOp;
 use cairn_storage::units::{OpId, ShardId};
+use paging::Paging;
 use release::Held;
 use run::Batch;
 use std::collections::VecDeque;
@@ -105,6 +110,7 @@ pub struct Machine {
     second_ns: u64,
     is_draining: bool,
     batch: Batch,
+    paging: Paging,
 }
 
 impl Machine {
@@ -137,6 +143,7 @@ impl Machine {
             second_ns: now.mono_ns,
             is_draining: false,
             batch: Batch::default(),
+            paging: Paging::default(),
             identity,
             settings,
         }
@@ -153,6 +160,8 @@ impl Machine {
                 }
             }
             Event::Disk(done) => self.on_disk(done),
+            Event::Page(done) => self.on_page_done(done),
+            Event::PageRead { op, result } => self.on_page_read(op, result),
             Event::Parcel(parcel) => self.on_parcel(parcel),
             Event::Accepted { conn, peer } => self.on_accepted(conn, peer),
             Event::HungUp { conn, is_broken } => self.on_hung_up(conn, is_broken),
@@ -167,9 +176,13 @@ impl Machine {
     pub fn end_turn(&mut self, now: Now) {
         self.now = now;
         if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
-            self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX).expect("pages are resident until there is a page file");
+            match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX) {
+                Err(Stop::Missing(missing)) => drop(self.fetch(missing)),
+                // What memory has no room for now expires in a later turn.
+                Ok(_) | Err(Stop::Crowded | Stop::Refuse(_)) => {}
+            }
         }
-        self.shard.engine_mut().free_some(FREE_PAGES_PER_TURN).expect("pages are resident until there is a page file");
+        self.free_dropped();
         self.shard.seal();
         if self.is_draining {
             // Who looks at the log next is to know that its last records were acknowledged.
@@ -177,6 +190,8 @@ impl Machine {
         }
         self.poll_log();
         self.wake_stalled();
+        self.run_parked();
+        self.work_pages();
         self.send_parcels();
     }
 
@@ -206,6 +221,7 @@ impl Machine {
             && is_written
             && self.effects.is_empty()
             && self.inbox.is_empty()
+            && !self.is_anything_parked()
             && self.outbox.iter().all(|parcel| parcel.messages.is_empty())
             && self.sessions.iter().flatten().all(|session| session.output.is_empty() || session.output.is_at_barrier())
     }
@@ -264,6 +280,7 @@ impl Machine {
         if now_ns.saturating_sub(self.second_ns) >= SECOND_NS {
             self.second_ns = now_ns;
             self.enforce_client_limits();
+            self.retry_pages();
             let snapshot = self.snapshot();
             self.effect(Effect::Snapshot(Box::new(snapshot)));
         }

@@ -232,7 +232,7 @@ impl Machine {
 
     pub(super) fn stall(&mut self, conn: ConnId, stall: Stall) {
         self.session_mut(conn).stall = Some(stall);
-        if matches!(stall, Stall::LogRoom | Stall::Paused | Stall::Outbox) {
+        if stall.has_no_event() {
             self.stalled.push(conn);
         }
     }
@@ -247,7 +247,8 @@ impl Machine {
             Stall::Output => session.output.unsent_bytes() > session.output_bytes_max(),
             Stall::LogRoom => matches!(self.admit_write(), Err(Stay::Wait(_))),
             Stall::Paused => self.pause.is_some(),
-            Stall::Outbox => false,
+            // To run again is the only way to know.
+            Stall::Outbox | Stall::Absent | Stall::Crowded => false,
             Stall::Draining => true,
         };
         if waits {
@@ -268,9 +269,8 @@ impl Machine {
         }
         for conn in std::mem::take(&mut self.stalled) {
             self.wake(conn);
-            let is_waiting = self
-                .find_session(conn)
-                .is_some_and(|session| matches!(session.stall, Some(Stall::LogRoom | Stall::Paused | Stall::Outbox)));
+            let is_waiting =
+                self.find_session(conn).is_some_and(|session| session.stall.is_some_and(Stall::has_no_event));
             if is_waiting && !self.stalled.contains(&conn) {
                 self.stalled.push(conn);
             }

@@ -6,15 +6,19 @@
 
 use super::Machine;
 use super::ask::HoleId;
+use super::paging::Work;
 use super::release::HeldReply;
 use super::run::{Stay, refusal_of};
+use crate::answer::Progress;
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Flow, Run, Spread};
+use crate::error::Stop;
 use crate::event::{ConnId, Effect};
 use crate::parcel::{Answer, Ask, Message, Parcel, RequestId};
 use crate::resp::encode::Reply;
 use crate::route;
+use cairn_storage::error::Missing;
 use cairn_storage::units::ShardId;
 use std::ops::Range;
 
@@ -119,19 +123,24 @@ impl Machine {
                 Message::Run { request, db, is_resp3, args, bytes: at } => {
                     let ranges = ranges(&ends[args.start as usize..args.end as usize], at);
                     self.stats.counters.foreign_commands += 1;
-                    self.run_for(from, request, db, is_resp3, &Args::new(&bytes, &ranges));
+                    let args = Args::new(&bytes, &ranges);
+                    if self.has_parked(from, request) {
+                        self.park_run(from, request, db, is_resp3, &args, None);
+                    } else {
+                        self.run_for(from, request, db, is_resp3, &args);
+                    }
                 }
                 Message::Ran { request, bytes: at } => {
                     self.on_ran(request, &bytes[at.start as usize..at.end as usize]);
                 }
-                Message::Ask { request, ask } => self.answer_later(from, request, &ask),
+                Message::Ask { request, ask } => self.answer_later(from, request, &ask, Progress::default()),
                 Message::Answer { request, answer } => self.on_answer(request, *answer),
             }
         }
     }
 
     /// Runs a command on rows of this shard for another one.
-    fn run_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: &Args<'_>) {
+    pub(super) fn run_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: &Args<'_>) {
         let Some(Entry { id, spec }) = entry(args) else { unreachable!("only known commands are sent on") };
         let Run::Row(run) = spec.run else { unreachable!("only commands on rows are sent on") };
         let head = args.get(spec.keys.first).map_or(0, |key| self.shard.head(key));
@@ -141,8 +150,13 @@ impl Machine {
         self.shard.begin();
         let ran = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
-            _ => run(&mut self.shard, &call, &mut Reply::new(&mut bytes, is_resp3)),
+            _ => self.run_row(run, &call, 0, &mut bytes),
         };
+        match ran {
+            Err(Stop::Missing(missing)) => return self.park_run(from, request, db, is_resp3, args, Some(missing)),
+            Err(Stop::Crowded) => return self.park_run(from, request, db, is_resp3, args, None),
+            _ => {}
+        }
         if let Err(stop) = ran {
             bytes.clear();
             let refusal = refusal_of(stop);
@@ -153,18 +167,48 @@ impl Machine {
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, bytes });
     }
 
+    /// Keeps a command for another shard until it can run.
+    #[cold]
+    fn park_run(
+        &mut self,
+        from: ShardId,
+        request: RequestId,
+        db: u8,
+        is_resp3: bool,
+        args: &Args<'_>,
+        missing: Option<Missing>,
+    ) {
+        let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+        for arg in args.iter() {
+            ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
+            bytes.extend_from_slice(arg);
+        }
+        self.park(from, request, Work::Run { db, is_resp3, bytes, ranges }, missing);
+    }
+
     /// Answers a question about this shard once what the answer says is stable. The shard that asks has looked at its own
     /// log only, so one that is to change rows here is refused if the log here takes no writes.
-    pub(super) fn answer_later(&mut self, from: ShardId, request: RequestId, ask: &Ask) {
+    pub(super) fn answer_later(&mut self, from: ShardId, request: RequestId, ask: &Ask, mut progress: Progress) {
+        if let Ask::Save = ask {
+            return self.save_for(from, request);
+        }
         self.shard.begin();
         let answer = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if matches!(ask, Ask::Clear { .. }) => {
                 Answer::Refused(refusal.line().into_owned())
             }
-            _ => self.answer(ask),
+            _ => match self.answer(ask, &mut progress) {
+                Ok(answer) => answer,
+                Err(missing) => {
+                    // What was observed so far counts for the answer, whenever it comes.
+                    progress.observed = progress.observed.max(self.shard.observed());
+                    return self.park(from, request, Work::Ask(Box::new(ask.clone()), progress), missing);
+                }
+            },
         };
+        let observed = self.shard.observed().max(progress.observed);
         let answer = Box::new(answer);
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Answer { request, answer });
+        self.hold_foreign(from, observed, HeldReply::Answer { request, answer });
     }
 
     /// The reply of a command that another shard has run, or of this one's part of it.

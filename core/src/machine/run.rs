@@ -5,9 +5,10 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::paging::Absence;
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, Keys, Run, Spread};
+use crate::command::{Call, Flags, Flow, Keys, RowRun, Run, Spread};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
 use crate::limits::{HOLES_MAX, OUTBOX_MESSAGES_MAX};
@@ -229,7 +230,12 @@ impl Machine {
         let mut heads = std::mem::take(&mut self.batch.heads);
         heads.clear();
         heads.extend(batch.requests.iter().filter(|request| request.head != 0).map(|request| request.head));
-        self.shard.engine().touch(self.session(conn).client.db, &heads, |_| {});
+        let mut absent = Vec::new();
+        self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
+        for missing in absent {
+            // All that the batch lacks is read at once; each command finds out for itself.
+            let _ = self.fetch(missing);
+        }
         self.batch.heads = heads;
     }
 
@@ -265,10 +271,10 @@ impl Machine {
         self.shard.begin();
         let flow = match spec.run {
             Run::Row(run) => match self.place(&call) {
-                Place::Here => {
-                    let ran = run(&mut self.shard, &call, &mut Reply::new(out, call.is_resp3));
-                    self.finish_row(id, ran, mark, call.is_resp3, out)
-                }
+                Place::Here => match self.run_row(run, &call, mark, out) {
+                    Err(stop @ (Stop::Missing(_) | Stop::Crowded)) => return self.put_back(conn, stop),
+                    ran => self.finish_row(id, ran, mark, call.is_resp3, out),
+                },
                 Place::There(shard) => self.forward(conn, &call, shard, out),
                 Place::Spread => self.spread(conn, &call, out),
                 Place::Nowhere => {
@@ -294,6 +300,39 @@ impl Machine {
             self.gate(conn, id, mark, lsn, out, held);
         }
         if flow == Flow::Close { Ran::Last } else { Ran::Done }
+    }
+
+    /// Runs a command on rows of this shard, as often as what it misses is here by then.
+    #[inline]
+    pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Vec<u8>) -> Result<(), Stop> {
+        loop {
+            let counts = self.shard.read_counts();
+            let mut ran = self.prepare(call);
+            if ran.is_ok() {
+                ran = run(&mut self.shard, call, &mut Reply::new(out, call.is_resp3));
+            }
+            let Err(Stop::Missing(missing)) = ran else { return ran };
+            out.truncate(mark);
+            self.shard.restore_counts(counts);
+            match self.fetch_for(missing, call) {
+                Absence::Over => {}
+                Absence::Wait => return ran,
+                Absence::Unusable(refusal) => return Err(refusal.into()),
+            }
+        }
+    }
+
+    /// The command was not run after all: it has to wait.
+    #[cold]
+    fn put_back(&mut self, conn: ConnId, stop: Stop) -> Ran {
+        self.session_mut(conn).client.commands -= 1;
+        match stop {
+            Stop::Missing(missing) => {
+                self.wait_for(conn, missing);
+                Ran::Stalled(Stall::Absent)
+            }
+            _ => Ran::Stalled(Stall::Crowded),
+        }
     }
 
     /// The reply that was just written waits for `lsn`.
@@ -556,6 +595,6 @@ impl Batch {
 pub(super) fn refusal_of(stop: Stop) -> Refusal {
     match stop {
         Stop::Refuse(refusal) => refusal,
-        Stop::Missing(missing) => unreachable!("{missing:?}: pages are resident until there is a page file"),
+        Stop::Missing(_) | Stop::Crowded => unreachable!("a command that has to wait is not answered"),
     }
 }

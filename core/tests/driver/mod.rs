@@ -295,6 +295,7 @@ impl World {
                     client.conn = None;
                 }
             }
+            Effect::Page(_) => unreachable!("its shards have no page file"),
             Effect::Disk(op) if self.is_disk_held => self.nodes[shard].held.push_back(op),
             Effect::Disk(op) => self.perform_disk(shard, op),
             Effect::Parcel { to, parcel } => {

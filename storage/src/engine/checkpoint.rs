@@ -99,6 +99,34 @@ impl Engine {
         self.pool.file().map_or(CheckpointState::Idle, PageFile::checkpoint_state)
     }
 
+    /// Whether a write of so many rows at once has to be prepared: something is absent, or room is scarce.
+    #[inline]
+    pub fn needs_preparation(&self, rows: usize) -> bool {
+        self.pool.file().is_some()
+            && (self.pool.pages() > self.pool.pages_resident()
+                || self.pool.frames_free() < super::WRITE_PAGES_MAX + super::GROUP_PAGES_A_ROW * rows)
+    }
+
+    /// Bytes that the running checkpoint has to save yet, pages only.
+    pub fn checkpoint_bytes(&self) -> u64 {
+        (self.pool.aging_max() * PAGE_BYTES) as u64
+    }
+
+    /// Whether anything has changed since the last checkpoint began.
+    pub fn is_dirty(&self) -> bool {
+        self.pool.dirty_max() > 0 || self.extents.dirty_max() > 0
+    }
+
+    /// Whether so much of memory has changed since the last checkpoint that there is little else to give up.
+    pub fn is_mostly_dirty(&self) -> bool {
+        self.pool.dirty_max() + self.pool.aging_max() > self.pool.pages_max() / 2
+    }
+
+    /// Whether images may be made for the running checkpoint, or too many wait for the disk.
+    pub fn has_output_room(&self) -> bool {
+        self.pool.file().is_some_and(PageFile::has_output_room)
+    }
+
     /// Background work, to be called between commands: begins the checkpoint that is wanted, goes on with the running one
     /// by about `bytes`, and keeps some frames free. `unix_us` is noted as the time of a checkpoint that begins.
     pub fn work(&mut self, unix_us: u64, bytes: usize) {

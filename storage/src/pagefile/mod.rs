@@ -255,6 +255,11 @@ impl PageFile {
         self.output.count() < OUTPUTS_MAX
     }
 
+    /// Whether few enough buffers wait for the disk that a checkpoint may go on.
+    pub(crate) fn has_output_room(&self) -> bool {
+        self.output.count() < OUTPUTS_MAX / 4
+    }
+
     fn save(&mut self, id: PageId, page: &Page, side: Side) -> Option<()> {
         assert!(page.id() == id);
         let (site, out) = self.output.place(&mut self.space)?;
