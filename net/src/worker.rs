@@ -204,9 +204,10 @@ impl Worker {
         self.take_parcels();
         self.take_letters()?;
         self.take_finished();
+        let goes_on = self.ring.has_arrivals();
         for machine in 0..self.machines.len() {
             if std::mem::take(&mut self.is_touched[machine]) {
-                self.machines[machine].end_turn(self.now);
+                self.machines[machine].end_turn(self.now, goes_on);
                 self.perform(machine as u16)?;
             }
         }

@@ -377,7 +377,7 @@ impl World {
         if log.accepts_writes() && log.has_room() {
             self.checks.expire(shard, now.unix_ms());
         }
-        machine.end_turn(now);
+        machine.end_turn(now, false);
         self.check(shard, None, true)?;
         self.check_bounds(shard)?;
         while let Some(effect) = self.nodes[shard].machine.poll() {

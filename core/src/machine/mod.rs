@@ -173,7 +173,10 @@ impl Machine {
     }
 
     /// The end of a turn: rows past their time go, the log batch is sealed, parcels leave.
-    pub fn end_turn(&mut self, now: Now) {
+    ///
+    /// `goes_on`: the next turn has work already. Then, while a flush is in flight, the batch waits for it: a busy worker
+    /// writes longer flushes, not more of them. The flush's end is an event, so there is a turn that seals.
+    pub fn end_turn(&mut self, now: Now, goes_on: bool) {
         self.now = now;
         if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
             match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX) {
@@ -183,7 +186,9 @@ impl Machine {
             }
         }
         self.free_dropped();
-        self.shard.seal();
+        if !goes_on || self.shard.engine().log().numbers().flights == 0 {
+            self.shard.seal();
+        }
         if self.is_draining {
             // Who looks at the log next is to know that its last records were acknowledged.
             self.shard.engine_mut().log_mut().seal_idle();

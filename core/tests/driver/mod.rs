@@ -253,7 +253,7 @@ impl World {
         loop {
             let mut is_busy = false;
             for shard in 0..self.nodes.len() {
-                self.nodes[shard].machine.end_turn(self.now);
+                self.nodes[shard].machine.end_turn(self.now, false);
                 while let Some(effect) = self.nodes[shard].machine.poll() {
                     is_busy = true;
                     self.perform(shard, effect);
