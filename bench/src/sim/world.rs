@@ -54,6 +54,11 @@ pub(super) enum Happening {
     Deliver {
         wire: WireId,
     },
+    /// A part of a send is with the kernel.
+    SentPart {
+        wire: WireId,
+        bytes: usize,
+    },
     /// A send is over.
     Sent {
         wire: WireId,
@@ -246,6 +251,12 @@ impl World {
         match happening {
             Happening::Act { client } => self.act(client),
             Happening::Deliver { wire } => self.deliver(wire),
+            Happening::SentPart { wire, bytes } => match self.network.get(wire) {
+                Some(&Wire { shard, conn, end: End::Open | End::Half, .. }) => {
+                    self.tell(shard, Event::SentPart { conn, bytes })
+                }
+                _ => Ok(()),
+            },
             Happening::Sent { wire, buffer } => self.on_sent(wire, buffer),
             Happening::Break { wire } => self.break_off(wire),
             Happening::DiskEnd { shard, op, is_told } => self.on_disk(shard, op, is_told),
@@ -330,7 +341,10 @@ impl World {
     pub(super) fn tell(&mut self, shard: usize, event: Event<'_>) -> Checked {
         let now = self.clock.now();
         let only = match &event {
-            Event::Received { conn, .. } | Event::Sent { conn, .. } | Event::HungUp { conn, .. } => Some(*conn),
+            Event::Received { conn, .. }
+            | Event::SentPart { conn, .. }
+            | Event::Sent { conn, .. }
+            | Event::HungUp { conn, .. } => Some(*conn),
             _ => None,
         };
         let only = only.and_then(|conn| self.network.get(self.network.of_conn(shard, conn))).map(|wire| wire.id);
@@ -462,6 +476,9 @@ impl World {
             self.clients[client].on_replies(sent);
         }
         let delay = self.faults.packet_delay(&mut self.rng);
+        if buffer.len() > 1 && self.rng.u8(..8) == 0 {
+            self.clock.after(delay / 2, Happening::SentPart { wire, bytes: self.rng.usize(1..buffer.len()) });
+        }
         self.clock.after(delay, Happening::Sent { wire, buffer });
         if self.disks[shard].is_writing() && self.faults.crashes_at_send(&mut self.rng) {
             self.is_dying = true;
