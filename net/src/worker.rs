@@ -7,6 +7,9 @@
 //! When a turn leaves nothing to do the worker spins for a moment, then sleeps in the ring's own wait. It yields to the
 //! executor only when a background task can go on, and never sleeps through it (docs/decisions/0001-glommio.md).
 
+mod halt;
+mod welcome;
+
 use crate::background::Background;
 use crate::buffer::ReceiveBuffers;
 use crate::clock;
@@ -226,8 +229,12 @@ impl Worker {
         }
         self.stats.turns += 1;
         if took > 0 {
+            let ns = clock::mono_ns() - begun_ns;
             // A turn longer than the histogram's end counts as its end.
-            self.stats.turn_ns.saturating_record(clock::mono_ns() - begun_ns);
+            self.stats.turn_ns.saturating_record(ns);
+            for machine in &mut self.machines {
+                machine.stats.on_turn(ns);
+            }
         }
         Ok(())
     }
@@ -356,49 +363,6 @@ impl Worker {
             self.stats.flush_ns.saturating_record(written.ns);
         }
         self.tell(written.shard, Event::Disk(written.done));
-    }
-
-    fn on_accept(&mut self, listener: u32, done: Completion) -> io::Result<()> {
-        let pause_ns = self.now.mono_ns + ACCEPT_PAUSE_MS * 1_000_000;
-        match self.listeners.on_accept(listener, done.result, done.has_more(), pause_ns) {
-            Accepted::Connection { fd, peer } => {
-                self.has_told_exhaustion = false;
-                self.welcome(fd, peer)?;
-            }
-            Accepted::Nobody => {}
-            Accepted::Exhausted(errno) => {
-                self.stats.accept_failures += 1;
-                if !std::mem::replace(&mut self.has_told_exhaustion, true) {
-                    let error = io::Error::from_raw_os_error(errno);
-                    tracing::warn!(
-                        "connections cannot be accepted for the moment: {error}. Raise ulimit -n, or lower maxclients"
-                    );
-                }
-            }
-        }
-        self.listeners.arm(&mut self.ring, self.now.mono_ns)
-    }
-
-    /// A new connection goes to the next machine, or is told that there are too many.
-    fn welcome(&mut self, fd: OwnedFd, peer: Peer) -> io::Result<()> {
-        if self.state != State::Serving {
-            return Ok(());
-        }
-        let clients = self.shared.clients.fetch_add(1, Ordering::Relaxed);
-        if clients >= self.machines[0].settings.maxclients {
-            self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-            self.stats.refused += 1;
-            let flags = rustix::net::SendFlags::DONTWAIT | rustix::net::SendFlags::NOSIGNAL;
-            // Who cannot even take this line is closed without it.
-            let _ = rustix::net::send(&fd, b"-ERR max number of clients reached\r\n", flags);
-            return Ok(());
-        }
-        let machine = self.machine_next;
-        self.machine_next = (self.machine_next + 1) % self.machines.len() as u16;
-        let conn = self.sockets.open(&mut self.ring, fd, machine)?;
-        self.stats.accepted += 1;
-        self.tell(machine, Event::Accepted { conn, peer });
-        Ok(())
     }
 
     fn on_tick(&mut self) -> io::Result<()> {
@@ -593,45 +557,6 @@ impl Worker {
         let entry = opcode::Timeout::new(&raw const TICK).build().user_data(Op::Tick.encode());
         // SAFETY: a static lives for ever.
         unsafe { self.ring.push(&entry) }
-    }
-
-    /// Ends everything that is in flight, so that the memory behind it can go.
-    fn close_all(&mut self) -> io::Result<()> {
-        let begun_ns = clock::mono_ns();
-        self.listeners.stop(&mut self.ring)?;
-        let open: Vec<ConnId> = self.sockets.open_ids().collect();
-        for conn in open {
-            self.sockets.close(&mut self.ring, conn)?;
-        }
-        let is_done =
-            |worker: &Worker| worker.sockets.count() == 0 && worker.disk.in_flight() == 0 && worker.listeners.is_idle();
-        while !is_done(self) && clock::mono_ns() - begun_ns < HALT_NS {
-            // The tick, still armed, ends each wait.
-            self.ring.enter_and_wait()?;
-            while let Some(done) = self.ring.next_completion() {
-                match done.op {
-                    Op::Receive { conn, generation } => {
-                        self.sockets.on_receive(&mut self.ring, conn, generation, done)?;
-                    }
-                    Op::Send { conn, generation } => {
-                        self.sockets.on_send(&mut self.ring, conn, generation, done.result)?;
-                    }
-                    Op::Write { write } => {
-                        self.disk.on_write(write, done.result, begun_ns);
-                    }
-                    Op::Accept { listener } => {
-                        self.listeners.on_accept(listener, done.result, done.has_more(), u64::MAX);
-                    }
-                    Op::Tick => self.arm_tick()?,
-                    Op::Background { .. } | Op::Doorbell | Op::Cancel => {}
-                }
-            }
-            self.ring.release_completions();
-        }
-        self.shared.clients.fetch_sub(self.sockets.take_freed(), Ordering::Relaxed);
-        cancel(&mut self.ring, Op::Doorbell)?;
-        cancel(&mut self.ring, Op::Tick)?;
-        self.ring.enter()
     }
 }
 
