@@ -31,6 +31,8 @@ struct Hole {
     is_barrier: bool,
     /// The client wants no reply: it is filled with nothing.
     is_silent: bool,
+    /// Bytes of the request that another shard has, or will have.
+    asked_bytes: usize,
 }
 
 /// The output of one connection. Places are bytes since the connection began, holes' replies not counted.
@@ -44,6 +46,8 @@ pub struct Output {
     holes: VecDeque<Hole>,
     hole_last: u64,
     hole_bytes: usize,
+    /// Of all open holes.
+    asked_bytes: usize,
     barriers: usize,
     is_sending: bool,
     /// Bytes of the send in flight that the kernel has not taken yet.
@@ -72,11 +76,12 @@ impl Output {
     }
 
     /// Leaves a hole behind the last byte of `out`.
-    pub fn open_hole(&mut self, out: &[u8], is_barrier: bool, is_silent: bool) -> u64 {
+    pub fn open_hole(&mut self, out: &[u8], is_barrier: bool, is_silent: bool, asked_bytes: usize) -> u64 {
         self.hole_last += 1;
         self.barriers += usize::from(is_barrier);
         let at = self.base + out.len() as u64;
-        self.holes.push_back(Hole { id: self.hole_last, at, reply: None, is_barrier, is_silent });
+        self.asked_bytes += asked_bytes;
+        self.holes.push_back(Hole { id: self.hole_last, at, reply: None, is_barrier, is_silent, asked_bytes });
         self.hole_last
     }
 
@@ -86,6 +91,7 @@ impl Output {
             return false;
         };
         self.barriers -= usize::from(hole.is_barrier);
+        self.asked_bytes -= hole.asked_bytes;
         let reply = if hole.is_silent { Vec::new() } else { reply };
         self.hole_bytes += reply.len();
         hole.reply = Some(reply);
@@ -98,6 +104,11 @@ impl Output {
 
     pub fn holes_open(&self) -> usize {
         self.holes.iter().filter(|hole| hole.reply.is_none()).count()
+    }
+
+    /// Bytes of requests that other shards have not answered.
+    pub fn asked_bytes(&self) -> usize {
+        self.asked_bytes
     }
 
     pub fn holes_len(&self) -> usize {
@@ -225,6 +236,7 @@ impl Output {
         while self.holes.back().is_some_and(|hole| hole.at > end) {
             if let Some(hole) = self.holes.pop_back() {
                 self.barriers -= usize::from(hole.is_barrier && hole.reply.is_none());
+                self.asked_bytes -= if hole.reply.is_none() { hole.asked_bytes } else { 0 };
                 self.hole_bytes -= hole.reply.map_or(0, |reply| reply.len());
             }
         }
@@ -249,7 +261,7 @@ mod tests {
 
     fn open(output: &mut Output) -> u64 {
         let out = std::mem::take(&mut output.out);
-        let id = output.open_hole(&out, false, false);
+        let id = output.open_hole(&out, false, false, 10);
         output.out = out;
         id
     }
@@ -284,7 +296,9 @@ mod tests {
         let second = open(&mut output);
         write(&mut output, "B", 10);
         let third = open(&mut output);
+        assert_eq!(output.asked_bytes(), 30);
         assert!(output.fill_hole(second, b"2".to_vec()));
+        assert_eq!(output.asked_bytes(), 20);
         assert!(!output.fill_hole(second, b"2".to_vec()), "a hole is filled once");
         assert_eq!(sent(&mut output, 0), "a");
         assert!(output.fill_hole(first, b"1".to_vec()));
@@ -305,6 +319,7 @@ mod tests {
         open(&mut output);
         assert!(output.cut_unstable(Lsn(10)));
         assert!(!output.cut_unstable(Lsn(10)));
+        assert_eq!(output.asked_bytes(), 10);
         assert!(output.fill_hole(hole, b"1".to_vec()));
         assert_eq!(sent(&mut output, 10), "ab1");
         assert!(output.is_empty());

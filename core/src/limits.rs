@@ -22,6 +22,9 @@ pub const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 /// Commands of one connection that wait for other shards, above which its next ones wait.
 pub const HOLES_MAX: usize = 4096;
 
+/// Bytes of these commands, above which its next ones wait. One command may exceed it by its own size.
+pub const ASKED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Messages to one other shard that were not yet taken over by the mailbox, above which connections wait.
 pub const OUTBOX_MESSAGES_MAX: usize = 64 * 1024;
 

@@ -97,7 +97,7 @@ impl Machine {
                 if is_own && let Ok(answer) = self.answer(&ask, &mut Progress::default()) {
                     return merge(self, conn, vec![answer], &mut Reply::new(out, call.is_resp3));
                 }
-                let hole = self.open_hole(conn, out, true);
+                let hole = self.open_hole(conn, out, true, 0);
                 let answers = shards.iter().map(|_| None).collect();
                 self.pending.gatherings.insert(hole, Gathering { answers, merge });
                 for (part, shard) in shards.into_iter().enumerate() {
@@ -112,23 +112,23 @@ impl Machine {
                 }
             }
             Deferred::Host { ask, then } => {
-                let hole = self.open_hole(conn, out, true);
+                let hole = self.open_hole(conn, out, true, 0);
                 self.pending.ticket_last += 1;
                 self.pending.hosts.insert(self.pending.ticket_last, (hole, then));
                 self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
             }
             Deferred::Time { ns, then } => {
-                let hole = self.open_hole(conn, out, true);
+                let hole = self.open_hole(conn, out, true, 0);
                 self.pending.timers.push((self.now.mono_ns + ns, hole, then));
             }
         }
     }
 
-    /// Leaves a hole behind what is written.
-    pub(super) fn open_hole(&mut self, conn: ConnId, out: &[u8], is_barrier: bool) -> HoleId {
+    /// Leaves a hole behind what is written, for the reply to a request of which other shards get so many bytes.
+    pub(super) fn open_hole(&mut self, conn: ConnId, out: &[u8], is_barrier: bool, asked_bytes: usize) -> HoleId {
         let session = self.session_mut(conn);
         let is_silent = session.client.reply_mode != ReplyMode::On;
-        let hole = session.output.open_hole(out, is_barrier, is_silent);
+        let hole = session.output.open_hole(out, is_barrier, is_silent, asked_bytes);
         HoleId { client: session.client.id, conn: conn.0, hole }
     }
 

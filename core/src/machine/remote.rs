@@ -33,7 +33,7 @@ pub(super) struct Spreading {
 impl Machine {
     /// Sends a command to the shard that owns its keys. `out` is the connection's output so far.
     pub(super) fn forward(&mut self, conn: ConnId, call: &Call<'_>, shard: ShardId, out: &[u8]) -> Flow {
-        let hole = self.open_hole(conn, out, false);
+        let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         self.stats.counters.forwarded_commands += 1;
         self.post(shard, request(hole, 0), call, &mut call.args.iter());
         Flow::Done
@@ -41,7 +41,7 @@ impl Machine {
 
     /// Has each shard run the command on its own keys.
     pub(super) fn spread(&mut self, conn: ConnId, call: &Call<'_>, out: &[u8]) -> Flow {
-        let hole = self.open_hole(conn, out, false);
+        let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         let mut places = vec![Vec::new(); usize::from(self.identity.shards)];
         let first = call.spec.keys.first;
         for (place, at) in call.spec.keys.positions(call.args.len()).enumerate() {
