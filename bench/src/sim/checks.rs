@@ -10,13 +10,14 @@ use super::answer::{Answer, Join, Part};
 use super::network::End;
 use super::reply;
 use super::scan::{self, Walk};
+use super::tasks::Task;
 use crate::history::History;
 use crate::model::{self, Change, DATABASES, Rows};
 use cairn_core::command::Flags;
 use cairn_core::command::table;
 use cairn_core::event::ConnId;
 use cairn_core::machine::Machine;
-use cairn_core::parcel::{Ask, Message, Parcel};
+use cairn_core::parcel::Ask;
 use cairn_core::route::{self, CURSOR_DROPPED_BITS, SLOTS};
 use cairn_storage::log::LogState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -56,6 +57,8 @@ struct Shard {
     /// Commands that the machine has refused before they began.
     rejected: u64,
     has_failed: bool,
+    /// Clients were made to wait, and some may still do so.
+    is_paused: bool,
 }
 
 struct Client {
@@ -80,48 +83,6 @@ pub struct Sent {
     pub replies: usize,
     /// The cursor that a SCAN has answered; 0 if it is over, or was refused.
     pub cursor: Option<u64>,
-}
-
-/// What a parcel will make a machine do, in order.
-pub enum Task {
-    Run {
-        client: u64,
-        hole: u64,
-        part: u32,
-        db: u8,
-        args: Args,
-    },
-    Ask {
-        client: u64,
-        hole: u64,
-        part: u32,
-        ask: Ask,
-    },
-    /// An answer came for the client, which may go on.
-    Wake {
-        client: u64,
-    },
-}
-
-/// What a parcel says, read before it is handed over.
-pub fn tasks(parcel: &Parcel) -> Vec<Task> {
-    let task = |message: &Message| match message {
-        Message::Run { request, db, args, bytes, .. } => {
-            let mut start = bytes.start;
-            let cut = |end: &u32| {
-                let arg = parcel.bytes[start as usize..*end as usize].to_vec();
-                start = *end;
-                arg
-            };
-            let args = parcel.args[args.start as usize..args.end as usize].iter().map(cut).collect();
-            Task::Run { client: request.client, hole: request.hole, part: request.part, db: *db, args }
-        }
-        Message::Ask { request, ask } => {
-            Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
-        }
-        Message::Ran { request, .. } | Message::Answer { request, .. } => Task::Wake { client: request.client },
-    };
-    parcel.messages.iter().map(task).collect()
 }
 
 /// What a machine was told.
@@ -214,22 +175,42 @@ impl Checks {
                 known.counted = client.commands;
             }
         }
+        let mut order = self.order(machine, ran)?;
+        self.shards[shard].is_paused |= machine.pause.is_some();
         if !heard.is_turn_end {
-            self.perform(met, &heard.tasks, &mut ran, &mut refused)?;
+            self.perform(met, &heard.tasks, &mut order, &mut refused)?;
         }
-        if ran.len() > 1 {
-            self.interleaved(met, machine, &mut ran, &mut refused)?;
-        }
-        for (id, count) in std::mem::take(&mut ran) {
+        for (id, count) in std::mem::take(&mut order) {
             self.run_waiting(met, id, count, &mut refused)?;
         }
         if heard.is_turn_end {
-            self.perform(met, &heard.tasks, &mut ran, &mut refused)?;
+            self.perform(met, &heard.tasks, &mut order, &mut refused)?;
+            self.shards[shard].is_paused = machine.pause.is_some();
         }
         self.attribute(met, heard.only, refused)
     }
 
-    fn perform(&mut self, met: Met, tasks: &[Task], ran: &mut BTreeMap<u64, u64>, refused: &mut u64) -> Checked {
+    /// In which order clients have run how many commands. If there are several, the slow log, in which everything stands,
+    /// tells.
+    fn order(&self, machine: &Machine, ran: BTreeMap<u64, u64>) -> Checked<VecDeque<(u64, u64)>> {
+        if ran.len() <= 1 {
+            return Ok(ran.into_iter().collect());
+        }
+        let mut order: VecDeque<(u64, u64)> = VecDeque::new();
+        let entries = machine.slowlog.latest(ran.values().sum::<u64>() as usize);
+        for entry in entries.iter().rev() {
+            let found = self.clients.iter().find(|(_, client)| client.addr == entry.addr).map(|(id, _)| *id);
+            let id = found.ok_or_else(|| format!("{ONE_REPLY}: {} ran a command and is not connected", entry.addr))?;
+            match order.back_mut() {
+                Some((last, count)) if *last == id => *count += 1,
+                _ => order.push_back((id, 1)),
+            }
+        }
+        Ok(order)
+    }
+
+    /// What the parcels brought, in its order, and in between what it made clients go on with.
+    fn perform(&mut self, met: Met, tasks: &[Task], order: &mut VecDeque<(u64, u64)>, refused: &mut u64) -> Checked {
         let mut wakes: BTreeMap<u64, usize> = BTreeMap::new();
         for task in tasks {
             if let Task::Wake { client } = task {
@@ -249,28 +230,16 @@ impl Checks {
                 Task::Wake { client } => {
                     let left = wakes.get_mut(client).expect("it was counted");
                     *left -= 1;
-                    // What it went on with, it went on with at its last answer: before that a command waited.
-                    if *left == 0
-                        && let Some(count) = ran.remove(client)
-                    {
-                        self.run_waiting(met, *client, count, refused)?;
+                    // A command that waited for answers goes on at the last one; one that waited for the end of a pause, at
+                    // the first.
+                    let goes_on = *left == 0 || self.shards[met.shard].is_paused;
+                    while let Some((id, count)) = order.front().copied().filter(|(id, _)| goes_on && id == client) {
+                        order.pop_front();
+                        self.run_waiting(met, id, count, refused)?;
                     }
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Several connections have gone on at once: the slow log, in which everything stands, tells the order.
-    fn interleaved(&mut self, met: Met, machine: &Machine, ran: &mut BTreeMap<u64, u64>, refused: &mut u64) -> Checked {
-        let count: u64 = ran.values().sum();
-        let entries = machine.slowlog.latest(count as usize);
-        for entry in entries.iter().rev() {
-            let found = self.clients.iter().find(|(_, client)| client.addr == entry.addr).map(|(id, _)| *id);
-            let id = found.ok_or_else(|| format!("{} ran a command and is not connected", entry.addr))?;
-            self.run_waiting(met, id, 1, refused)?;
-        }
-        ran.clear();
         Ok(())
     }
 
@@ -563,7 +532,7 @@ impl Checks {
     pub fn recover(&mut self, shard: usize, survivors: Rows) -> Checked<u64> {
         let state = &mut self.shards[shard];
         let kept = state.history.recover(&survivors).map_err(|what| format!("shard {shard}: {what}"))?;
-        (state.rows, state.rejected, state.has_failed) = (survivors, 0, false);
+        (state.rows, state.rejected, state.has_failed, state.is_paused) = (survivors, 0, false, false);
         Ok(kept)
     }
 

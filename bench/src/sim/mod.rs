@@ -6,7 +6,7 @@
 //! - `world` drives machines as a worker does; `restart` recovers them as the server does.
 //! - `disk`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
 //! - `many` runs many seeds: `cairn sim`.
-//! - `clients` and `workload` ask; `checks` (with `answer`, `scan`, `crate::model` and `crate::history`) judge.
+//! - `clients` and `workload` ask; `checks` (with `answer`, `tasks`, `scan`, `crate::model` and `crate::history`) judge.
 //!
 //! | check | says |
 //! | --- | --- |
@@ -34,6 +34,7 @@ mod network;
 mod reply;
 mod restart;
 mod scan;
+mod tasks;
 mod trace;
 mod workload;
 mod world;

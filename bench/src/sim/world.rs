@@ -8,7 +8,7 @@
 //! A machine is driven as a worker drives it: events, then the turn's end, then its effects in their order. Everything
 //! that happens was planned before at some time; a crash forgets all that was planned.
 
-use super::checks::{BOUNDS, Checked, Checks, Heard, LIVENESS, READ_ONLY, Task, tasks};
+use super::checks::{BOUNDS, Checked, Checks, Heard, LIVENESS, READ_ONLY};
 use super::clients::Client;
 use super::clock::{Clock, MS, SECOND, US};
 use super::disk::Disk;
@@ -16,6 +16,7 @@ use super::faults::{Fate, Faults, Planted};
 use super::figures::Figures;
 use super::network::{Arrival, End, Network, Wire, WireId};
 use super::reply;
+use super::tasks::{Task, tasks};
 use super::trace::{Trace, digest};
 use super::workload::Workload;
 use cairn_core::event::{ConnId, Effect, Event};
