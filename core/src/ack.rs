@@ -9,6 +9,7 @@
 //! - A2: no byte leaves before every gate in front of it, or over it, is open.
 //! - A3: no byte leaves before every hole in front of it is filled.
 
+use crate::limits::{ASKED_BYTES_MAX, HOLES_MAX};
 use cairn_storage::units::Lsn;
 use std::collections::VecDeque;
 
@@ -106,13 +107,9 @@ impl Output {
         self.holes.iter().filter(|hole| hole.reply.is_none()).count()
     }
 
-    /// Bytes of requests that other shards have not answered.
-    pub fn asked_bytes(&self) -> usize {
-        self.asked_bytes
-    }
-
-    pub fn holes_len(&self) -> usize {
-        self.holes.len()
+    /// Whether so much is under way at other shards that the next command waits.
+    pub fn has_asked_enough(&self) -> bool {
+        self.holes.len() > HOLES_MAX || self.asked_bytes > ASKED_BYTES_MAX
     }
 
     pub fn has_barrier(&self) -> bool {
@@ -296,9 +293,9 @@ mod tests {
         let second = open(&mut output);
         write(&mut output, "B", 10);
         let third = open(&mut output);
-        assert_eq!(output.asked_bytes(), 30);
+        assert_eq!(output.asked_bytes, 30);
         assert!(output.fill_hole(second, b"2".to_vec()));
-        assert_eq!(output.asked_bytes(), 20);
+        assert_eq!(output.asked_bytes, 20);
         assert!(!output.fill_hole(second, b"2".to_vec()), "a hole is filled once");
         assert_eq!(sent(&mut output, 0), "a");
         assert!(output.fill_hole(first, b"1".to_vec()));
@@ -319,7 +316,7 @@ mod tests {
         open(&mut output);
         assert!(output.cut_unstable(Lsn(10)));
         assert!(!output.cut_unstable(Lsn(10)));
-        assert_eq!(output.asked_bytes(), 10);
+        assert_eq!(output.asked_bytes, 10);
         assert!(output.fill_hole(hole, b"1".to_vec()));
         assert_eq!(sent(&mut output, 10), "ab1");
         assert!(output.is_empty());

@@ -11,7 +11,7 @@ use crate::command::table::{self, Entry};
 use crate::command::{Call, Flags, Flow, Keys, RowRun, Run, Spread};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
-use crate::limits::{ASKED_BYTES_MAX, HOLES_MAX, OUTBOX_MESSAGES_MAX};
+use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::route;
@@ -425,8 +425,7 @@ impl Machine {
         }
         if self.identity.shards > 1 {
             let is_flooded = self.outbox.iter().any(|parcel| parcel.messages.len() > OUTBOX_MESSAGES_MAX);
-            let output = &self.session(conn).output;
-            if is_flooded || output.holes_len() > HOLES_MAX || output.asked_bytes() > ASKED_BYTES_MAX {
+            if is_flooded || self.session(conn).output.has_asked_enough() {
                 return Err(Stay::Wait(Stall::Outbox));
             }
         }
