@@ -60,8 +60,8 @@ impl ServerConfig {
     }
 }
 
-/// How long a worker spins unless told otherwise: see docs/decisions/0001-glommio.md for the figures.
-pub const SPIN_NS: u64 = 0;
+/// How long a worker spins unless told otherwise, when it may: see docs/decisions/0002-own-ring.md for the figures.
+pub const SPIN_NS: u64 = 200_000;
 
 /// A running server. Dropping it without [`ServerHandle::stop`] ends it without waiting for anything.
 pub struct ServerHandle {
