@@ -8,9 +8,13 @@ use crate::machine::{Absence, Machine, Pause};
 use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId};
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
-use crate::snapshot::{ClientFigures, DatabaseFigures, LogFigures, LogState, MemoryFigures, ShardFigures, Snapshot};
+use crate::snapshot::{
+    ClientFigures, DatabaseFigures, LogFigures, LogState, MemoryFigures, PageFigures, ShardFigures, Snapshot,
+};
 use cairn_storage::error::Missing;
+use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log;
+use cairn_storage::pagefile::FileState;
 use cairn_storage::units::{Lsn, ShardId};
 use std::cell::Cell;
 
@@ -164,6 +168,7 @@ impl Machine {
             shard: self.identity.shard.0,
             rows: databases.iter().map(|database| database.rows).sum(),
             log: log_figures(&self.shard),
+            pages: self.page_figures(),
             memory: MemoryFigures {
                 pages,
                 extents,
@@ -194,6 +199,32 @@ impl Machine {
             ops_per_second: self.stats.ops_rate.per_second(),
             in_bytes_per_second: self.stats.in_rate.per_second(),
             out_bytes_per_second: self.stats.out_rate.per_second(),
+        }
+    }
+
+    fn page_figures(&self) -> PageFigures {
+        let engine = self.shard.engine();
+        let Some(file) = engine.page_file() else { return PageFigures::default() };
+        let numbers = file.numbers();
+        let (pages, pages_resident, evictions) = engine.page_counts();
+        let bytes = |sites: u64| sites * PAGE_BYTES as u64;
+        PageFigures {
+            pages,
+            pages_resident,
+            evictions,
+            checkpoints: numbers.checkpoints,
+            is_checkpointing: self.is_checkpointing(),
+            saved_unix_s: file.durable().unix_us / 1_000_000,
+            reads: numbers.reads,
+            damaged_reads: numbers.damaged_reads,
+            pages_written: numbers.pages_written,
+            victims_written: numbers.victims_written,
+            pages_cloned: numbers.pages_cloned,
+            bytes_written: numbers.bytes_written,
+            file_bytes: bytes(numbers.sites),
+            free_bytes: bytes(numbers.sites_free),
+            held_bytes: bytes(numbers.sites_held),
+            has_failed: matches!(file.state(), FileState::Failed { .. }),
         }
     }
 

@@ -133,12 +133,39 @@ impl ClientFigures {
     }
 }
 
+/// The page file of a shard, and the memory before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PageFigures {
+    /// Pages that exist, and those in memory.
+    pub pages: u64,
+    pub pages_resident: u64,
+    /// Pages that have left memory since the start.
+    pub evictions: u64,
+    pub checkpoints: u64,
+    pub is_checkpointing: bool,
+    /// When the last durable checkpoint began, in seconds of Unix time; 0 if there is none.
+    pub saved_unix_s: u64,
+    pub reads: u64,
+    pub damaged_reads: u64,
+    pub pages_written: u64,
+    pub victims_written: u64,
+    pub pages_cloned: u64,
+    pub bytes_written: u64,
+    pub file_bytes: u64,
+    /// Of these, free now, and free after a later checkpoint.
+    pub free_bytes: u64,
+    pub held_bytes: u64,
+    /// Its last operation failed: no checkpoint succeeds.
+    pub has_failed: bool,
+}
+
 /// What is told shard by shard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShardFigures {
     pub shard: u16,
     pub rows: u64,
     pub log: LogFigures,
+    pub pages: PageFigures,
     pub memory: MemoryFigures,
     pub clients: ClientFigures,
     pub counters: Counters,

@@ -8,7 +8,7 @@
 //! The worker yields to the executor when, and only when, a task can go on ([`Background::is_runnable`]), so no task waits
 //! for a poll of the executor's and no turn pays for one.
 
-use crate::datadir::{hold_writable, segment_name};
+use crate::datadir::{hold_writable, segment_name, segments};
 use crate::host::Queue;
 use crate::limits::{PREPARE_BYTES, PREPARE_PACE};
 use crate::ring::{Op, Ring};
@@ -36,7 +36,7 @@ static ZEROS: Zeros = Zeros([0; PREPARE_BYTES]);
 
 const _: () = assert!(align_of::<Zeros>() == BLOCK_BYTES);
 
-/// A segment's preparation ended.
+/// A segment's preparation, or the removal of segments, ended.
 pub struct Prepared {
     /// What the caller named it by.
     pub tag: (u16, u64),
@@ -161,6 +161,20 @@ impl Background {
         !self.desk.prepared.borrow().is_empty()
     }
 
+    /// Removes the segment files below `before` in the directory `log`, the lowest first.
+    pub fn forget(&self, log: PathBuf, before: SegmentId, tag: (u16, u64)) {
+        let desk = Rc::clone(&self.desk);
+        desk.running.update(|running| running + 1);
+        desk.runnable.update(|runnable| runnable + 1);
+        self.queue.spawn(async move {
+            desk.runnable.update(|runnable| runnable - 1);
+            let result = desk.forget(&log, before).await;
+            let result = result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
+            desk.running.update(|running| running - 1);
+            desk.prepared.borrow_mut().push(Prepared { tag, result });
+        });
+    }
+
     /// Prepares a segment file in the directory `log`: `bytes` zeros, written, with its entry, on stable storage.
     pub fn prepare(&self, log: PathBuf, segment: SegmentId, bytes: u64, tag: (u16, u64)) {
         let desk = Rc::clone(&self.desk);
@@ -186,6 +200,15 @@ impl Desk {
             }
             !goes_on
         });
+    }
+
+    async fn forget(&self, log: &Path, before: SegmentId) -> io::Result<()> {
+        for (segment, _) in segments(log)?.into_iter().filter(|(segment, _)| *segment < before) {
+            let path = CString::new(log.join(segment_name(segment)).as_os_str().as_bytes())?;
+            let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
+            self.run(entry, None, Some(path)).await?;
+        }
+        Ok(())
     }
 
     /// Creates the segment, allocates its blocks at once, and then writes zeros over them: a log write into it afterwards

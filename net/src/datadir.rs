@@ -4,6 +4,7 @@
 //! DIR/LOCK                                       held (flock) while a server runs; its pid inside
 //! DIR/manifest                                   written once, when the directory is created, after all else
 //! DIR/shard-0000/log/00000000000000000000.seg    a log segment; empty until it is prepared
+//! DIR/shard-0000/pages                           the shard's page file; empty until the first checkpoint
 //! ```
 //!
 //! With a manifest, each shard has a log of at least one segment: the first is made, empty, before the manifest. A log
@@ -182,13 +183,19 @@ pub fn hold_writable(file: impl AsFd) -> rustix::io::Result<()> {
     flock(file, FlockOperation::NonBlockingLockShared)
 }
 
-/// Waits until no write to a segment of this log can arrive any more, whoever began it. Nobody begins one meanwhile:
+/// The page file of the shard whose log is in `log`.
+pub fn page_file(log: &Path) -> PathBuf {
+    log.with_file_name("pages")
+}
+
+/// Waits until no write to a segment of this log, or to the page file beside it, can arrive any more, whoever began it. Nobody begins one meanwhile:
 /// the caller has the directory's `LOCK`.
 pub fn await_writes(log: &Path) -> Result<(), StartError> {
     let unusable = |error: io::Error| StartError::DirectoryUnusable { dir: log.to_owned(), error };
     let begun = Instant::now();
-    for (segment, _) in segments(log).map_err(unusable)? {
-        let path = log.join(segment_name(segment));
+    let pages = page_file(log);
+    let files = segments(log).map_err(unusable)?.into_iter().map(|(segment, _)| log.join(segment_name(segment)));
+    for path in files.chain(pages.exists().then_some(pages)) {
         let file = File::open(&path).map_err(unusable)?;
         loop {
             match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -18,6 +18,8 @@ pub mod listener;
 pub mod memory;
 pub mod mesh;
 pub mod open;
+pub mod page_open;
+pub mod pages;
 pub mod probe;
 pub mod report;
 pub mod ring;

@@ -2,16 +2,19 @@
 //!
 //! Runs on the shard's own worker, before any connection is accepted. Reads go through the page cache, ahead of need.
 
-use crate::datadir::{await_writes, hold_writable, segment_name, segments, sync_dir};
+use crate::datadir::{await_writes, hold_writable, page_file, segment_name, segments, sync_dir};
 use crate::error::StartError;
 use crate::limits::{PREPARE_AT_START_BYTES_MAX, PREPARE_BYTES};
 use crate::memory::advise_huge;
+use crate::page_open::PageSource;
 use cairn_storage::checksum::crc32c;
 use cairn_storage::engine::{Engine, Replay};
 use cairn_storage::error::Fault;
+use cairn_storage::limits::GROW_BYTES;
 use cairn_storage::log::recovery::{Recovery, SegmentFile, Step};
 use cairn_storage::log::{LogConfig, Resume};
-use cairn_storage::units::{Lsn, SegmentId, ShardId};
+use cairn_storage::pagefile::PageFileConfig;
+use cairn_storage::units::{SegmentId, ShardId};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
 use std::fs::File;
 use std::io::{self, Write};
@@ -45,10 +48,14 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     let files: Vec<SegmentFile> =
         segments(dir).map_err(unusable)?.into_iter().map(|(segment, bytes)| SegmentFile { segment, bytes }).collect();
     progress.bytes_max.fetch_add(files.iter().map(|file| file.bytes).sum(), Ordering::Relaxed);
-    let mut replay = Replay::new(config, memory_bytes, Box::new(advise_huge));
+    let path = page_file(dir);
+    let mut pages = PageSource::open(&path).map_err(unusable)?;
+    sync_dir(path.parent().expect("a page file is in its shard's directory")).map_err(unusable)?;
+    let (file, superblock, start) = pages.find(page_file_config(&config))?;
+    let mut replay = Replay::over(config, memory_bytes, Box::new(advise_huge), file, &superblock);
     let mut resume = {
-        let mut source = Source { dir, config, current: None, buffer: Vec::new(), progress };
-        source.read(Recovery::new(config, files, Lsn(0)), &mut replay)?
+        let mut source = Source { dir, config, pages, current: None, buffer: Vec::new(), progress };
+        source.read(Recovery::new(config, files, start), &mut replay)?
     };
     // The first one stays, whatever is in it: a log without segments is one that was lost.
     for segment in resume.useless.iter().filter(|segment| segment.0 > 0) {
@@ -96,6 +103,7 @@ fn fill(file: &mut File, bytes: u64) -> io::Result<()> {
 struct Source<'a> {
     dir: &'a Path,
     config: LogConfig,
+    pages: PageSource,
     current: Option<(SegmentId, OwnedFd)>,
     buffer: Vec<u8>,
     progress: &'a Progress,
@@ -108,7 +116,7 @@ impl Source<'_> {
         loop {
             match recovery.step() {
                 Step::Record { lsn, record } => {
-                    replay.apply(lsn, &record).map_err(|fault| self.refuse(&fault))?;
+                    self.pages.apply(replay, lsn, &record)?.map_err(|fault| self.refuse(&fault))?;
                     records += 1;
                 }
                 Step::Read { segment, offset, len } => {
@@ -179,6 +187,17 @@ impl Source<'_> {
             _ => return StartError::Log { file: self.dir.to_owned(), offset: 0, what: fault.to_string() },
         };
         StartError::Log { file: self.path(segment), offset, what: fault.to_string() }
+    }
+}
+
+/// How the page file beside a log is opened.
+fn page_file_config(log: &LogConfig) -> PageFileConfig {
+    PageFileConfig {
+        shard: log.shard,
+        salt: crc32c(&[b"pages", &log.salt.to_le_bytes()]),
+        segment_bytes: log.segment_bytes,
+        grow_bytes: GROW_BYTES,
+        planted: None,
     }
 }
 

@@ -264,7 +264,7 @@ impl Plan {
         let uname = rustix::system::uname();
         let text = |text: &std::ffi::CStr| text.to_string_lossy().into_owned();
         let memory_bytes = match config.settings.memory_bytes {
-            0 => facts::memory_total_bytes() / 4 * 3,
+            0 => facts::memory_total_bytes() / 5 * 3,
             bytes => bytes,
         };
         Ok(Plan {

@@ -13,6 +13,7 @@ mod welcome;
 use crate::background::Background;
 use crate::buffer::ReceiveBuffers;
 use crate::clock;
+use crate::datadir::page_file;
 use crate::disk::{Disk, Write, Written};
 use crate::host;
 use crate::limits::{
@@ -21,13 +22,15 @@ use crate::limits::{
 };
 use crate::listener::{Accepted, Listeners, cancel};
 use crate::mesh::{Addressed, Doorbell, Inbox, Letter, Receiver, Sender};
+use crate::pages::Pages;
 use crate::report::{Report, Reporter};
 use crate::ring::{Completion, Op, Ring};
 use crate::socket::{Received, Sent, Sockets};
 use crate::stats::WorkerStats;
 use cairn_core::event::{ConnId, Effect, Event, Now, Peer};
 use cairn_core::machine::Machine;
-use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::op::{DiskDone, DiskOp, PageOp};
+use cairn_storage::pagefile::PAGE_OP_BIT;
 use cairn_storage::units::{OpId, ShardId};
 use io_uring::{opcode, types};
 use std::collections::VecDeque;
@@ -77,6 +80,7 @@ pub struct Worker {
     buffers: ReceiveBuffers,
     sockets: Sockets,
     disk: Disk,
+    pages: Pages,
     /// Where the doorbell's count is read to.
     doorbell_count: Box<[u8; 8]>,
     machines: Vec<Machine>,
@@ -136,6 +140,7 @@ impl Worker {
     pub fn new(parts: WorkerParts, machines: Vec<Machine>, logs: Vec<PathBuf>) -> io::Result<Worker> {
         let ring = Ring::new()?;
         let buffers = ReceiveBuffers::new(&ring, RECEIVE_BUFFERS, RECEIVE_BUFFER_BYTES)?;
+        let pages = Pages::new(&logs.iter().map(|log| page_file(log)).collect::<Vec<_>>())?;
         let mut disk = Disk::new(logs);
         let mut stats = WorkerStats::new(parts.worker, parts.cpu);
         // SAFETY: a log keeps its permanent buffers at fixed addresses as long as it lives; the machines that own the logs
@@ -151,6 +156,7 @@ impl Worker {
             buffers,
             sockets: Sockets::default(),
             disk,
+            pages,
             doorbell_count: Box::default(),
             is_touched: vec![true; machines.len()],
             machines,
@@ -305,6 +311,10 @@ impl Worker {
                     let written = self.disk.on_write(write, done.result, self.now.mono_ns);
                     self.on_written(written);
                 }
+                Op::Page { flight } => self.pages.on_done(flight, done.result, |machine, event| {
+                    self.is_touched[usize::from(machine)] = true;
+                    self.machines[usize::from(machine)].handle(self.now, event);
+                }),
                 Op::Background { operation } => self.background.on_done(operation, done.result),
                 Op::Accept { listener } => self.on_accept(listener, done)?,
                 Op::Doorbell => self.arm_doorbell()?,
@@ -401,7 +411,7 @@ impl Worker {
     /// Says whether nothing is left to do. It may change back while other workers still ask this one's shards.
     fn check_drained(&self) {
         let is_drained = self.machines.iter().all(Machine::is_drained)
-            && self.disk.in_flight() == 0
+            && self.disk.in_flight() + self.pages.in_flight() == 0
             && self.local.is_empty()
             && self.receivers.iter().all(Receiver::is_empty)
             && self.senders.iter().flatten().all(|sender| sender.backlog() == 0);
@@ -480,8 +490,13 @@ impl Worker {
         }
         for prepared in self.background.finished() {
             let (machine, op) = prepared.tag;
+            let done = DiskDone { op: OpId(op), result: prepared.result.map(|()| 0) };
+            if op & PAGE_OP_BIT != 0 {
+                self.tell(machine, Event::Page(done));
+                continue;
+            }
             self.stats.segments_prepared += u64::from(prepared.result.is_ok());
-            self.tell(machine, Event::Disk(DiskDone { op: OpId(op), result: prepared.result.map(|()| 0) }));
+            self.tell(machine, Event::Disk(done));
         }
     }
 
@@ -496,7 +511,14 @@ impl Worker {
                     }
                 }
                 Effect::Disk(op) => self.perform_disk(machine, op)?,
-                Effect::Page(op) => unreachable!("{op:?}: the shards have no page file"),
+                Effect::Page(PageOp::Forget { op, before }) => {
+                    self.background.forget(self.disk.dir(machine), before, (machine, op.0));
+                }
+                Effect::Page(op) => {
+                    // SAFETY: a page file keeps an output buffer where it is, and unchanged, from its operation to the answer;
+                    // the machine that owns it is dropped after the ring.
+                    unsafe { self.pages.submit(&mut self.ring, &self.machines[usize::from(machine)], machine, op)? }
+                }
                 Effect::Parcel { to, parcel } => self.post(to, parcel),
                 Effect::Pause { conn } => self.sockets.pause(&mut self.ring, conn)?,
                 Effect::Resume { conn } => self.sockets.resume(&mut self.ring, conn)?,

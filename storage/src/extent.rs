@@ -6,6 +6,7 @@
 use crate::error::Missing;
 use crate::pagefile::PageFile;
 use crate::units::{ExtentId, Generation};
+use core::cell::Cell;
 use std::sync::Arc;
 
 /// What stands in an extent.
@@ -24,6 +25,8 @@ enum Slot {
         extent: Arc<Extent>,
         /// Of its last change; 0 if none is newer than its image.
         generation: Generation,
+        /// It was used since the search for extents that can leave memory came by.
+        is_used: Cell<bool>,
     },
 }
 
@@ -55,7 +58,7 @@ impl Extents {
     /// A new extent, changed in this generation (0: nobody writes generations).
     pub(crate) fn insert(&mut self, extent: Extent, generation: Generation) -> ExtentId {
         self.bytes += weight(&extent);
-        let slot = Slot::Here { extent: Arc::new(extent), generation };
+        let slot = Slot::Here { extent: Arc::new(extent), generation, is_used: Cell::new(true) };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id.0 as usize] = slot;
@@ -74,7 +77,10 @@ impl Extents {
 
     pub fn get(&self, id: ExtentId) -> Result<&Extent, Missing> {
         match &self.slots[id.0 as usize] {
-            Slot::Here { extent, .. } => Ok(extent),
+            Slot::Here { extent, is_used, .. } => {
+                is_used.set(true);
+                Ok(extent)
+            }
             Slot::Absent => Err(Missing::Extent(id)),
             Slot::Free => panic!("a row refers to an extent that is there"),
         }
@@ -82,7 +88,7 @@ impl Extents {
 
     /// Changes an extent that is in memory.
     pub(crate) fn update(&mut self, id: ExtentId, generation: Generation, change: impl FnOnce(&mut Vec<u8>)) {
-        let Slot::Here { extent, generation: last } = &mut self.slots[id.0 as usize] else {
+        let Slot::Here { extent, generation: last, .. } = &mut self.slots[id.0 as usize] else {
             panic!("only an extent in memory is changed")
         };
         if *last != generation {
@@ -112,7 +118,7 @@ impl Extents {
         dirty.dedup();
         let mut frozen = Vec::with_capacity(dirty.len());
         for id in dirty {
-            if let Slot::Here { extent, generation: last } = &mut self.slots[id.0 as usize]
+            if let Slot::Here { extent, generation: last, .. } = &mut self.slots[id.0 as usize]
                 && *last == generation
             {
                 *last = Generation(0);
@@ -131,7 +137,7 @@ impl Extents {
         let slot = &mut self.slots[id.0 as usize];
         if matches!(slot, Slot::Absent) {
             self.bytes += weight(&extent);
-            *slot = Slot::Here { extent: Arc::new(extent), generation: Generation(0) };
+            *slot = Slot::Here { extent: Arc::new(extent), generation: Generation(0), is_used: Cell::new(true) };
         }
     }
 
@@ -144,7 +150,8 @@ impl Extents {
             }
             self.hand = (self.hand + 1) % self.slots.len();
             let slot = &mut self.slots[self.hand];
-            if let Slot::Here { extent, generation: Generation(0) } = slot
+            if let Slot::Here { extent, generation: Generation(0), is_used } = slot
+                && !is_used.replace(false)
                 && file.can_drop_extent(ExtentId(self.hand as u32))
             {
                 self.bytes -= weight(extent);

@@ -12,7 +12,7 @@ use crate::error::Stop;
 use crate::event::ConnId;
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
-use crate::snapshot::{LogState, Snapshot};
+use crate::snapshot::{LogState, PageFigures, Snapshot};
 use std::fmt::{Display, Write};
 
 pub const SPECS: &[Spec] = &[Spec {
@@ -228,12 +228,16 @@ fn persistence(page: &mut Page<'_>) {
     page.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
     // The log is durable at every moment: nothing is ever unsaved.
     page.field("rdb_changes_since_last_save", 0);
-    page.field("rdb_bgsave_in_progress", 0);
-    page.field("rdb_last_save_time", started_s);
-    page.field("rdb_last_bgsave_status", "ok");
+    let pages: Vec<PageFigures> = page.all.shards.iter().map(|shard| shard.pages).collect();
+    let saved_s = pages.iter().map(|shard| shard.saved_unix_s).min().filter(|saved_s| *saved_s > 0);
+    let has_failed = pages.iter().any(|shard| shard.has_failed);
+    page.field("rdb_bgsave_in_progress", u8::from(pages.iter().any(|shard| shard.is_checkpointing)));
+    page.field("rdb_last_save_time", saved_s.unwrap_or(started_s));
+    page.field("rdb_last_bgsave_status", if has_failed { "err" } else { "ok" });
     page.field("rdb_last_bgsave_time_sec", -1);
     page.field("rdb_current_bgsave_time_sec", -1);
-    page.zeros(&["rdb_saves", "rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
+    page.field("rdb_saves", pages.iter().map(|shard| shard.checkpoints).min().unwrap_or(0));
+    page.zeros(&["rdb_last_cow_size", "rdb_last_load_keys_expired", "rdb_last_load_keys_loaded"]);
     page.field("aof_enabled", 1);
     page.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
     page.field("aof_last_rewrite_time_sec", -1);
@@ -246,6 +250,19 @@ fn persistence(page: &mut Page<'_>) {
     page.field("aof_current_size", appended);
     page.field("aof_base_size", 0);
     page.zeros(&["aof_pending_rewrite", "aof_buffer_length", "aof_pending_bio_fsync", "aof_delayed_fsync"]);
+    let sum = |figure: fn(&PageFigures) -> u64| pages.iter().map(figure).sum::<u64>();
+    page.field("cairn_pages", sum(|shard| shard.pages));
+    page.field("cairn_pages_in_memory", sum(|shard| shard.pages_resident));
+    page.field("cairn_pages_evicted", sum(|shard| shard.evictions));
+    page.field("cairn_page_reads", sum(|shard| shard.reads));
+    page.field("cairn_page_reads_damaged", sum(|shard| shard.damaged_reads));
+    page.field("cairn_pages_written", sum(|shard| shard.pages_written));
+    page.field("cairn_pages_written_early", sum(|shard| shard.victims_written));
+    page.field("cairn_pages_cloned", sum(|shard| shard.pages_cloned));
+    page.field("cairn_page_file_bytes", sum(|shard| shard.file_bytes));
+    page.field("cairn_page_file_bytes_written", sum(|shard| shard.bytes_written));
+    page.field("cairn_page_file_bytes_free", sum(|shard| shard.free_bytes));
+    page.field("cairn_page_file_bytes_held", sum(|shard| shard.held_bytes));
 }
 
 fn stats(page: &mut Page<'_>) {

@@ -13,6 +13,7 @@ pub mod keys;
 pub mod keyspace;
 pub mod latency;
 pub mod memory;
+pub mod save;
 pub mod server;
 pub mod slow;
 pub mod strings;

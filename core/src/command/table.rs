@@ -4,8 +4,8 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, expire, info, introspect, keys, keyspace, latency, memory, server, slow,
-    strings, wait,
+    Spec, client, cluster, config, connection, expire, info, introspect, keys, keyspace, latency, memory, save, server,
+    slow, strings, wait,
 };
 use std::sync::LazyLock;
 
@@ -22,6 +22,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     keyspace::SPECS,
     latency::SPECS,
     memory::SPECS,
+    save::SPECS,
     server::SPECS,
     slow::SPECS,
     strings::SPECS,

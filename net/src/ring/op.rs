@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 56..64 | the kind of operation |
 //! | 32..56 | generation of the connection, so that a completion cannot be taken for a later user of its id |
-//! | 0..32 | index: connection, listener, log write or background operation |
+//! | 0..32 | index: connection, listener, log write, background operation or operation on a page file |
 
 /// An operation in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,10 @@ pub enum Op {
     Background {
         operation: u32,
     },
+    /// An operation on a page file.
+    Page {
+        flight: u32,
+    },
     /// The read of the worker's doorbell.
     Doorbell,
     /// The timeout that makes ticks.
@@ -46,6 +50,7 @@ const WRITE: u64 = 5;
 const DOORBELL: u64 = 6;
 const TICK: u64 = 7;
 const BACKGROUND: u64 = 8;
+const PAGE: u64 = 9;
 
 /// Generations count modulo this.
 pub const GENERATION_MASK: u32 = 0x00ff_ffff;
@@ -63,6 +68,7 @@ impl Op {
             Op::Cancel => word(CANCEL, 0, 0),
             Op::Write { write } => word(WRITE, 0, write),
             Op::Background { operation } => word(BACKGROUND, 0, operation),
+            Op::Page { flight } => word(PAGE, 0, flight),
             Op::Doorbell => word(DOORBELL, 0, 0),
             Op::Tick => word(TICK, 0, 0),
         }
@@ -80,6 +86,7 @@ impl Op {
             CANCEL => Op::Cancel,
             WRITE => Op::Write { write: index },
             BACKGROUND => Op::Background { operation: index },
+            PAGE => Op::Page { flight: index },
             DOORBELL => Op::Doorbell,
             TICK => Op::Tick,
             kind => panic!("a completion of kind {kind}, which this ring never submits"),
@@ -100,7 +107,7 @@ mod tests {
                     assert_eq!(Op::decode(op.encode()), op);
                 }
             }
-            for op in [Op::Accept { listener: index }, Op::Write { write: index }] {
+            for op in [Op::Accept { listener: index }, Op::Write { write: index }, Op::Page { flight: index }] {
                 assert_eq!(Op::decode(op.encode()), op);
             }
         }

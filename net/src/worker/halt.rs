@@ -11,8 +11,10 @@ impl Worker {
         for conn in open {
             self.sockets.close(&mut self.ring, conn)?;
         }
-        let is_done =
-            |worker: &Worker| worker.sockets.count() == 0 && worker.disk.in_flight() == 0 && worker.listeners.is_idle();
+        let is_done = |worker: &Worker| {
+            let on_disk = worker.disk.in_flight() + worker.pages.in_flight();
+            worker.sockets.count() + on_disk == 0 && worker.listeners.is_idle()
+        };
         while !is_done(self) && clock::mono_ns() - begun_ns < HALT_NS {
             // The tick, still armed, ends each wait.
             self.ring.enter_and_wait()?;
@@ -31,6 +33,7 @@ impl Worker {
                         self.listeners.on_accept(listener, done.result, done.has_more(), u64::MAX);
                     }
                     Op::Tick => self.arm_tick()?,
+                    Op::Page { flight } => self.pages.on_done(flight, done.result, |_, _| {}),
                     Op::Background { .. } | Op::Doorbell | Op::Cancel => {}
                 }
             }

@@ -10,8 +10,10 @@ use crate::pool::{ChunkHook, Fetch, Fetched, Pool};
 use crate::tree::Tree;
 use crate::units::{Lsn, OpId};
 
-/// The share of memory that extents may have before they are given up: one part of so many.
+/// The share of memory that extents may have before they are given up: one part of so many, and while some are being read,
+/// for commands that need several at once.
 const EXTENTS_SHARE: u64 = 4;
+const EXTENTS_SHARE_READING: u64 = 2;
 
 /// Frames that are kept free ahead of need, as one part of so many of all, and at most.
 const AHEAD_SHARE: usize = 64;
@@ -76,7 +78,8 @@ impl Engine {
 
     /// Shares memory out to pages and extents, `bytes` of which are about to come.
     fn balance(&mut self, bytes: u64) {
-        let share = (self.memory_bytes_max / EXTENTS_SHARE).saturating_sub(bytes);
+        let parts = if self.page_reads() == 0 { EXTENTS_SHARE } else { EXTENTS_SHARE_READING };
+        let share = (self.memory_bytes_max / parts).saturating_sub(bytes);
         if self.extents.bytes() > share
             && let Some(file) = self.pool.file()
         {
@@ -110,6 +113,11 @@ impl Engine {
     /// Bytes that the running checkpoint has to save yet, pages only.
     pub fn checkpoint_bytes(&self) -> u64 {
         (self.pool.aging_max() * PAGE_BYTES) as u64
+    }
+
+    /// Pages that exist, pages in memory, and how many have left it since the start.
+    pub fn page_counts(&self) -> (u64, u64, u64) {
+        (self.pool.pages() as u64, self.pool.pages_resident() as u64, self.pool.evictions())
     }
 
     /// Whether anything has changed since the last checkpoint began.
@@ -195,7 +203,6 @@ impl Engine {
             Ok(fetched) => fetched,
             Err(Arrival::Extent(id, extent)) => {
                 self.extents.supply(id, extent);
-                self.balance(0);
                 Fetched::Here(Missing::Extent(id))
             }
             Err(_) => unreachable!("only an extent is not the pool's"),

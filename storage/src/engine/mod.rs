@@ -203,6 +203,10 @@ impl Engine {
     pub fn prepare_group<'a>(&mut self, rows: impl Iterator<Item = (RowKey<'a>, u64)> + Clone) -> Result<(), Stop> {
         let pages = WRITE_PAGES_MAX + GROUP_PAGES_A_ROW * rows.clone().count();
         if self.pool.file().is_some() {
+            // Each row may need a page of its own and one of deadlines beside the new ones.
+            if 2 * pages > self.pool.pages_max() {
+                return Err(Stop::Full);
+            }
             self.make_room_for(pages, 0)?;
         }
         for (row, expire_ms) in rows {

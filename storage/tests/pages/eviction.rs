@@ -165,6 +165,23 @@ fn snapshot(shard: &mut Shard, superblock: &cairn_storage::pagefile::Superblock)
 }
 
 #[test]
+fn values_longer_than_their_share_of_memory_are_read_and_given_up() {
+    let mut shard = Shard::new(41, 200, None);
+    // Each is longer than a quarter of memory, all together longer than all of it.
+    for number in 0..8 {
+        shard.change(Change::Put(0, key(number), 0, vec![number as u8; 500_000])).unwrap();
+        shard.checkpoint().unwrap();
+    }
+    shard.reopen().unwrap();
+    for number in (0..8).chain(0..8) {
+        get(&mut shard, number);
+        shard.engine.work(0, 0);
+        shard.engine.work(0, 0);
+        assert!(shard.engine.memory_bytes().1 <= 1_000_000, "{:?}", shard.engine.memory_bytes());
+    }
+}
+
+#[test]
 fn a_group_that_memory_cannot_hold_is_refused_before_it_begins() {
     let mut shard = ten_times_memory();
     let keys: Vec<Vec<u8>> = (0..9000).map(key).collect();
