@@ -213,6 +213,14 @@ impl Metrics {
         self.lock().workers.insert(stats.worker, stats);
     }
 
+    /// Which shard takes no writes until the next start, because a write of its log failed.
+    pub fn failed_log(&self) -> Option<String> {
+        let latest = self.lock();
+        let mut figures = latest.shards.values().flat_map(|snapshot| &snapshot.shards);
+        let failed = figures.find(|figures| matches!(figures.log.state, LogState::Failed { .. }))?;
+        Some(format!("shard {}: a write of its log failed; it is read-only until the next start", failed.shard))
+    }
+
     /// The exposition, in Prometheus' text format.
     pub fn render(&self) -> String {
         let mut latest = self.lock();

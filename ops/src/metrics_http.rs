@@ -15,8 +15,10 @@ const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// What the endpoint tells.
 pub struct Admin {
-    /// Clients are served: `/readyz` answers 200.
+    /// Clients are served.
     pub is_ready: AtomicBool,
+    /// Why no traffic should come although clients are served. Then, and before they are, `/readyz` answers 503.
+    pub trouble: Box<dyn Fn() -> Option<String> + Send + Sync>,
     /// Renders the metrics.
     pub render: Box<dyn Fn() -> String + Send + Sync>,
 }
@@ -72,8 +74,11 @@ fn answer(stream: &TcpStream, admin: &Admin) -> io::Result<()> {
     match target.split('?').next().unwrap_or_default() {
         "/metrics" => respond(stream, 200, EXPOSITION, &(admin.render)(), has_body),
         "/livez" => respond(stream, 200, PLAIN, "ok\n", has_body),
-        "/readyz" if admin.is_ready.load(Ordering::Acquire) => respond(stream, 200, PLAIN, "ok\n", has_body),
-        "/readyz" => respond(stream, 503, PLAIN, "not ready\n", has_body),
+        "/readyz" if !admin.is_ready.load(Ordering::Acquire) => respond(stream, 503, PLAIN, "not ready\n", has_body),
+        "/readyz" => match (admin.trouble)() {
+            None => respond(stream, 200, PLAIN, "ok\n", has_body),
+            Some(trouble) => respond(stream, 503, PLAIN, &format!("{trouble}\n"), has_body),
+        },
         "/" => respond(stream, 200, PLAIN, "Cairn: /metrics /livez /readyz\n", has_body),
         _ => respond(stream, 404, PLAIN, "there are /metrics, /livez and /readyz\n", has_body),
     }
@@ -128,7 +133,13 @@ mod tests {
 
     #[test]
     fn probes_and_scrapes_are_answered() {
-        let admin = Arc::new(Admin { is_ready: AtomicBool::new(false), render: Box::new(|| "cairn_up 1\n".into()) });
+        let is_broken = Arc::new(AtomicBool::new(false));
+        let broken = Arc::clone(&is_broken);
+        let admin = Arc::new(Admin {
+            is_ready: AtomicBool::new(false),
+            trouble: Box::new(move || broken.load(Ordering::Acquire).then(|| "shard 3: its log failed".into())),
+            render: Box::new(|| "cairn_up 1\n".into()),
+        });
         let address = start("127.0.0.1:0", Arc::clone(&admin)).unwrap();
         let status = |target: &str| {
             let response = ask(address, &format!("GET {target} HTTP/1.1\r\nHost: x\r\n\r\n"));
@@ -140,6 +151,9 @@ mod tests {
             (status("/readyz"), status("/livez?x=1"), status("/no")),
             ("200".into(), "200".into(), "404".into())
         );
+        is_broken.store(true, Ordering::Release);
+        let response = ask(address, "GET /readyz HTTP/1.1\r\n\r\n");
+        assert!(response.starts_with("HTTP/1.1 503") && response.ends_with("shard 3: its log failed\n"), "{response}");
         let response = ask(address, "GET /metrics HTTP/1.1\r\n\r\n");
         assert!(
             response.contains("Content-Length: 11\r\n") && response.ends_with("\r\n\r\ncairn_up 1\n"),
@@ -154,7 +168,11 @@ mod tests {
     fn a_port_in_use_is_named() {
         let taken = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap().to_string();
-        let admin = Arc::new(Admin { is_ready: AtomicBool::new(true), render: Box::new(String::new) });
+        let admin = Arc::new(Admin {
+            is_ready: AtomicBool::new(true),
+            trouble: Box::new(|| None),
+            render: Box::new(String::new),
+        });
         assert!(start(&address, admin).unwrap_err().contains(&address));
     }
 }

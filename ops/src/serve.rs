@@ -124,8 +124,12 @@ fn greet(configuration: &Configuration) {
 
 /// The admin port. The default one may be taken by another server of this machine; then there is none.
 fn start_admin(settings: &Settings, metrics: &Arc<Metrics>) -> Result<(Arc<Admin>, Option<String>), String> {
-    let rendered = Arc::clone(metrics);
-    let admin = Arc::new(Admin { is_ready: AtomicBool::new(false), render: Box::new(move || rendered.render()) });
+    let (asked, rendered) = (Arc::clone(metrics), Arc::clone(metrics));
+    let admin = Arc::new(Admin {
+        is_ready: AtomicBool::new(false),
+        trouble: Box::new(move || asked.failed_log()),
+        render: Box::new(move || rendered.render()),
+    });
     let address = settings.metrics_addr.as_str();
     if matches!(address, "" | "off" | "no") {
         return Ok((admin, None));
