@@ -137,6 +137,13 @@ impl Machine {
         !self.paging.parked.is_empty() && self.paging.parked.iter().any(|parked| parked.is_behind(from, request))
     }
 
+    /// The same, of a connection of this core.
+    #[cold]
+    pub(super) fn has_parked_of(&self, conn: ConnId) -> bool {
+        let client = self.session(conn).client.id;
+        self.has_parked(self.identity.shard, RequestId { client, conn: conn.0, hole: 0, part: 0 })
+    }
+
     pub(super) fn on_page_read(&mut self, op: OpId, result: Result<&[u8], i32>) {
         let shard = self.identity.shard;
         let missing = match self.shard.engine_mut().on_page_read(op, result) {

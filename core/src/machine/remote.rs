@@ -64,7 +64,12 @@ impl Machine {
                     ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
                     bytes.extend_from_slice(arg);
                 }
-                self.run_for(self.identity.shard, request, call.db, call.is_resp3, &Args::new(&bytes, &ranges));
+                let (own, args) = (self.identity.shard, Args::new(&bytes, &ranges));
+                if self.has_parked(own, request) {
+                    self.park_run(own, request, call.db, call.is_resp3, &args, None);
+                } else {
+                    self.run_for(own, request, call.db, call.is_resp3, &args);
+                }
             } else {
                 self.post(ShardId(shard), request, call, &mut args);
             }

@@ -271,6 +271,11 @@ impl Machine {
         self.shard.begin();
         let flow = match spec.run {
             Run::Row(run) => match self.place(&call) {
+                // A part of an earlier command that was spread waits for a page here.
+                Place::Here if self.is_anything_parked() && self.has_parked_of(conn) => {
+                    self.session_mut(conn).client.commands -= 1;
+                    return Ran::Stalled(Stall::Holes);
+                }
                 Place::Here => match self.run_row(run, &call, mark, out) {
                     Err(stop @ (Stop::Missing(_) | Stop::Crowded)) => return self.put_back(conn, stop),
                     ran => self.finish_row(id, ran, mark, call.is_resp3, out),

@@ -132,9 +132,19 @@ impl Opening {
     }
 
     /// Answers [`OpenStep::Read`]: it could not be done.
-    pub fn failed(&mut self, _errno: i32) {
+    pub fn failed(&mut self, errno: i32) {
         match &self.stage {
-            Stage::Superblock(_) => self.on_superblock(None),
+            // It may be readable the next time. Whoever went on from the older one meanwhile would have used sites that this
+            // one leads to.
+            Stage::Superblock(site) => {
+                let (shard, offset) = (self.config.shard, u64::from(*site) * PAGE_BYTES as u64);
+                self.stage = Stage::Over(Err(Fault::PageFileRead { shard, offset, errno }));
+            }
+            Stage::Load(loader) => {
+                let site = loader.tasks.front().map_or(Site(0), |task| site_of(task.word));
+                let (shard, offset) = (self.config.shard, u64::from(site.0) * PAGE_BYTES as u64);
+                self.stage = Stage::Over(Err(Fault::PageFileRead { shard, offset, errno }));
+            }
             _ => self.on_damage("it cannot be read"),
         }
     }
