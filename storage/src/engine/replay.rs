@@ -141,7 +141,11 @@ impl Replay {
                 return Err(Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() });
             }
             Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),
-            Err(Stop::Crowded) => return Ok(Applied::Crowded),
+            Err(Stop::Crowded) => {
+                // A checkpoint names the position of the log, which is not known before recovery's end.
+                engine.is_checkpoint_wanted = false;
+                return Ok(Applied::Crowded);
+            }
         }
         // Pages that are absent are freed when the engine is at work.
         while engine.free_some(usize::MAX).is_ok_and(|more| more) {}

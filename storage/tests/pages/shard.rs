@@ -116,6 +116,11 @@ impl Shard {
         }
     }
 
+    /// From the next opening on it has so much memory.
+    pub fn set_memory(&mut self, pages: usize) {
+        self.memory_bytes = (pages * PAGE_BYTES) as u64;
+    }
+
     /// Makes a change, whatever it takes.
     pub fn change(&mut self, change: Change) -> Result<(), Cut> {
         let lsn = self.run(|engine| change.perform(engine))?;
@@ -218,6 +223,15 @@ impl Shard {
                 Fetched::Failed { errno, .. } => panic!("a read failed: {errno}"),
                 _ => {}
             },
+        }
+        Ok(())
+    }
+
+    /// Makes the log durable, and lets the page file do what it does meanwhile.
+    pub fn drain_log(&mut self) -> Result<(), Cut> {
+        while !self.engine.log().is_idle() {
+            self.engine.log_mut().seal();
+            self.turn_io()?;
         }
         Ok(())
     }
