@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod checksum;
+pub mod counted;
 pub mod engine;
 pub mod error;
 pub mod extent;

@@ -41,8 +41,12 @@ impl Page {
     /// Changes a separator. The caller has seen [`Page::has_room_for_separator`].
     pub(crate) fn set_separator(&mut self, index: usize, key: Key<'_>) {
         let child = self.child(index);
+        let rows = self.is_counted().then(|| self.rows()[index]);
         self.remove_entry(index);
         self.insert_entry(index, key, child.0);
+        if let Some(rows) = rows {
+            self.set_rows(index, rows);
+        }
     }
 
     /// Removes a child; the one before it, or else the one after it, takes over its keys.
@@ -50,6 +54,9 @@ impl Page {
         if index == 0 && self.count() > 1 {
             let next = self.child(1);
             self.set_child(0, next);
+            if self.is_counted() {
+                self.set_rows(0, self.rows()[1]);
+            }
             self.remove_entry(1);
         } else {
             self.remove_entry(index);
@@ -60,6 +67,9 @@ impl Page {
     pub(crate) fn absorb(&mut self, separator: Key<'_>, right: &Page) {
         let middle = self.count();
         self.insert_entry(middle, separator, right.child(0).0);
+        if self.is_counted() {
+            self.set_rows(middle, right.rows()[0]);
+        }
         self.append(right, 1..right.count());
     }
 

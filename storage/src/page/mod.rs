@@ -8,7 +8,7 @@
 //! | 0..4 | CRC32C of the page file's salt and of bytes 4..[`PAGE_BYTES`]; set when the page is written to disk |
 //! | 4..8 | the page's own id: a misdirected read or write shows |
 //! | 8..16 | the LSN that the log had when this image was made |
-//! | 16 | kind: 1 leaf, 2 branch |
+//! | 16 | kind: 1 leaf, 2 branch, 8 counted branch (3 to 7 are the page file's own) |
 //! | 17 | version of this format: 1 |
 //! | 18..20 | count of entries `n` |
 //! | 20..22 | first byte of the heap, which ends with the page |
@@ -17,15 +17,18 @@
 //! | 28..32 | zero |
 //! | 32..32+8n | heads: the search array, ascending |
 //! | 32+8n..32+16n | slots, one for each head: offset u16, tail length u16, word u32 |
+//! | 32+16n..32+24n | in a counted branch only: the rows below each child, u64 |
 //! | heap | for each slot its tail, and in a leaf the payload right behind it |
 //!
-//! The word of a slot is the payload's length in a leaf and the child's page id in a branch.
+//! The word of a slot is the payload's length in a leaf and the child's page id in a branch, counted or not.
 //!
 //! Valid: the kind and version are known; entries ascend strictly by (head, tail), but for a branch's first, which
 //! is (0, empty) and stands for whatever lower bound the parent knows; every slot's bytes lie in the heap and
-//! overlap no other's; they and the garbage fill the heap exactly.
+//! overlap no other's; they and the garbage fill the heap exactly. In a tree that is ordered by position alone every entry
+//! is (0, empty) instead.
 
 mod branch;
+mod counted;
 mod leaf;
 mod search;
 mod slotted;
@@ -43,14 +46,18 @@ use bytemuck::{Pod, Zeroable};
 /// Bytes of a page before its heads.
 pub const HEADER_BYTES: usize = size_of::<Header>();
 
-/// What one entry costs besides the bytes of its tail and payload.
+/// What one entry of a leaf or a branch costs besides the bytes of its tail and payload.
 pub const ENTRY_BYTES: usize = 16;
+
+/// The same of a counted branch.
+pub const COUNTED_ENTRY_BYTES: usize = 24;
 
 /// What entries, tails and payloads may fill.
 pub const SPACE_BYTES: usize = PAGE_BYTES - HEADER_BYTES;
 
 const WORDS: usize = SPACE_BYTES / 8;
 const VERSION: u8 = 1;
+const COUNTED: u8 = 8;
 
 const _: () = assert!(HEADER_BYTES == 32);
 const _: () = assert!(size_of::<Page>() == PAGE_BYTES && PAGE_BYTES <= 32 * 1024);
@@ -82,6 +89,8 @@ impl<'a> Key<'a> {
 pub enum Kind {
     Leaf,
     Branch,
+    /// A branch that says how many rows are below each child.
+    Counted,
 }
 
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -113,6 +122,7 @@ impl Page {
         let kind = match kind {
             Kind::Leaf => 1,
             Kind::Branch => 2,
+            Kind::Counted => COUNTED,
         };
         self.header = Header { page: id.0, kind, version: VERSION, heap: PAGE_BYTES as u16, ..Header::zeroed() };
     }
@@ -137,6 +147,7 @@ impl Page {
         match (self.header.kind, self.header.version) {
             (1, VERSION) => Some(Kind::Leaf),
             (2, VERSION) => Some(Kind::Branch),
+            (COUNTED, VERSION) => Some(Kind::Counted),
             _ => None,
         }
     }
@@ -144,6 +155,17 @@ impl Page {
     #[inline(always)]
     pub(crate) fn is_leaf(&self) -> bool {
         self.header.kind == 1
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_counted(&self) -> bool {
+        self.header.kind == COUNTED
+    }
+
+    /// What one entry costs besides the bytes of its tail and payload.
+    #[inline(always)]
+    pub(crate) fn front_bytes(&self) -> usize {
+        if self.is_counted() { COUNTED_ENTRY_BYTES } else { ENTRY_BYTES }
     }
 
     /// Entries of the page.

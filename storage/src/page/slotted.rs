@@ -1,9 +1,9 @@
 //! Entries of a page: heads and slots in front, tails and payloads in the heap behind.
 //!
-//! Leaves and branches have the same shape. What a slot's word means is theirs ([`super::leaf`],
-//! [`super::branch`]).
+//! Leaves and branches have the same shape; a counted branch has one array more. What a slot's word means is theirs
+//! ([`super::leaf`], [`super::branch`], [`super::counted`]).
 
-use super::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page, SPACE_BYTES, Span, lower_bound};
+use super::{HEADER_BYTES, Key, Page, SPACE_BYTES, Span, lower_bound};
 use crate::limits::PAGE_BYTES;
 use core::cmp::Ordering;
 use core::ops::Range;
@@ -63,7 +63,7 @@ impl Page {
 
     /// What an entry costs in all.
     pub(crate) fn entry_bytes(&self, index: usize) -> usize {
-        ENTRY_BYTES + self.heap_len(self.slot(index))
+        self.front_bytes() + self.heap_len(self.slot(index))
     }
 
     /// First byte of the heap.
@@ -76,7 +76,7 @@ impl Page {
     }
 
     fn free_contiguous(&self) -> usize {
-        self.heap() - HEADER_BYTES - ENTRY_BYTES * self.count()
+        self.heap() - HEADER_BYTES - self.front_bytes() * self.count()
     }
 
     /// Bytes that new entries may take, some after compaction.
@@ -147,19 +147,26 @@ impl Page {
         self.header.garbage += len as u16;
     }
 
-    /// Puts an entry at `index`. The caller has seen that `ENTRY_BYTES` and the lengths fit; the payload's bytes,
-    /// if it is a leaf, are the caller's to fill.
+    /// Puts an entry at `index`. The caller has seen that [`Page::front_bytes`] and the lengths fit; the payload's bytes,
+    /// if it is a leaf, are the caller's to fill. A counted branch has no rows below the new entry yet.
     pub(crate) fn insert_entry(&mut self, index: usize, key: Key<'_>, word: u32) {
         let slot = Slot { offset: 0, tail: key.tail.len() as u16, word };
         let len = self.heap_len(slot);
-        assert!(self.free() >= ENTRY_BYTES + len);
+        let front = self.front_bytes();
+        assert!(self.free() >= front + len);
         let count = self.count();
         assert!(index <= count);
-        if self.free_contiguous() < ENTRY_BYTES + len {
+        if self.free_contiguous() < front + len {
             self.compact();
         }
         let offset = self.take(len);
-        self.words.copy_within(count + index..2 * count, count + index + 2);
+        if self.is_counted() {
+            self.words.copy_within(2 * count + index..3 * count, 2 * count + index + 3);
+            self.words.copy_within(count + index..2 * count + index, count + index + 2);
+            self.words[2 * count + index + 2] = 0;
+        } else {
+            self.words.copy_within(count + index..2 * count, count + index + 2);
+        }
         self.words.copy_within(index..count + index, index + 1);
         self.words[index] = key.head;
         self.words[count + 1 + index] = Slot { offset, ..slot }.pack();
@@ -173,7 +180,12 @@ impl Page {
         let len = self.heap_len(slot);
         let count = self.count();
         self.words.copy_within(index + 1..count + index, index);
-        self.words.copy_within(count + index + 1..2 * count, count + index - 1);
+        if self.is_counted() {
+            self.words.copy_within(count + index + 1..2 * count + index, count + index - 1);
+            self.words.copy_within(2 * count + index + 1..3 * count, 2 * count + index - 2);
+        } else {
+            self.words.copy_within(count + index + 1..2 * count, count + index - 1);
+        }
         self.header.count -= 1;
         if slot.offset == self.header.heap {
             self.header.heap += len as u16;
@@ -190,9 +202,15 @@ impl Page {
     pub(crate) fn append(&mut self, from: &Page, range: Range<usize>) {
         let (old, add) = (self.count(), range.len());
         let bytes: usize = range.clone().map(|index| from.heap_len(from.slot(index))).sum();
-        assert!(self.free() >= ENTRY_BYTES * add + bytes && self.header.kind == from.header.kind);
-        if self.free_contiguous() < ENTRY_BYTES * add + bytes {
+        let front = self.front_bytes() * add;
+        assert!(self.free() >= front + bytes && self.header.kind == from.header.kind);
+        if self.free_contiguous() < front + bytes {
             self.compact();
+        }
+        if self.is_counted() {
+            let place = 2 * (old + add);
+            self.words.copy_within(2 * old..3 * old, place);
+            self.words[place + old..place + old + add].copy_from_slice(&from.rows()[range.clone()]);
         }
         self.words.copy_within(old..2 * old, old + add);
         self.words[old..old + add].copy_from_slice(&from.heads()[range.clone()]);
@@ -221,7 +239,7 @@ impl Page {
 
     /// Removes all entries.
     pub(crate) fn clear(&mut self) {
-        let kind = if self.is_leaf() { Kind::Leaf } else { Kind::Branch };
+        let kind = self.kind().expect("a page in use is of a known kind");
         let generation = self.generation();
         self.format(self.id(), kind);
         self.set_generation(generation);

@@ -1,7 +1,7 @@
 //! The check of a whole structure: for tests, the simulator and offline inspection.
 
-use super::Tree;
-use crate::page::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page};
+use super::{Access, Tree};
+use crate::page::{HEADER_BYTES, Key, Kind, Page};
 use crate::pool::Pool;
 use crate::units::PageId;
 use core::fmt;
@@ -38,11 +38,11 @@ pub struct Census {
 type Bounds<'a> = (Key<'a>, Option<Key<'a>>);
 
 impl Tree {
-    /// Checks every page of the tree (I1 to I4, the pages' own rules, the counts). An absent page is damage.
+    /// Checks every page of the tree (I1 to I5, the pages' own rules, the counts). An absent page is damage.
     pub fn check(&self, pool: &Pool) -> Result<Census, Damage> {
         let mut census = Census::default();
         if self.levels > 0 {
-            check_page(pool, self.root, self.levels, (Key::MIN, None), &mut census)?;
+            self.check_page(pool, self.root, self.levels, (Key::MIN, None), &mut census)?;
         }
         let counts = (census.rows, census.bytes, census.pages.len() as u64);
         ensure(counts == (self.rows, self.bytes, self.pages), self.root, "the tree's counts are not its pages'")?;
@@ -65,41 +65,55 @@ impl Tree {
         }
         absent
     }
+
+    fn check_page(
+        &self,
+        pool: &Pool,
+        page: PageId,
+        levels: u8,
+        bounds: Bounds<'_>,
+        census: &mut Census,
+    ) -> Result<(), Damage> {
+        let Ok(node) = pool.page(page) else { return Err(Damage { page, what: "absent" }) };
+        let kind = if levels == 1 { Kind::Leaf } else { self.branch() };
+        ensure(node.id() == page, page, "carries another page's id")?;
+        ensure(node.kind() == Some(kind), page, "is of the wrong kind for its level")?;
+        ensure(node.count() > 0, page, "is empty")?;
+        check_heap(node)?;
+        census.pages.push(page);
+        for index in 0..node.count() {
+            let key = node.key(index);
+            let is_open = kind != Kind::Leaf && index == 0;
+            ensure(!is_open || key == Key::MIN, page, "its first separator is not (0, empty)")?;
+            if self.access == Access::Rank {
+                ensure(key == Key::MIN, page, "has a key in a tree that has none")?;
+            } else {
+                ensure(index == 0 || node.key(index - 1) < key, page, "its keys do not ascend")?;
+                ensure(is_open || bounds.0 <= key, page, "has a key below its parent's separator")?;
+                ensure(bounds.1.is_none_or(|end| key < end), page, "has a key beyond its parent's next separator")?;
+            }
+            if kind != Kind::Leaf {
+                let before = census.rows;
+                let low = if index == 0 { bounds.0 } else { key };
+                let high = if index + 1 < node.count() { Some(node.key(index + 1)) } else { bounds.1 };
+                self.check_page(pool, node.child(index), levels - 1, (low, high), census)?;
+                let is_right = kind != Kind::Counted || node.rows()[index] == census.rows - before;
+                ensure(is_right, page, "miscounts the rows below it")?;
+            } else {
+                census.rows += 1;
+                census.bytes += (8 + key.tail.len() + node.payload(index).len()) as u64;
+            }
+        }
+        if kind == Kind::Leaf {
+            census.leaves += 1;
+            census.used += node.used() as u64;
+        }
+        Ok(())
+    }
 }
 
 fn ensure(holds: bool, page: PageId, what: &'static str) -> Result<(), Damage> {
     if holds { Ok(()) } else { Err(Damage { page, what }) }
-}
-
-fn check_page(pool: &Pool, page: PageId, levels: u8, bounds: Bounds<'_>, census: &mut Census) -> Result<(), Damage> {
-    let Ok(node) = pool.page(page) else { return Err(Damage { page, what: "absent" }) };
-    let kind = if levels == 1 { Kind::Leaf } else { Kind::Branch };
-    ensure(node.id() == page, page, "carries another page's id")?;
-    ensure(node.kind() == Some(kind), page, "is of the wrong kind for its level")?;
-    ensure(node.count() > 0, page, "is empty")?;
-    check_heap(node)?;
-    census.pages.push(page);
-    for index in 0..node.count() {
-        let key = node.key(index);
-        let is_open = kind == Kind::Branch && index == 0;
-        ensure(!is_open || key == Key::MIN, page, "its first separator is not (0, empty)")?;
-        ensure(index == 0 || node.key(index - 1) < key, page, "its keys do not ascend")?;
-        ensure(is_open || bounds.0 <= key, page, "has a key below its parent's separator")?;
-        ensure(bounds.1.is_none_or(|end| key < end), page, "has a key beyond its parent's next separator")?;
-        if kind == Kind::Branch {
-            let low = if index == 0 { bounds.0 } else { key };
-            let high = if index + 1 < node.count() { Some(node.key(index + 1)) } else { bounds.1 };
-            check_page(pool, node.child(index), levels - 1, (low, high), census)?;
-        } else {
-            census.rows += 1;
-            census.bytes += (8 + key.tail.len() + node.payload(index).len()) as u64;
-        }
-    }
-    if kind == Kind::Leaf {
-        census.leaves += 1;
-        census.used += node.used() as u64;
-    }
-    Ok(())
 }
 
 /// Every slot's bytes lie in the heap, overlap no other's, and fill it together with the garbage.
@@ -107,7 +121,11 @@ fn check_heap(node: &Page) -> Result<(), Damage> {
     let page = node.id();
     let heap = node.heap();
     let bytes = node.as_bytes().len();
-    ensure(HEADER_BYTES + ENTRY_BYTES * node.count() <= heap && heap <= bytes, page, "its heap begins in its slots")?;
+    ensure(
+        HEADER_BYTES + node.front_bytes() * node.count() <= heap && heap <= bytes,
+        page,
+        "its heap begins in its slots",
+    )?;
     let mut ranges: Vec<(usize, usize)> = (0..node.count())
         .map(|index| node.slot(index))
         .map(|slot| (slot.offset as usize, slot.offset as usize + node.heap_len(slot)))

@@ -9,7 +9,7 @@ use crate::units::PageId;
 use core::hint::black_box;
 
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Step {
+pub(crate) struct Step {
     pub page: PageId,
     /// The child that the path goes on to, or the row's place in the leaf.
     pub index: u16,
@@ -19,10 +19,10 @@ pub(super) struct Step {
 /// [`Tree::replace`] with another length, of the same tree, and until one of its pages is evicted.
 #[derive(Clone, Copy, Debug)]
 pub struct Path {
-    pub(super) steps: [Step; LEVELS_MAX],
-    pub(super) levels: u8,
-    pub(super) is_exact: bool,
-    pub(super) changes: u32,
+    pub(crate) steps: [Step; LEVELS_MAX],
+    pub(crate) levels: u8,
+    pub(crate) is_exact: bool,
+    pub(crate) changes: u32,
 }
 
 impl Path {
@@ -31,8 +31,13 @@ impl Path {
         self.is_exact
     }
 
-    pub(super) fn leaf(&self) -> Step {
+    pub(crate) fn leaf(&self) -> Step {
         self.steps[self.levels as usize - 1]
+    }
+
+    /// The steps through branches, the root's first.
+    pub(crate) fn above(&self) -> &[Step] {
+        &self.steps[..(self.levels as usize).saturating_sub(1)]
     }
 }
 
@@ -103,7 +108,7 @@ impl Tree {
         pool.resident_mut(leaf.page).payload_mut(leaf.index as usize)
     }
 
-    pub(super) fn expect_exact(&self, path: &Path) {
+    pub(crate) fn expect_exact(&self, path: &Path) {
         assert!(path.is_exact && path.changes == self.changes, "the path is of a row, and fresh");
     }
 

@@ -20,7 +20,7 @@ impl Tree {
     /// Empties the tree in constant time.
     pub fn detach(&mut self) -> DetachedTree {
         let stack = if self.levels == 0 { Vec::new() } else { vec![(self.root, self.levels)] };
-        *self = Tree { changes: self.changes.wrapping_add(1), ..Tree::default() };
+        *self = Tree { changes: self.changes.wrapping_add(1), access: self.access, ..Tree::default() };
         DetachedTree { stack }
     }
 

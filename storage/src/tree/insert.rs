@@ -1,8 +1,8 @@
 //! Rows come and grow. A full leaf first hands rows to a neighbour that is in memory and has room, and is split
 //! only when there is none: leaves stay fuller, and the tree smaller, than by splitting alone.
 
-use super::descend::Path;
-use super::{KeyCopy, Tree, row_bytes, row_fits};
+use super::descend::{Path, Step};
+use super::{Access, KeyCopy, Tree, row_bytes, row_fits};
 use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, NEIGHBOUR_SPACE_PERCENT_MAX};
 use crate::page::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES};
 use crate::pool::{Pool, PoolFull};
@@ -85,6 +85,7 @@ impl Tree {
         let node = pool.resident_mut(leaf.page);
         let key = KeyCopy::new(node.key(leaf.index as usize));
         node.remove_entry(leaf.index as usize);
+        self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, 1));
         self.insert_space(pool, path, key.key(), len)
     }
 
@@ -104,6 +105,7 @@ impl Tree {
         if node.free() >= ENTRY_BYTES + key.tail.len() + len {
             node.insert_entry(place.index, key, len as u32);
             pool.note_count(place.page);
+            self.count_rows(pool, path.above(), |node, index| node.add_rows(index, 1));
             return Ok(place);
         }
         self.insert_into_full(pool, path, key, len)
@@ -111,15 +113,17 @@ impl Tree {
 
     #[cold]
     fn insert_into_full(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, len: usize) -> Result<Place, PoolFull> {
-        let new = New { key, word: len as u32, bytes: ENTRY_BYTES + key.tail.len() + len };
+        let new = New { key, word: len as u32, bytes: ENTRY_BYTES + key.tail.len() + len, rows: 0 };
         let level = path.levels as usize - 1;
-        let is_append = is_append(pool, path, level, path.steps[level].index as usize);
-        if !is_append && let Some(place) = hand_over(pool, path, new) {
+        let edge = self.beyond(pool, path, level, path.steps[level].index as usize);
+        if edge.is_none()
+            && let Some(place) = self.hand_over(pool, path, new)
+        {
             return Ok(place);
         }
         // Each level may be split, and the root get a parent.
         pool.reserve(path.levels as usize + 1)?;
-        let (separator, right, place) = self.split(pool, path.leaf().page, path.leaf().index as usize, new, is_append);
+        let (separator, right, place) = self.split(pool, path.leaf().page, path.leaf().index as usize, new, edge);
         self.insert_child(pool, path, separator, right);
         Ok(place)
     }
@@ -131,13 +135,17 @@ impl Tree {
         left: PageId,
         index: usize,
         new: New<'_>,
-        is_append: bool,
+        edge: Option<Edge>,
     ) -> (KeyCopy, PageId, Place) {
         let old = *pool.resident(left);
         let deal = Deal { left: &old, right: None, index, new };
-        // What is appended will be followed by more of its kind: the left page stays as full as it is.
-        let cut = if is_append { deal.count() - 1 } else { deal.middle() };
-        let separator = deal.separator(cut);
+        // What is put at an end will be followed by more of its kind: the page stays as full as it is.
+        let cut = match edge {
+            None => deal.middle(),
+            Some(Edge::Front) => 1,
+            Some(Edge::Back) => deal.count() - 1,
+        };
+        let separator = self.separator(&deal, cut);
         let right = self.allocate(pool, old.kind().expect("a page of a tree has a kind"));
         let place = deal.perform(pool, left, right, cut);
         (separator, right, place)
@@ -149,27 +157,102 @@ impl Tree {
         for level in (0..path.levels as usize - 1).rev() {
             let step = path.steps[level];
             let index = step.index as usize + 1;
-            let bytes = ENTRY_BYTES + separator.key().tail.len();
+            self.recount(pool, step.page, index - 1);
+            let rows = if self.is_counted() { pool.resident(child).weight() } else { 0 };
             let node = pool.resident_mut(step.page);
+            let bytes = node.front_bytes() + separator.key().tail.len();
             if node.free() >= bytes {
                 node.insert_entry(index, separator.key(), child.0);
                 pool.note_count(step.page);
+                self.recount(pool, step.page, index);
+                self.count_rows(pool, &path.steps[..level], |node, index| node.add_rows(index, 1));
                 return;
             }
             let old = separator;
-            let new = New { key: old.key(), word: child.0, bytes };
-            let is_append = is_append(pool, path, level, index);
-            let (up, right, _) = self.split(pool, step.page, index, new, is_append);
+            let new = New { key: old.key(), word: child.0, bytes, rows };
+            let edge = self.beyond(pool, path, level, index);
+            let (up, right, _) = self.split(pool, step.page, index, new, edge);
             (separator, child) = (up, right);
             pool.resident_mut(right).set_separator(0, Key::MIN);
         }
         assert!((self.levels as usize) < LEVELS_MAX);
         let old = self.root;
-        self.root = self.allocate(pool, Kind::Branch);
+        self.root = self.allocate(pool, self.branch());
         self.levels += 1;
         let node = pool.resident_mut(self.root);
         node.insert_entry(0, Key::MIN, old.0);
         node.insert_entry(1, separator.key(), child.0);
+        self.recount(pool, self.root, 0);
+        self.recount(pool, self.root, 1);
+    }
+
+    /// Whether an entry at `index` on `level` of the path is beyond everything that is in the tree. The front is looked
+    /// at only where rows are likely to come in descending order.
+    fn beyond(&self, pool: &Pool, path: &Path, level: usize, index: usize) -> Option<Edge> {
+        let above = &path.steps[..level];
+        let is_last = |step: &Step| step.index as usize + 1 == pool.resident(step.page).count();
+        if index == pool.resident(path.steps[level].page).count() && above.iter().all(is_last) {
+            return Some(Edge::Back);
+        }
+        // A split at the very front puts the new child behind the one that was first.
+        let front = usize::from(level + 1 < path.levels as usize);
+        let is_front = index == front && self.is_counted() && above.iter().all(|step| step.index == 0);
+        is_front.then_some(Edge::Front)
+    }
+
+    /// Deals the rows of the path's full leaf and of a neighbour evenly to both, and the new row with them. `None`
+    /// when no neighbour is in memory and has room.
+    fn hand_over(&self, pool: &mut Pool, path: &Path, new: New<'_>) -> Option<Place> {
+        let parent = path.steps[(path.levels as usize).checked_sub(2)?];
+        let leaf = path.leaf();
+        let branch = pool.resident(parent.page);
+        let room_max = 2 * SPACE_BYTES * NEIGHBOUR_SPACE_PERCENT_MAX / 100;
+        let own = pool.resident(leaf.page).used() + new.bytes;
+        let parent_index = parent.index as usize;
+        let candidates = [parent_index.checked_sub(1), (parent_index + 1 < branch.count()).then_some(parent_index + 1)];
+        let (used, neighbour) = candidates
+            .into_iter()
+            .flatten()
+            .filter_map(|index| Some((pool.page(branch.child(index)).ok()?.used(), index)))
+            .min()?;
+        if own + used > room_max {
+            return None;
+        }
+        let neighbour_page = branch.child(neighbour);
+        let (old, other) = (*pool.resident(leaf.page), *pool.resident(neighbour_page));
+        let is_left = neighbour < parent_index;
+        let (left, right, index) = if is_left {
+            (&other, &old, leaf.index as usize + other.count())
+        } else {
+            (&old, &other, leaf.index as usize)
+        };
+        let deal = Deal { left, right: Some(right), index, new };
+        let cut = deal.middle();
+        if !deal.fits(cut) {
+            return None;
+        }
+        let separator = self.separator(&deal, cut);
+        let separator_index = parent_index.max(neighbour);
+        if !pool.resident(parent.page).has_room_for_separator(separator_index, separator.len as usize) {
+            return None;
+        }
+        pool.resident_mut(parent.page).set_separator(separator_index, separator.key());
+        let (left, right) = if is_left { (neighbour_page, leaf.page) } else { (leaf.page, neighbour_page) };
+        let place = deal.perform(pool, left, right, cut);
+        #[cfg(test)]
+        if self.is_forgetful {
+            return Some(place);
+        }
+        self.recount(pool, parent.page, separator_index - 1);
+        self.recount(pool, parent.page, separator_index);
+        let above = path.above();
+        self.count_rows(pool, &above[..above.len() - 1], |node, index| node.add_rows(index, 1));
+        Some(place)
+    }
+
+    /// The separator of two pages if the left one gets `cut` entries.
+    fn separator(&self, deal: &Deal<'_>, cut: usize) -> KeyCopy {
+        if self.access == Access::Rank { KeyCopy::new(Key::MIN) } else { deal.separator(cut) }
     }
 
     fn allocate(&mut self, pool: &mut Pool, kind: Kind) -> PageId {
@@ -178,10 +261,11 @@ impl Tree {
     }
 }
 
-/// Whether `index` on `level` of the path is behind everything that is in the tree.
-fn is_append(pool: &Pool, path: &Path, level: usize, index: usize) -> bool {
-    index == pool.resident(path.steps[level].page).count()
-        && path.steps[..level].iter().all(|step| step.index as usize + 1 == pool.resident(step.page).count())
+/// An end of the tree.
+#[derive(Clone, Copy)]
+enum Edge {
+    Front,
+    Back,
 }
 
 /// An entry that is about to be put into a full page.
@@ -190,6 +274,8 @@ struct New<'a> {
     key: Key<'a>,
     word: u32,
     bytes: usize,
+    /// Below a child that a counted branch gets.
+    rows: u64,
 }
 
 /// The entries of one or two neighbouring pages and a new one, to be dealt anew to two pages.
@@ -279,49 +365,14 @@ impl Deal<'_> {
             }
             if page == place.page {
                 node.insert_entry(place.index, self.new.key, self.new.word);
+                if node.is_counted() {
+                    node.set_rows(place.index, self.new.rows);
+                }
             }
             pool.note_count(page);
         }
         place
     }
-}
-
-/// Deals the rows of the path's full leaf and of a neighbour evenly to both, and the new row with them. `None`
-/// when no neighbour is in memory and has room.
-fn hand_over(pool: &mut Pool, path: &Path, new: New<'_>) -> Option<Place> {
-    let parent = path.steps[(path.levels as usize).checked_sub(2)?];
-    let leaf = path.leaf();
-    let branch = pool.resident(parent.page);
-    let room_max = 2 * SPACE_BYTES * NEIGHBOUR_SPACE_PERCENT_MAX / 100;
-    let own = pool.resident(leaf.page).used() + new.bytes;
-    let parent_index = parent.index as usize;
-    let candidates = [parent_index.checked_sub(1), (parent_index + 1 < branch.count()).then_some(parent_index + 1)];
-    let (used, neighbour) = candidates
-        .into_iter()
-        .flatten()
-        .filter_map(|index| Some((pool.page(branch.child(index)).ok()?.used(), index)))
-        .min()?;
-    if own + used > room_max {
-        return None;
-    }
-    let neighbour_page = branch.child(neighbour);
-    let (old, other) = (*pool.resident(leaf.page), *pool.resident(neighbour_page));
-    let is_left = neighbour < parent_index;
-    let (left, right, index) =
-        if is_left { (&other, &old, leaf.index as usize + other.count()) } else { (&old, &other, leaf.index as usize) };
-    let deal = Deal { left, right: Some(right), index, new };
-    let cut = deal.middle();
-    if !deal.fits(cut) {
-        return None;
-    }
-    let separator = deal.separator(cut);
-    let separator_index = parent_index.max(neighbour);
-    if !pool.resident(parent.page).has_room_for_separator(separator_index, separator.len as usize) {
-        return None;
-    }
-    pool.resident_mut(parent.page).set_separator(separator_index, separator.key());
-    let (left, right) = if is_left { (neighbour_page, leaf.page) } else { (leaf.page, neighbour_page) };
-    Some(deal.perform(pool, left, right, cut))
 }
 
 const _: () = assert!(KEY_INLINE_BYTES_MAX <= u16::MAX as usize);

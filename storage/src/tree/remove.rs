@@ -4,7 +4,7 @@
 use super::descend::Path;
 use super::{KeyCopy, Tree, row_bytes};
 use crate::limits::NEIGHBOUR_SPACE_PERCENT_MAX;
-use crate::page::{Page, SPACE_BYTES};
+use crate::page::{Key, Page, SPACE_BYTES};
 use crate::pool::Pool;
 use crate::units::PageId;
 
@@ -18,12 +18,44 @@ impl Tree {
         node.remove_entry(leaf.index as usize);
         let is_sparse = node.used() < SPACE_BYTES / 2;
         pool.note_count(leaf.page);
+        self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, 1));
         self.rows -= 1;
         self.bytes -= row_bytes(slot.tail as usize, slot.word as usize) as u64;
         self.changes = self.changes.wrapping_add(1);
         if is_sparse {
             self.thin(pool, path);
         }
+    }
+
+    /// Removes up to `rows` rows of one leaf: the one that an exact path leads to and those behind it there. Answers how
+    /// many. `show` sees each before it goes.
+    pub fn remove_run(
+        &mut self,
+        pool: &mut Pool,
+        path: &Path,
+        rows: usize,
+        mut show: impl FnMut(Key<'_>, &[u8]),
+    ) -> usize {
+        self.expect_exact(path);
+        let leaf = path.leaf();
+        let node = pool.resident_mut(leaf.page);
+        let old = *node;
+        let start = leaf.index as usize;
+        let end = old.count().min(start.saturating_add(rows));
+        for index in start..end {
+            show(old.key(index), old.payload(index));
+            self.bytes -= row_bytes(old.tail(index).len(), old.payload(index).len()) as u64;
+        }
+        node.clear();
+        node.append(&old, 0..start);
+        node.append(&old, end..old.count());
+        pool.note_count(leaf.page);
+        let gone = (end - start) as u64;
+        self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, gone));
+        self.rows -= gone;
+        self.changes = self.changes.wrapping_add(1);
+        self.thin(pool, path);
+        end - start
     }
 
     /// Frees or joins the sparse pages of the path, from the leaf up.
@@ -60,6 +92,7 @@ impl Tree {
         }
         pool.note_count(left_page);
         pool.resident_mut(parent).remove_child(left + 1);
+        self.recount(pool, parent, left);
         pool.note_count(parent);
         self.release(pool, right_page);
         true

@@ -34,7 +34,7 @@ fn shape(pool: &Pool, tree: &Tree) -> String {
         let node = pool.page(page).unwrap();
         match node.kind().unwrap() {
             Kind::Leaf => format!("{}-{}", node.heads()[0], node.heads()[node.count() - 1]),
-            Kind::Branch => {
+            Kind::Branch | Kind::Counted => {
                 let children: Vec<String> = (0..node.count()).map(|index| draw(pool, node.child(index))).collect();
                 format!("({})", children.join(" "))
             }
