@@ -220,32 +220,41 @@ mod tests {
     use cairn_storage::op::DiskOp;
     use cairn_storage::units::{Epoch, SegmentId, ShardId};
     use std::fs::{self, File};
+    use std::path::{Path, PathBuf};
 
     const BYTES: u64 = 1 << 20;
 
-    fn next_prepared(dir: &tempfile::TempDir) -> SegmentId {
+    /// A directory whose log is in a directory of its own, as a shard's is.
+    fn log() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
+        let log = dir.path().join("log");
+        fs::create_dir(&log).unwrap();
+        (dir, log)
+    }
+
+    fn next_prepared(log: &Path) -> SegmentId {
         let config = LogConfig { shard: ShardId(0), segment_bytes: BYTES, salt: 7, epoch: Epoch(0), planted: None };
-        let mut engine = recover(dir.path(), config, 1 << 30, &Progress::default()).unwrap();
+        let mut engine = recover(log, config, 1 << 30, &Progress::default()).unwrap();
         let Some(DiskOp::Prepare { segment, .. }) = engine.log_mut().poll() else { panic!("it prepares nothing") };
         segment
     }
 
     #[test]
     fn the_first_writes_need_not_wait_for_a_segment() {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        File::create(dir.path().join(segment_name(SegmentId(0)))).unwrap();
-        assert_eq!(next_prepared(&dir), SegmentId(1));
-        assert_eq!(segments(dir.path()).unwrap(), [(SegmentId(0), BYTES)]);
-        assert_eq!(fs::read(dir.path().join(segment_name(SegmentId(0)))).unwrap(), vec![0; BYTES as usize]);
-        assert_eq!(next_prepared(&dir), SegmentId(1), "what is prepared is used as it is");
+        let (_dir, log) = log();
+        File::create(log.join(segment_name(SegmentId(0)))).unwrap();
+        assert_eq!(next_prepared(&log), SegmentId(1));
+        assert_eq!(segments(&log).unwrap(), [(SegmentId(0), BYTES)]);
+        assert_eq!(fs::read(log.join(segment_name(SegmentId(0)))).unwrap(), vec![0; BYTES as usize]);
+        assert_eq!(next_prepared(&log), SegmentId(1), "what is prepared is used as it is");
     }
 
     #[test]
     fn a_segment_that_cannot_be_prepared_is_left_to_the_log() {
-        let dir = tempfile::tempdir_in(env!("CARGO_MANIFEST_DIR")).unwrap();
-        fs::create_dir(dir.path().join(segment_name(SegmentId(1)))).unwrap();
-        assert!(prepare(dir.path(), SegmentId(1), BYTES).is_err());
-        assert!(prepare(dir.path(), SegmentId(2), u64::MAX / 2 / BYTES * BYTES).is_err());
-        assert_eq!(fs::metadata(dir.path().join(segment_name(SegmentId(2)))).unwrap().len(), 0);
+        let (_dir, log) = log();
+        fs::create_dir(log.join(segment_name(SegmentId(1)))).unwrap();
+        assert!(prepare(&log, SegmentId(1), BYTES).is_err());
+        assert!(prepare(&log, SegmentId(2), u64::MAX / 2 / BYTES * BYTES).is_err());
+        assert_eq!(fs::metadata(log.join(segment_name(SegmentId(2)))).unwrap().len(), 0);
     }
 }

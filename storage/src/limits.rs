@@ -75,6 +75,10 @@ pub const OUTPUTS_SPARE: usize = 8;
 /// has to save what is about to change may exceed it.
 pub const OUTPUTS_MAX: usize = 64;
 
+/// The same bound where memory is small: one part of so many of it, and at least so many buffers.
+pub const OUTPUTS_SHARE: usize = 16;
+pub const OUTPUTS_MIN: usize = 8;
+
 /// Writes of the page file in flight at once: few, so that the log's flushes do not queue behind them.
 pub const OUTPUT_FLIGHTS_MAX: usize = 4;
 
@@ -102,5 +106,6 @@ const _: () = assert!(ROW_INLINE_BYTES_MAX <= PAGE_BYTES / 4);
 const _: () = assert!(MEMOS.is_power_of_two());
 const _: () = assert!(NEIGHBOUR_SPACE_PERCENT_MAX < 100);
 const _: () = assert!(OUTPUT_BYTES_MAX.is_multiple_of(PAGE_BYTES));
+const _: () = assert!(OUTPUTS_MIN > OUTPUT_FLIGHTS_MAX && OUTPUTS_MIN <= OUTPUTS_MAX);
 const _: () = assert!(GROW_BYTES.is_multiple_of(OUTPUT_BYTES_MAX as u64));
 const _: () = assert!(16 * DIRECTORY_WORDS_MAX + 768 <= 4096, "a superblock fits into the smallest page");

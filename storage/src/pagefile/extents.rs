@@ -16,7 +16,7 @@ use super::map::{Side, crc_of, site_of, word};
 use super::space::Run;
 use super::{PageFile, Phase};
 use crate::extent::Extent;
-use crate::limits::{OUTPUT_PAGES, OUTPUTS_MAX, PAGE_BYTES};
+use crate::limits::{OUTPUT_PAGES, PAGE_BYTES};
 use crate::units::{ExtentId, Lsn};
 use std::sync::Arc;
 
@@ -138,7 +138,7 @@ impl PageFile {
     /// all extents are done.
     pub(super) fn work_extents(&mut self, bytes: usize) -> (usize, bool) {
         let mut done = 0;
-        while done < bytes && self.output.count() < OUTPUTS_MAX {
+        while done < bytes && self.output.count() < self.outputs_max {
             let Some(mut job) = self.extent_jobs.pop_front() else { return (done, true) };
             match self.work_extent(&mut job) {
                 None => {

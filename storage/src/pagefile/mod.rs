@@ -51,7 +51,7 @@ pub use read::Arrival;
 pub use space::Run;
 pub use superblock::{MapRoot, Superblock, TreeRoot};
 
-use crate::limits::{OUTPUT_FLIGHTS_MAX, OUTPUTS_MAX, PAGE_BYTES};
+use crate::limits::{OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES};
 use crate::op::{DiskDone, PageOp};
 use crate::page::Page;
 use crate::units::{Generation, Lsn, OpId, OutputId, PageId, SegmentId, ShardId, Site};
@@ -142,6 +142,8 @@ pub struct PageFile {
     pages: Map,
     extents: Map,
     output: Output,
+    /// Buffers above which no victim is written.
+    outputs_max: usize,
     extent_jobs: VecDeque<ExtentJob>,
     flights: Vec<(OpId, Flight)>,
     reads: Vec<Read>,
@@ -176,6 +178,7 @@ impl PageFile {
             pages: Map::default(),
             extents: Map::default(),
             output: Output::default(),
+            outputs_max: OUTPUTS_MAX,
             extent_jobs: VecDeque::new(),
             flights: Vec::new(),
             reads: Vec::new(),
@@ -195,6 +198,11 @@ impl PageFile {
             stamp: Stamp { salt: config.salt, lsn: 0 },
             numbers: FileNumbers::default(),
         }
+    }
+
+    /// The page file of a pool of so many pages: its buffers are to be a small part of them.
+    pub(crate) fn set_memory(&mut self, pages_max: usize) {
+        self.outputs_max = (pages_max / OUTPUT_PAGES / OUTPUTS_SHARE).clamp(OUTPUTS_MIN, OUTPUTS_MAX);
     }
 
     /// The generation of what changes now.
@@ -252,12 +260,12 @@ impl PageFile {
             self.want_sites(self.reserved - free + 1);
             return false;
         }
-        self.output.count() < OUTPUTS_MAX
+        self.output.count() < self.outputs_max
     }
 
     /// Whether few enough buffers wait for the disk that a checkpoint may go on.
     pub(crate) fn has_output_room(&self) -> bool {
-        self.output.count() < OUTPUTS_MAX / 4
+        self.output.count() < self.outputs_max / 2
     }
 
     fn save(&mut self, id: PageId, page: &Page, side: Side) -> Option<()> {

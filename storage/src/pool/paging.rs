@@ -55,7 +55,8 @@ impl Pool {
         pool.table = vec![Entry::absent(0); words];
         pool.free_ids = (1..words as u32).rev().map(PageId).filter(|page| !file.has_page(*page)).collect();
         pool.generation = file.generation();
-        pool.file = Some(file);
+        let file = pool.file.insert(file);
+        file.set_memory(pages_max);
         pool
     }
 
