@@ -1,8 +1,9 @@
-//! Driving Cairn: the load generator, the simulator, and what they share. Beside the server, not in it.
+//! Driving Cairn: the load generator, the disk probe, the simulator, and what they share. Beside the server, not in it.
 
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod disk_probe;
 pub mod history;
 pub mod load;
 pub mod model;

@@ -10,6 +10,7 @@ mod buffer;
 pub mod clock;
 pub mod datadir;
 pub mod disk;
+pub mod disk_probe;
 pub mod error;
 pub mod facts;
 pub mod host;

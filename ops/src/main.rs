@@ -9,6 +9,7 @@ mod addresses;
 mod affinity;
 mod check_config;
 mod config;
+mod disk;
 mod doctor;
 mod limits;
 mod log;
@@ -50,6 +51,8 @@ enum Tool {
     },
     /// Measure a server of the Redis protocol
     Bench(Box<cairn_bench::load::BenchArgs>),
+    /// Measure a disk as the log and the tree use it, and say what that means
+    Disk(cairn_bench::disk_probe::DiskArgs),
     /// Search for broken promises: the server's logic on simulated disks and networks that fail
     Sim(cairn_bench::sim::SimArgs),
     /// Can this machine run the server? Takes what `serve` takes
@@ -75,6 +78,7 @@ Examples:
   CAIRN_MAXCLIENTS=500 cairn               any directive from the environment
   cairn doctor --dir /data                 can this machine run it?
   cairn bench -p 6379 -c 50 -P 16          how fast is it?
+  cairn disk /data                         what does that disk allow?
   cairn check-config /etc/redis/redis.conf what would become of that file?
 
 Flags win over the environment, that over the file, that over the default; see cairn serve --help.";
@@ -152,6 +156,7 @@ fn tool() -> ExitCode {
         Tool::Serve { words } => serve::run(&words),
         Tool::Doctor { words } => doctor::run(&words),
         Tool::Bench(args) => cairn_bench::load::run(&args),
+        Tool::Disk(args) => disk::run(&args),
         Tool::Sim(args) => cairn_bench::sim::run_all(&args),
         Tool::CheckConfig { file } => check_config::run(&file),
     }

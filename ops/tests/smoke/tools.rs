@@ -62,3 +62,19 @@ fn our_own_benchmark_works() {
     ]);
     assert!(status.success(), "{said}");
 }
+
+#[test]
+fn the_disk_probe_works_and_leaves_nothing_behind() {
+    let dir = scratch();
+    let (path, svg) = (dir.path().to_str().unwrap(), dir.path().join("curves.svg"));
+    let args = ["disk", path, "--quick", "--seconds", "0.02", "--file-size", "4", "-q", "--svg", svg.to_str().unwrap()];
+    let (status, said) = crate::server::run(&args);
+    assert!(status.success() && said.contains("What this means"), "{said}");
+    assert!(std::fs::read_to_string(&svg).unwrap().starts_with("<svg"));
+    // What exists is left as it is.
+    let (status, said) = crate::server::run(&args);
+    assert!(status.code() == Some(2) && said.contains("exists and is left as it is"), "{said}");
+    let (status, said) = crate::server::run(&["disk", "/no/such/place"]);
+    assert!(status.code() == Some(1) && said.contains("/no/such/place does not exist"), "{said}");
+    assert_eq!(dir.path().read_dir().unwrap().count(), 1);
+}
