@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::device::Device;
-use super::report::{DSYNC, FDATASYNC, Row, size};
+use super::report::{DSYNC, Elsewhere, FDATASYNC, Row, size};
 
 #[derive(Debug, Serialize)]
 pub struct Meaning {
@@ -40,11 +40,13 @@ const FLUSH_US_MIN: f64 = 10.0;
 /// What is within this of the best is as good, and less depth is better.
 const AS_GOOD: f64 = 0.95;
 const READ_DEPTH_PART: f64 = 0.9;
+/// From this part of the CPUs on, the kernel's share of a flush waits for one now and then.
+const BUSY_PART: f64 = 0.5;
 
 impl Meaning {
     /// Of measurements that hold at least one flush with `RWF_DSYNC` at depth 1 and one read.
     #[must_use]
-    pub fn of(device: &Device, flushes: &[Row], reads: &[Row]) -> Self {
+    pub fn of(device: &Device, elsewhere: Option<Elsewhere>, flushes: &[Row], reads: &[Row]) -> Self {
         let commits: Vec<Commits> = CLIENTS.into_iter().map(|clients| commits(flushes, clients)).collect();
         let log_depth = commits.last().expect("there are several counts of clients").depth;
         let first = smallest(flushes);
@@ -55,6 +57,7 @@ impl Meaning {
         notes.extend(method_note(flushes, first));
         notes.extend(size_note(flushes, first));
         notes.push(read_note);
+        notes.extend(elsewhere.and_then(busy_note));
         Self { commits, log_depth, read_depth, is_flush_suspicious, notes }
     }
 
@@ -153,6 +156,17 @@ fn size_note(flushes: &[Row], first: &Row) -> Option<String> {
         size(first.bytes),
         large.bytes / first.bytes
     ))
+}
+
+/// Whether it was the disk alone that was measured.
+fn busy_note(elsewhere: Elsewhere) -> Option<String> {
+    let Elsewhere { busy_cpus, cpus } = elsewhere;
+    (busy_cpus > BUSY_PART * cpus as f64).then(|| {
+        format!(
+            "Meanwhile {busy_cpus:.1} of {cpus} CPUs worked on something else: the kernel's threads that finish a flush \
+             waited for a CPU too, so measure again when the machine is quiet."
+        )
+    })
 }
 
 /// What a tree on this disk can read, and the depth it needs for it.

@@ -21,6 +21,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use cairn_net::disk_probe::ProbeFile;
 
@@ -30,8 +31,10 @@ pub use error::DiskError;
 pub use meaning::Meaning;
 pub use report::{LatencyReport, Report, Row};
 
+use crate::load::process::{Usage, machine_busy_ns};
 use measure::Case;
 use progress::Progress;
+use report::{Elsewhere, Run};
 
 const MIB: u64 = 1 << 20;
 
@@ -77,9 +80,11 @@ pub fn measure(args: &DiskArgs, stop: &AtomicBool) -> Result<Report, DiskError> 
     let (flushes, reads) = (flush::cases(args.quick), read::cases(args.quick));
     let cases: Vec<Case> = flushes.into_iter().chain(reads).collect();
     let mut progress = Progress::new(cases.len(), args.quiet);
+    let before = Load::now();
     let result = perform(args, &cases, stop, &mut progress);
     progress.finish();
-    Ok(Report::new(dir, device, file_bytes, args.seconds().as_secs_f64(), result?))
+    let run = Run { file_bytes, seconds: args.seconds().as_secs_f64(), elsewhere: before.elsewhere() };
+    Ok(Report::new(dir, device, run, result?))
 }
 
 /// Names what is in the way before anything is created.
@@ -121,4 +126,29 @@ fn perform(args: &DiskArgs, cases: &[Case], stop: &AtomicBool, progress: &mut Pr
         rows.push(Row::new(case, measured));
     }
     if stop.load(Ordering::Relaxed) { Err(DiskError::Interrupted) } else { Ok(rows) }
+}
+
+/// The clocks of the machine and of this process at one moment.
+struct Load {
+    at: Instant,
+    /// Of the machine and of this process; what was busy with something else is the difference.
+    busy_ns: Option<(u64, u64)>,
+}
+
+impl Load {
+    fn now() -> Self {
+        Self { at: Instant::now(), busy_ns: machine_busy_ns().zip(Usage::own().map(|usage| usage.cpu_ns)) }
+    }
+
+    /// What the machine did beside this process since then.
+    fn elsewhere(&self) -> Option<Elsewhere> {
+        let now = Self::now();
+        let ((machine, own), (machine_before, own_before)) = (now.busy_ns?, self.busy_ns?);
+        let elsewhere_ns = machine.saturating_sub(machine_before).saturating_sub(own.saturating_sub(own_before));
+        let busy = elsewhere_ns as f64 / 1e9 / (now.at - self.at).as_secs_f64().max(1e-9);
+        Some(Elsewhere {
+            busy_cpus: (busy * 100.0).round() / 100.0,
+            cpus: std::thread::available_parallelism().ok()?.get(),
+        })
+    }
 }

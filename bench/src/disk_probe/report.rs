@@ -17,12 +17,30 @@ use super::measure::{Case, Measured};
 pub struct Report {
     pub dir: String,
     pub device: Device,
-    pub file_bytes: u64,
-    /// The time of each measurement.
-    pub seconds: f64,
+    #[serde(flatten)]
+    pub run: Run,
     pub flushes: Vec<Row>,
     pub reads: Vec<Row>,
     pub meaning: Meaning,
+}
+
+/// How it was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    pub file_bytes: u64,
+    /// The time of each measurement.
+    pub seconds: f64,
+    /// Null where `/proc` does not tell.
+    pub elsewhere: Option<Elsewhere>,
+}
+
+/// What the machine did meanwhile beside this process; the kernel's part of the transfers is in it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Elsewhere {
+    /// CPUs kept busy.
+    pub busy_cpus: f64,
+    /// CPUs that this process may use.
+    pub cpus: usize,
 }
 
 /// One measurement.
@@ -75,10 +93,10 @@ pub fn size(bytes: usize) -> String {
 
 impl Report {
     #[must_use]
-    pub fn new(dir: &Path, device: Device, file_bytes: u64, seconds: f64, rows: Vec<Row>) -> Self {
+    pub fn new(dir: &Path, device: Device, run: Run, rows: Vec<Row>) -> Self {
         let (reads, flushes): (Vec<Row>, Vec<Row>) = rows.into_iter().partition(|row| row.method == READ);
-        let meaning = Meaning::of(&device, &flushes, &reads);
-        Self { dir: dir.display().to_string(), device, file_bytes, seconds, flushes, reads, meaning }
+        let meaning = Meaning::of(&device, run.elsewhere, &flushes, &reads);
+        Self { dir: dir.display().to_string(), device, run, flushes, reads, meaning }
     }
 
     #[must_use]
@@ -118,8 +136,8 @@ impl Report {
             known(&device.name),
             known(&device.model),
             known(&device.write_cache),
-            self.file_bytes / MIB,
-            self.seconds,
+            self.run.file_bytes / MIB,
+            self.run.seconds,
         )
     }
 }

@@ -11,7 +11,7 @@ mod driver;
 mod error;
 mod limits;
 mod plan;
-mod process;
+pub(crate) mod process;
 mod progress;
 mod report;
 mod scanner;

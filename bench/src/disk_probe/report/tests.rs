@@ -4,7 +4,7 @@ use std::path::Path;
 
 use cairn_net::disk_probe::Transfer::{self, Read, WriteDsync, WriteThenSync};
 
-use super::{Report, Row};
+use super::{Elsewhere, Report, Row, Run};
 use crate::disk_probe::device::Device;
 use crate::disk_probe::measure::{Case, Measured, histogram};
 
@@ -40,8 +40,12 @@ fn rows(us: u64) -> Vec<Row> {
     ]
 }
 
+fn run(busy_cpus: f64) -> Run {
+    Run { file_bytes: 64 << 20, seconds: 0.5, elsewhere: Some(Elsewhere { busy_cpus, cpus: 2 }) }
+}
+
 pub(in crate::disk_probe) fn report() -> Report {
-    Report::new(Path::new("/data/a & b"), device(), 64 << 20, 0.5, rows(1000))
+    Report::new(Path::new("/data/a & b"), device(), run(0.7), rows(1000))
 }
 
 const DEVICE: &str = concat!(
@@ -68,13 +72,15 @@ fn the_json_form_has_every_figure() {
     );
     assert_eq!(json["flushes"][1].to_string(), flush);
     assert_eq!(json["device"].to_string(), DEVICE);
+    assert_eq!(json["elsewhere"].to_string(), r#"{"busy_cpus":0.7,"cpus":2}"#);
+    assert_eq!((json["file_bytes"].as_u64(), json["seconds"].as_f64()), (Some(64 << 20), Some(0.5)));
     assert_eq!(json["meaning"]["commits"].to_string(), COMMITS);
     assert_eq!((json["flushes"].as_array().unwrap().len(), json["reads"].as_array().unwrap().len()), (5, 3));
 }
 
 /// What a disk of such flushes is said to be.
 fn first_note(device: Device, us: u64) -> (bool, String) {
-    let meaning = Report::new(Path::new("/d"), device, 1 << 20, 1.0, rows(us)).meaning;
+    let meaning = Report::new(Path::new("/d"), device, run(0.7), rows(us)).meaning;
     (meaning.is_flush_suspicious, meaning.notes[0].clone())
 }
 
@@ -92,7 +98,7 @@ fn a_flush_that_is_too_quick_is_doubted() {
 fn depth_is_worth_what_it_brings() {
     let depth = |deep_us| {
         let rows = vec![row(WriteDsync, 16, 1, 1000), row(WriteDsync, 16, 2, deep_us), row(Read, 4, 1, 100)];
-        Report::new(Path::new("/d"), device(), 1 << 20, 1.0, rows).meaning.log_depth
+        Report::new(Path::new("/d"), device(), run(0.7), rows).meaning.log_depth
     };
     // Two in flight begin twice as often: 1.25 of their time against 1.5 of one's.
     assert_eq!((depth(1000), depth(1100)), (2, 2));
@@ -104,10 +110,20 @@ fn depth_is_worth_what_it_brings() {
 fn caches_are_told_apart() {
     let note = |write_cache: &str, fua| {
         let device = Device { write_cache: Some(write_cache.into()), fua, ..device() };
-        Report::new(Path::new("/d"), device, 1 << 20, 1.0, rows(1000)).meaning.notes[1].clone()
+        Report::new(Path::new("/d"), device, run(0.7), rows(1000)).meaning.notes[1].clone()
     };
     assert!(note("write through", None).contains("stable"));
     assert!(note("write back", Some(true)).contains("with FUA"));
     assert!(note("write back", Some(false)).contains("whole cache"));
     assert!(note("write back", None).starts_with("write+fdatasync"), "what is not known is not said");
+}
+
+#[test]
+fn a_busy_machine_is_named() {
+    let last = |busy_cpus| {
+        let report = Report::new(Path::new("/d"), device(), run(busy_cpus), rows(1000));
+        report.meaning.notes.last().unwrap().clone()
+    };
+    assert!(last(1.3).starts_with("Meanwhile 1.3 of 2 CPUs worked on something else"));
+    assert!(last(0.9).starts_with("Random reads"));
 }
