@@ -53,6 +53,11 @@ impl Slowlog {
         self.entries.iter().take(count).cloned().collect()
     }
 
+    /// Commands that were noted since the start, those that have left included.
+    pub fn recorded(&self) -> u64 {
+        self.id_next / self.id_step
+    }
+
     pub fn len(&self) -> usize {
         self.entries.len()
     }

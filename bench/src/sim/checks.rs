@@ -12,12 +12,12 @@ use super::reply;
 use super::scan::{self, Walk};
 use super::tasks::Task;
 use crate::history::History;
-use crate::model::{self, Change, DATABASES, Rows};
+use crate::model::{self, Change, DATABASES, Row, Rows};
 use cairn_core::command::Flags;
 use cairn_core::command::table;
 use cairn_core::event::ConnId;
-use cairn_core::machine::Machine;
-use cairn_core::parcel::Ask;
+use cairn_core::machine::{Deed, Machine, Noted};
+use cairn_core::parcel::{Ask, RequestId};
 use cairn_core::route::{self, CURSOR_DROPPED_BITS, SLOTS};
 use cairn_storage::log::LogState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -57,8 +57,19 @@ struct Shard {
     /// Commands that the machine has refused before they began.
     rejected: u64,
     has_failed: bool,
-    /// Clients were made to wait, and some may still do so.
-    is_paused: bool,
+    /// Commands of connections that its slow log has had.
+    recorded: u64,
+    /// What it was given to do and has not done, by client, hole and part.
+    tasks: BTreeMap<(u64, u64, u32), (Work, Live)>,
+}
+
+/// Of a SCAN that is answered little by little: keys that were there meanwhile.
+type Live = BTreeSet<Vec<u8>>;
+
+/// What a shard does for a client of this or another one.
+enum Work {
+    Run(u8, Args),
+    Ask(Ask),
 }
 
 struct Client {
@@ -71,8 +82,6 @@ struct Client {
     /// Run, not yet answered.
     answers: VecDeque<Answer>,
     holes: u64,
-    /// Commands that were seen to run.
-    counted: u64,
     partial: Vec<u8>,
     walk: Option<Walk>,
 }
@@ -90,9 +99,8 @@ pub struct Sent {
 pub struct Heard {
     /// An event of this client's connection: nobody else goes on.
     pub only: Option<u64>,
-    /// Those of the parcels that it has opened. At a turn's end it opens them after all else.
-    pub tasks: Vec<Task>,
-    pub is_turn_end: bool,
+    /// What it did besides.
+    pub deeds: Vec<Noted>,
 }
 
 /// The state of the machine that commands have just met.
@@ -118,7 +126,6 @@ impl Checks {
             waiting: VecDeque::new(),
             answers: VecDeque::new(),
             holes: 0,
-            counted: 0,
             partial: Vec::new(),
             walk: None,
         };
@@ -167,97 +174,84 @@ impl Checks {
             machine.stats.commands().iter().map(|command| command.rejected).sum()
         };
         let mut refused = rejected - std::mem::replace(&mut self.shards[shard].rejected, rejected);
-        let mut ran = BTreeMap::new();
-        for (_, client) in machine.clients() {
-            let Some(known) = self.clients.get_mut(&client.id) else { continue };
-            if client.commands > known.counted {
-                ran.insert(client.id, client.commands - known.counted);
-                known.counted = client.commands;
+        let recorded = machine.slowlog.recorded();
+        let first = std::mem::replace(&mut self.shards[shard].recorded, recorded);
+        let entries = machine.slowlog.latest((recorded - first) as usize);
+        let mut deeds = heard.deeds.into_iter().peekable();
+        for (at, entry) in (first..).zip(entries.iter().rev()) {
+            let found = self.clients.iter().find(|(_, client)| client.addr == entry.addr).map(|(id, _)| *id);
+            let id = found.ok_or_else(|| format!("{ONE_REPLY}: {} ran a command and is not connected", entry.addr))?;
+            let mut own = Vec::new();
+            while let Some(noted) = deeds.next_if(|noted| noted.after <= at) {
+                if self.is_first_part(met, id, noted.deed) {
+                    own.push(noted.deed);
+                } else {
+                    self.do_deed(met, noted.deed)?;
+                }
             }
+            self.run_waiting(met, id, &own, &mut refused)?;
         }
-        let mut order = self.order(machine, ran)?;
-        self.shards[shard].is_paused |= machine.pause.is_some();
-        if !heard.is_turn_end {
-            self.perform(met, &heard.tasks, &mut order, &mut refused)?;
-        }
-        for (id, count) in std::mem::take(&mut order) {
-            self.run_waiting(met, id, count, &mut refused)?;
-        }
-        if heard.is_turn_end {
-            self.perform(met, &heard.tasks, &mut order, &mut refused)?;
-            self.shards[shard].is_paused = machine.pause.is_some();
+        for noted in deeds {
+            self.do_deed(met, noted.deed)?;
         }
         self.attribute(met, heard.only, refused)
     }
 
-    /// In which order clients have run how many commands. If there are several, the slow log, in which everything stands,
-    /// tells.
-    fn order(&self, machine: &Machine, ran: BTreeMap<u64, u64>) -> Checked<VecDeque<(u64, u64)>> {
-        if ran.len() <= 1 {
-            return Ok(ran.into_iter().collect());
-        }
-        let mut order: VecDeque<(u64, u64)> = VecDeque::new();
-        let entries = machine.slowlog.latest(ran.values().sum::<u64>() as usize);
-        for entry in entries.iter().rev() {
-            let found = self.clients.iter().find(|(_, client)| client.addr == entry.addr).map(|(id, _)| *id);
-            let id = found.ok_or_else(|| format!("{ONE_REPLY}: {} ran a command and is not connected", entry.addr))?;
-            match order.back_mut() {
-                Some((last, count)) if *last == id => *count += 1,
-                _ => order.push_back((id, 1)),
-            }
-        }
-        Ok(order)
+    /// Whether the deed is the shard's own part of a command that it is just beginning.
+    fn is_first_part(&self, met: Met, id: u64, deed: Deed) -> bool {
+        let Some((from, request)) = asked(deed) else { return false };
+        let is_known = self.shards[met.shard].tasks.contains_key(&place(request));
+        from == met.shard && request.client == id && !is_known
     }
 
-    /// What the parcels brought, in its order, and in between what it made clients go on with.
-    fn perform(&mut self, met: Met, tasks: &[Task], order: &mut VecDeque<(u64, u64)>, refused: &mut u64) -> Checked {
-        let mut wakes: BTreeMap<u64, usize> = BTreeMap::new();
-        for task in tasks {
-            if let Task::Wake { client } = task {
-                *wakes.entry(*client).or_default() += 1;
+    /// Something was done that is no command of a connection.
+    fn do_deed(&mut self, met: Met, deed: Deed) -> Checked {
+        let request = match deed {
+            Deed::Expired { rows } => return self.expire(met, rows),
+            Deed::Parked { request, .. } => {
+                let Shard { rows, tasks, .. } = &mut self.shards[met.shard];
+                if let Some((Work::Ask(Ask::Scan { db, .. }), live)) = tasks.get_mut(&place(request)) {
+                    live.extend(live_keys(rows, met.now_ms, *db));
+                }
+                return Ok(());
             }
-        }
-        for task in tasks {
-            match task {
-                Task::Run { client, hole, part, db, args } => {
-                    let answered = self.run_row(met, *db, args, true);
-                    self.fill(*client, *hole, *part, answered);
-                }
-                Task::Ask { client, hole, part, ask } => {
-                    let answered = self.answer(met, ask);
-                    self.fill(*client, *hole, *part, answered);
-                }
-                Task::Wake { client } => {
-                    let left = wakes.get_mut(client).expect("it was counted");
-                    *left -= 1;
-                    // A command that waited for answers goes on at the last one; one that waited for the end of a pause, at
-                    // the first.
-                    let goes_on = *left == 0 || self.shards[met.shard].is_paused;
-                    while let Some((id, count)) = order.front().copied().filter(|(id, _)| goes_on && id == client) {
-                        order.pop_front();
-                        self.run_waiting(met, id, count, refused)?;
-                    }
-                }
-            }
-        }
+            Deed::Ran { request, .. } | Deed::Answered { request, .. } => request,
+        };
+        let Some((work, live)) = self.shards[met.shard].tasks.remove(&place(request)) else {
+            return Err(format!("{ONE_REPLY}: shard {} does what it was not told: {request:?}", met.shard));
+        };
+        let mut part = match work {
+            Work::Run(db, args) => self.run_row(met, db, &args, true),
+            Work::Ask(ask) => self.answer(met, &ask),
+        };
+        part.live.extend(live);
+        self.fill(request.client, request.hole, request.part, part);
         Ok(())
     }
 
-    /// A client has run `count` commands. Writes in front of them were refused, if writes are.
-    fn run_waiting(&mut self, met: Met, id: u64, mut count: u64, refused: &mut u64) -> Checked {
-        while count > 0 {
+    /// The machine is given these tasks.
+    pub fn expect(&mut self, shard: usize, tasks: Vec<Task>) {
+        for task in tasks {
+            let (place, work) = match task {
+                Task::Run { client, hole, part, db, args } => ((client, hole, part), Work::Run(db, args)),
+                Task::Ask { client, hole, part, ask } => ((client, hole, part), Work::Ask(ask)),
+            };
+            self.shards[shard].tasks.insert(place, (work, BTreeSet::new()));
+        }
+    }
+
+    /// A client has run a command, of which `own` are the shard's own parts. Writes in front were refused, if writes are.
+    fn run_waiting(&mut self, met: Met, id: u64, own: &[Deed], refused: &mut u64) -> Checked {
+        loop {
             let client = self.clients.get_mut(&id).expect("it is connected");
             let Some(args) = client.waiting.pop_front() else {
                 return Err(format!("{ONE_REPLY}: client {id} has run a command that it did not send"));
             };
-            if !met.accepts_writes && is_write(&args) {
-                self.refuse(id, args, refused)?;
-            } else {
-                self.execute(met, id, args);
-                count -= 1;
+            if met.accepts_writes || !is_write(&args) {
+                return self.execute(met, id, args, own);
             }
+            self.refuse(id, args, refused)?;
         }
-        Ok(())
     }
 
     /// A write was refused before it began.
@@ -302,7 +296,7 @@ impl Checks {
     }
 
     /// Runs a command of a client on the model, as far as its machine does.
-    fn execute(&mut self, met: Met, id: u64, args: Args) {
+    fn execute(&mut self, met: Met, id: u64, args: Args, own: &[Deed]) -> Checked {
         self.commands += 1;
         let (name, db) = (args[0].to_ascii_lowercase(), self.clients[&id].db);
         let answer = match name.as_slice() {
@@ -312,14 +306,19 @@ impl Checks {
                 self.clients.get_mut(&id).expect("it is connected").db = db;
                 self.local(met, args, b"+OK\r\n".to_vec())
             }
-            b"flushall" => self.ask_all(met, id, args, &Ask::Clear { db: None }, Join::Alike),
-            b"flushdb" => self.ask_all(met, id, args, &Ask::Clear { db: Some(db) }, Join::Alike),
-            b"client" => self.ask_all(met, id, args, &PAUSE, Join::Alike),
-            b"dbsize" => self.ask_all(met, id, args, &Ask::RowCount { db }, Join::Sum),
-            b"scan" => self.scan(met, id, args),
+            b"flushall" => self.ask_all(met, id, args, &Ask::Clear { db: None }, Join::Alike, own),
+            b"flushdb" => self.ask_all(met, id, args, &Ask::Clear { db: Some(db) }, Join::Alike, own),
+            b"client" => self.ask_all(met, id, args, &PAUSE, Join::Alike, own),
+            b"dbsize" => self.ask_all(met, id, args, &Ask::RowCount { db }, Join::Sum, own),
+            b"scan" => self.scan(met, id, args, own),
             _ => self.row(met, id, args),
         };
+        let numbers: Vec<u64> = own.iter().filter_map(|deed| asked(*deed)).map(|(_, request)| request.hole).collect();
+        if numbers.iter().any(|number| *number != answer.hole) {
+            return Err(format!("{ONE_REPLY}: client {id}: holes {numbers:?} for {}", answer.hole));
+        }
         self.clients.get_mut(&id).expect("it is connected").answers.push_back(answer);
+        own.iter().try_for_each(|deed| self.do_deed(met, *deed))
     }
 
     fn local(&self, met: Met, args: Args, reply: Vec<u8>) -> Answer {
@@ -333,14 +332,20 @@ impl Checks {
         client.holes
     }
 
-    fn ask_all(&mut self, met: Met, id: u64, args: Args, ask: &Ask, join: Join) -> Answer {
-        let hole = if self.shards.len() > 1 { self.hole(id) } else { 0 };
+    fn ask_all(&mut self, met: Met, id: u64, args: Args, ask: &Ask, join: Join, own: &[Deed]) -> Answer {
         let shards: Vec<usize> = (0..self.shards.len()).collect();
-        let parts = shards.iter().map(|shard| (*shard == met.shard).then(|| self.answer(met, ask))).collect();
+        // What the shard answers at once by itself leaves no hole.
+        if shards.len() == 1 && own.is_empty() {
+            let parts = vec![Some(self.answer(met, ask))];
+            return Answer { args, hole: 0, join, shards, parts };
+        }
+        let hole = self.hole(id);
+        self.shards[met.shard].tasks.insert((id, hole, met.shard as u32), (Work::Ask(ask.clone()), BTreeSet::new()));
+        let parts = shards.iter().map(|_| None).collect();
         Answer { args, hole, join, shards, parts }
     }
 
-    fn scan(&mut self, met: Met, id: u64, args: Args) -> Answer {
+    fn scan(&mut self, met: Met, id: u64, args: Args, own: &[Deed]) -> Answer {
         let cursor: u64 = String::from_utf8_lossy(&args[1]).parse().expect("it was made here");
         let db = self.clients[&id].db;
         if cursor == 0 {
@@ -354,9 +359,15 @@ impl Checks {
         let shard = self.owner(slot);
         let ask = Ask::Scan { db, cursor: head, count: 0, pattern: None, kind: None };
         let is_here = shard == met.shard;
-        let hole = if is_here { 0 } else { self.hole(id) };
-        let parts = vec![is_here.then(|| self.answer(met, &ask))];
-        Answer { args, hole, join: Join::Scan, shards: vec![shard], parts }
+        if is_here && own.is_empty() {
+            let parts = vec![Some(self.answer(met, &ask))];
+            return Answer { args, hole: 0, join: Join::Scan, shards: vec![shard], parts };
+        }
+        let hole = self.hole(id);
+        if is_here {
+            self.shards[shard].tasks.insert((id, hole, 0), (Work::Ask(ask), BTreeSet::new()));
+        }
+        Answer { args, hole, join: Join::Scan, shards: vec![shard], parts: vec![None] }
     }
 
     /// A command on rows: here, there, or on several shards.
@@ -376,11 +387,13 @@ impl Checks {
         let (mut places, mut parts) = (Vec::new(), Vec::new());
         for &shard in &shards {
             let mine: Vec<usize> = (0..owners.len()).filter(|place| owners[*place] == shard).collect();
-            parts.push((shard == met.shard).then(|| {
+            if shard == met.shard {
                 let mut part = vec![args[0].clone()];
                 part.extend(mine.iter().map(|place| args[keys[*place]].clone()));
-                self.run_row(met, db, &part, true)
-            }));
+                let number = parts.len() as u32;
+                self.shards[shard].tasks.insert((id, hole, number), (Work::Run(db, part), BTreeSet::new()));
+            }
+            parts.push(None);
             places.push(mine);
         }
         let join = if args[0].eq_ignore_ascii_case(b"mget") { Join::Places(places) } else { Join::Sum };
@@ -417,10 +430,7 @@ impl Checks {
                 }
             }
             Ask::RowCount { db } => reply = format!(":{}\r\n", shard.rows.len(*db)).into_bytes(),
-            Ask::Scan { db, .. } => {
-                let keys = shard.rows.iter(*db).map(|(key, _)| key.to_vec());
-                live.extend(keys.filter(|key| shard.rows.live(met.now_ms, *db, key).is_some()));
-            }
+            Ask::Scan { db, .. } => live.extend(live_keys(&shard.rows, met.now_ms, *db)),
             // Tells nothing of any row.
             Ask::ClientPause { .. } => return Part::plain(&reply),
             other => panic!("nobody asks {other:?}"),
@@ -435,22 +445,30 @@ impl Checks {
         }
     }
 
-    /// The end of a turn at which the machine removes rows past their time: all of them, in the order of their times.
-    pub fn expire(&mut self, shard: usize, now_ms: u64) {
-        let Shard { rows, history, .. } = &mut self.shards[shard];
+    /// The machine has removed so many rows past their time: the first ones in the order of their times.
+    fn expire(&mut self, met: Met, removed: u64) -> Checked {
+        let Shard { rows, history, .. } = &mut self.shards[met.shard];
         let mut due = Vec::new();
         for db in 0..DATABASES {
-            for (key, row) in rows.iter(db).filter(|(_, row)| row.expire_ms != 0 && row.expire_ms < now_ms) {
+            for (key, row) in rows.iter(db).filter(|(_, row)| row.expire_ms != 0 && row.expire_ms < met.now_ms) {
                 due.push((row.expire_ms, db, route::head(route::slot(key), key, self.hash_seed), key.clone()));
             }
         }
         due.sort();
-        for (_, db, _, key) in due {
+        if removed > due.len() as u64 {
+            return Err(format!(
+                "{REPLIES}: shard {} removes {removed} rows, {} are past their time",
+                met.shard,
+                due.len()
+            ));
+        }
+        for (_, db, _, key) in due.into_iter().take(removed as usize) {
             let step = vec![Change::Delete { db, key }];
             rows.apply(&step[0]);
             note(&mut self.clients, &step);
             history.push(step);
         }
+        Ok(())
     }
 
     /// These bytes leave for a client: whatever they tell counts as acknowledged from now on.
@@ -532,13 +550,33 @@ impl Checks {
     pub fn recover(&mut self, shard: usize, survivors: Rows) -> Checked<u64> {
         let state = &mut self.shards[shard];
         let kept = state.history.recover(&survivors).map_err(|what| format!("shard {shard}: {what}"))?;
-        (state.rows, state.rejected, state.has_failed, state.is_paused) = (survivors, 0, false, false);
+        (state.rows, state.rejected, state.has_failed, state.recorded) = (survivors, 0, false, 0);
+        state.tasks.clear();
         Ok(kept)
     }
 
     fn owner(&self, slot: u16) -> usize {
         usize::from(slot) * self.shards.len() / usize::from(SLOTS)
     }
+}
+
+/// For whom something was done.
+fn asked(deed: Deed) -> Option<(usize, RequestId)> {
+    match deed {
+        Deed::Ran { from, request } | Deed::Answered { from, request } | Deed::Parked { from, request } => {
+            Some((usize::from(from.0), request))
+        }
+        Deed::Expired { .. } => None,
+    }
+}
+
+fn place(request: RequestId) -> (u64, u64, u32) {
+    (request.client, request.hole, request.part)
+}
+
+fn live_keys(rows: &Rows, now_ms: u64, db: u8) -> impl Iterator<Item = Vec<u8>> {
+    let live = move |row: &Row| row.expire_ms == 0 || row.expire_ms >= now_ms;
+    rows.iter(db).filter(move |(_, row)| live(row)).map(|(key, _)| key.to_vec())
 }
 
 fn note(clients: &mut BTreeMap<u64, Client>, step: &[Change]) {

@@ -8,12 +8,12 @@ use cairn_storage::units::{Lsn, OpId, SegmentId};
 use fastrand::Rng;
 use std::collections::BTreeMap;
 
-const SECTOR: usize = 512;
+pub const SECTOR: usize = 512;
 pub const EIO: i32 = 5;
-const ENOSPC: i32 = 28;
+pub const ENOSPC: i32 = 28;
 
 /// The disk of one shard.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Disk {
     files: BTreeMap<u64, File>,
     flying: Vec<Flying>,
@@ -37,6 +37,7 @@ struct File {
 }
 
 /// An operation that was not answered yet, and the bytes that it was given.
+#[derive(Clone)]
 struct Flying {
     op: DiskOp,
     data: Vec<u8>,
@@ -226,6 +227,15 @@ impl Disk {
         }
     }
 
+    /// Removes the segments below one, the lowest first; `rng`: as far as it came.
+    pub fn forget(&mut self, before: SegmentId, rng: Option<&mut Rng>) {
+        let mut old: Vec<u64> = self.files.range(..before.0).map(|(segment, _)| *segment).collect();
+        if let Some(rng) = rng {
+            old.truncate(rng.usize(..=old.len()));
+        }
+        old.into_iter().for_each(|segment| self.remove(SegmentId(segment)));
+    }
+
     /// Puts some sectors of a write in the cache: all of them with odds of 3, none with 0.
     fn scatter(&mut self, segment: SegmentId, offset: usize, data: &[u8], rng: &mut Rng, odds: u64) {
         for (at, sector) in data.chunks(SECTOR).enumerate() {
@@ -263,11 +273,12 @@ impl Disk {
         self.completed.retain(|flush| flush.end() <= end);
     }
 
-    /// Chooses what goes wrong.
-    pub fn choose_harm(&self, config: &LogConfig, rng: &mut Rng) -> Option<Harm> {
+    /// Chooses what goes wrong in the log from `start` on.
+    pub fn choose_harm(&self, config: &LogConfig, start: Lsn, rng: &mut Rng) -> Option<Harm> {
         let place = |lsn: Lsn| (lsn.0 / config.segment_bytes, lsn.0 % config.segment_bytes);
         let proved = self.completed.iter().map(|flush| flush.durable).max()?;
-        let flushes: Vec<&Flush> = self.completed.iter().filter(|flush| flush.end() <= proved).collect();
+        let flushes: Vec<&Flush> =
+            self.completed.iter().filter(|flush| flush.lsn >= start && flush.end() <= proved).collect();
         let flush = rng.choice(&flushes)?;
         let (segment, offset) = place(flush.lsn);
         let bytes = flush.end().0 - flush.lsn.0;

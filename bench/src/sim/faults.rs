@@ -1,7 +1,11 @@
 //! What goes wrong in one run, drawn from its seed; and the bugs that can be planted.
 
 use super::clock::{MS, SECOND, US};
+use super::restart::MEMORY_BYTES;
+use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::Bug;
+use cairn_storage::op::PageOp;
+use cairn_storage::pagefile;
 use fastrand::Rng;
 
 /// A known bug, to show that the simulator finds it.
@@ -23,6 +27,16 @@ pub enum Planted {
     RecoverWithoutSync,
     /// The driver answers for a disk operation that it has just begun
     AnswerBeforeWrite,
+    /// A superblock is written before what it refers to is stable
+    SuperblockBeforePages,
+    /// A superblock is written before the log is stable up to its LSN
+    SuperblockBeforeLog,
+    /// A site of the page file is used again as soon as nothing live is there
+    ReuseTooEarly,
+    /// A page that a checkpoint has yet to save is changed without a copy
+    MissingClone,
+    /// What is read of the page file is taken for what was asked for
+    ReadUnchecked,
 }
 
 impl std::fmt::Display for Planted {
@@ -41,7 +55,19 @@ impl Planted {
             Planted::IgnoreShortWrite => Some(Bug::IgnoreShortWrite),
             Planted::RetryAfterFailedSync => Some(Bug::RetryAfterFailedSync),
             Planted::TruncateAtDamage => Some(Bug::TruncateAtDamage),
-            Planted::WriteWithoutSync | Planted::RecoverWithoutSync | Planted::AnswerBeforeWrite => None,
+            _ => None,
+        }
+    }
+
+    /// The page file's part of it.
+    pub fn pages(self) -> Option<pagefile::Bug> {
+        match self {
+            Planted::SuperblockBeforePages => Some(pagefile::Bug::SuperblockBeforePages),
+            Planted::SuperblockBeforeLog => Some(pagefile::Bug::SuperblockBeforeLog),
+            Planted::ReuseTooEarly => Some(pagefile::Bug::ReuseTooEarly),
+            Planted::MissingClone => Some(pagefile::Bug::MissingClone),
+            Planted::ReadUnchecked => Some(pagefile::Bug::ReadUnchecked),
+            _ => None,
         }
     }
 }
@@ -67,6 +93,15 @@ pub struct Faults {
     pub hang_up: u32,
     /// Crash right after something was sent while a write was in flight.
     pub crash_at_send: u32,
+    /// Crash right after an operation on the page file.
+    pub crash_at_page: u32,
+    /// Memory of each shard for rows.
+    pub memory_bytes: u64,
+    /// A checkpoint begins at a tick.
+    pub checkpoint: u32,
+    /// A write or a sync of the page file fails, or there is no room for it.
+    pub page_fails: u32,
+    pub page_no_space: u32,
     pub has_harm: bool,
     pub recovery_read_fails: bool,
     pub clock_jumps: bool,
@@ -84,12 +119,23 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn draw(rng: &mut Rng) -> Faults {
+    pub fn draw(rng: &mut Rng, has_pages: bool, is_wide: bool) -> Faults {
         let mut sometimes = |odds: u32, per_million: u32| if rng.u32(..odds) == 0 { per_million } else { 0 };
         let (write_fails, write_short) = (sometimes(3, 8_000), sometimes(3, 8_000));
         let (no_space, hang_up) = (sometimes(3, 250_000), sometimes(2, 4_000));
         let crash_at_send = sometimes(2, 4_000);
+        let (page_fails, page_no_space) = (sometimes(2, 100_000), sometimes(2, 100_000));
+        let crash_at_page = sometimes(2, 10_000);
+        // A pool that cannot write what it gives up refuses writes: so either it is small or the page file fails.
+        let is_small = has_pages && is_wide;
+        let memory_bytes = if is_small { rng.u64(110..180) * PAGE_BYTES as u64 } else { MEMORY_BYTES };
+        let page_fault = |per_million| if is_small { 0 } else { per_million };
         Faults {
+            crash_at_page,
+            memory_bytes,
+            checkpoint: [20_000, 200_000, 600_000][rng.usize(..3)],
+            page_fails: page_fault(page_fails),
+            page_no_space: page_fault(page_no_space),
             crashes: rng.u32(1..5),
             write_fails,
             write_short,
@@ -128,6 +174,25 @@ impl Faults {
         } else {
             Fate::Done
         }
+    }
+
+    /// An operation on the page file. No read fails while clients may see it: that is refused to them, and tested by itself.
+    pub fn page_fate(&self, rng: &mut Rng, op: PageOp) -> Fate {
+        match op {
+            PageOp::Read { .. } | PageOp::Forget { .. } => Fate::Done,
+            PageOp::Sync { .. } | PageOp::WriteStable { .. } if self.happens(rng, self.page_fails) => Fate::Fails,
+            PageOp::Write { .. } if self.happens(rng, self.page_fails) => [Fate::Fails, Fate::Short][rng.usize(..2)],
+            PageOp::Write { .. } | PageOp::Grow { .. } if self.happens(rng, self.page_no_space) => Fate::NoSpace,
+            _ => Fate::Done,
+        }
+    }
+
+    pub fn crashes_at_page(&self, rng: &mut Rng) -> bool {
+        self.crashes > 0 && self.happens(rng, self.crash_at_page)
+    }
+
+    pub fn begins_checkpoint(&self, rng: &mut Rng) -> bool {
+        rng.u32(..1_000_000) < self.checkpoint
     }
 
     /// Space that has run out stays away for a while.

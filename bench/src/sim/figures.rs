@@ -13,6 +13,12 @@ pub struct Figures {
     pub harms: u64,
     /// Turns that ended with more records waiting than a log takes.
     pub floods: u64,
+    pub checkpoints: u64,
+    pub page_ops: u64,
+    pub page_reads: u64,
+    pub page_writes_failed: u64,
+    /// Flipped bits of page files that were met and reported.
+    pub pages_reported: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -28,6 +34,11 @@ impl std::ops::AddAssign for Figures {
         self.space_lost += other.space_lost;
         self.harms += other.harms;
         self.floods += other.floods;
+        self.checkpoints += other.checkpoints;
+        self.page_ops += other.page_ops;
+        self.page_reads += other.page_reads;
+        self.page_writes_failed += other.page_writes_failed;
+        self.pages_reported += other.pages_reported;
         self.events += other.events;
         // Of all runs, in their order.
         self.hash = self.hash.rotate_left(1) ^ other.hash;

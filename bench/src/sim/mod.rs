@@ -4,7 +4,7 @@
 //! command that repeats it.
 //!
 //! - `world` drives machines as a worker does; `restart` recovers them as the server does.
-//! - `disk`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
+//! - `disk`, `pages`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
 //! - `many` runs many seeds: `cairn sim`.
 //! - `clients` and `workload` ask; `checks` (with `answer`, `tasks`, `scan`, `crate::model` and `crate::history`) judge.
 //!
@@ -20,7 +20,9 @@
 //! | recovery refuses damage and nothing else | a bit that goes wrong is refused by name, an honest crash never |
 //! | every request is answered | once nothing goes wrong any more |
 //! | every queue is bounded | input, output, records, flights, messages |
-//! | trees are sound | after each recovery |
+//! | trees are sound | after each recovery; every site of a page file has one use, and a small memory shows the same rows as a large one |
+//! | a checkpoint shortens the log | no record before it is replayed |
+//! | a flipped bit of a page file is never served | it is reported, or in nothing that is used |
 
 mod answer;
 mod checks;
@@ -31,6 +33,7 @@ mod faults;
 mod figures;
 mod many;
 mod network;
+mod pages;
 mod reply;
 mod restart;
 mod scan;

@@ -24,6 +24,8 @@ pub struct Workload {
     huge_in: u32,
     /// Every second value is a few megabytes: more than the disks can write in time.
     pub is_flood: bool,
+    /// Many rows of a kilobyte or two, none very long: more than a small memory holds.
+    pub is_wide: bool,
     /// All clients connect to the first shard.
     pub is_one_sided: bool,
     /// Makes values differ, so that what survives tells when it was written.
@@ -31,15 +33,21 @@ pub struct Workload {
 }
 
 impl Workload {
-    pub fn draw(rng: &mut Rng) -> Workload {
+    pub fn draw(rng: &mut Rng, has_pages: bool) -> Workload {
         let is_flood = rng.u32(..FLOOD_IN) == 0;
+        let is_wide = has_pages && !is_flood && rng.bool();
         Workload {
             clients: rng.usize(1..8),
             pipeline_max: if is_flood { 40 } else { [1, 2, 8, 40][rng.usize(..4)] },
-            commands_max: if is_flood { 200 } else { [30, 100, 300, 1000][rng.usize(..4)] },
+            commands_max: match (is_flood, is_wide) {
+                (true, _) => 200,
+                (_, true) => [300, 1000][rng.usize(..2)],
+                _ => [30, 100, 300, 1000][rng.usize(..4)],
+            },
             is_flood,
+            is_wide,
             is_one_sided: rng.u8(..4) == 0,
-            keys: [1, 4, 20][rng.usize(..3)],
+            keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],
             huge_in: [300, 10_000, 10_000, 10_000][rng.usize(..4)],
             serial: 0,
@@ -49,6 +57,7 @@ impl Workload {
     /// A command for a connection on database `db`. `now_ms` is about what the machine's clock shows.
     pub fn command(&mut self, rng: &mut Rng, db: u8, now_ms: u64) -> Args {
         match rng.u32(..100) {
+            0..12 if self.is_wide => self.fill(rng),
             0..24 => self.set(rng, now_ms),
             24..43 => self.read(rng),
             43..55 => self.count(rng),
@@ -60,6 +69,7 @@ impl Workload {
             95..97 => words(&["DBSIZE"]),
             97 => words(&["SELECT", ["0", "0", "0", "1", "15"][rng.usize(..5)]]),
             98 => self.wait(rng),
+            _ if self.is_wide && rng.u32(..8) > 0 => words(&["DBSIZE"]),
             _ => words(&[["FLUSHDB", "FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..4)]]),
         }
     }
@@ -108,7 +118,11 @@ impl Workload {
             0 => return self.serial.to_string().into_bytes(),
             _ => format!("v{}", self.serial).into_bytes(),
         };
-        if self.is_flood && rng.bool() {
+        if self.is_wide {
+            // Up to what a leaf takes, and now and then more.
+            let len = if rng.u32(..self.long_in) == 0 { rng.usize(2000..9000) } else { rng.usize(500..2000) };
+            value.resize(len, b'w');
+        } else if self.is_flood && rng.bool() {
             value.resize(rng.usize(500_000..3_000_000), b'f');
         } else if rng.u32(..self.huge_in) == 0 {
             value.resize(rng.usize(1000..700_000), b'h');
@@ -118,6 +132,13 @@ impl Workload {
             value.resize(rng.usize(1..200), b's');
         }
         value
+    }
+
+    /// Many rows at once.
+    fn fill(&mut self, rng: &mut Rng) -> Args {
+        let tag = rng.u32(..TAGS);
+        let pairs: Vec<Vec<u8>> = (0..10).flat_map(|_| [self.tagged(rng, tag), self.value(rng)]).collect();
+        command("MSET", &pairs.iter().map(Vec::as_slice).collect::<Vec<_>>())
     }
 
     fn set(&mut self, rng: &mut Rng, now_ms: u64) -> Args {
@@ -184,7 +205,7 @@ impl Workload {
 
     /// Commands on several keys: some on any shards, those that change together on one.
     fn several(&mut self, rng: &mut Rng) -> Args {
-        let count = rng.usize(1..6);
+        let count = if self.is_wide { rng.usize(1..11) } else { rng.usize(1..6) };
         let spread: Vec<Vec<u8>> = (0..count).map(|_| self.key(rng)).collect();
         let keys: Vec<&[u8]> = spread.iter().map(Vec::as_slice).collect();
         match rng.u32(..8) {
@@ -196,7 +217,7 @@ impl Workload {
                 let tag = rng.u32(..TAGS);
                 let mut pairs: Vec<Vec<u8>> =
                     (0..count).flat_map(|_| [self.tagged(rng, tag), self.value(rng)]).collect();
-                if rng.u32(..30) == 0 {
+                if !self.is_wide && rng.u32(..30) == 0 {
                     // Then it takes several flushes, and a crash may come between them.
                     pairs[1].resize(rng.usize(200_000..400_000), b'm');
                 }

@@ -15,8 +15,9 @@ use super::disk::Disk;
 use super::faults::{Fate, Faults, Planted};
 use super::figures::Figures;
 use super::network::{Arrival, End, Network, Wire, WireId};
+use super::pages::{Ended, PageDisk};
 use super::reply;
-use super::tasks::{Task, tasks};
+use super::tasks::tasks;
 use super::trace::{Trace, digest};
 use super::workload::Workload;
 use cairn_core::event::{ConnId, Effect, Event};
@@ -25,10 +26,10 @@ use cairn_core::machine::Machine;
 use cairn_core::parcel::Parcel;
 use cairn_storage::limits::{FLIGHTS_MAX, LOG_STAGED_BYTES_MAX, SEGMENT_BYTES_MIN};
 use cairn_storage::log::LogConfig;
-use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::op::{DiskDone, DiskOp, PageOp};
 use cairn_storage::units::{Epoch, Lsn, OpId, ShardId};
 use fastrand::Rng;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 pub const HASH_SEED: u64 = 7;
 const TICK_NS: u64 = 100 * MS;
@@ -79,6 +80,10 @@ pub(super) enum Happening {
         shard: usize,
         done: DiskDone,
     },
+    PageEnd {
+        shard: usize,
+        op: OpId,
+    },
     Parcel {
         to: usize,
         parcel: Box<Parcel>,
@@ -101,8 +106,6 @@ pub(super) struct Node {
     is_turn_planned: bool,
     /// How far the shard was stable when a write failed.
     failed: Option<Lsn>,
-    /// What the parcels say that it was given and has not opened.
-    inbox: VecDeque<Vec<Task>>,
 }
 
 pub struct World {
@@ -111,6 +114,9 @@ pub struct World {
     pub(super) faults: Faults,
     pub(super) planted: Option<Planted>,
     pub(super) disks: Vec<Disk>,
+    /// Of each shard, if shards have page files.
+    pub(super) pages: Vec<PageDisk>,
+    pub(super) has_pages: bool,
     /// None while the process is down.
     pub(super) nodes: Vec<Node>,
     pub(super) network: Network,
@@ -136,17 +142,21 @@ impl World {
     pub fn new(seed: u64, planted: Option<Planted>, is_verbose: bool) -> World {
         let mut rng = Rng::with_seed(seed);
         let shards = [1, 1, 2, 3][rng.usize(..4)];
-        let (mut faults, workload) = (Faults::draw(&mut rng), Workload::draw(&mut rng));
+        let has_pages = rng.u8(..4) > 0;
+        let workload = Workload::draw(&mut rng, has_pages);
+        let mut faults = Faults::draw(&mut rng, has_pages, workload.is_wide);
         if workload.is_flood {
             faults.write_ns = 60 * MS;
         }
         let mut trace = Trace::new(is_verbose);
-        trace.add(0, format_args!("seed {seed}: {shards} shards, {faults:?}, {workload:?}"));
+        trace.add(0, format_args!("seed {seed}: {shards} shards, page files: {has_pages}, {faults:?}, {workload:?}"));
         World {
             clock: Clock::new(),
             faults,
             planted,
             disks: (0..shards).map(|_| Disk::default()).collect(),
+            pages: (0..shards).map(|_| PageDisk::default()).collect(),
+            has_pages,
             nodes: Vec::new(),
             network: Network::default(),
             clients: Vec::new(),
@@ -224,9 +234,7 @@ impl World {
         for shard in 0..self.nodes.len() {
             self.tell(shard, Event::Drain)?;
         }
-        let is_done = |world: &World| {
-            world.parcels == 0 && world.nodes.iter().all(|node| node.inbox.is_empty() && node.machine.is_drained())
-        };
+        let is_done = |world: &World| world.parcels == 0 && world.nodes.iter().all(|node| node.machine.is_drained());
         self.go_on_until(self.clock.now_ns() + ANSWERED_NS, is_done)?;
         self.is_quiet = false;
         if is_done(self) {
@@ -261,15 +269,20 @@ impl World {
             Happening::Sent { wire, buffer } => self.on_sent(wire, buffer),
             Happening::Break { wire } => self.break_off(wire),
             Happening::DiskEnd { shard, op, is_told } => self.on_disk(shard, op, is_told),
+            Happening::PageEnd { shard, op } => self.on_page(shard, op),
             Happening::DiskLie { shard, done } => self.tell(shard, Event::Disk(done)),
             Happening::Parcel { to, parcel } => {
                 self.note(format_args!("shard {to} <- parcel of {} ({})", parcel.from, parcel.messages.len()));
                 self.parcels -= 1;
-                self.nodes[to].inbox.push_back(tasks(&parcel));
+                self.checks.expect(to, tasks(&parcel));
                 self.tell(to, Event::Parcel(parcel))
             }
             Happening::Tick { shard } => {
                 self.clock.after(TICK_NS, Happening::Tick { shard });
+                if self.has_pages && self.faults.begins_checkpoint(&mut self.rng) {
+                    let generation = self.nodes[shard].machine.checkpoint();
+                    self.note(format_args!("shard {shard} is to make checkpoint {generation:?}"));
+                }
                 self.tell(shard, Event::Tick)
             }
             Happening::TurnEnd { shard } => self.end_turn(shard),
@@ -301,10 +314,8 @@ impl World {
 
     /// The recovered machines begin.
     pub(super) fn begin(&mut self, machines: Vec<Machine>) {
-        self.nodes = machines
-            .into_iter()
-            .map(|machine| Node { machine, is_turn_planned: false, failed: None, inbox: VecDeque::new() })
-            .collect();
+        self.nodes =
+            machines.into_iter().map(|machine| Node { machine, is_turn_planned: false, failed: None }).collect();
         for shard in 0..self.nodes.len() {
             let at = self.rng.u64(..TICK_NS);
             self.clock.after(at, Happening::Tick { shard });
@@ -329,11 +340,16 @@ impl World {
 
     /// What a crash does to the disks.
     pub(super) fn strike(&mut self, is_power_cut: bool) {
-        for disk in &mut self.disks {
+        let rng = &mut self.rng;
+        for (disk, pages) in self.disks.iter_mut().zip(&mut self.pages) {
+            let forgotten = if is_power_cut { pages.power_cut(rng) } else { pages.kill(rng) };
+            if let Some(before) = forgotten {
+                disk.forget(before, Some(rng));
+            }
             if is_power_cut {
-                disk.power_cut(&mut self.rng);
+                disk.power_cut(rng);
             } else {
-                disk.kill(&mut self.rng);
+                disk.kill(rng);
             }
         }
     }
@@ -350,7 +366,7 @@ impl World {
         };
         let only = only.and_then(|conn| self.network.get(self.network.of_conn(shard, conn))).map(|wire| wire.id);
         self.nodes[shard].machine.handle(now, event);
-        self.check(shard, only, false)?;
+        self.check(shard, only)?;
         self.plan_turn_end(shard);
         Ok(())
     }
@@ -362,10 +378,8 @@ impl World {
         }
     }
 
-    fn check(&mut self, shard: usize, only: Option<u64>, is_turn_end: bool) -> Checked {
-        let node = &mut self.nodes[shard];
-        let opened = node.inbox.len() - node.machine.inbox_parcels();
-        let tasks = node.inbox.drain(..opened).flatten().collect();
+    fn check(&mut self, shard: usize, only: Option<u64>) -> Checked {
+        let deeds = self.nodes[shard].machine.take_deeds();
         let node = &self.nodes[shard];
         if let Some(failed) = node.failed {
             let (stable, log) = (node.machine.shard.stable(), node.machine.shard.engine().log());
@@ -375,7 +389,7 @@ impl World {
                 ));
             }
         }
-        let unclear = self.checks.handled(shard, &node.machine, Heard { only, tasks, is_turn_end })?;
+        let unclear = self.checks.handled(shard, &node.machine, Heard { only, deeds })?;
         for conn in unclear {
             let wire = self.network.of_conn(shard, conn);
             self.break_off(wire)?;
@@ -389,11 +403,8 @@ impl World {
         *is_turn_planned = false;
         let log = machine.shard.engine().log();
         self.figures.floods += u64::from(!log.has_room());
-        if log.accepts_writes() && log.has_room() {
-            self.checks.expire(shard, now.unix_ms());
-        }
         machine.end_turn(now, false);
-        self.check(shard, None, true)?;
+        self.check(shard, None)?;
         self.check_bounds(shard)?;
         while let Some(effect) = self.nodes[shard].machine.poll() {
             self.perform(shard, effect)?;
@@ -445,7 +456,10 @@ impl World {
                 self.start_disk(shard, op);
                 Ok(())
             }
-            Effect::Page(_) => unreachable!("its shards have no page file"),
+            Effect::Page(op) => {
+                self.start_page(shard, op);
+                Ok(())
+            }
             Effect::Parcel { to, parcel } => {
                 let to = usize::from(to.0);
                 let delay = self.faults.packet_delay(&mut self.rng);
@@ -566,6 +580,47 @@ impl World {
             self.clock.after(US, Happening::DiskLie { shard, done: DiskDone { op, result: Ok(len) } });
         }
         self.clock.after(delay, Happening::DiskEnd { shard, op: id, is_told });
+    }
+
+    fn start_page(&mut self, shard: usize, op: PageOp) {
+        let fate = self.faults.page_fate(&mut self.rng, op);
+        self.note(format_args!("shard {shard} {op:?}{}", if fate == Fate::Done { "" } else { " will go wrong" }));
+        self.pages[shard].begin(op, self.nodes[shard].machine.shard.engine(), fate);
+        let delay = self.faults.write_delay(&mut self.rng);
+        self.clock.after(delay, Happening::PageEnd { shard, op: op.op() });
+    }
+
+    fn on_page(&mut self, shard: usize, op: OpId) -> Checked {
+        let engine = self.nodes[shard].machine.shard.engine();
+        let (ended, is_good) = self.pages[shard].end(op, engine, &mut self.rng);
+        self.figures.page_ops += 1;
+        self.figures.page_writes_failed += u64::from(!is_good);
+        if self.faults.crashes_at_page(&mut self.rng) {
+            self.is_dying = true;
+        }
+        match ended {
+            Ended::Done(done) => {
+                self.note(format_args!("shard {shard} page operation {op}: {:?}", done.result));
+                let durable = |world: &World| {
+                    let file = world.nodes[shard].machine.shard.engine().page_file();
+                    file.map_or(0, |file| file.durable().generation)
+                };
+                let before = durable(self);
+                self.tell(shard, Event::Page(done))?;
+                self.figures.checkpoints += u64::from(durable(self) - before);
+                Ok(())
+            }
+            Ended::Read(op, result) => {
+                self.note(format_args!("shard {shard} page read {op}"));
+                self.figures.page_reads += 1;
+                self.tell(shard, Event::PageRead { op, result: result.as_deref().map_err(|errno| *errno) })
+            }
+            Ended::Forget(done, before) => {
+                self.note(format_args!("shard {shard} removes its log before segment {before}"));
+                self.disks[shard].forget(before, None);
+                self.tell(shard, Event::Page(done))
+            }
+        }
     }
 
     fn on_disk(&mut self, shard: usize, op: OpId, is_told: bool) -> Checked {

@@ -7,15 +7,18 @@
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `clients`: connections come, go, and are held to their limits.
+//! - `deeds`: what was done, in order, for one who checks.
 
 mod ask;
 mod clients;
+mod deeds;
 mod paging;
 mod release;
 mod remote;
 mod run;
 
 pub use ask::{HostThen, Merge};
+pub use deeds::{Deed, Noted};
 pub(crate) use paging::Absence;
 
 use crate::error::Stop;
@@ -111,6 +114,8 @@ pub struct Machine {
     is_draining: bool,
     batch: Batch,
     paging: Paging,
+    /// For one who checks; `None` in a server.
+    deeds: Option<Vec<Noted>>,
 }
 
 impl Machine {
@@ -144,6 +149,7 @@ impl Machine {
             is_draining: false,
             batch: Batch::default(),
             paging: Paging::default(),
+            deeds: None,
             identity,
             settings,
         }
@@ -179,10 +185,15 @@ impl Machine {
     pub fn end_turn(&mut self, now: Now, goes_on: bool) {
         self.now = now;
         if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
+            let before = self.shard.counts.expired.get();
             match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX) {
                 Err(Stop::Missing(missing)) => drop(self.fetch(missing)),
                 // What memory has no room for now expires in a later turn.
                 Ok(_) | Err(Stop::Crowded | Stop::Refuse(_)) => {}
+            }
+            let rows = self.shard.counts.expired.get() - before;
+            if rows > 0 {
+                self.note_deed(Deed::Expired { rows });
             }
         }
         self.free_dropped();

@@ -6,6 +6,7 @@
 //! do not wait.
 
 use super::Machine;
+use super::deeds::Deed;
 use super::release::HeldReply;
 use crate::answer::Progress;
 use crate::command::{Call, Flags};
@@ -124,6 +125,7 @@ impl Machine {
 
     /// Keeps what another shard wants until it can be done. `missing` is `None` if it only has to wait its turn.
     pub(super) fn park(&mut self, from: ShardId, request: RequestId, work: Work, missing: Option<Missing>) {
+        self.note_deed(Deed::Parked { from, request });
         self.paging.parked.push_back(Parked { from, request, work, missing });
     }
 

@@ -6,6 +6,7 @@
 
 use super::Machine;
 use super::ask::HoleId;
+use super::deeds::Deed;
 use super::paging::Work;
 use super::release::HeldReply;
 use super::run::{Stay, refusal_of};
@@ -169,6 +170,7 @@ impl Machine {
             Reply::new(&mut bytes, is_resp3).refusal(&refusal);
         }
         self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
+        self.note_deed(Deed::Ran { from, request });
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, bytes });
     }
 
@@ -213,6 +215,7 @@ impl Machine {
         };
         let observed = self.shard.observed().max(progress.observed);
         let answer = Box::new(answer);
+        self.note_deed(Deed::Answered { from, request });
         self.hold_foreign(from, observed, HeldReply::Answer { request, answer });
     }
 

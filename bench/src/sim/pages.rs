@@ -1,0 +1,221 @@
+//! A page file in memory: only what was synced survives a power cut; the rest is lost, kept or torn by sectors of 512 bytes.
+
+use super::disk::{EIO, ENOSPC, SECTOR};
+use super::faults::Fate;
+use cairn_storage::engine::Engine;
+use cairn_storage::op::{DiskDone, PageOp};
+use cairn_storage::units::{OpId, SegmentId};
+use fastrand::Rng;
+use std::collections::BTreeMap;
+
+/// The page file of one shard.
+#[derive(Clone, Default)]
+pub struct PageDisk {
+    /// What a power cut leaves; zeros behind its end, up to the file's.
+    stable: Vec<u8>,
+    /// Sectors that are in the device's cache only.
+    cached: BTreeMap<usize, Vec<u8>>,
+    len: u64,
+    /// The length that a power cut leaves at least.
+    stable_len: u64,
+    flying: Vec<Flying>,
+    /// After a failed write or sync the device says yes to everything and keeps nothing.
+    is_broken: bool,
+}
+
+/// An operation that was not answered yet, and the bytes that it was given.
+#[derive(Clone)]
+struct Flying {
+    op: PageOp,
+    data: Vec<u8>,
+    /// Of a sync: what was in the cache when it began, and the file's length then.
+    cached: Vec<usize>,
+    len: u64,
+    fate: Fate,
+}
+
+/// What an operation came to.
+pub enum Ended {
+    Done(DiskDone),
+    Read(OpId, Result<Vec<u8>, i32>),
+    /// The log's segments below this one go.
+    Forget(DiskDone, SegmentId),
+}
+
+impl PageDisk {
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Takes an operation. `engine` has the bytes to write.
+    pub fn begin(&mut self, op: PageOp, engine: &Engine, fate: Fate) {
+        let data = match op {
+            PageOp::Write { output, len, .. } | PageOp::WriteStable { output, len, .. } => {
+                let file = engine.page_file().expect("who asks for its operations has a page file");
+                file.output(output)[..len as usize].to_vec()
+            }
+            _ => Vec::new(),
+        };
+        if let Some((from, to)) = range(op) {
+            let meets = |flying: &Flying| {
+                let is_write = !matches!(flying.op, PageOp::Read { .. }) || !matches!(op, PageOp::Read { .. });
+                is_write && range(flying.op).is_some_and(|(first, end)| from < end && first < to)
+            };
+            assert!(!self.flying.iter().any(meets), "{op:?} meets another operation on the same bytes");
+        }
+        let cached = self.cached.keys().copied().collect();
+        self.flying.push(Flying { op, data, cached, len: self.len, fate });
+    }
+
+    /// Ends the operation. Answers how, and whether all that was asked for was done.
+    pub fn end(&mut self, op: OpId, engine: &Engine, rng: &mut Rng) -> (Ended, bool) {
+        let at = self.flying.iter().position(|flying| flying.op.op() == op).expect("an operation ends once");
+        let Flying { op: what, data, cached, len, fate } = self.flying.remove(at);
+        if let PageOp::Write { output, .. } | PageOp::WriteStable { output, .. } = what {
+            let file = engine.page_file().expect("it asked for operations");
+            assert!(file.output(output)[..data.len()] == data, "a buffer in flight does not change");
+        }
+        let result = match what {
+            PageOp::Read { op, offset, len } => return (Ended::Read(op, self.read(offset, len as usize, fate)), true),
+            PageOp::Forget { op, before } => return (Ended::Forget(DiskDone { op, result: Ok(0) }, before), true),
+            _ if self.is_broken => Ok(data.len() as u32),
+            _ if fate == Fate::NoSpace => Err(ENOSPC),
+            PageOp::Grow { bytes, .. } => {
+                self.len = self.len.max(bytes);
+                Ok(0)
+            }
+            PageOp::Sync { .. } if fate == Fate::Done => {
+                cached.into_iter().for_each(|at| self.stabilise(at));
+                self.stable_len = self.stable_len.max(len);
+                Ok(0)
+            }
+            PageOp::Sync { .. } => {
+                // What could not be written is forgotten.
+                self.cached.retain(|_, _| rng.bool());
+                Err(EIO)
+            }
+            PageOp::Write { offset, .. } | PageOp::WriteStable { offset, .. } => {
+                self.write(offset as usize, &data, matches!(what, PageOp::WriteStable { .. }), fate, rng)
+            }
+        };
+        let is_good = result == Ok(data.len() as u32);
+        self.is_broken |= !is_good && result != Err(ENOSPC);
+        (Ended::Done(DiskDone { op, result }), is_good)
+    }
+
+    fn write(&mut self, offset: usize, data: &[u8], is_stable: bool, fate: Fate, rng: &mut Rng) -> Result<u32, i32> {
+        assert!(offset as u64 + data.len() as u64 <= self.len, "nothing is written beyond the file's end");
+        match fate {
+            Fate::Fails => {
+                self.scatter(offset, data, rng);
+                Err(EIO)
+            }
+            Fate::Short => {
+                let bytes = rng.usize(..data.len() / SECTOR) * SECTOR;
+                self.cache(offset, &data[..bytes]);
+                Ok(bytes as u32)
+            }
+            _ => {
+                self.cache(offset, data);
+                if is_stable {
+                    (offset..offset + data.len()).step_by(SECTOR).for_each(|at| self.stabilise(at));
+                }
+                Ok(data.len() as u32)
+            }
+        }
+    }
+
+    fn cache(&mut self, offset: usize, data: &[u8]) {
+        for (at, sector) in data.chunks(SECTOR).enumerate() {
+            self.cached.insert(offset + at * SECTOR, sector.to_vec());
+        }
+    }
+
+    /// Some sectors of a write reach the cache.
+    fn scatter(&mut self, offset: usize, data: &[u8], rng: &mut Rng) {
+        let odds = rng.u64(..4);
+        for (at, sector) in data.chunks(SECTOR).enumerate() {
+            if rng.u64(..3) < odds {
+                self.cached.insert(offset + at * SECTOR, sector.to_vec());
+            }
+        }
+    }
+
+    fn stabilise(&mut self, at: usize) {
+        if let Some(sector) = self.cached.remove(&at) {
+            if self.stable.len() < at + SECTOR {
+                self.stable.resize(at + SECTOR, 0);
+            }
+            self.stable[at..at + SECTOR].copy_from_slice(&sector);
+        }
+    }
+
+    /// What stands there, or the errno if it cannot be read.
+    pub fn read(&self, offset: u64, len: usize, fate: Fate) -> Result<Vec<u8>, i32> {
+        if fate != Fate::Done || offset + len as u64 > self.len {
+            return Err(EIO);
+        }
+        let offset = offset as usize;
+        let mut bytes = vec![0; len];
+        if offset < self.stable.len() {
+            let end = self.stable.len().min(offset + len);
+            bytes[..end - offset].copy_from_slice(&self.stable[offset..end]);
+        }
+        for (at, sector) in self.cached.range(offset..offset + len) {
+            bytes[at - offset..][..SECTOR].copy_from_slice(sector);
+        }
+        Ok(bytes)
+    }
+
+    /// The process dies. What was in flight reaches the device's cache in part. Answers how far the removal of segments
+    /// may have come.
+    pub fn kill(&mut self, rng: &mut Rng) -> Option<SegmentId> {
+        let mut forgotten = None;
+        for Flying { op, data, .. } in std::mem::take(&mut self.flying) {
+            match op {
+                PageOp::Write { offset, .. } | PageOp::WriteStable { offset, .. } if !self.is_broken => {
+                    self.scatter(offset as usize, &data, rng);
+                }
+                PageOp::Grow { bytes, .. } if rng.bool() => self.len = self.len.max(bytes),
+                PageOp::Forget { before, .. } => forgotten = Some(before),
+                _ => {}
+            }
+        }
+        self.is_broken = false;
+        forgotten
+    }
+
+    /// The power fails: of what is in the device's cache a part is kept.
+    pub fn power_cut(&mut self, rng: &mut Rng) -> Option<SegmentId> {
+        let forgotten = self.kill(rng);
+        let odds = rng.u64(..4);
+        for at in self.cached.keys().copied().collect::<Vec<_>>() {
+            if rng.u64(..3) < odds {
+                self.stabilise(at);
+            }
+        }
+        self.cached.clear();
+        if rng.bool() {
+            self.len = self.stable_len;
+            self.stable.truncate(self.len as usize);
+        }
+        forgotten
+    }
+
+    /// A bit goes wrong in what was synced, if anything was. Answers where.
+    pub fn flip(&mut self, rng: &mut Rng) -> Option<usize> {
+        let at = rng.usize(..self.stable.len().max(1));
+        *self.stable.get_mut(at)? ^= 1 << rng.u8(..8);
+        Some(at)
+    }
+}
+
+/// The bytes that an operation reads or writes.
+fn range(op: PageOp) -> Option<(u64, u64)> {
+    match op {
+        PageOp::Write { offset, len, .. }
+        | PageOp::WriteStable { offset, len, .. }
+        | PageOp::Read { offset, len, .. } => Some((offset, offset + u64::from(len))),
+        PageOp::Sync { .. } | PageOp::Grow { .. } | PageOp::Forget { .. } => None,
+    }
+}

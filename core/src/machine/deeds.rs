@@ -1,0 +1,47 @@
+//! What a machine did besides running the commands of its connections, in order: for one who checks it.
+//!
+//! The slow log has the commands of connections. Each deed says how many of them stood there before it, so both together are
+//! the order of everything that has changed or looked at rows.
+
+use super::Machine;
+use crate::parcel::RequestId;
+use cairn_storage::units::ShardId;
+
+/// Something that has been done, or put off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    /// A command, or its part, was run for a shard, this one or another.
+    Ran { from: ShardId, request: RequestId },
+    /// A question was answered.
+    Answered { from: ShardId, request: RequestId },
+    /// One of both met something that is not in memory, and waits. A question may have been answered in part.
+    Parked { from: ShardId, request: RequestId },
+    /// So many rows past their time were removed: the earliest ones.
+    Expired { rows: u64 },
+}
+
+/// A deed, and how many commands of connections had been noted in the slow log before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Noted {
+    pub after: u64,
+    pub deed: Deed,
+}
+
+impl Machine {
+    /// From now on deeds are noted.
+    pub fn watch(&mut self) {
+        self.deeds.get_or_insert_default();
+    }
+
+    /// What was noted since the last time.
+    pub fn take_deeds(&mut self) -> Vec<Noted> {
+        self.deeds.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    #[inline]
+    pub(super) fn note_deed(&mut self, deed: Deed) {
+        if let Some(deeds) = &mut self.deeds {
+            deeds.push(Noted { after: self.slowlog.recorded(), deed });
+        }
+    }
+}
