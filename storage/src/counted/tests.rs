@@ -91,7 +91,7 @@ struct Model {
 
 impl Model {
     fn new(tree: CountedTree, absent_percent: u64) -> Model {
-        let pool = Pool::new(2000, Box::new(|_| {}));
+        let pool = Pool::new(20_000, Box::new(|_| {}));
         Model { pool, tree, rows: Vec::new(), images: BTreeMap::new(), absent_percent, steps: 0 }
     }
 
@@ -353,7 +353,7 @@ fn deep_trees() {
             } else if model.has_keys() {
                 let mut tail = vec![7; 470];
                 tail.extend(random.to_be_bytes());
-                model.put(0, (random % 3, tail), 1000);
+                model.put(0, (random % 3, tail), ROW_INLINE_BYTES_MAX);
             } else {
                 let len = ROW_INLINE_BYTES_MAX - (random % 64) as usize;
                 model.step(&Step::Put { which: random, len });
@@ -364,6 +364,24 @@ fn deep_trees() {
             }
         }
         assert!(levels_max >= 3 && (!model.has_keys() || levels_max >= 4));
+        model.run(0, &[]);
+    }
+}
+
+/// The same at the ends, where pages are split unevenly.
+#[test]
+fn deep_trees_grow_at_their_ends() {
+    for is_front in [true, false] {
+        let mut model = Model::new(CountedTree::by_key(), 0);
+        for step in 0..5000_u64 {
+            let mut tail = vec![7; 470];
+            tail.extend(if is_front { !step } else { step }.to_be_bytes());
+            model.put(0, (0, tail), ROW_INLINE_BYTES_MAX);
+            if step % 8 == 0 {
+                model.check().unwrap();
+            }
+        }
+        assert!(model.tree.levels() >= 4);
         model.run(0, &[]);
     }
 }

@@ -142,7 +142,9 @@ impl Tree {
         // What is put at an end will be followed by more of its kind: the page stays as full as it is.
         let cut = match edge {
             None => deal.middle(),
-            Some(Edge::Front) => 1,
+            // A branch's first child stays first, and what is new goes behind it: both are on the left, because the first
+            // separator is the shortest, and another in its place might not fit on the right.
+            Some(Edge::Front) => index + 1,
             Some(Edge::Back) => deal.count() - 1,
         };
         let separator = self.separator(&deal, cut);
