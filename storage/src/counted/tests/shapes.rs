@@ -120,6 +120,9 @@ fn a_cursor_goes_on_after_changes() {
         left -= tree.remove_range(&mut pool, 1001, left, |_, _| {}).unwrap();
     }
     assert_eq!((one(&tree, &pool, &mut cursor), cursor.rank()), (Some(1501), 1002));
+    // What goes in front of the cursor's leaf moves everything up.
+    tree.remove_range(&mut pool, 0, 10, |_, _| {}).unwrap();
+    assert_eq!((one(&tree, &pool, &mut cursor), cursor.rank()), (Some(1512), 1003));
     while tree.remove_range(&mut pool, 500, u64::MAX, |_, _| {}).unwrap() > 0 {}
     assert_eq!((one(&tree, &pool, &mut cursor), tree.len()), (None, 500));
 }
@@ -153,6 +156,16 @@ fn a_stale_path_is_refused() {
     let path = tree.resolve_rank(&pool, 5).unwrap();
     tree.remove(&mut pool, &path);
     tree.remove(&mut pool, &path);
+}
+
+#[test]
+#[should_panic = "fresh"]
+fn a_path_from_before_a_range_went_is_refused() {
+    let mut pool = pool(100);
+    let mut tree = list(&mut pool, 10, 10);
+    let path = tree.resolve_rank(&pool, 5).unwrap();
+    tree.remove_range(&mut pool, 1, 2, |_, _| {}).unwrap();
+    tree.payload(&pool, &path);
 }
 
 /// One branch against a plain list of counts, beyond what a test's tree can hold.
