@@ -320,7 +320,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Visits live rows in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the head to go on
+    /// Visits live rows, without their values, in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the head to go on
     /// from, 0 at the end. Rows whose heads a cursor cannot tell apart are never separated: `go_on` is only asked between such.
     pub fn scan(
         &self,
@@ -347,7 +347,7 @@ impl Shard {
     ) -> ScanEnd {
         self.observe_all();
         let (mut last, mut next) = (None, 0);
-        let scanned = self.engine.scan(db, head, |at, key, found| {
+        let scanned = self.engine.scan_keys(db, head, |at, key, found| {
             let group = at >> CURSOR_DROPPED_BITS;
             if last.is_some_and(|last| last != group) && !go_on() {
                 next = group << CURSOR_DROPPED_BITS;

@@ -14,11 +14,13 @@ use crate::error::{Refusal, Stop, errno_text};
 use crate::event::{ConnId, Effect, Notice};
 use crate::limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_SECONDS, CHECKPOINT_TURN_BYTES_MAX};
 use crate::parcel::{Answer, Ask, RequestId};
+use crate::session::Stall;
 use cairn_storage::error::Missing;
 use cairn_storage::op::DiskDone;
 use cairn_storage::pagefile::{CheckpointState, FileState};
 use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::units::{Lsn, OpId, ShardId};
+use hashbrown::HashMap;
 use std::collections::VecDeque;
 
 /// A checkpoint that runs is done when the log has grown by so much, or so much time has passed, whichever is first.
@@ -31,7 +33,7 @@ const SECOND_NS: u64 = 1_000_000_000;
 #[derive(Default)]
 pub(super) struct Paging {
     /// Connections whose next command waits for something.
-    waiting: Vec<(Missing, ConnId)>,
+    waiting: HashMap<Missing, Vec<ConnId>>,
     parked: VecDeque<Parked>,
     /// What was found damaged or unreadable a short while ago, and what to say of it.
     unusable: Vec<(Missing, Refusal)>,
@@ -116,10 +118,24 @@ impl Machine {
         absence
     }
 
+    /// A connection's command was not run after all: why it has to wait.
+    #[cold]
+    pub(super) fn put_back(&mut self, conn: ConnId, stop: Stop) -> Stall {
+        self.session_mut(conn).client.commands -= 1;
+        match stop {
+            Stop::Missing(missing) => {
+                self.wait_for(conn, missing);
+                Stall::Absent
+            }
+            _ => Stall::Crowded,
+        }
+    }
+
     /// The connection's next command waits for something that is being read.
-    pub(super) fn wait_for(&mut self, conn: ConnId, missing: Missing) {
-        if !self.paging.waiting.contains(&(missing, conn)) {
-            self.paging.waiting.push((missing, conn));
+    fn wait_for(&mut self, conn: ConnId, missing: Missing) {
+        let waiting = self.paging.waiting.entry(missing).or_default();
+        if !waiting.contains(&conn) {
+            waiting.push(conn);
         }
     }
 
@@ -176,15 +192,7 @@ impl Machine {
         for parked in self.paging.parked.iter_mut().filter(|parked| parked.missing == Some(missing)) {
             parked.missing = None;
         }
-        let mut woken = Vec::new();
-        self.paging.waiting.retain(|(waited, conn)| {
-            let is_it = *waited == missing;
-            if is_it {
-                woken.push(*conn);
-            }
-            !is_it
-        });
-        for conn in woken {
+        for conn in self.paging.waiting.remove(&missing).unwrap_or_default() {
             self.wake(conn);
             self.after_run(conn);
         }

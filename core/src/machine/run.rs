@@ -277,7 +277,7 @@ impl Machine {
                     return Ran::Stalled(Stall::Holes);
                 }
                 Place::Here => match self.run_row(run, &call, mark, out) {
-                    Err(stop @ (Stop::Missing(_) | Stop::Crowded)) => return self.put_back(conn, stop),
+                    Err(stop @ (Stop::Missing(_) | Stop::Crowded)) => return Ran::Stalled(self.put_back(conn, stop)),
                     ran => self.finish_row(id, ran, mark, call.is_resp3, out),
                 },
                 Place::There(shard) => self.forward(conn, &call, shard, out),
@@ -324,19 +324,6 @@ impl Machine {
                 Absence::Wait => return ran,
                 Absence::Unusable(refusal) => return Err(refusal.into()),
             }
-        }
-    }
-
-    /// The command was not run after all: it has to wait.
-    #[cold]
-    fn put_back(&mut self, conn: ConnId, stop: Stop) -> Ran {
-        self.session_mut(conn).client.commands -= 1;
-        match stop {
-            Stop::Missing(missing) => {
-                self.wait_for(conn, missing);
-                Ran::Stalled(Stall::Absent)
-            }
-            _ => Ran::Stalled(Stall::Crowded),
         }
     }
 

@@ -142,6 +142,7 @@ impl Engine {
             return;
         }
         self.balance(0);
+        self.file_mut().release_some();
         let ahead = (self.pool.pages_max() / AHEAD_SHARE).clamp(2 * WRITE_PAGES_MAX, AHEAD_MAX);
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);

@@ -113,7 +113,8 @@ impl Engine {
         let mut due = Vec::new();
         for ((db, head), deadline) in heads {
             let mut is_used = false;
-            self.scan_keys(db, head, |at, key, expire_ms| {
+            self.scan_keys(db, head, |at, key, found| {
+                let expire_ms = found.expire_ms;
                 if at != head {
                     return ControlFlow::Break(());
                 }

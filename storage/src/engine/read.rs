@@ -61,17 +61,17 @@ impl Engine {
         missing.map_or(Ok(()), Err)
     }
 
-    /// The same without the values: `visit` gets head, key, and when the row expires (0 for never).
-    pub(super) fn scan_keys(
+    /// The same without the values, which need not be in memory: that of [`Found`] is empty.
+    pub fn scan_keys(
         &self,
         db: u8,
         head: u64,
-        mut visit: impl FnMut(u64, &[u8], u64) -> ControlFlow<()>,
+        mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
         let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
             match self.full_key(key.tail, payload) {
-                Ok(full) => visit(key.head, full, Header::decode(payload).0.expire_ms),
+                Ok(full) => visit(key.head, full, bare(payload)),
                 Err(absent) => {
                     missing = Some(absent);
                     ControlFlow::Break(())
@@ -81,10 +81,10 @@ impl Engine {
         missing.map_or(Ok(()), Err)
     }
 
-    /// A row of a database, chosen by 64 random bits: its key and itself.
+    /// A row of a database, chosen by 64 random bits: its key and itself, without its value.
     pub fn random(&self, db: u8, random: u64) -> Result<Option<(&[u8], Found<'_>)>, Missing> {
         match self.rows[usize::from(db)].random(&self.pool, random)? {
-            Some((key, payload)) => Ok(Some((self.full_key(key.tail, payload)?, self.found(payload)?))),
+            Some((key, payload)) => Ok(Some((self.full_key(key.tail, payload)?, bare(payload)))),
             None => Ok(None),
         }
     }
@@ -110,6 +110,12 @@ impl Engine {
         };
         Ok(Some(inside(row, payload) + outside))
     }
+}
+
+/// A row without its value.
+fn bare(payload: &[u8]) -> Found<'_> {
+    let header = Header::decode(payload).0;
+    Found { kind: header.kind, expire_ms: header.expire_ms, value: &[] }
 }
 
 fn inside(row: RowKey<'_>, payload: &[u8]) -> u64 {

@@ -90,6 +90,9 @@ impl PageFile {
             return false;
         }
         let need = self.sites_needed(dirty_pages, dirty_extents) + SITES_SPARE;
+        if (self.free_sites() as usize) < need {
+            self.space.release_some(need);
+        }
         let free = self.free_sites() as usize;
         if free < need {
             self.want_sites((need - free) as u32 + if self.space.sites() == 0 { super::SUPERBLOCK_SITES } else { 0 });

@@ -130,6 +130,9 @@ pub struct Pin {
     pub superblock: Superblock,
 }
 
+/// Runs of sites that become free in one turn.
+const RELEASES_PER_TURN: usize = 256;
+
 /// Operations of page files are told from the log's by this bit.
 pub const PAGE_OP_BIT: u64 = 1 << 63;
 
@@ -255,6 +258,9 @@ impl PageFile {
 
     /// Whether a dirty page may be written ahead of a checkpoint. When there are too few sites, more are asked for.
     pub(crate) fn has_room_for_victim(&mut self) -> bool {
+        if self.space.free_sites() + self.output.open_sites() <= self.reserved {
+            self.release_some();
+        }
         let free = self.space.free_sites() + self.output.open_sites();
         if free <= self.reserved {
             self.want_sites(self.reserved - free + 1);
@@ -307,6 +313,11 @@ impl PageFile {
         let last = self.durable.generation.saturating_sub(1);
         let pinned = self.pins.iter().map(|(_, generation)| generation.0).min().unwrap_or(u32::MAX);
         self.space.release(Generation(last.min(pinned)));
+    }
+
+    /// Makes some of the sites free that may be. To be called every turn.
+    pub(crate) fn release_some(&mut self) {
+        self.space.release_some(RELEASES_PER_TURN);
     }
 
     fn want_sites(&mut self, more: u32) {

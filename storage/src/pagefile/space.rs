@@ -22,6 +22,8 @@ pub(crate) struct Space {
     /// What is not used any more, and from which generation on. Ascending.
     held: VecDeque<(Generation, Vec<Run>)>,
     held_sites: u32,
+    /// What was given up in generations up to this one is free, as soon as [`Space::release_some`] has come to it.
+    released: Generation,
     /// Sites of the file.
     sites: u32,
     /// Where the next search begins.
@@ -98,13 +100,24 @@ impl Space {
         }
     }
 
-    /// What was given up in generations up to `last` is free.
+    /// What was given up in generations up to `last` may become free.
     pub(crate) fn release(&mut self, last: Generation) {
-        while self.held.front().is_some_and(|(generation, _)| *generation <= last) {
-            let (_, runs) = self.held.pop_front().expect("it was there just now");
-            for run in runs {
-                self.held_sites -= run.count;
-                self.insert(run);
+        self.released = last;
+    }
+
+    /// Makes up to `runs` runs free of those that may be: after a large checkpoint there are many.
+    pub(crate) fn release_some(&mut self, runs: usize) {
+        for _ in 0..runs {
+            let Some((generation, held)) = self.held.front_mut() else { return };
+            if *generation > self.released {
+                return;
+            }
+            match held.pop() {
+                Some(run) => {
+                    self.held_sites -= run.count;
+                    self.insert(run);
+                }
+                None => drop(self.held.pop_front()),
             }
         }
     }
@@ -194,9 +207,13 @@ mod tests {
         space.hold(Generation(5), run(4, 1));
         assert_eq!((space.held_sites(), space.free_sites()), (3, 0));
         space.release(Generation(4));
+        space.release_some(9);
         assert_eq!(space.take(9), Some(run(3, 1)));
         assert_eq!(space.take(9), None);
         space.release(Generation(9));
+        space.release_some(1);
+        assert_eq!((space.held_sites(), space.free_sites()), (1, 1));
+        space.release_some(9);
         assert_eq!((space.held_sites(), space.free_sites()), (0, 2));
     }
 
