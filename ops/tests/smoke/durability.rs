@@ -135,6 +135,13 @@ fn watch(connection: &mut Connection, number: u64) -> Seen {
     last.into_iter().collect()
 }
 
+/// Asks for one checkpoint after the other, until the connection breaks: kills meet every state of one.
+fn checkpoint(connection: &mut Connection, round: u64) {
+    while cmd("BGSAVE").query::<String>(connection).is_ok() {
+        std::thread::sleep(Duration::from_millis(1 + round * 7 % 20));
+    }
+}
+
 /// Loads the server, and kills it at a moment that differs from round to round. What watchers were shown.
 fn kill_under_load(server: &mut Server, clients: &mut [Client], round: u64) -> Seen {
     let acked = AtomicU64::new(0);
@@ -148,6 +155,11 @@ fn kill_under_load(server: &mut Server, clients: &mut [Client], round: u64) -> S
         for client in clients {
             let (mut connection, acked) = (server.client(), &acked);
             scope.spawn(move || client.load(&mut connection, acked));
+        }
+        // In the other rounds the log is all there is since the last one.
+        if !round.is_multiple_of(4) {
+            let mut connection = server.client();
+            scope.spawn(move || checkpoint(&mut connection, round));
         }
         until("the load runs", || acked.load(Ordering::Relaxed) >= ACKED_MIN);
         std::thread::sleep(Duration::from_millis(round * 37 % 100));
@@ -176,7 +188,8 @@ fn verify(server: &Server, clients: &mut [Client], mut shown: Seen, all: bool) {
 
 fn survive_kills(shards: &str) {
     let dir = scratch();
-    let recipe = Recipe::new(dir.path()).with(&["--shards", shards]);
+    // Less than there is to hold: pages leave and come back meanwhile.
+    let recipe = Recipe::new(dir.path()).with(&["--shards", shards, "--memory", "2mb"]);
     let mut clients: Vec<Client> = (0..CLIENTS).map(Client::new).collect();
     let mut server = recipe.start();
     for round in 0..ROUNDS {
