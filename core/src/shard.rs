@@ -88,9 +88,13 @@ impl From<engine::Stop> for Stop {
             engine::Stop::Missing(missing) => Stop::Missing(missing),
             engine::Stop::Full => Refusal::text(OUT_OF_MEMORY).into(),
             engine::Stop::Crowded => Stop::Crowded,
+            engine::Stop::Stuck => Refusal::text(PAGE_FILE_STUCK).into(),
         }
     }
 }
+
+const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go there. Writes \
+                               are refused until it can be. Please check the server logs for details about the error.";
 
 pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 

@@ -315,7 +315,6 @@ impl Machine {
             self.paging.unusable.clear();
         }
         self.shard.engine_mut().retry_pages();
-        self.paging.file_state = self.shard.engine().page_file().map(|file| file.state()).or(self.paging.file_state);
     }
 
     /// A checkpoint is made as soon as can be. Answers its generation, if there is a page file.

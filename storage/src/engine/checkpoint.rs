@@ -5,7 +5,7 @@ use crate::error::Missing;
 use crate::extent::Extents;
 use crate::limits::PAGE_BYTES;
 use crate::op::{DiskDone, PageOp};
-use crate::pagefile::{Arrival, CheckpointState, FileState, PageFile, Pin, Superblock};
+use crate::pagefile::{Arrival, CheckpointState, PageFile, Pin, Superblock};
 use crate::pool::{ChunkHook, Fetch, Fetched, Pool};
 use crate::tree::Tree;
 use crate::units::{Lsn, OpId};
@@ -39,6 +39,7 @@ impl Engine {
             extents,
             detached: Vec::new(),
             is_checkpoint_wanted: false,
+            is_short: false,
             memory_bytes_max,
             log,
             is_in_group: false,
@@ -52,7 +53,8 @@ impl Engine {
     /// Sees to it that a write which needs `bytes` beside pages can be applied once it is resolved. Keeps E3.
     #[inline]
     pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Stop> {
-        if self.pool.frames_free() >= WRITE_PAGES_MAX && bytes <= PAGE_BYTES || self.pool.file().is_none() {
+        let has_room = self.pool.frames_free() >= WRITE_PAGES_MAX && bytes <= PAGE_BYTES && !self.is_short;
+        if has_room || self.pool.file().is_none() {
             return Ok(());
         }
         self.make_room_for(WRITE_PAGES_MAX, bytes)
@@ -64,16 +66,17 @@ impl Engine {
             // The group has made room for all of its writes, and what it has resolved must stay.
             return if self.pool.frames_free() >= WRITE_PAGES_MAX { Ok(()) } else { Err(Stop::Full) };
         }
+        if self.is_short {
+            return Err(Stop::Stuck);
+        }
         self.balance(bytes as u64);
         let Err(_) = self.pool.make_room(pages) else { return Ok(()) };
-        match self.pool.file().map(PageFile::state) {
-            Some(FileState::Open) => {
-                // Whatever holds pages back ends with a checkpoint at the latest.
-                self.is_checkpoint_wanted = true;
-                Err(Stop::Crowded)
-            }
-            _ => Err(Stop::Full),
+        if self.pool.file().is_some_and(PageFile::is_stuck) {
+            return Err(Stop::Stuck);
         }
+        // Whatever holds pages back ends with a checkpoint at the latest.
+        self.is_checkpoint_wanted = true;
+        Err(Stop::Crowded)
     }
 
     /// Shares memory out to pages and extents, `bytes` of which are about to come.
@@ -143,6 +146,10 @@ impl Engine {
         }
         self.balance(0);
         self.file_mut().release_some();
+        self.is_short = self.pool.file().is_some_and(PageFile::is_stuck) && {
+            self.pool.tidy_dirty();
+            self.is_mostly_dirty()
+        };
         let ahead = (self.pool.pages_max() / AHEAD_SHARE).clamp(2 * WRITE_PAGES_MAX, AHEAD_MAX);
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);

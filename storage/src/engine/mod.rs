@@ -44,6 +44,8 @@ pub enum Stop {
     Full,
     /// Memory is full until some of it has been written to the page file: ask again later.
     Crowded,
+    /// Memory is full, and the page file takes nothing: it has no room, or has failed.
+    Stuck,
 }
 
 impl From<Missing> for Stop {
@@ -92,6 +94,8 @@ pub struct Engine {
     /// Trees that are gone, whose pages are freed little by little.
     detached: Vec<Detached>,
     is_checkpoint_wanted: bool,
+    /// The page file cannot be written and half of memory is dirty: the rest is for reads.
+    is_short: bool,
     memory_bytes_max: u64,
     log: LogWriter,
     is_in_group: bool,
@@ -109,6 +113,7 @@ impl Engine {
             extents: Extents::default(),
             detached: Vec::new(),
             is_checkpoint_wanted: false,
+            is_short: false,
             memory_bytes_max,
             log,
             is_in_group: false,

@@ -137,7 +137,7 @@ impl Replay {
         };
         match applied {
             Ok(()) => {}
-            Err(Stop::Full) => {
+            Err(Stop::Full | Stop::Stuck) => {
                 return Err(Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() });
             }
             Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),

@@ -86,7 +86,7 @@ impl PageFile {
 
     /// Whether a checkpoint can begin that has to save so many pages. If sites are missing, they are asked for. Keeps P4.
     pub(crate) fn can_begin(&mut self, dirty_pages: usize, dirty_extents: usize) -> bool {
-        if !matches!(self.phase, Phase::Idle) || self.state != super::FileState::Open {
+        if !matches!(self.phase, Phase::Idle) || self.state != super::FileState::Open && !self.is_growth_refused {
             return false;
         }
         let need = self.sites_needed(dirty_pages, dirty_extents) + SITES_SPARE;

@@ -160,6 +160,8 @@ pub struct PageFile {
     reserved: u32,
     /// Sites that the file ought to have.
     sites_wanted: u32,
+    /// The file is full, but only for what needs further sites.
+    is_growth_refused: bool,
     building: Building,
     durable: Superblock,
     /// From here on the log is needed; segments below the second are gone, as far as is known.
@@ -191,6 +193,7 @@ impl PageFile {
             phase: Phase::Idle,
             reserved: 0,
             sites_wanted: 0,
+            is_growth_refused: false,
             building: Building::default(),
             durable: Superblock::default(),
             log_needed: Lsn(0),
@@ -226,7 +229,24 @@ impl PageFile {
 
     /// Whether a checkpoint is being made that still needs pages. After a failure none is.
     pub(crate) fn is_saving(&self) -> bool {
-        self.phase.is_saving() && !matches!(self.state, FileState::Failed { .. })
+        self.phase.is_saving() && self.can_save()
+    }
+
+    /// Whether what is dirty has to stay in memory: the file has failed, or it is full and nothing that runs gives room back.
+    pub(crate) fn is_stuck(&self) -> bool {
+        match self.state {
+            FileState::Open => false,
+            FileState::Full { .. } => {
+                let goes_on = self.is_growth_refused && self.extent_jobs.is_empty();
+                matches!(self.phase, Phase::Idle) || !goes_on
+            }
+            FileState::Failed { .. } => true,
+        }
+    }
+
+    /// Whether images can still get to the file.
+    pub(crate) fn can_save(&self) -> bool {
+        !matches!(self.state, FileState::Failed { .. })
     }
 
     /// The same as [`PageFile::save_frozen`], for a page that is about to change or go. Keeps P3.
@@ -329,7 +349,8 @@ impl PageFile {
         if let Some(read) = self.reads_new.pop_front() {
             return Some(read);
         }
-        if self.state != FileState::Open {
+        // Where only growth was refused, what has its sites goes on: it may give back more than was asked for.
+        if self.state != FileState::Open && !(self.can_save() && self.is_growth_refused) {
             return None;
         }
         if let Some(op) = self.poll_grow().or_else(|| self.poll_forget()) {
@@ -349,7 +370,7 @@ impl PageFile {
 
     fn poll_grow(&mut self) -> Option<PageOp> {
         let is_growing = self.flights.iter().any(|(_, flight)| matches!(flight, Flight::Grow { .. }));
-        if is_growing || self.sites_wanted <= self.space.sites() {
+        if is_growing || self.is_growth_refused || self.sites_wanted <= self.space.sites() {
             return None;
         }
         let chunk = (self.config.grow_bytes / PAGE_BYTES as u64).max(1) as u32;
@@ -403,7 +424,13 @@ impl PageFile {
             (Flight::Grow { sites }, Ok(_)) => self.on_grown(sites),
             // If it failed, the next checkpoint's turn removes them too.
             (Flight::Forget { before }, _) => self.segments_gone = before,
-            (Flight::Grow { .. }, Err(errno)) => self.state = FileState::Full { errno },
+            (Flight::Grow { .. }, Err(errno)) if self.can_save() => {
+                self.state = FileState::Full { errno };
+                self.is_growth_refused = true;
+                // Whoever still needs more then asks again.
+                self.sites_wanted = 0;
+            }
+            (Flight::Grow { .. }, Err(_)) => {}
             (Flight::Sync | Flight::Superblock, result) => {
                 let errno = result.err();
                 self.state = FileState::Failed { offset: 0, errno };
@@ -424,7 +451,10 @@ impl PageFile {
             return;
         }
         self.state = match result {
-            Err(ENOSPC) => FileState::Full { errno: ENOSPC },
+            Err(ENOSPC) => {
+                self.is_growth_refused = false;
+                FileState::Full { errno: ENOSPC }
+            }
             result => FileState::Failed { offset, errno: result.err() },
         };
     }
@@ -433,6 +463,7 @@ impl PageFile {
     pub fn retry(&mut self) {
         if matches!(self.state, FileState::Full { .. }) {
             self.state = FileState::Open;
+            self.is_growth_refused = false;
         }
     }
 

@@ -133,6 +133,10 @@ impl Pool {
 
     /// Saves up to `pages` pages for the running checkpoint. Whether none is left.
     pub(crate) fn save_some(&mut self, pages: usize) -> bool {
+        if !self.file.as_ref().is_some_and(PageFile::can_save) {
+            // Without an image a page must not pass for saved: it could leave memory, and an older image come back.
+            return self.aging.is_empty();
+        }
         let mut saved = 0;
         while saved < pages
             && let Some(page) = self.aging.pop()

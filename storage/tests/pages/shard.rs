@@ -155,7 +155,9 @@ impl Shard {
                     self.engine.work(1, 64 * PAGE_BYTES);
                     self.turn_io()?;
                 }
-                Err(Stop::Full) => panic!("memory is full: {:?}", self.engine.page_file().unwrap().numbers()),
+                Err(Stop::Full | Stop::Stuck) => {
+                    panic!("memory is full: {:?}", self.engine.page_file().unwrap().numbers())
+                }
             }
         }
         panic!("a command never ends: {:?}", self.engine.page_file().unwrap().numbers());
