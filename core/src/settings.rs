@@ -140,7 +140,7 @@ pub struct Fields {
     pub shards: u16,
     /// The CPUs that workers are pinned to, as a list of numbers and ranges. Empty: all that the process may use.
     pub cpus: String,
-    /// Bytes that pages in memory may take. 0: three quarters of the machine's.
+    /// Bytes that pages in memory may take. 0: 60% of the machine's.
     pub memory_bytes: u64,
     /// Where metrics are served. Empty: nowhere.
     pub metrics_addr: String,

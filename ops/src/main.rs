@@ -91,7 +91,7 @@ Directives (flag over environment CAIRN_* over file over default):
   --unixsocket PATH      a Unix socket too
   --shards N             shards of a new data directory (one per CPU)
   --cpus LIST            CPUs for the workers, as 0,2-3 (all)
-  --memory BYTES         bytes of pages in memory; units kb mb gb (three quarters of the machine's)
+  --memory BYTES         bytes of pages in memory; units kb mb gb (60% of the machine's)
   --metrics-addr ADDRESS metrics and probes over HTTP; off for none (127.0.0.1:9121)
   --log-format FORMAT    text, logfmt or json          (text)
   --loglevel LEVEL       debug verbose notice warning nothing (notice)
