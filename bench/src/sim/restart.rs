@@ -61,8 +61,9 @@ impl World {
         for attempt in 0.. {
             let has_trouble = attempt < 4 && !self.faults.is_over;
             let cut = (has_trouble && self.rng.u8(..3) == 0).then(|| self.rng.usize(..30));
-            let fails =
-                (has_trouble && self.faults.recovery_read_fails && self.rng.bool()).then(|| self.rng.usize(..20));
+            // The first ones are those of the page file's superblocks and maps.
+            let fails = (has_trouble && self.faults.recovery_read_fails && self.rng.bool())
+                .then(|| if self.rng.bool() { self.rng.usize(1..6) } else { self.rng.usize(1..20) });
             let mut trouble = Trouble { cut, fails };
             if let Some(engines) = self.open_all(&mut trouble)? {
                 let machines = engines.into_iter().zip(0..).map(|(engine, shard)| self.machine(shard, engine));
