@@ -4,7 +4,7 @@ use crate::clients;
 use crate::command::keyspace;
 use crate::error::Stop;
 use crate::event::Effect;
-use crate::machine::{Absence, Machine, Pause};
+use crate::machine::{Absence, Deed, Machine, Pause};
 use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId};
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
@@ -46,7 +46,10 @@ impl Machine {
                 Stop::Missing(missing) => match self.fetch(missing) {
                     Absence::Over => {}
                     Absence::Wait => return Err(Some(missing)),
-                    Absence::Unusable(refusal) => return Ok(Answer::Refused(refusal.line().into_owned())),
+                    Absence::Unusable(refusal) => {
+                        self.note_deed(Deed::Unusable);
+                        return Ok(Answer::Refused(refusal.line().into_owned()));
+                    }
                 },
             }
         }

@@ -38,6 +38,9 @@ pub const STRUCTURE: &str = "trees are sound";
 /// To the model all pauses are one: commands wait, and are then run as ever.
 const PAUSE: Ask = Ask::ClientPause { until_unix_ms: 0, writes_only: false };
 
+/// A page could not be read, or was not what was written. Nothing has changed.
+const UNUSABLE: &[u8] = b"-ERR the page file ";
+
 const MISCONF: &[u8] = b"-MISCONF Errors writing to the AOF file: ";
 
 /// All shards and all connections.
@@ -48,6 +51,8 @@ pub struct Checks {
     hash_seed: u64,
     /// Commands that were run.
     pub commands: u64,
+    /// Of these, refused because a page could not be had.
+    pub unusable: u64,
 }
 
 #[derive(Default)]
@@ -103,6 +108,15 @@ pub struct Heard {
     pub deeds: Vec<Noted>,
 }
 
+/// What a machine has done of a command before it was noted.
+#[derive(Clone, Copy)]
+struct Own<'a> {
+    /// The shard's own parts; and whether each was refused because a page cannot be had.
+    deeds: &'a [(Deed, bool)],
+    /// The command itself was.
+    is_unusable: bool,
+}
+
 /// The state of the machine that commands have just met.
 #[derive(Clone, Copy)]
 struct Met {
@@ -114,7 +128,7 @@ struct Met {
 impl Checks {
     pub fn new(shards: usize, hash_seed: u64) -> Checks {
         let shards = (0..shards).map(|_| Shard::default()).collect();
-        Checks { shards, clients: BTreeMap::new(), hash_seed, commands: 0 }
+        Checks { shards, clients: BTreeMap::new(), hash_seed, commands: 0, unusable: 0 }
     }
 
     pub fn accept(&mut self, id: u64, shard: usize, conn: ConnId, addr: String) {
@@ -182,17 +196,25 @@ impl Checks {
             let found = self.clients.iter().find(|(_, client)| client.addr == entry.addr).map(|(id, _)| *id);
             let id = found.ok_or_else(|| format!("{ONE_REPLY}: {} ran a command and is not connected", entry.addr))?;
             let mut own = Vec::new();
-            while let Some(noted) = deeds.next_if(|noted| noted.after <= at) {
-                if self.is_first_part(met, id, noted.deed) {
-                    own.push(noted.deed);
+            let mut is_unusable = false;
+            while let Some(Noted { deed, .. }) = deeds.next_if(|noted| noted.after <= at) {
+                if deed == Deed::Unusable {
+                    is_unusable = true;
+                } else if self.is_first_part(met, id, deed) {
+                    own.push((deed, std::mem::take(&mut is_unusable)));
                 } else {
-                    self.do_deed(met, noted.deed)?;
+                    self.do_deed(met, deed, std::mem::take(&mut is_unusable))?;
                 }
             }
-            self.run_waiting(met, id, &own, &mut refused)?;
+            self.run_waiting(met, id, Own { deeds: &own, is_unusable }, &mut refused)?;
         }
-        for noted in deeds {
-            self.do_deed(met, noted.deed)?;
+        let mut is_unusable = false;
+        for Noted { deed, .. } in deeds {
+            if deed == Deed::Unusable {
+                is_unusable = true;
+            } else {
+                self.do_deed(met, deed, std::mem::take(&mut is_unusable))?;
+            }
         }
         self.attribute(met, heard.only, refused)
     }
@@ -205,7 +227,7 @@ impl Checks {
     }
 
     /// Something was done that is no command of a connection.
-    fn do_deed(&mut self, met: Met, deed: Deed) -> Checked {
+    fn do_deed(&mut self, met: Met, deed: Deed, is_unusable: bool) -> Checked {
         let request = match deed {
             Deed::Expired { rows } => return self.expire(met, rows),
             Deed::Parked { request, .. } => {
@@ -216,11 +238,13 @@ impl Checks {
                 return Ok(());
             }
             Deed::Ran { request, .. } | Deed::Answered { request, .. } => request,
+            Deed::Unusable => unreachable!("it was said of another deed"),
         };
         let Some((work, live)) = self.shards[met.shard].tasks.remove(&place(request)) else {
             return Err(format!("{ONE_REPLY}: shard {} does what it was not told: {request:?}", met.shard));
         };
         let mut part = match work {
+            _ if is_unusable => Part::plain(UNUSABLE),
             Work::Run(db, args) => self.run_row(met, db, &args, true),
             Work::Ask(ask) => self.answer(met, &ask),
         };
@@ -241,7 +265,7 @@ impl Checks {
     }
 
     /// A client has run a command, of which `own` are the shard's own parts. Writes in front were refused, if writes are.
-    fn run_waiting(&mut self, met: Met, id: u64, own: &[Deed], refused: &mut u64) -> Checked {
+    fn run_waiting(&mut self, met: Met, id: u64, own: Own<'_>, refused: &mut u64) -> Checked {
         loop {
             let client = self.clients.get_mut(&id).expect("it is connected");
             let Some(args) = client.waiting.pop_front() else {
@@ -296,10 +320,11 @@ impl Checks {
     }
 
     /// Runs a command of a client on the model, as far as its machine does.
-    fn execute(&mut self, met: Met, id: u64, args: Args, own: &[Deed]) -> Checked {
+    fn execute(&mut self, met: Met, id: u64, args: Args, own: Own<'_>) -> Checked {
         self.commands += 1;
         let (name, db) = (args[0].to_ascii_lowercase(), self.clients[&id].db);
         let answer = match name.as_slice() {
+            _ if own.is_unusable => self.local(met, args, UNUSABLE.to_vec()),
             b"ping" => self.local(met, args, b"+PONG\r\n".to_vec()),
             b"select" => {
                 let db = String::from_utf8_lossy(&args[1]).parse().expect("it was made here");
@@ -313,12 +338,13 @@ impl Checks {
             b"scan" => self.scan(met, id, args, own),
             _ => self.row(met, id, args),
         };
-        let numbers: Vec<u64> = own.iter().filter_map(|deed| asked(*deed)).map(|(_, request)| request.hole).collect();
+        let numbers: Vec<u64> =
+            own.deeds.iter().filter_map(|(deed, _)| asked(*deed)).map(|(_, request)| request.hole).collect();
         if numbers.iter().any(|number| *number != answer.hole) {
             return Err(format!("{ONE_REPLY}: client {id}: holes {numbers:?} for {}", answer.hole));
         }
         self.clients.get_mut(&id).expect("it is connected").answers.push_back(answer);
-        own.iter().try_for_each(|deed| self.do_deed(met, *deed))
+        own.deeds.iter().try_for_each(|(deed, is_unusable)| self.do_deed(met, *deed, *is_unusable))
     }
 
     fn local(&self, met: Met, args: Args, reply: Vec<u8>) -> Answer {
@@ -332,10 +358,10 @@ impl Checks {
         client.holes
     }
 
-    fn ask_all(&mut self, met: Met, id: u64, args: Args, ask: &Ask, join: Join, own: &[Deed]) -> Answer {
+    fn ask_all(&mut self, met: Met, id: u64, args: Args, ask: &Ask, join: Join, own: Own<'_>) -> Answer {
         let shards: Vec<usize> = (0..self.shards.len()).collect();
         // What the shard answers at once by itself leaves no hole.
-        if shards.len() == 1 && own.is_empty() {
+        if shards.len() == 1 && own.deeds.is_empty() {
             let parts = vec![Some(self.answer(met, ask))];
             return Answer { args, hole: 0, join, shards, parts };
         }
@@ -345,7 +371,7 @@ impl Checks {
         Answer { args, hole, join, shards, parts }
     }
 
-    fn scan(&mut self, met: Met, id: u64, args: Args, own: &[Deed]) -> Answer {
+    fn scan(&mut self, met: Met, id: u64, args: Args, own: Own<'_>) -> Answer {
         let cursor: u64 = String::from_utf8_lossy(&args[1]).parse().expect("it was made here");
         let db = self.clients[&id].db;
         if cursor == 0 {
@@ -359,7 +385,7 @@ impl Checks {
         let shard = self.owner(slot);
         let ask = Ask::Scan { db, cursor: head, count: 0, pattern: None, kind: None };
         let is_here = shard == met.shard;
-        if is_here && own.is_empty() {
+        if is_here && own.deeds.is_empty() {
             let parts = vec![Some(self.answer(met, &ask))];
             return Answer { args, hole: 0, join: Join::Scan, shards: vec![shard], parts };
         }
@@ -510,6 +536,11 @@ impl Checks {
             self.clients.get_mut(&id).expect("it is connected").walk = None;
             return if is_expected || has_failed { Ok(None) } else { Err(wrong(REPLIES, "no log has failed")) };
         }
+        if frame.starts_with(UNUSABLE) && answer.join().is_some_and(|expect| expect.starts_with(UNUSABLE)) {
+            self.clients.get_mut(&id).expect("it is connected").walk = None;
+            self.unusable += 1;
+            return Ok(None);
+        }
         let Some(expect) = answer.join() else { return Err(wrong(REPLIES, "it was not run")) };
         let mut cursor = None;
         if let Join::Scan = answer.join {
@@ -566,7 +597,7 @@ fn asked(deed: Deed) -> Option<(usize, RequestId)> {
         Deed::Ran { from, request } | Deed::Answered { from, request } | Deed::Parked { from, request } => {
             Some((usize::from(from.0), request))
         }
-        Deed::Expired { .. } => None,
+        Deed::Expired { .. } | Deed::Unusable => None,
     }
 }
 

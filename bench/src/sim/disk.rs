@@ -152,7 +152,7 @@ impl Disk {
             return Ok(data.len() as u32);
         }
         match fate {
-            Fate::Done | Fate::NoSpace => {
+            Fate::Done | Fate::NoSpace | Fate::Garbled => {
                 self.file(segment).write(offset, data);
                 Ok(data.len() as u32)
             }

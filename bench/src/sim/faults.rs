@@ -81,6 +81,8 @@ pub enum Fate {
     Fails,
     Short,
     NoSpace,
+    /// A read brings something else.
+    Garbled,
 }
 
 /// The faults of one run. Probabilities are in a million.
@@ -102,6 +104,8 @@ pub struct Faults {
     /// A write or a sync of the page file fails, or there is no room for it.
     pub page_fails: u32,
     pub page_no_space: u32,
+    /// A read of it fails, or brings something else, once.
+    pub page_read_fails: u32,
     pub has_harm: bool,
     pub recovery_read_fails: bool,
     pub clock_jumps: bool,
@@ -125,6 +129,7 @@ impl Faults {
         let (no_space, hang_up) = (sometimes(3, 250_000), sometimes(2, 4_000));
         let crash_at_send = sometimes(2, 4_000);
         let (page_fails, page_no_space) = (sometimes(2, 100_000), sometimes(2, 100_000));
+        let page_read_fails = sometimes(3, 60_000);
         let crash_at_page = sometimes(2, 10_000);
         // A pool that cannot write what it gives up refuses writes: so either it is small or the page file fails.
         let is_small = has_pages && is_wide;
@@ -132,6 +137,7 @@ impl Faults {
         let page_fault = |per_million| if is_small { 0 } else { per_million };
         Faults {
             crash_at_page,
+            page_read_fails,
             memory_bytes,
             checkpoint: [20_000, 200_000, 600_000][rng.usize(..3)],
             page_fails: page_fault(page_fails),
@@ -176,9 +182,12 @@ impl Faults {
         }
     }
 
-    /// An operation on the page file. No read fails while clients may see it: that is refused to them, and tested by itself.
+    /// An operation on the page file.
     pub fn page_fate(&self, rng: &mut Rng, op: PageOp) -> Fate {
         match op {
+            PageOp::Read { .. } if self.happens(rng, self.page_read_fails) => {
+                [Fate::Fails, Fate::Garbled][rng.usize(..2)]
+            }
             PageOp::Read { .. } | PageOp::Forget { .. } => Fate::Done,
             PageOp::Sync { .. } | PageOp::WriteStable { .. } if self.happens(rng, self.page_fails) => Fate::Fails,
             PageOp::Write { .. } if self.happens(rng, self.page_fails) => [Fate::Fails, Fate::Short][rng.usize(..2)],

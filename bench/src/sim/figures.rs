@@ -19,6 +19,8 @@ pub struct Figures {
     pub page_writes_failed: u64,
     /// Flipped bits of page files that were met and reported.
     pub pages_reported: u64,
+    /// Commands that were refused because a page could not be had.
+    pub unusable: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -39,6 +41,7 @@ impl std::ops::AddAssign for Figures {
         self.page_reads += other.page_reads;
         self.page_writes_failed += other.page_writes_failed;
         self.pages_reported += other.pages_reported;
+        self.unusable += other.unusable;
         self.events += other.events;
         // Of all runs, in their order.
         self.hash = self.hash.rotate_left(1) ^ other.hash;

@@ -22,7 +22,7 @@
 //! | every queue is bounded | input, output, records, flights, messages |
 //! | trees are sound | after each recovery; every site of a page file has one use, and a small memory shows the same rows as a large one |
 //! | a checkpoint shortens the log | no record before it is replayed |
-//! | a flipped bit of a page file is never served | it is reported, or in nothing that is used |
+//! | a flipped bit of a page file is never served | it is reported, or in nothing that is used; a command that needs the page is refused and changes nothing |
 
 mod answer;
 mod checks;

@@ -76,6 +76,13 @@ impl PageDisk {
             assert!(file.output(output)[..data.len()] == data, "a buffer in flight does not change");
         }
         let result = match what {
+            PageOp::Read { op, offset, len } if fate == Fate::Garbled => {
+                let bytes = self.read(offset, len as usize, Fate::Done).map(|mut bytes| {
+                    bytes[rng.usize(..len as usize)] ^= 1 << rng.u8(..8);
+                    bytes
+                });
+                return (Ended::Read(op, bytes), false);
+            }
             PageOp::Read { op, offset, len } => return (Ended::Read(op, self.read(offset, len as usize, fate)), true),
             PageOp::Forget { op, before } => return (Ended::Forget(DiskDone { op, result: Ok(0) }, before), true),
             _ if self.is_broken => Ok(data.len() as u32),

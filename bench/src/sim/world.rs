@@ -212,6 +212,7 @@ impl World {
         self.faults.crashes = 0;
         self.restart()?;
         self.figures.commands = self.checks.commands;
+        self.figures.unusable = self.checks.unusable;
         self.figures.events = self.trace.count();
         self.figures.hash = self.trace.hash();
         Ok(())

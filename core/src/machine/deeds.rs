@@ -16,6 +16,9 @@ pub enum Deed {
     Answered { from: ShardId, request: RequestId },
     /// One of both met something that is not in memory, and waits. A question may have been answered in part.
     Parked { from: ShardId, request: RequestId },
+    /// What is done next (the next deed but these, or the next command of a connection) is refused: a page that it needs
+    /// cannot be had.
+    Unusable,
     /// So many rows past their time were removed: the earliest ones.
     Expired { rows: u64 },
 }
@@ -39,7 +42,7 @@ impl Machine {
     }
 
     #[inline]
-    pub(super) fn note_deed(&mut self, deed: Deed) {
+    pub(crate) fn note_deed(&mut self, deed: Deed) {
         if let Some(deeds) = &mut self.deeds {
             deeds.push(Noted { after: self.slowlog.recorded(), deed });
         }

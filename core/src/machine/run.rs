@@ -5,6 +5,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::deeds::Deed;
 use super::paging::Absence;
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
@@ -322,7 +323,10 @@ impl Machine {
             match self.fetch_for(missing, call) {
                 Absence::Over => {}
                 Absence::Wait => return ran,
-                Absence::Unusable(refusal) => return Err(refusal.into()),
+                Absence::Unusable(refusal) => {
+                    self.note_deed(Deed::Unusable);
+                    return Err(refusal.into());
+                }
             }
         }
     }
