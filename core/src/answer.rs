@@ -46,6 +46,7 @@ impl Machine {
                 Stop::Missing(missing) => match self.fetch(missing) {
                     Absence::Over => {}
                     Absence::Wait => return Err(Some(missing)),
+                    Absence::Crowded => return Err(None),
                     Absence::Unusable(refusal) => {
                         self.note_deed(Deed::Unusable);
                         return Ok(Answer::Refused(refusal.line().into_owned()));

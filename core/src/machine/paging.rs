@@ -77,7 +77,10 @@ pub(super) enum Work {
 pub(crate) enum Absence {
     /// It is here now: run again.
     Over,
+    /// It is being read.
     Wait,
+    /// There is no frame for it now, and nothing will tell when there is one: run again later.
+    Crowded,
     /// It cannot be had.
     Unusable(Refusal),
 }
@@ -91,7 +94,8 @@ impl Machine {
         }
         match self.shard.engine_mut().fetch(missing) {
             Fetch::Here => Absence::Over,
-            Fetch::Underway | Fetch::Crowded => Absence::Wait,
+            Fetch::Underway => Absence::Wait,
+            Fetch::Crowded => Absence::Crowded,
         }
     }
 

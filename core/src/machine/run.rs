@@ -323,6 +323,7 @@ impl Machine {
             match self.fetch_for(missing, call) {
                 Absence::Over => {}
                 Absence::Wait => return ran,
+                Absence::Crowded => return Err(Stop::Crowded),
                 Absence::Unusable(refusal) => {
                     self.note_deed(Deed::Unusable);
                     return Err(refusal.into());

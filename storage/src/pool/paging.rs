@@ -189,7 +189,9 @@ impl Pool {
                 }
                 queue => {
                     unsaved += 1;
-                    queue
+                    // Where none of the dirty can leave for long, they must not stand before the clean.
+                    let is_stuck = self.file.as_ref().is_some_and(PageFile::is_stuck);
+                    if is_stuck && queue == Queue::Probation { Queue::Protected } else { queue }
                 }
             };
             if unsaved > UNSAVED_MAX {
