@@ -76,6 +76,8 @@ pub struct Shard {
     /// Of the data directory: what heads are computed with.
     hash_seed: u64,
     observed: Cell<Lsn>,
+    /// Rows that the open group has changed: none of them is stable before all of them are.
+    group: Option<Vec<(u8, u64)>>,
     random: u64,
     /// The most that APPEND and SETRANGE may make of a string: `proto-max-bulk-len`.
     pub string_bytes_max: usize,
@@ -108,6 +110,7 @@ impl Shard {
             watermark,
             hash_seed,
             observed: Cell::new(Lsn(0)),
+            group: None,
             random: random_seed,
             string_bytes_max: BULK_BYTES_MAX,
             counts: ReadCounts::default(),
@@ -280,6 +283,9 @@ impl Shard {
     fn note(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
         self.unstable.note(row_key.db, row_key.head, lsn);
         self.observe(lsn);
+        if let Some(group) = &mut self.group {
+            group.push((row_key.db, row_key.head));
+        }
     }
 
     #[inline]
@@ -292,12 +298,16 @@ impl Shard {
     pub fn open_group(&mut self, bytes: usize) -> Result<(), Stop> {
         self.refuse_if_full(bytes)?;
         self.engine.open_group();
+        self.group = Some(Vec::new());
         Ok(())
     }
 
     pub fn close_group(&mut self) {
         let lsn = self.engine.close_group();
         self.observe(lsn);
+        for (db, head) in self.group.take().unwrap_or_default() {
+            self.unstable.note(db, head, lsn);
+        }
     }
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).

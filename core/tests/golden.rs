@@ -24,7 +24,8 @@
 //! - `hangup`: the current client closes its connection.
 //! - `sorted`: the elements of the next reply, an array, are shown in the order of their text.
 //! - `advance TIME`.
-//! - `disk hold`: operations of disks do not end until `disk go`, or fail with `disk fail ERRNO`.
+//! - `disk hold`: operations of disks do not end until `disk go`, or fail with `disk fail ERRNO`. `disk one` ends the first of each
+//!   disk.
 //! - `reader hold`: the current client takes nothing more, until `reader go`; `reader take BYTES` is a part of it.
 //! - `host hold`: the process answers no questions (passwords, SHUTDOWN), until `host go`.
 //! - `crash`: everything stops; the machines start again with what was stable.
@@ -77,6 +78,7 @@ impl Script {
             ("sorted", []) => self.is_sorted = true,
             ("advance", [time]) => self.world().advance(milliseconds(time)),
             ("disk", ["hold"]) => self.world().is_disk_held = true,
+            ("disk", ["one"]) => self.world().release_one(),
             ("disk", ["go"]) => {
                 self.world().is_disk_held = false;
                 self.world().release_disks();

@@ -199,6 +199,16 @@ impl World {
         self.settle();
     }
 
+    /// Performs the first disk operation of each shard that was held back.
+    pub fn release_one(&mut self) {
+        for shard in 0..self.nodes.len() {
+            if let Some(op) = self.nodes[shard].held.pop_front() {
+                self.perform_disk(shard, op);
+            }
+        }
+        self.settle();
+    }
+
     /// Fails the disk operations that were held back.
     pub fn fail_disks(&mut self, errno: i32) {
         for shard in 0..self.nodes.len() {
