@@ -33,7 +33,7 @@ pub const EXPIRE_ROWS_PER_TURN_MAX: usize = 256;
 
 /// A checkpoint is made when the log has grown by so much, or so much time has passed, since the last one began: it bounds
 /// what a start has to replay.
-pub const CHECKPOINT_LOG_BYTES: u64 = 64 * 1024 * 1024;
+pub const CHECKPOINT_LOG_BYTES: u64 = 256 * 1024 * 1024;
 pub const CHECKPOINT_SECONDS: u64 = 60;
 
 /// What a checkpoint goes on by in one turn at most: copying and checksumming that much takes some tens of microseconds.

@@ -69,7 +69,7 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 pub const OUTPUT_PAGES: usize = OUTPUT_BYTES_MAX / PAGE_BYTES;
 
 /// Output buffers that are kept for their next use.
-pub const OUTPUTS_SPARE: usize = 8;
+pub const OUTPUTS_SPARE: usize = 32;
 
 /// Output buffers above which no further victim is written: memory for images that wait for the disk. A checkpoint that
 /// has to save what is about to change may exceed it.

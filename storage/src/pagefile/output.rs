@@ -62,7 +62,8 @@ impl Output {
 
     fn make(&mut self, run: Run) -> OutputId {
         assert!(run.count as usize <= OUTPUT_PAGES);
-        let memory = self.spare.pop().unwrap_or_else(|| bytemuck::zeroed_slice_box(OUTPUT_PAGES));
+        // Where free space is in pieces a buffer holds a few pages only: memory for many would have to be cleared in vain.
+        let memory = self.spare.pop().unwrap_or_else(|| bytemuck::zeroed_slice_box(run.count as usize));
         self.number_last += 1;
         let buffer = Some(Buffer { memory, run, used: 0, number: self.number_last });
         match self.vacant.pop() {
@@ -102,7 +103,7 @@ impl Output {
     pub(crate) fn done(&mut self, id: OutputId) {
         let buffer = self.buffers[id.0 as usize].take().expect("a buffer is written once");
         self.vacant.push(id);
-        if self.spare.len() < OUTPUTS_SPARE {
+        if self.spare.len() < OUTPUTS_SPARE && buffer.memory.len() == OUTPUT_PAGES {
             self.spare.push(buffer.memory);
         }
     }

@@ -45,10 +45,20 @@ impl Space {
         space
     }
 
-    /// Takes up to `max` neighbouring free sites.
+    /// Takes up to `max` neighbouring free sites: as many as a short search finds.
     pub(crate) fn take(&mut self, max: u32) -> Option<Run> {
-        let (first, count) = self.next_run(self.cursor)?;
-        Some(self.cut(first, count, max.min(count)))
+        let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
+        let (mut first, mut count) = (0, 0);
+        // The file's end is where large runs come to be.
+        for (at, free) in near.chain(self.free.iter().next_back()) {
+            if *free > count {
+                (first, count) = (*at, *free);
+            }
+            if count >= max {
+                break;
+            }
+        }
+        (count > 0).then(|| self.cut(first, count, max.min(count)))
     }
 
     /// Takes exactly `count` neighbouring sites, if a short search finds so many.
@@ -64,11 +74,6 @@ impl Space {
     pub(crate) fn has_whole(&self, count: u32) -> bool {
         let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
         near.chain(self.free.iter().next_back()).any(|(_, free)| *free >= count)
-    }
-
-    fn next_run(&self, from: u32) -> Option<(u32, u32)> {
-        let run = self.free.range(from..).next().or_else(|| self.free.iter().next())?;
-        Some((*run.0, *run.1))
     }
 
     fn cut(&mut self, first: u32, free: u32, count: u32) -> Run {
