@@ -4,8 +4,9 @@
 //! turn: completions -> parcels -> letters -> machines end their turn -> effects -> doorbells -> one system call
 //! ```
 //!
-//! When a turn leaves nothing to do the worker spins for a moment, then sleeps in the ring's own wait. It yields to the
-//! executor only when a background task can go on, and never sleeps through it (docs/decisions/0001-glommio.md).
+//! When a turn leaves nothing to do the worker sleeps in the ring's own wait, after a short spin if a single reply waits
+//! for a flush. It yields to the executor only when a background task can go on, and never sleeps through it
+//! (docs/decisions/0001-glommio.md).
 
 mod halt;
 mod welcome;
