@@ -3,7 +3,8 @@
 //! The same seed gives the same run. A failure names the check that was broken, shows the end of the run's trace and the
 //! command that repeats it.
 //!
-//! - `world` drives machines as a worker does; `restart` recovers them as the server does.
+//! - `world` drives machines as a worker does, over `wires` and `devices`; `restart` recovers them as the server does (`opening`,
+//!   and `damage` before it).
 //! - `disk`, `pages`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
 //! - `many` runs many seeds: `cairn sim`.
 //! - `clients` and `workload` ask; `checks` (with `answer`, `tasks`, `scan`, `crate::model` and `crate::history`) judge.
@@ -28,17 +29,21 @@ mod answer;
 mod checks;
 mod clients;
 mod clock;
+mod damage;
+mod devices;
 mod disk;
 mod faults;
 mod figures;
 mod many;
 mod network;
+mod opening;
 mod pages;
 mod reply;
 mod restart;
 mod scan;
 mod tasks;
 mod trace;
+mod wires;
 mod workload;
 mod world;
 

@@ -12,21 +12,20 @@ use super::checks::{BOUNDS, Checked, Checks, Heard, LIVENESS, READ_ONLY};
 use super::clients::Client;
 use super::clock::{Clock, MS, SECOND, US};
 use super::disk::Disk;
-use super::faults::{Fate, Faults, Planted};
+use super::faults::{Faults, Planted};
 use super::figures::Figures;
-use super::network::{Arrival, End, Network, Wire, WireId};
-use super::pages::{Ended, PageDisk};
-use super::reply;
+use super::network::{End, Network, Wire, WireId};
+use super::pages::PageDisk;
 use super::tasks::tasks;
-use super::trace::{Trace, digest};
+use super::trace::Trace;
 use super::workload::Workload;
-use cairn_core::event::{ConnId, Effect, Event};
+use cairn_core::event::{Effect, Event};
 use cairn_core::limits::{OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
 use cairn_core::machine::Machine;
 use cairn_core::parcel::Parcel;
 use cairn_storage::limits::{FLIGHTS_MAX, LOG_STAGED_BYTES_MAX, SEGMENT_BYTES_MIN};
 use cairn_storage::log::LogConfig;
-use cairn_storage::op::{DiskDone, DiskOp, PageOp};
+use cairn_storage::op::DiskDone;
 use cairn_storage::units::{Epoch, Lsn, OpId, ShardId};
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -105,7 +104,7 @@ pub(super) struct Node {
     pub machine: Machine,
     is_turn_planned: bool,
     /// How far the shard was stable when a write failed.
-    failed: Option<Lsn>,
+    pub failed: Option<Lsn>,
 }
 
 pub struct World {
@@ -477,169 +476,5 @@ impl World {
             Effect::Snapshot(_) => Ok(()),
             Effect::HostAsk { .. } | Effect::Sleep { .. } => unreachable!("no command asks for this"),
         }
-    }
-
-    fn send(&mut self, shard: usize, conn: ConnId, buffer: Vec<u8>) -> Checked {
-        let wire = self.network.of_conn(shard, conn);
-        let Wire { id, client, end, .. } = *self.network.get(wire).expect("it is open");
-        if end == End::Broken {
-            return Ok(());
-        }
-        let (shown, digest) = (reply::shown(&buffer), digest(&buffer));
-        self.note(format_args!("shard {shard} -> client {id} {shown} #{digest:016x}"));
-        let sent = self.checks.sent(id, &buffer)?;
-        if self.clients[client].wire == Some(wire) {
-            self.clients[client].on_replies(sent);
-        }
-        let delay = self.faults.packet_delay(&mut self.rng);
-        if buffer.len() > 1 && self.rng.u8(..8) == 0 {
-            self.clock.after(delay / 2, Happening::SentPart { wire, bytes: self.rng.usize(1..buffer.len()) });
-        }
-        self.clock.after(delay, Happening::Sent { wire, buffer });
-        if self.disks[shard].is_writing() && self.faults.crashes_at_send(&mut self.rng) {
-            self.is_dying = true;
-        }
-        Ok(())
-    }
-
-    fn on_sent(&mut self, wire: WireId, buffer: Vec<u8>) -> Checked {
-        let Some(Some((shard, conn, client))) = self
-            .network
-            .get(wire)
-            .map(|wire| (wire.end != End::Broken).then_some((wire.shard, wire.conn, wire.client)))
-        else {
-            return Ok(());
-        };
-        let at = self.faults.packet_delay(&mut self.rng);
-        self.clock.after(at, Happening::Act { client });
-        self.tell(shard, Event::Sent { conn, buffer })
-    }
-
-    fn pause(&mut self, shard: usize, conn: ConnId, is_paused: bool) -> Checked {
-        let id = self.network.of_conn(shard, conn);
-        self.network.get_mut(id).expect("it is open").is_paused = is_paused;
-        self.note(format_args!("shard {shard} {} connection {}", if is_paused { "pauses" } else { "resumes" }, conn.0));
-        self.plan_delivery(id);
-        Ok(())
-    }
-
-    pub(super) fn plan_delivery(&mut self, id: WireId) {
-        let Some(wire) = self.network.get_mut(id) else { return };
-        if wire.has_more() && !std::mem::replace(&mut wire.is_planned, true) {
-            let delay = self.faults.packet_delay(&mut self.rng);
-            self.clock.after(delay, Happening::Deliver { wire: id });
-        }
-    }
-
-    fn deliver(&mut self, id: WireId) -> Checked {
-        let bytes_max = self.faults.packet_bytes(&mut self.rng);
-        let Some(wire) = self.network.get_mut(id) else { return Ok(()) };
-        let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
-        let is_paused = wire.is_paused;
-        match wire.arrive(bytes_max, &mut self.rng) {
-            Arrival::Nothing => return Ok(()),
-            Arrival::Bytes(bytes) => {
-                self.note(format_args!("shard {shard} <- client {client}: {} bytes", bytes.len()));
-                self.tell(shard, Event::Received { conn, bytes: &bytes })?;
-            }
-            Arrival::HungUp => {
-                self.note(format_args!("shard {shard} <- client {client}: end"));
-                self.tell(shard, Event::HungUp { conn, is_broken: false })?;
-            }
-        }
-        if !is_paused {
-            self.plan_delivery(id);
-        }
-        Ok(())
-    }
-
-    /// A wire breaks: the machine hears of it, the client sees nothing more.
-    pub(super) fn break_off(&mut self, id: WireId) -> Checked {
-        let Some(wire) = self.network.get_mut(id) else { return Ok(()) };
-        if std::mem::replace(&mut wire.end, End::Broken) == End::Broken {
-            return Ok(());
-        }
-        let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
-        self.note(format_args!("client {client} is cut off"));
-        self.tell(shard, Event::HungUp { conn, is_broken: true })
-    }
-
-    fn start_disk(&mut self, shard: usize, op: DiskOp) {
-        let fate = match op {
-            DiskOp::Write { .. } => self.faults.write_fate(&mut self.rng),
-            DiskOp::Prepare { .. } => self.faults.prepare_fate(&mut self.rng, self.clock.now_ns()),
-        };
-        let is_cached = self.planted == Some(Planted::WriteWithoutSync) && fate == Fate::Done;
-        let fate = if is_cached && matches!(op, DiskOp::Write { .. }) { Fate::Cached } else { fate };
-        self.figures.space_lost += u64::from(fate == Fate::NoSpace);
-        let id = self.disks[shard].begin(op, self.nodes[shard].machine.shard.engine().log(), fate);
-        self.note(format_args!("shard {shard} {op:?}{}", if fate == Fate::Done { "" } else { " will go wrong" }));
-        let delay = self.faults.write_delay(&mut self.rng);
-        let mut is_told = false;
-        if let (Some(Planted::AnswerBeforeWrite), DiskOp::Write { op, len, .. }) = (self.planted, op) {
-            is_told = true;
-            self.clock.after(US, Happening::DiskLie { shard, done: DiskDone { op, result: Ok(len) } });
-        }
-        self.clock.after(delay, Happening::DiskEnd { shard, op: id, is_told });
-    }
-
-    fn start_page(&mut self, shard: usize, op: PageOp) {
-        let fate = self.faults.page_fate(&mut self.rng, op);
-        self.note(format_args!("shard {shard} {op:?}{}", if fate == Fate::Done { "" } else { " will go wrong" }));
-        self.pages[shard].begin(op, self.nodes[shard].machine.shard.engine(), fate);
-        let delay = self.faults.write_delay(&mut self.rng);
-        self.clock.after(delay, Happening::PageEnd { shard, op: op.op() });
-    }
-
-    fn on_page(&mut self, shard: usize, op: OpId) -> Checked {
-        let engine = self.nodes[shard].machine.shard.engine();
-        let (ended, is_good) = self.pages[shard].end(op, engine, &mut self.rng);
-        self.figures.page_ops += 1;
-        self.figures.page_writes_failed += u64::from(!is_good);
-        if self.faults.crashes_at_page(&mut self.rng) {
-            self.is_dying = true;
-        }
-        match ended {
-            Ended::Done(done) => {
-                self.note(format_args!("shard {shard} page operation {op}: {:?}", done.result));
-                let durable = |world: &World| {
-                    let file = world.nodes[shard].machine.shard.engine().page_file();
-                    file.map_or(0, |file| file.durable().generation)
-                };
-                let before = durable(self);
-                self.tell(shard, Event::Page(done))?;
-                self.figures.checkpoints += u64::from(durable(self) - before);
-                Ok(())
-            }
-            Ended::Read(op, result) => {
-                self.note(format_args!("shard {shard} page read {op}"));
-                self.figures.page_reads += 1;
-                self.tell(shard, Event::PageRead { op, result: result.as_deref().map_err(|errno| *errno) })
-            }
-            Ended::Forget(done, before) => {
-                self.note(format_args!("shard {shard} removes its log before segment {before}"));
-                self.disks[shard].forget(before, None);
-                self.tell(shard, Event::Page(done))
-            }
-        }
-    }
-
-    fn on_disk(&mut self, shard: usize, op: OpId, is_told: bool) -> Checked {
-        let config = self.config(shard);
-        let log = self.nodes[shard].machine.shard.engine().log();
-        let (done, is_good) = self.disks[shard].end(op, &config, log, self.planted, &mut self.rng);
-        self.note(format_args!("shard {shard} operation {op}: {:?}", done.result));
-        if !is_good {
-            self.figures.writes_failed += 1;
-            let stable = self.nodes[shard].machine.shard.stable();
-            self.nodes[shard].failed.get_or_insert(stable);
-            // A server that takes no writes is soon started again.
-            let at = self.rng.u64(..200 * MS);
-            self.clock.after(at, Happening::Crash);
-        }
-        if is_told {
-            return Ok(());
-        }
-        self.tell(shard, Event::Disk(done))
     }
 }

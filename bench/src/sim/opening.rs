@@ -1,0 +1,269 @@
+//! One opening of a shard, as the server does it, over disks on which a crash or an error may meet any of its steps.
+
+use super::checks::{Checked, RECOVERY};
+use super::clock::{Clock, MS, US};
+use super::disk::{Disk, EIO};
+use super::faults::{Fate, Planted};
+use super::pages::{Ended, PageDisk};
+use super::world::{Happening, World};
+use cairn_storage::engine::{Applied, Engine, Replay};
+use cairn_storage::error::Fault;
+use cairn_storage::log::{LogConfig, Record, Recovery, Resume, Step};
+use cairn_storage::op::{DiskDone, PageOp};
+use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig};
+use cairn_storage::pool::Fetched;
+use cairn_storage::units::{Lsn, SegmentId};
+use fastrand::Rng;
+
+/// How an opening ended.
+pub(super) enum Opened {
+    Engine(Box<Engine>, Lsn),
+    /// A crash came first.
+    Cut,
+    Refused(Fault),
+}
+
+/// Why an opening did not come to its end.
+pub(super) enum Halt {
+    Cut,
+    Refused(Fault),
+    /// It breaks a check.
+    Broken(String),
+}
+
+impl From<Fault> for Halt {
+    fn from(fault: Fault) -> Halt {
+        Halt::Refused(fault)
+    }
+}
+
+/// What goes wrong while a log is opened.
+#[derive(Default)]
+pub(super) struct Trouble {
+    /// Steps until the crash.
+    pub cut: Option<usize>,
+    /// Steps until a read or a sync fails.
+    pub fails: Option<usize>,
+}
+
+/// What a shard is opened from.
+pub(super) struct Files<'a> {
+    config: LogConfig,
+    page_config: PageFileConfig,
+    planted: Option<Planted>,
+    /// Nothing goes wrong any more.
+    must_prepare: bool,
+    disk: &'a mut Disk,
+    /// If shards have page files.
+    pages: Option<&'a mut PageDisk>,
+    clock: &'a mut Clock<Happening>,
+    rng: &'a mut Rng,
+}
+
+impl World {
+    pub(super) fn files(&mut self, shard: usize) -> Files<'_> {
+        let config = self.config(shard);
+        let page_config = PageFileConfig {
+            shard: config.shard,
+            salt: config.salt,
+            segment_bytes: config.segment_bytes,
+            grow_bytes: 1 << 18,
+            planted: self.planted.and_then(Planted::pages),
+        };
+        Files {
+            config,
+            page_config,
+            planted: self.planted,
+            must_prepare: self.faults.is_over,
+            disk: &mut self.disks[shard],
+            pages: if self.has_pages { Some(&mut self.pages[shard]) } else { None },
+            clock: &mut self.clock,
+            rng: &mut self.rng,
+        }
+    }
+
+    /// Recovers one shard, as the server does.
+    pub(super) fn open(&mut self, shard: usize, trouble: &mut Trouble, memory_bytes: u64) -> Checked<Opened> {
+        match self.files(shard).open(trouble, memory_bytes) {
+            Ok((engine, end)) => Ok(Opened::Engine(Box::new(engine), end)),
+            Err(Halt::Cut) => Ok(Opened::Cut),
+            Err(Halt::Refused(fault)) => Ok(Opened::Refused(fault)),
+            Err(Halt::Broken(what)) => Err(what),
+        }
+    }
+
+    /// From where on the log is read at the next start, if nothing is damaged.
+    pub(super) fn log_start(&mut self, shard: usize) -> Lsn {
+        if !self.has_pages {
+            return Lsn(0);
+        }
+        let found = self.files(shard).find(&mut Trouble::default());
+        found.map_or(Lsn(0), |opening| opening.map_or(Lsn(0), |opening| opening.log_start()))
+    }
+}
+
+impl Files<'_> {
+    /// The engine, and where its log ends.
+    fn open(&mut self, trouble: &mut Trouble, memory_bytes: u64) -> Result<(Engine, Lsn), Halt> {
+        self.disk.sync_dir();
+        let (mut replay, start) = match self.find(trouble)? {
+            Some(opening) => {
+                let start = opening.log_start();
+                let (file, superblock) = opening.finish();
+                (Replay::over(self.config, memory_bytes, Box::new(|_| {}), file, &superblock), start)
+            }
+            None => (Replay::new(self.config, memory_bytes, Box::new(|_| {})), Lsn(0)),
+        };
+        let mut resume = self.replay(&mut replay, start, trouble)?;
+        self.prepare(&mut resume, trouble)?;
+        Ok((replay.finish(self.config, &resume), resume.end))
+    }
+
+    /// Finds the newest checkpoint, if there is a page file.
+    fn find(&mut self, trouble: &mut Trouble) -> Result<Option<Opening>, Halt> {
+        let Some(pages) = &self.pages else { return Ok(None) };
+        let mut opening = Opening::new(self.page_config, pages.len());
+        loop {
+            match opening.step() {
+                OpenStep::Read { offset, len } => {
+                    let fate = fate(trouble)?;
+                    match pages.read(offset, len as usize, fate) {
+                        Ok(bytes) => opening.supply(&bytes),
+                        Err(errno) => opening.failed(errno),
+                    }
+                }
+                OpenStep::Done => return Ok(Some(opening)),
+                OpenStep::Refuse(fault) => return Err(fault.into()),
+            }
+        }
+    }
+
+    /// Replays the log behind a checkpoint.
+    fn replay(&mut self, replay: &mut Replay, start: Lsn, trouble: &mut Trouble) -> Result<Resume, Halt> {
+        let mut recovery = Recovery::new(self.config, self.disk.list(), start);
+        let mut buffer = Vec::new();
+        loop {
+            let step = recovery.step();
+            let is_disk = matches!(step, Step::Read { .. } | Step::Sync { .. });
+            if is_disk && count_down(&mut trouble.cut) {
+                return Err(Halt::Cut);
+            }
+            let fails = is_disk && count_down(&mut trouble.fails);
+            match step {
+                Step::Read { .. } | Step::Sync { .. } if fails => recovery.failed(EIO),
+                Step::Read { segment, offset, len } => {
+                    buffer.resize(len, 0);
+                    self.disk.read(segment, offset, &mut buffer);
+                    self.clock.pass(50 * US);
+                    recovery.supply(&buffer);
+                }
+                Step::Record { lsn, .. } if lsn < start => {
+                    let what = format!("{RECOVERY}: a record at {lsn} is replayed over a checkpoint at {start}");
+                    return Err(Halt::Broken(what));
+                }
+                Step::Record { lsn, record } => {
+                    self.apply(replay, lsn, &record, trouble).map_err(|halt| match halt {
+                        Halt::Refused(fault @ (Fault::Record { .. } | Fault::MemoryFull { .. })) => {
+                            Halt::Broken(format!("{RECOVERY}: {fault}"))
+                        }
+                        halt => halt,
+                    })?
+                }
+                Step::Sync { segment } => {
+                    if self.planted != Some(Planted::RecoverWithoutSync) {
+                        self.disk.sync(segment);
+                    }
+                    self.clock.pass(MS);
+                    recovery.synced();
+                }
+                Step::Done(resume) => return Ok(resume),
+                Step::Refuse(fault) => return Err(fault.into()),
+            }
+        }
+    }
+
+    /// Makes the directory what the log goes on with: nothing of no use, and a segment to write to.
+    fn prepare(&mut self, resume: &mut Resume, trouble: &mut Trouble) -> Result<(), Halt> {
+        // The first one stays, whatever is in it: a log without segments is one that was lost.
+        for segment in resume.useless.iter().filter(|segment| segment.0 > 0) {
+            self.disk.remove(*segment);
+            if count_down(&mut trouble.cut) {
+                return Err(Halt::Cut);
+            }
+        }
+        self.disk.sync_dir();
+        let bytes = self.config.segment_bytes;
+        let first = SegmentId(resume.end.0 / bytes);
+        if resume.prepared.is_empty() && self.disk.prepare(first, bytes, self.must_prepare, self.rng) {
+            resume.prepared.push(first);
+        }
+        if count_down(&mut trouble.cut) { Err(Halt::Cut) } else { Ok(()) }
+    }
+
+    /// Applies a record, whatever it needs of the page file.
+    fn apply(&mut self, replay: &mut Replay, lsn: Lsn, record: &Record<'_>, trouble: &mut Trouble) -> Result<(), Halt> {
+        loop {
+            match replay.feed(lsn, record)? {
+                Applied::Done => return Ok(()),
+                Applied::Missing(missing) => drop(replay.engine_mut().fetch(missing)),
+                // Room is made of what has been written.
+                Applied::Crowded => replay.engine_mut().work(0, 0),
+            }
+            self.serve(replay.engine_mut(), trouble)?;
+        }
+    }
+
+    /// Performs all that the engine wants of its page file.
+    pub(super) fn serve(&mut self, engine: &mut Engine, trouble: &mut Trouble) -> Result<(), Halt> {
+        let shard = self.config.shard;
+        let Some(pages) = &mut self.pages else { return Ok(()) };
+        while let Some(op) = engine.poll_pages() {
+            let fate = match op {
+                PageOp::Read { .. } => fate(trouble)?,
+                _ if count_down(&mut trouble.cut) => {
+                    // As it was begun, a part of it may be done.
+                    pages.begin(op, engine, Fate::Done);
+                    return Err(Halt::Cut);
+                }
+                _ => Fate::Done,
+            };
+            pages.begin(op, engine, fate);
+            let (ended, _) = pages.end(op.op(), engine, self.rng);
+            match ended {
+                Ended::Done(done) => engine.on_page_done(done),
+                // The next checkpoint's turn removes them too.
+                Ended::Forget(DiskDone { op, .. }, _) => engine.on_page_done(DiskDone { op, result: Ok(0) }),
+                Ended::Read(op, bytes) => match engine.on_page_read(op, bytes.as_deref().map_err(|errno| *errno)) {
+                    Fetched::Damaged { offset, what, .. } => {
+                        return Err(Fault::PageFile { shard, offset, what }.into());
+                    }
+                    Fetched::Failed { offset, errno, .. } => {
+                        return Err(Fault::PageFileRead { shard, offset, errno }.into());
+                    }
+                    _ => {}
+                },
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How a read of an opening ends.
+fn fate(trouble: &mut Trouble) -> Result<Fate, Halt> {
+    if count_down(&mut trouble.cut) {
+        return Err(Halt::Cut);
+    }
+    Ok(if count_down(&mut trouble.fails) { Fate::Fails } else { Fate::Done })
+}
+
+/// Whether the count reaches its end with this step.
+fn count_down(left: &mut Option<usize>) -> bool {
+    match left {
+        Some(count) if *count > 1 => {
+            *count -= 1;
+            false
+        }
+        Some(count) => std::mem::replace(count, 0) == 1,
+        None => false,
+    }
+}

@@ -1,0 +1,95 @@
+//! What machines and clients say to each other on the way: sends, deliveries, pauses and broken wires.
+
+use super::checks::Checked;
+use super::network::{Arrival, End, Wire, WireId};
+use super::reply;
+use super::trace::digest;
+use super::world::{Happening, World};
+use cairn_core::event::{ConnId, Event};
+
+impl World {
+    pub(super) fn send(&mut self, shard: usize, conn: ConnId, buffer: Vec<u8>) -> Checked {
+        let wire = self.network.of_conn(shard, conn);
+        let Wire { id, client, end, .. } = *self.network.get(wire).expect("it is open");
+        if end == End::Broken {
+            return Ok(());
+        }
+        let (shown, digest) = (reply::shown(&buffer), digest(&buffer));
+        self.note(format_args!("shard {shard} -> client {id} {shown} #{digest:016x}"));
+        let sent = self.checks.sent(id, &buffer)?;
+        if self.clients[client].wire == Some(wire) {
+            self.clients[client].on_replies(sent);
+        }
+        let delay = self.faults.packet_delay(&mut self.rng);
+        if buffer.len() > 1 && self.rng.u8(..8) == 0 {
+            self.clock.after(delay / 2, Happening::SentPart { wire, bytes: self.rng.usize(1..buffer.len()) });
+        }
+        self.clock.after(delay, Happening::Sent { wire, buffer });
+        if self.disks[shard].is_writing() && self.faults.crashes_at_send(&mut self.rng) {
+            self.is_dying = true;
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_sent(&mut self, wire: WireId, buffer: Vec<u8>) -> Checked {
+        let Some(Some((shard, conn, client))) = self
+            .network
+            .get(wire)
+            .map(|wire| (wire.end != End::Broken).then_some((wire.shard, wire.conn, wire.client)))
+        else {
+            return Ok(());
+        };
+        let at = self.faults.packet_delay(&mut self.rng);
+        self.clock.after(at, Happening::Act { client });
+        self.tell(shard, Event::Sent { conn, buffer })
+    }
+
+    pub(super) fn pause(&mut self, shard: usize, conn: ConnId, is_paused: bool) -> Checked {
+        let id = self.network.of_conn(shard, conn);
+        self.network.get_mut(id).expect("it is open").is_paused = is_paused;
+        self.note(format_args!("shard {shard} {} connection {}", if is_paused { "pauses" } else { "resumes" }, conn.0));
+        self.plan_delivery(id);
+        Ok(())
+    }
+
+    pub(super) fn plan_delivery(&mut self, id: WireId) {
+        let Some(wire) = self.network.get_mut(id) else { return };
+        if wire.has_more() && !std::mem::replace(&mut wire.is_planned, true) {
+            let delay = self.faults.packet_delay(&mut self.rng);
+            self.clock.after(delay, Happening::Deliver { wire: id });
+        }
+    }
+
+    pub(super) fn deliver(&mut self, id: WireId) -> Checked {
+        let bytes_max = self.faults.packet_bytes(&mut self.rng);
+        let Some(wire) = self.network.get_mut(id) else { return Ok(()) };
+        let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
+        let is_paused = wire.is_paused;
+        match wire.arrive(bytes_max, &mut self.rng) {
+            Arrival::Nothing => return Ok(()),
+            Arrival::Bytes(bytes) => {
+                self.note(format_args!("shard {shard} <- client {client}: {} bytes", bytes.len()));
+                self.tell(shard, Event::Received { conn, bytes: &bytes })?;
+            }
+            Arrival::HungUp => {
+                self.note(format_args!("shard {shard} <- client {client}: end"));
+                self.tell(shard, Event::HungUp { conn, is_broken: false })?;
+            }
+        }
+        if !is_paused {
+            self.plan_delivery(id);
+        }
+        Ok(())
+    }
+
+    /// A wire breaks: the machine hears of it, the client sees nothing more.
+    pub(super) fn break_off(&mut self, id: WireId) -> Checked {
+        let Some(wire) = self.network.get_mut(id) else { return Ok(()) };
+        if std::mem::replace(&mut wire.end, End::Broken) == End::Broken {
+            return Ok(());
+        }
+        let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
+        self.note(format_args!("client {client} is cut off"));
+        self.tell(shard, Event::HungUp { conn, is_broken: true })
+    }
+}
