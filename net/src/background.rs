@@ -8,9 +8,9 @@
 //! The worker yields to the executor when, and only when, a task can go on ([`Background::is_runnable`]), so no task waits
 //! for a poll of the executor's and no turn pays for one.
 
-use crate::datadir::{hold_writable, segment_name, segments};
+use crate::datadir::{hold_writable, segment_name, segments, spare_name, spares};
 use crate::host::Queue;
-use crate::limits::{PREPARE_BYTES, PREPARE_PACE};
+use crate::limits::{PREPARE_BYTES, PREPARE_PACE, SPARE_SEGMENTS_MAX};
 use crate::ring::{Op, Ring};
 use cairn_storage::limits::BLOCK_BYTES;
 use cairn_storage::units::SegmentId;
@@ -73,8 +73,8 @@ struct Operation {
     state: State,
     /// Stays open while the kernel may look at it.
     _file: Option<Rc<OwnedFd>>,
-    /// Stays in place while the kernel may look at it.
-    _path: Option<CString>,
+    /// Stay in place while the kernel may look at them.
+    _paths: Vec<CString>,
 }
 
 enum State {
@@ -161,7 +161,8 @@ impl Background {
         !self.desk.prepared.borrow().is_empty()
     }
 
-    /// Removes the segment files below `before` in the directory `log`, the lowest first.
+    /// Takes the segment files below `before` out of the log in the directory `log`, the lowest first: they are kept to be
+    /// used again, as many as were freed at once, or removed.
     pub fn forget(&self, log: PathBuf, before: SegmentId, tag: (u16, u64)) {
         let desk = Rc::clone(&self.desk);
         desk.running.update(|running| running + 1);
@@ -175,7 +176,8 @@ impl Background {
         });
     }
 
-    /// Prepares a segment file in the directory `log`: `bytes` zeros, written, with its entry, on stable storage.
+    /// Prepares a segment file in the directory `log`, on stable storage with its entry: one that is used again, or `bytes`
+    /// zeros.
     pub fn prepare(&self, log: PathBuf, segment: SegmentId, bytes: u64, tag: (u16, u64)) {
         let desk = Rc::clone(&self.desk);
         desk.running.update(|running| running + 1);
@@ -203,38 +205,70 @@ impl Desk {
     }
 
     async fn forget(&self, log: &Path, before: SegmentId) -> io::Result<()> {
-        for (segment, _) in segments(log)?.into_iter().filter(|(segment, _)| *segment < before) {
-            let path = CString::new(log.join(segment_name(segment)).as_os_str().as_bytes())?;
-            let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
-            self.run(entry, None, Some(path)).await?;
+        let old: Vec<_> = segments(log)?.into_iter().filter(|(segment, _)| *segment < before).collect();
+        let mut spare = spares(log)?;
+        // What one checkpoint frees is about what the log needs until the next one does.
+        let spare_max = old.len().min(SPARE_SEGMENTS_MAX);
+        for (segment, _) in spare.drain(spare_max.min(spare.len())..) {
+            self.unlink(&log.join(spare_name(segment))).await?;
+        }
+        for (at, (segment, _)) in old.into_iter().enumerate() {
+            let path = log.join(segment_name(segment));
+            if spare.len() + at < spare_max {
+                self.rename(&path, &log.join(spare_name(segment))).await?;
+            } else {
+                self.unlink(&path).await?;
+            }
         }
         Ok(())
     }
 
-    /// Creates the segment, allocates its blocks at once, and then writes zeros over them: a log write into it afterwards
-    /// changes neither its length nor the state of its extents, so that one device flush makes it stable.
+    async fn unlink(&self, path: &Path) -> io::Result<()> {
+        let path = c_path(path)?;
+        let entry = opcode::UnlinkAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr()).build();
+        self.run(entry, None, vec![path]).await.map(drop)
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let (from, to) = (c_path(from)?, c_path(to)?);
+        let here = types::Fd(libc::AT_FDCWD);
+        let entry = opcode::RenameAt::new(here, from.as_ptr(), here, to.as_ptr()).build();
+        self.run(entry, None, vec![from, to]).await.map(drop)
+    }
+
+    /// A segment that the log does not need any more becomes this one: what is in it says that it belongs elsewhere.
+    /// Where there is none, the segment is created.
     async fn prepare(&self, log: &Path, segment: SegmentId, bytes: u64) -> io::Result<()> {
+        let path = log.join(segment_name(segment));
+        match spares(log)?.iter().find(|(_, spare_bytes)| *spare_bytes == bytes) {
+            Some((spare, _)) => self.rename(&log.join(spare_name(*spare)), &path).await?,
+            None => self.create(&path, bytes).await?,
+        }
+        let dir = self.open(log, libc::O_RDONLY | libc::O_DIRECTORY).await?;
+        self.sync(&dir, types::FsyncFlags::empty()).await
+    }
+
+    /// Creates a segment, allocates its blocks at once, and then writes zeros over them: a log write into it afterwards
+    /// changes neither its length nor the state of its extents, so that one device flush makes it stable.
+    async fn create(&self, path: &Path, bytes: u64) -> io::Result<()> {
         let flags = libc::O_CREAT | libc::O_TRUNC | libc::O_WRONLY | libc::O_DIRECT;
-        let file = self.open(&log.join(segment_name(segment)), flags).await?;
+        let file = self.open(path, flags).await?;
         hold_writable(&*file)?;
         let filled = self.fill(&file, bytes).await;
         if filled.is_err() && !self.halts.get() {
             // What it could not use is given back; if that fails too, the next attempt begins with it.
             let _ = rustix::fs::ftruncate(&*file, 0);
         }
-        filled?;
-        drop(file);
-        let dir = self.open(log, libc::O_RDONLY | libc::O_DIRECTORY).await?;
-        self.sync(&dir, types::FsyncFlags::empty()).await
+        filled
     }
 
     async fn fill(&self, file: &Rc<OwnedFd>, bytes: u64) -> io::Result<()> {
         let fd = types::Fd(file.as_raw_fd());
-        self.run(opcode::Fallocate::new(fd, bytes).build(), Some(file), None).await?;
+        self.run(opcode::Fallocate::new(fd, bytes).build(), Some(file), vec![]).await?;
         let mut at = 0;
         while at < bytes {
             let zeros = opcode::Write::new(fd, ZEROS.0.as_ptr(), PREPARE_BYTES as u32).offset(at).build();
-            if self.run(zeros, Some(file), None).await? != PREPARE_BYTES as i32 {
+            if self.run(zeros, Some(file), vec![]).await? != PREPARE_BYTES as i32 {
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
             at += PREPARE_BYTES as u64;
@@ -245,22 +279,22 @@ impl Desk {
     }
 
     async fn open(&self, path: &Path, flags: i32) -> io::Result<Rc<OwnedFd>> {
-        let path = CString::new(path.as_os_str().as_bytes())?;
+        let path = c_path(path)?;
         let here = types::Fd(libc::AT_FDCWD);
         let entry = opcode::OpenAt::new(here, path.as_ptr()).flags(flags | libc::O_CLOEXEC).mode(0o600).build();
-        let fd = self.run(entry, None, Some(path)).await?;
+        let fd = self.run(entry, None, vec![path]).await?;
         // SAFETY: the kernel has just opened it for this operation, and nobody else knows the number.
         Ok(Rc::new(unsafe { OwnedFd::from_raw_fd(fd) }))
     }
 
     async fn sync(&self, file: &Rc<OwnedFd>, flags: types::FsyncFlags) -> io::Result<()> {
         let entry = opcode::Fsync::new(types::Fd(file.as_raw_fd())).flags(flags).build();
-        self.run(entry, Some(file), None).await.map(drop)
+        self.run(entry, Some(file), vec![]).await.map(drop)
     }
 
-    /// An operation, to its end. What its entry points to is static, or in `file` and `path`.
-    async fn run(&self, entry: Entry, file: Option<&Rc<OwnedFd>>, path: Option<CString>) -> io::Result<i32> {
-        let operation = Operation { state: State::New, _file: file.cloned(), _path: path };
+    /// An operation, to its end. What its entry points to is static, or in `file` and `paths`.
+    async fn run(&self, entry: Entry, file: Option<&Rc<OwnedFd>>, paths: Vec<CString>) -> io::Result<i32> {
+        let operation = Operation { state: State::New, _file: file.cloned(), _paths: paths };
         let operation = self.operations.borrow_mut().insert(operation);
         self.queued.borrow_mut().push_back((operation as u32, entry));
         let result = poll_fn(|context| {
@@ -296,4 +330,8 @@ impl Desk {
         .await;
         if self.halts.get() { Err(io::Error::from_raw_os_error(libc::ECANCELED)) } else { Ok(()) }
     }
+}
+
+fn c_path(path: &Path) -> io::Result<CString> {
+    Ok(CString::new(path.as_os_str().as_bytes())?)
 }

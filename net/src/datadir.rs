@@ -4,6 +4,7 @@
 //! DIR/LOCK                                       held (flock) while a server runs; its pid inside
 //! DIR/manifest                                   written once, when the directory is created, after all else
 //! DIR/shard-0000/log/00000000000000000000.seg    a log segment; empty until it is prepared
+//! DIR/shard-0000/log/00000000000000000000.spare  a segment that is not needed any more, to be used again as another
 //! DIR/shard-0000/pages                           the shard's page file; empty until the first checkpoint
 //! ```
 //!
@@ -218,13 +219,27 @@ pub fn segment_name(segment: SegmentId) -> String {
     format!("{:020}.seg", segment.0)
 }
 
+/// The name of the file of a segment that waits to be used again.
+pub fn spare_name(segment: SegmentId) -> String {
+    format!("{:020}.spare", segment.0)
+}
+
 /// The segments in a log directory with the lengths of their files, in order. Other files are not ours and stay.
 pub fn segments(log: &Path) -> io::Result<Vec<(SegmentId, u64)>> {
+    numbered(log, ".seg")
+}
+
+/// The same of segments that wait to be used again, by what they were.
+pub fn spares(log: &Path) -> io::Result<Vec<(SegmentId, u64)>> {
+    numbered(log, ".spare")
+}
+
+fn numbered(log: &Path, suffix: &str) -> io::Result<Vec<(SegmentId, u64)>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(log)? {
         let entry = entry?;
         let name = entry.file_name();
-        let Some(digits) = name.to_str().and_then(|name| name.strip_suffix(".seg")) else { continue };
+        let Some(digits) = name.to_str().and_then(|name| name.strip_suffix(suffix)) else { continue };
         if digits.len() == 20
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && let Ok(number) = digits.parse()

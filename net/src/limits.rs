@@ -35,6 +35,9 @@ pub const WRITES_MAX: usize = 1024;
 /// Segment files that a shard keeps open.
 pub const SEGMENTS_OPEN_MAX: usize = 4;
 
+/// Segment files of a shard that are kept to be used again, at most.
+pub const SPARE_SEGMENTS_MAX: usize = 8;
+
 /// Bytes of zeros that are written at once when a segment is prepared.
 pub const PREPARE_BYTES: usize = 128 * 1024;
 

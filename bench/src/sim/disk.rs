@@ -23,7 +23,12 @@ pub struct Disk {
     completed: Vec<Flush>,
     /// Files that were removed, as long as their directory was not synced.
     removed: BTreeMap<u64, File>,
+    /// What was in segments that the log did not need any more: some of it is what is in the next ones at first.
+    spares: Vec<Vec<u8>>,
 }
+
+/// Spare segments that are kept.
+const SPARES_MAX: usize = 3;
 
 #[derive(Clone, Default)]
 struct File {
@@ -114,6 +119,11 @@ impl Disk {
             DiskOp::Prepare { segment, bytes, .. } => {
                 self.create(segment, bytes as usize, bytes as usize);
                 self.file(segment).is_entered = true;
+                if rng.bool()
+                    && let Some(old) = self.spares.pop().filter(|old| old.len() as u64 == bytes)
+                {
+                    self.file(segment).bytes = old;
+                }
                 (DiskDone { op, result: Ok(0) }, true)
             }
             DiskOp::Write { segment, offset, buffer, len, .. } => {
@@ -233,7 +243,12 @@ impl Disk {
         if let Some(rng) = rng {
             old.truncate(rng.usize(..=old.len()));
         }
-        old.into_iter().for_each(|segment| self.remove(SegmentId(segment)));
+        for segment in old {
+            if self.spares.len() < SPARES_MAX {
+                self.spares.push(self.files[&segment].bytes.clone());
+            }
+            self.remove(SegmentId(segment));
+        }
     }
 
     /// Puts some sectors of a write in the cache: all of them with odds of 3, none with 0.

@@ -4,6 +4,8 @@ use crate::ledger::{Ledger, Op, Seen};
 use crate::server::{Recipe, Server, exchange, scratch, until};
 use redis::{Connection, Value, cmd};
 use std::collections::BTreeMap;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -217,6 +219,54 @@ fn acknowledged_writes_survive_kill() {
 #[test]
 fn acknowledged_writes_survive_kill_on_two_shards() {
     survive_kills("2");
+}
+
+/// The inodes of a log's segments, by name.
+fn inodes(log: &Path) -> BTreeMap<String, u64> {
+    let entries = std::fs::read_dir(log).unwrap().map(|entry| entry.unwrap());
+    entries.map(|entry| (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().ino())).collect()
+}
+
+#[test]
+fn segments_are_used_again() {
+    const VALUE_BYTES: usize = 1 << 20;
+    let dir = scratch();
+    let recipe = Recipe::new(dir.path()).with(&["--shards", "1"]);
+    let mut server = recipe.start();
+    let log = dir.path().join("data/shard-0000/log");
+    let mut connection = server.client();
+    let fill = |connection: &mut Connection, round: usize| {
+        for n in 0..80 {
+            let value = vec![b'a' + (round % 26) as u8; VALUE_BYTES];
+            cmd("SET").arg(format!("k{}", n % 8)).arg(value).exec(connection).unwrap();
+        }
+        cmd("SAVE").exec(connection).unwrap();
+    };
+
+    let (mut round, mut seen) = (0, inodes(&log));
+    let again = loop {
+        fill(&mut connection, round);
+        round += 1;
+        let now = inodes(&log);
+        let again = now.iter().any(|(name, inode)| {
+            name.ends_with(".seg") && seen.iter().any(|(other, there)| other != name && there == inode)
+        });
+        if again || round == 12 {
+            break again;
+        }
+        seen.extend(now.into_iter().filter(|(name, _)| name.ends_with(".seg")));
+    };
+    assert!(again, "no segment was used again: {:?}", inodes(&log));
+    // What is in it behind the log's end is not the log's.
+    cmd("SET").arg("last").arg(round).exec(&mut connection).unwrap();
+    server.kill();
+    let server = recipe.start();
+    let mut connection = server.client();
+    assert_eq!(cmd("GET").arg("last").query::<usize>(&mut connection).unwrap(), round);
+    for n in 0..8 {
+        let value: Vec<u8> = cmd("GET").arg(format!("k{n}")).query(&mut connection).unwrap();
+        assert!(value.len() == VALUE_BYTES && value.iter().all(|byte| *byte == b'a' + (round - 1) as u8));
+    }
 }
 
 #[test]

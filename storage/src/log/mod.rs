@@ -28,6 +28,8 @@
 //! log** if no flush before it has a higher incarnation. The log **ends** at the first position X that no flush continues,
 //! unless a valid flush anywhere behind X has a durable LSN above X: then X had been acknowledged, and is damaged.
 //!
+//! A prepared segment is filled with zeros, or with what it held as an earlier segment: flushes that say they are elsewhere.
+//!
 //! What makes this sound:
 //!
 //! - **I1** An opening of the log writes each position once, each flush where the one before ends.
