@@ -88,7 +88,10 @@ binary_of() {
   case $1 in cairn) echo "$CAIRN" ;; redis-*) echo "$REDIS_SERVER" ;; valkey-*) echo "$VALKEY_SERVER" ;; esac
 }
 
-favoured=()
+# The open-loop probe is a process of its own that comes before the writers' generator, which shares its core: what it
+# waits for is the server.
+favoured=() probing=()
+if chrt -f 20 true 2>/dev/null; then probing=(chrt -f 20); fi
 if [ "$(id -u)" = 0 ] && nice -n -10 true 2>/dev/null; then favoured=(nice -n -10); fi
 
 answers() {
@@ -154,15 +157,29 @@ figure() { awk -v s="$2" -v n="$3" '$1 == s && $2 == n { print $3; exit }' "$1";
 
 # Runs the load of a row on a server that is not stopped, and keeps the quietest of several tries in $4.
 measure() {
-  local row=$1 id=$2 keep=$4 try status noise least=
+  local row=$1 id=$2 keep=$4 try status noise least= seed
   mapfile -t load < <(load_of "$row")
   for try in $(seq "$TRIES"); do
+    seed=$((1000 * $3 + try))
     status=0
-    "${favoured[@]}" "${BENCH[@]}" --port "${port[$id]}" --cpus "$LOAD_CPU" --pid "${pid[$id]}" --json --quiet \
-      --seed "$((1000 * $3 + try))" --warmup "$WARMUP" --duration "$SECONDS_EACH" --value-size 100 "${load[@]}" \
-      >"$DIR/run.json" || status=$?
+    case $row in
+      alone) load "$id" "$SECONDS_EACH" "${probing[@]}" >"$DIR/run.json" || status=$? ;;
+      beside)
+        mapfile -t load < <(load_of writers)
+        load "$id" "$((SECONDS_EACH + 2))" "${favoured[@]}" >"$DIR/writers.json" & local writers=$!
+        sleep 1
+        mapfile -t load < <(load_of alone)
+        load "$id" "$SECONDS_EACH" "${probing[@]}" >"$DIR/run.json" || status=$?
+        wait "$writers" || die "the writers of row $row on $id ended with status $?" ;;
+      *) load "$id" "$SECONDS_EACH" "${favoured[@]}" >"$DIR/run.json" || status=$? ;;
+    esac
     [ "$status" = 0 ] || [ "$status" = 3 ] || die "row $row on $id ended with status $status"
     figures "$DIR/run.json" >"$DIR/run.figures"
+    if [ "$row" = beside ]; then
+      # How busy others were is the writers' to say: for the probe, they are others.
+      { grep '^get ' "$DIR/run.figures"; figures "$DIR/writers.json"; } >"$DIR/both.figures"
+      mv "$DIR/both.figures" "$DIR/run.figures"
+    fi
     if [ "$status" = 3 ]; then
       grep -E 'first_error|unanswered|nil_replies' "$DIR/run.figures" >&2
       die "row $row on $id: not every request was answered well"
@@ -175,6 +192,14 @@ measure() {
     fi
     if awk "BEGIN { exit !($noise < $NOISE) }"; then break; fi
   done
+}
+
+# Runs the load generator on a server for so many seconds; further arguments are what it is run by.
+load() {
+  local id=$1 seconds=$2
+  shift 2
+  "$@" "${BENCH[@]}" --port "${port[$id]}" --cpus "$LOAD_CPU" --pid "${pid[$id]}" --json --quiet --seed "$seed" \
+    --warmup "$WARMUP" --duration "$seconds" --value-size 100 "${load[@]}"
 }
 
 load_of() {
@@ -190,8 +215,8 @@ load_of() {
     get50)      printf '%s\n' "${all[@]}" --clients 50 "${get[@]}" ;;
     get50p16)   printf '%s\n' "${all[@]}" --clients 50 --pipeline 16 "${get[@]}" ;;
     get50p64)   printf '%s\n' "${all[@]}" --clients 50 --pipeline 64 "${get[@]}" ;;
-    alone)      printf '%s\n' "${durable[@]}" --group "$probe" ;;
-    beside)     printf '%s\n' "${durable[@]}" --group "$probe" --group "$writers" ;;
+    alone|beside) printf '%s\n' "${durable[@]}" --group "$probe" ;;
+    writers)    printf '%s\n' "${durable[@]}" --group "$writers" ;;
     *)          die "no row $1" ;;
   esac
 }
@@ -381,7 +406,7 @@ machine() {
   fs=$(df --output=source,fstype "$DIR" | tail -1 | tr -s ' ')
   echo "$(date -u +%F); $(awk -F': ' '/model name/ { print $2; exit }' /proc/cpuinfo), $(nproc) cores," \
     "$(awk '/MemTotal/ { printf "%.0f", $2 / 1048576 }' /proc/meminfo) GiB, Linux $(uname -r), data on $fs."
-  echo "Server on core $SERVER_CPU, load on core $LOAD_CPU${favoured[*]:+, both ${favoured[*]}}; values of 100 bytes," \
+  echo "Server on core $SERVER_CPU, load on core $LOAD_CPU${favoured[*]:+, both ${favoured[*]}}${probing[*]:+; the open-loop probe by ${probing[*]}}; values of 100 bytes," \
     "$KEYS keys in each server ($DURABLE_KEYS of them used at pipeline 1 by the durable rows); medians of $REPS alternating" \
     "runs of $SECONDS_EACH s. Closed loop unless said; open-loop latency counts from the intended send time."
   echo
