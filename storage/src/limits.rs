@@ -88,6 +88,12 @@ pub const GROW_BYTES: u64 = 16 * 1024 * 1024;
 /// Words of the directory that a superblock holds. Each stands for a page of words of map pages.
 pub const DIRECTORY_WORDS_MAX: usize = 200;
 
+/// Reads that a check of a page file has under way, leaves that it gathers before it reads them in the order of the file,
+/// and findings that it lists.
+pub const CHECK_READS_MAX: usize = 64;
+pub const CHECK_LEAVES_MAX: usize = 16 * 1024;
+pub const CHECK_FINDINGS_MAX: usize = 1000;
+
 /// The longest value of a row, and the longest key: Redis's own limit for a string.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 

@@ -168,6 +168,11 @@ impl Recovery {
         self.refuse(Fault::Read { shard: self.config.shard, segment, offset, errno });
     }
 
+    /// Everything before this is known to have been acknowledged, as far as the log has been looked at.
+    pub fn proved(&self) -> Lsn {
+        self.proved
+    }
+
     /// How far the log has been looked at.
     pub fn position(&self) -> Lsn {
         match &self.phase {

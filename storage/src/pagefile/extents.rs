@@ -20,7 +20,7 @@ use crate::limits::{OUTPUT_PAGES, PAGE_BYTES};
 use crate::units::{ExtentId, Lsn};
 use std::sync::Arc;
 
-pub(super) const HEADER_BYTES: usize = 32;
+pub(crate) const HEADER_BYTES: usize = 32;
 const KIND: [u8; 2] = [7, 1];
 
 /// An extent that a checkpoint is about to write, piece by piece.
@@ -39,7 +39,7 @@ pub(crate) fn image_bytes(extent: &Extent) -> u64 {
     (HEADER_BYTES + extent.key.len() + extent.value.len()) as u64
 }
 
-pub(super) fn sites_of(bytes: u64) -> u32 {
+pub(crate) fn sites_of(bytes: u64) -> u32 {
     bytes.div_ceil(PAGE_BYTES as u64) as u32
 }
 
@@ -75,7 +75,7 @@ impl ExtentJob {
 }
 
 /// What the first bytes of an image say: the lengths of key and value.
-pub(super) fn decode_header(image: &[u8], id: ExtentId) -> Result<(usize, usize), &'static str> {
+pub(crate) fn decode_header(image: &[u8], id: ExtentId) -> Result<(usize, usize), &'static str> {
     let u32_at = |at: usize| u32::from_le_bytes(image[at..at + 4].try_into().expect("four bytes"));
     if image[16..18] != KIND {
         return Err("no extent begins here");

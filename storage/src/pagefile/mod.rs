@@ -36,9 +36,9 @@ pub mod bug;
 pub mod superblock;
 
 mod checkpoint;
-mod extents;
-mod image;
-mod map;
+pub(crate) mod extents;
+pub(crate) mod image;
+pub(crate) mod map;
 mod opening;
 mod output;
 mod read;

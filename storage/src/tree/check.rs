@@ -79,7 +79,7 @@ impl Tree {
         ensure(node.id() == page, page, "carries another page's id")?;
         ensure(node.kind() == Some(kind), page, "is of the wrong kind for its level")?;
         ensure(node.count() > 0, page, "is empty")?;
-        check_heap(node)?;
+        check_heap(node).map_err(|what| Damage { page, what })?;
         census.pages.push(page);
         for index in 0..node.count() {
             let key = node.key(index);
@@ -116,24 +116,23 @@ fn ensure(holds: bool, page: PageId, what: &'static str) -> Result<(), Damage> {
     if holds { Ok(()) } else { Err(Damage { page, what }) }
 }
 
-/// Every slot's bytes lie in the heap, overlap no other's, and fill it together with the garbage.
-fn check_heap(node: &Page) -> Result<(), Damage> {
-    let page = node.id();
-    let heap = node.heap();
-    let bytes = node.as_bytes().len();
-    ensure(
-        HEADER_BYTES + node.front_bytes() * node.count() <= heap && heap <= bytes,
-        page,
-        "its heap begins in its slots",
-    )?;
-    let mut ranges: Vec<(usize, usize)> = (0..node.count())
-        .map(|index| node.slot(index))
-        .map(|slot| (slot.offset as usize, slot.offset as usize + node.heap_len(slot)))
-        .filter(|(start, end)| start < end)
-        .collect();
+/// Every slot's bytes lie in the heap, overlap no other's, and fill it together with the garbage. Nothing about the page
+/// is trusted but its length.
+pub(crate) fn check_heap(node: &Page) -> Result<(), &'static str> {
+    let sound = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
+    let (heap, bytes) = (node.heap(), node.as_bytes().len());
+    let front = HEADER_BYTES + node.front_bytes() * node.count();
+    sound(front <= heap && heap <= bytes, "its heap begins in its slots")?;
+    let mut ranges: Vec<(usize, usize)> = Vec::with_capacity(node.count());
+    for slot in (0..node.count()).map(|index| node.slot(index)) {
+        let (start, end) = (slot.offset as usize, slot.offset as usize + node.heap_len(slot));
+        sound(end <= bytes && (start >= heap || start == end), "an entry is outside its heap")?;
+        if start < end {
+            ranges.push((start, end));
+        }
+    }
     ranges.sort_unstable();
-    ensure(ranges.iter().all(|(start, end)| *start >= heap && *end <= bytes), page, "an entry is outside its heap")?;
-    ensure(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), page, "two entries overlap")?;
+    sound(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two entries overlap")?;
     let used: usize = ranges.iter().map(|(start, end)| end - start).sum();
-    ensure(heap + used + node.garbage() == bytes, page, "its garbage is miscounted")
+    sound(heap + used + node.garbage() == bytes, "its garbage is miscounted")
 }

@@ -29,6 +29,7 @@ mod touch;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use check::check_heap;
 pub use check::{Census, Damage};
 pub use descend::Path;
 pub(crate) use descend::Step;

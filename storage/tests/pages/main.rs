@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod bugs;
+mod check;
 mod damage;
 mod disk;
 mod every;

@@ -1,0 +1,171 @@
+//! The check of a log: what a recovery would find, without a recovery's writes, and what stands behind the end.
+
+use crate::error::Fault;
+use crate::limits::{BLOCK_BYTES, DATABASES, RECOVERY_READ_BYTES};
+use crate::log::{LogConfig, Record, Recovery, Resume, SegmentFile, Step};
+use crate::row::KIND_MAX;
+use crate::units::{Lsn, SegmentId};
+
+/// What the check wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogCheckStep {
+    /// Read `len` bytes at `offset` and answer with [`LogCheck::supply`] or [`LogCheck::failed`].
+    Read { segment: SegmentId, offset: u64, len: usize },
+    /// [`LogCheck::finish`] may be called.
+    Done,
+}
+
+/// What was found in a log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogReport {
+    /// Files, and their bytes.
+    pub segments: u64,
+    pub bytes: u64,
+    /// Where reading began: what is before is in the checkpoint.
+    pub start: Lsn,
+    pub records: u64,
+    /// The log ends here: a start goes on from there.
+    pub end: Lsn,
+    /// Bytes before the end that no later flush proves to have been acknowledged. They are kept.
+    pub unproved_bytes: u64,
+    /// Bytes behind the end, up to the last that is not zero: writes that were under way when the server ended, never
+    /// acknowledged. A start drops them.
+    pub tail_bytes: u64,
+    pub fault: Option<Fault>,
+}
+
+/// The check of one log.
+pub struct LogCheck {
+    config: LogConfig,
+    files: Vec<SegmentFile>,
+    recovery: Recovery,
+    /// Behind the end: which file, where in it, and the last position with something in it.
+    behind: Option<(usize, u64)>,
+    last: Lsn,
+    report: LogReport,
+    is_over: bool,
+}
+
+impl LogCheck {
+    /// Checks a log from the LSN of a checkpoint on.
+    pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: Lsn) -> LogCheck {
+        files.sort_unstable_by_key(|file| file.segment);
+        let recovery = Recovery::new(config, files.clone(), start);
+        let (segments, bytes) = (files.len() as u64, files.iter().map(|file| file.bytes).sum());
+        let report = LogReport { segments, bytes, start, ..LogReport::default() };
+        LogCheck { config, files, recovery, behind: None, last: Lsn(0), report, is_over: false }
+    }
+
+    /// The next step. After `Done` it is the same for ever.
+    pub fn step(&mut self) -> LogCheckStep {
+        loop {
+            if self.is_over {
+                return LogCheckStep::Done;
+            }
+            if self.behind.is_some() {
+                match self.look_behind() {
+                    Some(step) => return step,
+                    None => continue,
+                }
+            }
+            let fault = match self.recovery.step() {
+                Step::Read { segment, offset, len } => return LogCheckStep::Read { segment, offset, len },
+                Step::Record { lsn, record } => {
+                    self.report.records += 1;
+                    match judge(&record) {
+                        None => continue,
+                        Some(what) => Fault::Record { shard: self.config.shard, lsn, what },
+                    }
+                }
+                // Nothing is written here, so nothing has to be made stable.
+                Step::Sync { .. } => {
+                    self.recovery.synced();
+                    continue;
+                }
+                Step::Done(resume) => {
+                    self.on_end(&resume);
+                    continue;
+                }
+                Step::Refuse(fault) => fault,
+            };
+            self.report.fault = Some(fault);
+            self.report.end = self.recovery.position();
+            self.is_over = true;
+        }
+    }
+
+    fn on_end(&mut self, resume: &Resume) {
+        self.report.end = resume.end;
+        if resume.unproved {
+            self.report.unproved_bytes = resume.end.0 - self.recovery.proved().0.min(resume.end.0);
+        }
+        let segment = SegmentId(resume.end.0 / self.config.segment_bytes);
+        let first = self.files.partition_point(|file| file.segment < segment);
+        self.behind = Some((first, resume.end.0));
+    }
+
+    /// The next piece behind the end.
+    fn look_behind(&mut self) -> Option<LogCheckStep> {
+        let (file, lsn) = self.behind?;
+        let Some(SegmentFile { segment, bytes }) = self.files.get(file).copied() else {
+            self.report.tail_bytes = self.last.0.saturating_sub(self.report.end.0);
+            self.is_over = true;
+            return None;
+        };
+        let begin = segment.0 * self.config.segment_bytes;
+        let offset = lsn.max(begin) - begin;
+        let end = bytes.min(self.config.segment_bytes) / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
+        if offset >= end {
+            self.behind = Some((file + 1, 0));
+            return None;
+        }
+        let len = (end - offset).min(RECOVERY_READ_BYTES as u64) as usize;
+        self.behind = Some((file, begin + offset));
+        Some(LogCheckStep::Read { segment, offset, len })
+    }
+
+    /// Answers [`LogCheckStep::Read`].
+    pub fn supply(&mut self, bytes: &[u8]) {
+        let Some((file, lsn)) = self.behind else { return self.recovery.supply(bytes) };
+        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
+            self.last = Lsn(lsn + last as u64 + 1);
+        }
+        self.behind = Some((file, lsn + bytes.len() as u64));
+    }
+
+    /// The same: it could not be read.
+    pub fn failed(&mut self, errno: i32) {
+        let Some((file, lsn)) = self.behind else { return self.recovery.failed(errno) };
+        let SegmentFile { segment, .. } = self.files[file];
+        let offset = lsn - segment.0 * self.config.segment_bytes;
+        self.report.fault = Some(Fault::Read { shard: self.config.shard, segment, offset, errno });
+        self.is_over = true;
+    }
+
+    /// How far the log has been looked at.
+    pub fn position(&self) -> Lsn {
+        self.behind.map_or(self.recovery.position(), |(_, lsn)| Lsn(lsn))
+    }
+
+    /// What was found, once it is done.
+    pub fn finish(self) -> LogReport {
+        assert!(self.is_over);
+        self.report
+    }
+}
+
+/// What a replay would not understand of a record.
+fn judge(record: &Record<'_>) -> Option<&'static str> {
+    let (db, kind) = match *record {
+        Record::Put { db, kind, .. } => (db, kind),
+        Record::Splice { db, .. } | Record::Expire { db, .. } | Record::Delete { db, .. } | Record::Clear { db } => {
+            (db, 0)
+        }
+        Record::Opened | Record::GroupBegin | Record::GroupEnd => return None,
+    };
+    match (usize::from(db) < DATABASES, kind <= KIND_MAX) {
+        (false, _) => Some("no such database"),
+        (_, false) => Some("no such kind of value"),
+        _ => None,
+    }
+}

@@ -1,0 +1,184 @@
+//! The offline check: silent about what is sound, and whatever byte of what is in use is changed, it says where.
+
+use crate::shard::{Change, LOG, Shard, head};
+use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part};
+use cairn_storage::limits::{CHECK_READS_MAX, PAGE_BYTES};
+use cairn_storage::pagefile::PageFileConfig;
+use cairn_storage::units::{Lsn, Site};
+
+fn config() -> PageFileConfig {
+    PageFileConfig {
+        shard: LOG.shard,
+        salt: LOG.salt,
+        segment_bytes: LOG.segment_bytes,
+        grow_bytes: 1 << 18,
+        planted: None,
+    }
+}
+
+/// Reads are answered from the last one asked to the first, `failing` not at all.
+fn check_pages(shard: &Shard, failing: Option<u64>) -> (PagesReport, Lsn) {
+    let is_place = |at: u64, key: &[u8]| head(key) == at;
+    let mut check = PagesCheck::new(config(), shard.pages.len, Box::new(is_place));
+    let mut flying = Vec::new();
+    loop {
+        match check.step() {
+            CheckStep::Read { number, offset, len } => {
+                flying.push((number, offset, len));
+                assert!(flying.len() <= CHECK_READS_MAX);
+            }
+            CheckStep::Wait => {
+                let (number, offset, len) = flying.pop().unwrap();
+                let bytes = shard.pages.read(offset, len as usize);
+                let fails = failing.is_some_and(|at| at >= offset && at < offset + u64::from(len));
+                check.supply(number, if fails { Err(5) } else { Ok(&bytes) });
+            }
+            CheckStep::Done => {
+                let start = check.log_start();
+                return (check.finish(), start);
+            }
+        }
+    }
+}
+
+fn check_log(shard: &Shard, start: Lsn) -> LogReport {
+    let mut check = LogCheck::new(LOG, shard.log.list(), start);
+    loop {
+        match check.step() {
+            LogCheckStep::Read { segment, offset, len } => match shard.log.read(segment, offset, len) {
+                Ok(bytes) => check.supply(&bytes),
+                Err(errno) => check.failed(errno),
+            },
+            LogCheckStep::Done => return check.finish(),
+        }
+    }
+}
+
+/// Rows of all kinds, in two databases and over several levels, with two checkpoints on disk and some log behind.
+fn shard() -> Shard {
+    let mut shard = Shard::new(11, 200, None);
+    let key = |number: u32| {
+        let len = if number.is_multiple_of(97) { 700 } else { 1 };
+        format!("row-{number}-{}", "k".repeat(len)).into_bytes()
+    };
+    for round in 0..3_u64 {
+        for number in 0..900 {
+            let len = if number % 60 == 7 { 20_000 } else { 300 };
+            let expire_ms = if number % 9 == 0 { 1000 + u64::from(number) } else { 0 };
+            if round == 0 || number % 5 == 0 {
+                let value = vec![round as u8; len];
+                shard.change(Change::Put((number % 2) as u8, key(number), expire_ms, value)).unwrap();
+            }
+        }
+        shard.checkpoint().unwrap();
+    }
+    for number in 0..40 {
+        shard.change(Change::Put(0, key(2 * number), 0, vec![9; 50])).unwrap();
+    }
+    shard.settle().unwrap();
+    shard
+}
+
+#[test]
+fn what_is_sound_is_said_to_be() {
+    let shard = shard();
+    let (report, start) = check_pages(&shard, None);
+    assert_eq!(report.findings, []);
+    let durable = shard.engine.page_file().unwrap().durable().clone();
+    assert_eq!((report.generation, report.generation_older), (durable.generation, durable.generation - 1));
+    assert_eq!(report.sites_used + report.sites_older + report.sites_free, report.sites);
+    assert!(report.sites_older > 0 && report.sites_free > 0 && report.orphans == 0);
+    let rows: u64 = report.trees.iter().take(2).map(|tree| tree.rows).sum();
+    assert_eq!((rows, report.trees.len(), report.trees[0].levels), (900, 3, 2));
+    assert_eq!(report.trees.iter().map(|tree| tree.expiring).sum::<u64>(), 100);
+    assert!(report.extents > 15);
+    let numbers = shard.engine.page_file().unwrap().numbers();
+    assert_eq!(report.sites, numbers.sites);
+
+    let log = check_log(&shard, start);
+    assert_eq!((log.fault, log.start, log.tail_bytes), (None, start, 0));
+    assert!(log.records > 40 && start < durable.lsn() && log.end > durable.lsn());
+}
+
+#[test]
+fn damage_to_what_is_in_use_is_named_and_to_the_rest_is_none() {
+    let mut shard = shard();
+    let (sound, _) = check_pages(&shard, None);
+    let mut in_use = 0;
+    let (mut with_keys, mut of_older) = (0, 0);
+    for site in 0..sound.sites {
+        let at = site * PAGE_BYTES as u64 + 40;
+        shard.pages.flip(at, 4);
+        let (report, _) = check_pages(&shard, None);
+        shard.pages.flip(at, 4);
+        let Some(finding) = report.findings.first() else { continue };
+        in_use += 1;
+        // An extent is one thing, wherever in it the damage is.
+        let is_extent = matches!(finding.part, Part::Extent(_));
+        assert!(is_extent || finding.site == Some(Site(site as u32)), "{finding:?} for site {site}");
+        if let Part::Page { tree: Some(_), .. } = finding.part {
+            let range = finding.range.as_ref().expect("of a page of a tree the keys are known");
+            let is_below = |low: &cairn_storage::check::KeyBuf, high: &cairn_storage::check::KeyBuf| {
+                (low.head, &low.tail) < (high.head, &high.tail)
+            };
+            assert!(range.high.as_ref().is_none_or(|high| is_below(&range.low, high)));
+            assert!(range.before.as_ref().is_none_or(|before| is_below(before, &range.low)));
+            with_keys += u32::from(range.before.is_some() || range.after.is_some());
+        }
+        of_older += u32::from(!finding.is_newest);
+    }
+    // A bit of an extent's padding may flip unseen, and what stands at free sites means nothing.
+    let all = sound.sites_used + sound.sites_older;
+    assert!(in_use <= all && in_use + sound.extents >= all, "{in_use} of {all}");
+    assert!(with_keys > 20 && of_older > 5, "{with_keys} {of_older}");
+}
+
+#[test]
+fn a_page_that_cannot_be_read_does_not_take_its_neighbours_with_it() {
+    let shard = shard();
+    let (sound, _) = check_pages(&shard, None);
+    for site in (2..sound.sites).step_by(7) {
+        let (report, _) = check_pages(&shard, Some(site * PAGE_BYTES as u64));
+        let unreadable: Vec<_> = report.findings.iter().filter(|finding| finding.errno == Some(5)).collect();
+        assert!(unreadable.len() <= 1, "{unreadable:?}");
+        let is_extent = |finding: &&cairn_storage::check::Finding| matches!(finding.part, Part::Extent(_));
+        assert!(unreadable.iter().all(|it| is_extent(it) || it.site == Some(Site(site as u32))), "{unreadable:?}");
+    }
+}
+
+#[test]
+fn superblocks_are_told_apart() {
+    let mut shard = shard();
+    let newest = shard.engine.page_file().unwrap().durable().clone();
+    let at = |generation: u32| u64::from(generation % 2) * PAGE_BYTES as u64 + 100;
+    shard.pages.flip(at(newest.generation), 1);
+    let (report, start) = check_pages(&shard, None);
+    assert_eq!((report.generation, report.generation_older), (newest.generation - 1, 0));
+    assert!(matches!(report.superblocks[newest.generation as usize % 2], Found::Damaged(_)));
+    assert_eq!((report.findings.len(), report.findings[0].part), (1, Part::Superblock));
+    // What is needed of the log is there: nothing is lost.
+    assert_eq!(check_log(&shard, start).fault, None);
+    shard.pages.flip(at(newest.generation - 1), 1);
+    let (report, start) = check_pages(&shard, None);
+    assert_eq!((report.generation, report.findings.len(), start), (0, 2, Lsn(0)));
+    assert_eq!(report.sites_free, report.sites - 2);
+}
+
+#[test]
+fn a_log_that_lost_something_acknowledged_is_refused_and_a_torn_end_is_not() {
+    let mut shard = shard();
+    let (_, start) = check_pages(&shard, None);
+    let sound = check_log(&shard, start);
+    let segment = sound.end.0 / LOG.segment_bytes;
+    let file = shard.log.files.get_mut(&segment).unwrap();
+    let offset = (sound.end.0 % LOG.segment_bytes) as usize;
+    // A write that was under way.
+    file.bytes[offset + 5000] = 1;
+    let torn = check_log(&shard, start);
+    assert_eq!((torn.fault, torn.end, torn.tail_bytes), (None, sound.end, 5001));
+    // One that was acknowledged.
+    let file = shard.log.files.get_mut(&(start.0 / LOG.segment_bytes)).unwrap();
+    file.bytes[start.0 as usize % LOG.segment_bytes as usize / 4096 * 4096 + 100] ^= 1;
+    let fault = check_log(&shard, start).fault.expect("it was acknowledged");
+    assert!(fault.to_string().contains("is damaged: segment"), "{fault}");
+}
