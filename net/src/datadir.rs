@@ -131,7 +131,7 @@ impl DataDir {
     }
 }
 
-fn log_dir(dir: &Path, shard: ShardId) -> PathBuf {
+pub(crate) fn log_dir(dir: &Path, shard: ShardId) -> PathBuf {
     dir.join(format!("shard-{:04}", shard.0)).join("log")
 }
 
@@ -312,7 +312,7 @@ impl Manifest {
         text
     }
 
-    fn decode(bytes: &[u8], path: &Path) -> Result<Manifest, StartError> {
+    pub(crate) fn decode(bytes: &[u8], path: &Path) -> Result<Manifest, StartError> {
         let damaged = |what| StartError::ManifestDamaged { path: path.to_owned(), what };
         let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
         let mut lines = text.lines();

@@ -7,6 +7,7 @@
 
 pub mod background;
 mod buffer;
+pub mod check;
 pub mod clock;
 pub mod datadir;
 pub mod disk;
@@ -18,6 +19,7 @@ pub mod limits;
 pub mod listener;
 pub mod memory;
 pub mod mesh;
+pub mod offline;
 pub mod open;
 pub mod page_open;
 pub mod pages;

@@ -66,6 +66,10 @@ pub const WORKERS_MAX: usize = 1024;
 /// Notices, questions and figures that wait for the process around the workers.
 pub const REPORTS_MAX: usize = 4096;
 
+/// Threads that read for a check of a page file: as many as a disk serves well at once. And how often it is heard from.
+pub const CHECK_READERS: usize = 32;
+pub const CHECK_REPORT_BYTES: u64 = 8 * 1024 * 1024;
+
 /// What glommio asks of `RLIMIT_MEMLOCK` before it starts.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 

@@ -191,7 +191,7 @@ impl Source<'_> {
 }
 
 /// How the page file beside a log is opened.
-fn page_file_config(log: &LogConfig) -> PageFileConfig {
+pub fn page_file_config(log: &LogConfig) -> PageFileConfig {
     PageFileConfig {
         shard: log.shard,
         salt: crc32c(&[b"pages", &log.salt.to_le_bytes()]),

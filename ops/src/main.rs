@@ -7,10 +7,12 @@
 
 mod addresses;
 mod affinity;
+mod check;
 mod check_config;
 mod config;
 mod disk;
 mod doctor;
+mod escape;
 mod limits;
 mod log;
 mod metrics;
@@ -62,6 +64,8 @@ enum Tool {
         #[arg(value_name = "FILE | --directive value", trailing_var_arg = true, allow_hyphen_values = true)]
         words: Vec<String>,
     },
+    /// Is a data directory sound? Reads all of it and changes nothing. Ends with 0 (sound), 1 (damaged) or 2 (not checked)
+    Check(check::CheckArgs),
     /// Read a configuration file as a start would, and say what would become of it
     CheckConfig { file: PathBuf },
 }
@@ -79,6 +83,7 @@ Examples:
   cairn doctor --dir /data                 can this machine run it?
   cairn bench -p 6379 -c 50 -P 16          how fast is it?
   cairn disk /data                         what does that disk allow?
+  cairn check /data                        is everything there sound? (server stopped)
   cairn check-config /etc/redis/redis.conf what would become of that file?
 
 Flags win over the environment, that over the file, that over the default; see cairn serve --help.";
@@ -158,6 +163,7 @@ fn tool() -> ExitCode {
         Tool::Bench(args) => cairn_bench::load::run(&args),
         Tool::Disk(args) => disk::run(&args),
         Tool::Sim(args) => cairn_bench::sim::run_all(&args),
+        Tool::Check(args) => check::run(&args),
         Tool::CheckConfig { file } => check_config::run(&file),
     }
 }

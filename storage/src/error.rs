@@ -34,6 +34,20 @@ pub enum Fault {
     PageFileRead { shard: ShardId, offset: u64, errno: i32 },
 }
 
+impl Fault {
+    /// Where in the log it is: the segment, and the offset in its file.
+    pub fn place(&self, segment_bytes: u64) -> Option<(SegmentId, u64)> {
+        match *self {
+            Fault::Corrupt { segment, offset, .. }
+            | Fault::Read { segment, offset, .. }
+            | Fault::Version { segment, offset, .. } => Some((segment, offset)),
+            Fault::SegmentAbsent { segment, .. } => Some((segment, 0)),
+            Fault::Record { lsn, .. } => Some((SegmentId(lsn.0 / segment_bytes), lsn.0 % segment_bytes)),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -7,6 +7,7 @@ mod access;
 mod configuration;
 mod disk_full;
 mod durability;
+mod integrity;
 mod ledger;
 mod limits;
 mod operation;

@@ -26,9 +26,16 @@ pub struct Finding {
 pub enum Part {
     Superblock,
     /// A page of a map, or of its directory.
-    Map { is_extents: bool, is_directory: bool, index: u32 },
+    Map {
+        is_extents: bool,
+        is_directory: bool,
+        index: u32,
+    },
     /// `None`: no tree led to it.
-    Page { tree: Option<TreeName>, page: PageId },
+    Page {
+        tree: Option<TreeName>,
+        page: PageId,
+    },
     Extent(ExtentId),
     /// A tree as a whole.
     Tree(TreeName),

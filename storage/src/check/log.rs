@@ -2,6 +2,7 @@
 
 use crate::error::Fault;
 use crate::limits::{BLOCK_BYTES, DATABASES, RECOVERY_READ_BYTES};
+use crate::log::flush::Flush;
 use crate::log::{LogConfig, Record, Recovery, Resume, SegmentFile, Step};
 use crate::row::KIND_MAX;
 use crate::units::{Lsn, SegmentId};
@@ -28,8 +29,8 @@ pub struct LogReport {
     pub end: Lsn,
     /// Bytes before the end that no later flush proves to have been acknowledged. They are kept.
     pub unproved_bytes: u64,
-    /// Bytes behind the end, up to the last that is not zero: writes that were under way when the server ended, never
-    /// acknowledged. A start drops them.
+    /// Bytes behind the end, up to the last flush that claims to be where it is: writes that were under way when a server
+    /// ended, never acknowledged. A start drops them. What a segment holds from its time as another one is not counted.
     pub tail_bytes: u64,
     pub fault: Option<Fault>,
 }
@@ -39,7 +40,7 @@ pub struct LogCheck {
     config: LogConfig,
     files: Vec<SegmentFile>,
     recovery: Recovery,
-    /// Behind the end: which file, where in it, and the last position with something in it.
+    /// Behind the end: which file, and where in the log; and the end of what claims to be there.
     behind: Option<(usize, u64)>,
     last: Lsn,
     report: LogReport,
@@ -127,8 +128,11 @@ impl LogCheck {
     /// Answers [`LogCheckStep::Read`].
     pub fn supply(&mut self, bytes: &[u8]) {
         let Some((file, lsn)) = self.behind else { return self.recovery.supply(bytes) };
-        if let Some(last) = bytes.iter().rposition(|byte| *byte != 0) {
-            self.last = Lsn(lsn + last as u64 + 1);
+        for (block, at) in bytes.chunks_exact(BLOCK_BYTES).zip((lsn..).step_by(BLOCK_BYTES)) {
+            let room = self.config.segment_bytes - at % self.config.segment_bytes;
+            if let Ok(len) = Flush::claim(&self.config, Lsn(at), room, block) {
+                self.last = self.last.max(Lsn(at + len as u64));
+            }
         }
         self.behind = Some((file, lsn + bytes.len() as u64));
     }

@@ -158,11 +158,8 @@ impl PagesCheck {
             Ok(words) if is_newest => self.take_words(kind, index, &words),
             Ok(words) => self.compare_words(kind, index, &words),
             Err((what, errno)) => {
-                let part = Part::Map {
-                    is_extents: is_extents(kind),
-                    is_directory: is_directory(kind),
-                    index: index as u32,
-                };
+                let part =
+                    Part::Map { is_extents: is_extents(kind), is_directory: is_directory(kind), index: index as u32 };
                 self.note(Finding { errno, is_newest, ..Finding::at(part, Some(site_of(word)), what) });
                 if is_newest {
                     self.forget_map(kind, index);

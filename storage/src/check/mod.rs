@@ -95,9 +95,16 @@ enum Flight {
     Superblock(u32),
     Map(MapTask),
     /// Pages at neighbouring sites.
-    Pages { first: Site, looks: Vec<Look> },
+    Pages {
+        first: Site,
+        looks: Vec<Look>,
+    },
     Extent(ExtentLook),
-    Neighbour { finding: usize, is_before: bool, page: PageId },
+    Neighbour {
+        finding: usize,
+        is_before: bool,
+        page: PageId,
+    },
 }
 
 /// What to do with a page.

@@ -2,6 +2,7 @@
 
 use super::finding::{Finding, TreeName};
 use crate::pagefile::Superblock;
+use crate::units::Lsn;
 
 /// What stands where a superblock ought to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -58,4 +59,15 @@ pub struct PagesReport {
     pub findings: Vec<Finding>,
     /// Findings beyond [`crate::limits::CHECK_FINDINGS_MAX`].
     pub findings_left_out: u64,
+}
+
+impl PagesReport {
+    /// Where a start begins to read the log: the LSN of the newest checkpoint that reads back.
+    pub fn log_start(&self) -> Lsn {
+        let sound = self.superblocks.iter().filter_map(|found| match found {
+            Found::Sound(superblock) => Some(superblock.lsn()),
+            _ => None,
+        });
+        sound.max().unwrap_or_default()
+    }
 }

@@ -107,7 +107,11 @@ impl PagesCheck {
         } else if !self.trees.reached.set(index) {
             "two branches lead to it"
         } else {
-            if node.level > 1 { self.trees.branches.push(node) } else { self.trees.leaves.push(node) }
+            if node.level > 1 {
+                self.trees.branches.push(node)
+            } else {
+                self.trees.leaves.push(node)
+            }
             return;
         };
         count.is_cut = true;
@@ -197,15 +201,8 @@ impl PagesCheck {
             let high = if is_last { node.high.clone() } else { Some(KeyBuf::new(page.key(index + 1))) };
             let before = (index > 0).then(|| page.child(index - 1));
             let after = (!is_last).then(|| page.child(index + 1));
-            let child = Node {
-                page: page.child(index),
-                tree: node.tree,
-                level: node.level - 1,
-                low,
-                high,
-                before,
-                after,
-            };
+            let child =
+                Node { page: page.child(index), tree: node.tree, level: node.level - 1, low, high, before, after };
             self.reach(child, Some(node.page));
         }
         Ok(())

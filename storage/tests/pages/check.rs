@@ -3,6 +3,7 @@
 use crate::shard::{Change, LOG, Shard, head};
 use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part};
 use cairn_storage::limits::{CHECK_READS_MAX, PAGE_BYTES};
+use cairn_storage::log::flush::Flush;
 use cairn_storage::pagefile::PageFileConfig;
 use cairn_storage::units::{Lsn, Site};
 
@@ -170,12 +171,21 @@ fn a_log_that_lost_something_acknowledged_is_refused_and_a_torn_end_is_not() {
     let (_, start) = check_pages(&shard, None);
     let sound = check_log(&shard, start);
     let segment = sound.end.0 / LOG.segment_bytes;
-    let file = shard.log.files.get_mut(&segment).unwrap();
     let offset = (sound.end.0 % LOG.segment_bytes) as usize;
-    // A write that was under way.
-    file.bytes[offset + 5000] = 1;
+    // A write that was under way: its end was lost.
+    let (lsn, durable) = (sound.end, start);
+    let incarnation = shard.engine.log().incarnation();
+    let flush = Flush { shard: LOG.shard, incarnation, epoch: LOG.epoch, lsn, durable, payload: 5000, carry: 0 };
+    let mut torn = vec![7; 8192];
+    flush.encode(LOG.salt, &mut torn);
+    let file = shard.log.files.get_mut(&segment).unwrap();
+    file.bytes[offset..offset + 4096].copy_from_slice(&torn[..4096]);
+    // Behind it something that the segment held as another one.
+    let elsewhere = Flush { lsn: Lsn(lsn.0 - 4096), ..flush };
+    elsewhere.encode(LOG.salt, &mut torn);
+    file.bytes[offset + 8192..offset + 16384].copy_from_slice(&torn);
     let torn = check_log(&shard, start);
-    assert_eq!((torn.fault, torn.end, torn.tail_bytes), (None, sound.end, 5001));
+    assert_eq!((torn.fault, torn.end, torn.tail_bytes), (None, sound.end, 8192));
     // One that was acknowledged.
     let file = shard.log.files.get_mut(&(start.0 / LOG.segment_bytes)).unwrap();
     file.bytes[start.0 as usize % LOG.segment_bytes as usize / 4096 * 4096 + 100] ^= 1;
