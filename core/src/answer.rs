@@ -221,6 +221,8 @@ impl Machine {
             saved_unix_s: file.durable().unix_us / 1_000_000,
             reads: numbers.reads,
             damaged_reads: numbers.damaged_reads,
+            damaged: self.damages() as u64,
+            fallbacks: numbers.fallbacks,
             pages_written: numbers.pages_written,
             victims_written: numbers.victims_written,
             pages_cloned: numbers.pages_cloned,

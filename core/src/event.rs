@@ -8,6 +8,7 @@
 //! [`Effect::Close`], which is the machine's last word on it. Until the driver has performed that, the id is taken.
 //! At most one [`Effect::Send`] per connection is in flight; the driver answers it with [`Event::Sent`].
 
+use crate::damage::Damage;
 use crate::error::errno_text;
 use crate::parcel::Parcel;
 use crate::snapshot::Snapshot;
@@ -173,53 +174,21 @@ pub enum Level {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// A log write failed or was short: the shard acknowledges nothing any more and is read-only.
-    LogFailed {
-        shard: ShardId,
-        segment: u64,
-        offset: u64,
-        errno: i32,
-    },
+    LogFailed { shard: ShardId, segment: u64, offset: u64, errno: i32 },
     /// The next log segment cannot be prepared: the shard refuses writes until it can.
-    LogFull {
-        shard: ShardId,
-        errno: i32,
-    },
+    LogFull { shard: ShardId, errno: i32 },
     /// Space is back.
-    LogSpaceBack {
-        shard: ShardId,
-    },
-    /// What stands in the page file is not what was written there. It is not served; the rest is.
-    PageDamaged {
-        shard: ShardId,
-        offset: u64,
-        what: &'static str,
-    },
-    PageUnreadable {
-        shard: ShardId,
-        offset: u64,
-        errno: i32,
-    },
+    LogSpaceBack { shard: ShardId },
+    /// What stands in the page file is not what was written there, or cannot be read. It is not served; the rest is.
+    PageDamaged(Damage),
     /// A write or a sync of the page file failed: no checkpoint succeeds until the next start.
-    PageFileFailed {
-        shard: ShardId,
-        offset: u64,
-        errno: i32,
-    },
+    PageFileFailed { shard: ShardId, offset: u64, errno: i32 },
     /// The page file cannot grow: checkpoints wait, and the log grows.
-    PageFileFull {
-        shard: ShardId,
-        errno: i32,
-    },
+    PageFileFull { shard: ShardId, errno: i32 },
     /// A client was cut off: its output buffer, its query buffer or its time.
-    ClientCut {
-        shard: ShardId,
-        addr: String,
-        why: &'static str,
-    },
+    ClientCut { shard: ShardId, addr: String, why: &'static str },
     /// Somebody speaks HTTP to this port.
-    CrossProtocol {
-        addr: String,
-    },
+    CrossProtocol { addr: String },
     ConfigSet {
         name: String,
         /// "(hidden)" if it is a secret.
@@ -232,8 +201,7 @@ impl Notice {
         match self {
             Notice::LogFailed { .. }
             | Notice::LogFull { .. }
-            | Notice::PageDamaged { .. }
-            | Notice::PageUnreadable { .. }
+            | Notice::PageDamaged(_)
             | Notice::PageFileFailed { .. }
             | Notice::PageFileFull { .. }
             | Notice::CrossProtocol { .. } => Level::Warning,
@@ -257,16 +225,11 @@ impl fmt::Display for Notice {
                  acknowledged is lost",
                 errno_text(*errno)
             ),
-            Notice::PageDamaged { shard, offset, what } => write!(
+            Notice::PageDamaged(damage) => write!(
                 f,
-                "shard {shard}: the page file is damaged at offset {offset}: {what}. The rows of that page are refused, all others \
-                 served. Check the disk; restore the page from a standby or a backup"
-            ),
-            Notice::PageUnreadable { shard, offset, errno } => write!(
-                f,
-                "shard {shard}: the page file cannot be read at offset {offset}: {}. The rows of that page are refused, all others \
-                 served. Check the disk",
-                errno_text(*errno)
+                "shard {}: {damage}. The rows of that page are refused, all others served. Check the disk; restore the page from a \
+                 standby or a backup",
+                damage.shard
             ),
             Notice::PageFileFailed { shard, offset, errno } => write!(
                 f,

@@ -9,6 +9,7 @@ pub mod ack;
 mod answer;
 pub mod clients;
 pub mod command;
+pub mod damage;
 pub mod error;
 pub mod event;
 pub mod glob;

@@ -39,6 +39,9 @@ pub const CHECKPOINT_SECONDS: u64 = 60;
 /// What a checkpoint goes on by in one turn at most: copying and checksumming that much takes some tens of microseconds.
 pub const CHECKPOINT_TURN_BYTES_MAX: u64 = 128 * 1024;
 
+/// Damaged pages and extents of a shard that are remembered one by one.
+pub const DAMAGES_MAX: usize = 1000;
+
 /// An entry of the slow log: arguments, bytes of one (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING).
 pub const SLOWLOG_ARGS_MAX: usize = 32;
 pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;

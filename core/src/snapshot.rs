@@ -147,6 +147,10 @@ pub struct PageFigures {
     pub saved_unix_s: u64,
     pub reads: u64,
     pub damaged_reads: u64,
+    /// Pages and extents that are known to be damaged now.
+    pub damaged: u64,
+    /// 1 if the start had to go back to another checkpoint than the newest.
+    pub fallbacks: u64,
     pub pages_written: u64,
     pub victims_written: u64,
     pub pages_cloned: u64,

@@ -45,10 +45,12 @@ impl PageSource {
             }
         }
         if let Some((offset, what)) = opening.damage() {
+            // A torn superblock is what a power cut while it was written leaves.
             tracing::warn!(
-                "{} is damaged at offset {offset}: {what}. The checkpoint before, and the log, give everything that was \
-                 acknowledged",
-                self.path.display()
+                "{} is damaged at offset {offset}: {what}. The other checkpoint (LSN {}) is used, and the log from there on: \
+                 nothing acknowledged is lost. If the power was not cut while the server ran, check the disk",
+                self.path.display(),
+                opening.log_start()
             );
         }
         let start = opening.log_start();

@@ -30,6 +30,14 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_log_flights", "Log writes in flight now."),
     ("cairn_log_segments", "Log segments that hold records."),
     ("cairn_log_segments_ready", "Log segments that are prepared and wait to be used."),
+    (
+        "cairn_pages_damaged",
+        "Pages and large values of the page file that are known to be damaged: their keys are refused.",
+    ),
+    (
+        "cairn_checkpoint_fallbacks",
+        "1 if the start had to go back to another checkpoint than the newest. Nothing was lost.",
+    ),
     ("cairn_rows", "Keys in all databases."),
     ("cairn_database_keys", "Keys of a database."),
     ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
@@ -66,6 +74,8 @@ const COUNTERS: &[(&str, &str)] = &[
         "Bytes of the log up to which records were appended, since the directory was made.",
     ),
     ("cairn_log_durable_bytes_total", "Bytes of the log up to which records are on stable storage, likewise."),
+    ("cairn_page_reads_total", "Reads of the page file."),
+    ("cairn_page_reads_damaged_total", "Reads of the page file that brought something else than was written."),
     ("cairn_ring_enters_total", "System calls of the rings."),
     ("cairn_ring_completions_total", "Completions of the rings."),
     ("cairn_ring_completion_overflows_total", "Completions that found the completion queue full."),
@@ -276,6 +286,8 @@ impl Metrics {
             ("cairn_log_flights", figures.log.flights),
             ("cairn_log_segments", figures.log.segments),
             ("cairn_log_segments_ready", figures.log.segments_ready),
+            ("cairn_pages_damaged", figures.pages.damaged),
+            ("cairn_checkpoint_fallbacks", figures.pages.fallbacks),
             ("cairn_rows", figures.rows),
             ("cairn_outbox_messages", figures.outbox_messages),
             ("cairn_slowlog_entries", figures.slowlog_len),
@@ -313,6 +325,8 @@ impl Metrics {
             ("cairn_commands_foreign_total", counters.foreign_commands),
             ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
             ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
+            ("cairn_page_reads_total", figures.pages.reads),
+            ("cairn_page_reads_damaged_total", figures.pages.damaged_reads),
         ];
         for (name, value) in totals {
             self.count(counted, name, vec![label()], value);

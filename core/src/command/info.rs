@@ -256,6 +256,8 @@ fn persistence(page: &mut Page<'_>) {
     page.field("cairn_pages_evicted", sum(|shard| shard.evictions));
     page.field("cairn_page_reads", sum(|shard| shard.reads));
     page.field("cairn_page_reads_damaged", sum(|shard| shard.damaged_reads));
+    page.field("cairn_pages_damaged", sum(|shard| shard.damaged));
+    page.field("cairn_checkpoint_fallbacks", sum(|shard| shard.fallbacks));
     page.field("cairn_pages_written", sum(|shard| shard.pages_written));
     page.field("cairn_pages_written_early", sum(|shard| shard.victims_written));
     page.field("cairn_pages_cloned", sum(|shard| shard.pages_cloned));

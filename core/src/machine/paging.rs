@@ -10,9 +10,10 @@ use super::deeds::Deed;
 use super::release::HeldReply;
 use crate::answer::Progress;
 use crate::command::{Call, Flags};
-use crate::error::{Refusal, Stop, errno_text};
+use crate::damage::{Behind, Damage, Trouble};
+use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Effect, Notice};
-use crate::limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_SECONDS, CHECKPOINT_TURN_BYTES_MAX};
+use crate::limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_SECONDS, CHECKPOINT_TURN_BYTES_MAX, DAMAGES_MAX};
 use crate::parcel::{Answer, Ask, RequestId};
 use crate::session::Stall;
 use cairn_storage::error::Missing;
@@ -38,6 +39,8 @@ pub(super) struct Paging {
     /// What was found damaged or unreadable a short while ago, and what to say of it.
     unusable: Vec<(Missing, Refusal)>,
     unusable_since_ns: u64,
+    /// What is known to be damaged, until it is rewritten or reads back after all.
+    damaged: Vec<(Missing, Damage)>,
     file_state: Option<FileState>,
     pace: Pace,
     /// SAVE waits for a checkpoint of this generation.
@@ -167,23 +170,47 @@ impl Machine {
     }
 
     pub(super) fn on_page_read(&mut self, op: OpId, result: Result<&[u8], i32>) {
-        let shard = self.identity.shard;
         let missing = match self.shard.engine_mut().on_page_read(op, result) {
             Fetched::Underway => return,
-            Fetched::Here(missing) | Fetched::Again(missing) => missing,
+            Fetched::Here(missing) => {
+                self.paging.damaged.retain(|(damaged, _)| *damaged != missing);
+                missing
+            }
+            Fetched::Again(missing) => missing,
             Fetched::Damaged { missing, offset, what } => {
-                self.notice(Notice::PageDamaged { shard, offset, what });
-                self.note_unusable(missing, format!("ERR the page file is damaged at offset {offset}: {what}"));
+                let damage = self.note_damage(missing, offset, Trouble::Damaged(what));
+                self.note_unusable(missing, format!("ERR {damage}"));
                 missing
             }
             Fetched::Failed { missing, offset, errno } => {
-                self.notice(Notice::PageUnreadable { shard, offset, errno });
-                let text = errno_text(errno);
-                self.note_unusable(missing, format!("ERR the page file cannot be read at offset {offset}: {text}"));
+                let damage = self.note_damage(missing, offset, Trouble::Unreadable { errno });
+                self.note_unusable(missing, format!("ERR {damage}"));
                 missing
             }
         };
         self.arrived(missing);
+    }
+
+    /// Remembers what cannot be had, and says so the first time.
+    #[cold]
+    fn note_damage(&mut self, missing: Missing, offset: u64, trouble: Trouble) -> Damage {
+        let known = self.paging.damaged.iter().find(|(known, damage)| *known == missing && damage.offset == offset);
+        if let Some((_, damage)) = known {
+            return *damage;
+        }
+        let behind = Behind::Rows(missing, self.shard.engine().locate(missing));
+        let damage = Damage { shard: self.identity.shard, offset, trouble, behind };
+        self.notice(Notice::PageDamaged(damage));
+        self.paging.damaged.retain(|(known, _)| *known != missing);
+        if self.paging.damaged.len() < DAMAGES_MAX {
+            self.paging.damaged.push((missing, damage));
+        }
+        damage
+    }
+
+    /// Pages and extents that are known to be damaged.
+    pub fn damages(&self) -> usize {
+        self.paging.damaged.len()
     }
 
     /// For a while it is not read again.
@@ -317,6 +344,9 @@ impl Machine {
         let is_old = self.now.mono_ns.saturating_sub(self.paging.unusable_since_ns) >= SECOND_NS;
         if is_old {
             self.paging.unusable.clear();
+        }
+        if let Some(file) = self.shard.engine().page_file() {
+            self.paging.damaged.retain(|(missing, damage)| file.stands_at(*missing, damage.offset));
         }
         self.shard.engine_mut().retry_pages();
     }

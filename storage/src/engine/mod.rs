@@ -15,6 +15,7 @@
 mod check;
 mod checkpoint;
 mod expiry;
+mod locate;
 mod read;
 mod replay;
 mod write;

@@ -108,6 +108,8 @@ pub struct FileNumbers {
     pub bytes_written: u64,
     pub reads: u64,
     pub damaged_reads: u64,
+    /// Openings that had to go back to another checkpoint than the newest: 0 or 1.
+    pub fallbacks: u64,
     pub sites: u64,
     pub sites_free: u64,
     /// Sites that become free with a later checkpoint.

@@ -36,7 +36,7 @@ pub struct Opening {
     stage: Stage,
     /// Newest first.
     found: Vec<Superblock>,
-    /// What is wrong with the newest checkpoint, if the older one is used in its place.
+    /// What of the newest checkpoint, or of a superblock, does not read back, so that another one is used in its place.
     damage: Option<(u64, &'static str)>,
     opened: Option<Loaded>,
     older: Option<Loaded>,
@@ -114,9 +114,14 @@ impl Opening {
     pub fn supply(&mut self, bytes: &[u8]) {
         assert_eq!(bytes.len(), PAGE_BYTES, "all that was asked for, and only that");
         match &mut self.stage {
-            Stage::Superblock(_) => match Superblock::decode(self.config.shard, self.config.salt, bytes) {
+            Stage::Superblock(site) => match Superblock::decode(self.config.shard, self.config.salt, bytes) {
                 Ok(superblock) => self.on_superblock(Some(superblock)),
-                Err(Invalid::Empty | Invalid::Damaged(_)) => self.on_superblock(None),
+                Err(Invalid::Empty) => self.on_superblock(None),
+                Err(Invalid::Damaged(what)) => {
+                    // It may be the newer one, or the older; which, nobody knows.
+                    self.damage = Some((u64::from(*site) * PAGE_BYTES as u64, what));
+                    self.on_superblock(None);
+                }
                 Err(Invalid::Version(found)) => {
                     let (shard, known) = (self.config.shard, super::superblock::FORMAT);
                     self.stage = Stage::Over(Err(Fault::PageFileVersion { shard, found, known }));
@@ -198,7 +203,7 @@ impl Opening {
         }
     }
 
-    /// The newest checkpoint was damaged and the older one is used: where and how.
+    /// The newest checkpoint, or one superblock, was damaged and the other is used: where and how.
     pub fn damage(&self) -> Option<(u64, &'static str)> {
         self.damage
     }
@@ -208,6 +213,7 @@ impl Opening {
     pub fn finish(self) -> (PageFile, Superblock) {
         assert!(matches!(self.stage, Stage::Over(Ok(()))));
         let mut file = PageFile::empty(self.config);
+        file.numbers.fallbacks = u64::from(self.damage.is_some());
         let mut is_used = vec![false; self.sites as usize];
         is_used.iter_mut().take(SUPERBLOCK_SITES as usize).for_each(|used| *used = true);
         let Some(opened) = self.opened else {

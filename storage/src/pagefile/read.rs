@@ -67,6 +67,15 @@ impl PageFile {
         self.reads.len()
     }
 
+    /// Whether the newest image of a page or an extent stands at this offset.
+    pub fn stands_at(&self, missing: Missing, offset: u64) -> bool {
+        let first = match missing {
+            Missing::Page(page) => Some(site_of(self.pages.get(page.0))),
+            Missing::Extent(id) => self.extent_run(id).map(|run| run.first),
+        };
+        first.is_some_and(|first| first.0 != 0 && self.offset(first) == offset)
+    }
+
     /// The image of a page that has not yet been written.
     pub(crate) fn unwritten(&self, page: PageId) -> Option<&[u8]> {
         self.output.find(site_of(self.pages.get(page.0)))

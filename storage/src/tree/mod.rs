@@ -23,6 +23,7 @@ mod cursor;
 mod descend;
 mod detach;
 mod insert;
+mod locate;
 mod remove;
 mod touch;
 
@@ -34,6 +35,7 @@ pub use check::{Census, Damage};
 pub use descend::Path;
 pub(crate) use descend::Step;
 pub use detach::DetachedTree;
+pub use locate::HeadRange;
 
 use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX};
 use crate::page::{Key, Kind, Page};
