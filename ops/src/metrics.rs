@@ -7,6 +7,8 @@
 //! Label values are bounded: shards and databases by configuration, commands by the command table, error codes by
 //! `ERROR_KINDS_MAX`.
 
+mod pages;
+
 use crate::process::Process;
 use cairn_core::command::table;
 use cairn_core::snapshot::{LogState, Snapshot};
@@ -30,14 +32,6 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_log_flights", "Log writes in flight now."),
     ("cairn_log_segments", "Log segments that hold records."),
     ("cairn_log_segments_ready", "Log segments that are prepared and wait to be used."),
-    (
-        "cairn_pages_damaged",
-        "Pages and large values of the page file that are known to be damaged: their keys are refused.",
-    ),
-    (
-        "cairn_checkpoint_fallbacks",
-        "1 if the start had to go back to another checkpoint than the newest. Nothing was lost.",
-    ),
     ("cairn_rows", "Keys in all databases."),
     ("cairn_database_keys", "Keys of a database."),
     ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
@@ -74,8 +68,6 @@ const COUNTERS: &[(&str, &str)] = &[
         "Bytes of the log up to which records were appended, since the directory was made.",
     ),
     ("cairn_log_durable_bytes_total", "Bytes of the log up to which records are on stable storage, likewise."),
-    ("cairn_page_reads_total", "Reads of the page file."),
-    ("cairn_page_reads_damaged_total", "Reads of the page file that brought something else than was written."),
     ("cairn_ring_enters_total", "System calls of the rings."),
     ("cairn_ring_completions_total", "Completions of the rings."),
     ("cairn_ring_completion_overflows_total", "Completions that found the completion queue full."),
@@ -193,10 +185,10 @@ const METADATA: metrics::Metadata<'static> = metrics::Metadata::new("cairn", met
 impl Metrics {
     pub fn new(dir: &Path) -> Metrics {
         let recorder = PrometheusBuilder::new().build_recorder();
-        for (name, help) in GAUGES {
+        for (name, help) in GAUGES.iter().chain(pages::GAUGES) {
             recorder.describe_gauge((*name).into(), None, (*help).into());
         }
-        for (name, help) in COUNTERS {
+        for (name, help) in COUNTERS.iter().chain(pages::COUNTERS) {
             recorder.describe_counter((*name).into(), None, (*help).into());
         }
         let handle = recorder.handle();
@@ -286,8 +278,6 @@ impl Metrics {
             ("cairn_log_flights", figures.log.flights),
             ("cairn_log_segments", figures.log.segments),
             ("cairn_log_segments_ready", figures.log.segments_ready),
-            ("cairn_pages_damaged", figures.pages.damaged),
-            ("cairn_checkpoint_fallbacks", figures.pages.fallbacks),
             ("cairn_rows", figures.rows),
             ("cairn_outbox_messages", figures.outbox_messages),
             ("cairn_slowlog_entries", figures.slowlog_len),
@@ -325,12 +315,11 @@ impl Metrics {
             ("cairn_commands_foreign_total", counters.foreign_commands),
             ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
             ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
-            ("cairn_page_reads_total", figures.pages.reads),
-            ("cairn_page_reads_damaged_total", figures.pages.damaged_reads),
         ];
         for (name, value) in totals {
             self.count(counted, name, vec![label()], value);
         }
+        self.publish_pages(&figures.pages, &shard, counted);
         let cut = [
             ("output_buffer", counters.output_limit_closed),
             ("query_buffer", counters.query_limit_closed),
