@@ -1,7 +1,7 @@
 //! Damage to what was stable, before an opening: it must be refused by name, and never be served. Then it is put right again.
 
 use super::checks::{Checked, RECOVERY};
-use super::disk::HarmKind;
+use super::disk::{Harm, HarmKind};
 use super::opening::{Opened, Trouble};
 use super::world::World;
 use cairn_storage::error::Fault;
@@ -55,25 +55,26 @@ impl World {
         let outcome = self.open(shard, &mut Trouble::default(), self.faults.memory_bytes);
         self.disks[shard].mend(sound);
         self.pages[shard] = pages;
-        let is_named = match (outcome?, harm.kind) {
-            (Opened::Engine(..), HarmKind::Padding { .. }) => return Ok(()),
-            (Opened::Engine(_, end), _) => {
-                return Err(format!("{RECOVERY}: shard {shard}: {harm:?} was taken for the log's end ({end})"));
-            }
-            (Opened::Refused(Fault::SegmentAbsent { segment, .. }), HarmKind::Lost) => segment == harm.segment,
-            (Opened::Refused(Fault::Corrupt { segment, offset, .. }), HarmKind::Cut { bytes }) => {
-                (segment, offset) == (harm.segment, bytes)
-            }
-            (Opened::Refused(Fault::Corrupt { segment, offset, .. }), _) => {
-                (segment, offset) == (harm.segment, harm.offset) && !matches!(harm.kind, HarmKind::Padding { .. })
-            }
-            (Opened::Refused(_), _) => false,
-            (Opened::Cut, _) => unreachable!("nothing else goes wrong"),
-        };
-        if is_named {
-            Ok(())
-        } else {
-            Err(format!("{RECOVERY}: shard {shard}: {harm:?} was refused for something else"))
-        }
+        judge(harm, &outcome?).map_err(|what| format!("{what} (shard {shard})"))
     }
+}
+
+/// Whether an opening of a log with this harm came to what it must: a refusal that names the place.
+pub(super) fn judge(harm: Harm, opened: &Opened) -> Checked {
+    let is_named = match (opened, harm.kind) {
+        (Opened::Engine(..), HarmKind::Padding { .. }) => return Ok(()),
+        (Opened::Engine(_, end), _) => {
+            return Err(format!("{RECOVERY}: {harm:?} was taken for the log's end ({end})"));
+        }
+        (Opened::Refused(Fault::SegmentAbsent { segment, .. }), HarmKind::Lost) => *segment == harm.segment,
+        (Opened::Refused(Fault::Corrupt { segment, offset, .. }), HarmKind::Cut { bytes }) => {
+            (*segment, *offset) == (harm.segment, bytes)
+        }
+        (Opened::Refused(Fault::Corrupt { segment, offset, .. }), _) => {
+            (*segment, *offset) == (harm.segment, harm.offset) && !matches!(harm.kind, HarmKind::Padding { .. })
+        }
+        (Opened::Refused(_), _) => false,
+        (Opened::Cut, _) => unreachable!("nothing else goes wrong"),
+    };
+    if is_named { Ok(()) } else { Err(format!("{RECOVERY}: {harm:?} was refused for something else")) }
 }

@@ -1,14 +1,18 @@
-//! A disk in memory: only what was synced survives a power cut; the rest is lost, kept or torn by sectors of 512 bytes.
+//! The log's files of one shard, on a disk in memory: only what was synced survives a power cut; the rest is lost, kept or torn
+//! by sectors of 512 bytes. Segments that the log does not need any more become the next ones, with what is in them.
 
+use super::cache::{Cache, SECTOR};
 use super::faults::{Fate, Planted};
+use super::sparse::Sparse;
+use super::verdict::Verdict;
 use cairn_storage::log::flush::{Flush, HEADER_BYTES};
 use cairn_storage::log::{LogConfig, LogWriter, SegmentFile};
 use cairn_storage::op::{DiskDone, DiskOp};
 use cairn_storage::units::{Lsn, OpId, SegmentId};
 use fastrand::Rng;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 
-pub const SECTOR: usize = 512;
 pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 
@@ -23,8 +27,9 @@ pub struct Disk {
     completed: Vec<Flush>,
     /// Files that were removed, as long as their directory was not synced.
     removed: BTreeMap<u64, File>,
-    /// What was in segments that the log did not need any more: some of it is what is in the next ones at first.
-    spares: Vec<Vec<u8>>,
+    /// What is in the segments that wait to be used again.
+    spares: Vec<Sparse>,
+    cache: Cache,
 }
 
 /// Spare segments that are kept.
@@ -32,9 +37,7 @@ const SPARES_MAX: usize = 3;
 
 #[derive(Clone, Default)]
 struct File {
-    bytes: Vec<u8>,
-    /// Sectors that are in the device's cache only.
-    cached: BTreeMap<usize, Vec<u8>>,
+    bytes: Sparse,
     /// The length that a power cut leaves.
     stable_len: usize,
     /// Its directory entry was synced.
@@ -45,7 +48,7 @@ struct File {
 #[derive(Clone)]
 struct Flying {
     op: DiskOp,
-    data: Vec<u8>,
+    data: Rc<[u8]>,
     fate: Fate,
 }
 
@@ -74,8 +77,31 @@ pub enum HarmKind {
     Cut { bytes: u64 },
 }
 
+impl Harm {
+    /// What it is, as figures name it.
+    pub fn name(&self) -> &'static str {
+        match self.kind {
+            HarmKind::Bit { .. } => "a flipped bit",
+            HarmKind::Padding { .. } => "a flipped bit behind the payload",
+            HarmKind::Zeros { .. } => "a lost write",
+            HarmKind::Astray { .. } => "another write in its place",
+            HarmKind::Lost => "a lost segment",
+            HarmKind::Cut { .. } => "a segment that ends early",
+        }
+    }
+
+    /// Whether any checksum covers it.
+    pub fn matters(&self) -> bool {
+        !matches!(self.kind, HarmKind::Padding { .. })
+    }
+
+    pub fn is_flip(&self) -> bool {
+        matches!(self.kind, HarmKind::Bit { .. })
+    }
+}
+
 /// The files as they were before one was harmed.
-pub struct Sound(BTreeMap<u64, File>);
+pub struct Sound(BTreeMap<u64, File>, Cache);
 
 fn id(op: DiskOp) -> OpId {
     match op {
@@ -87,8 +113,8 @@ impl Disk {
     /// Takes an operation. `log` has the bytes to write.
     pub fn begin(&mut self, op: DiskOp, log: &LogWriter, fate: Fate) -> OpId {
         let data = match op {
-            DiskOp::Write { buffer, len, .. } => log.buffer(buffer)[..len as usize].to_vec(),
-            DiskOp::Prepare { .. } => Vec::new(),
+            DiskOp::Write { buffer, len, .. } => log.buffer(buffer)[..len as usize].into(),
+            DiskOp::Prepare { .. } => Rc::default(),
         };
         self.flying.push(Flying { op, data, fate });
         id(op)
@@ -116,18 +142,18 @@ impl Disk {
                 self.create(segment, len, rng.usize(..=len));
                 (DiskDone { op, result: Err(ENOSPC) }, true)
             }
+            DiskOp::Prepare { .. } if fate != Fate::Done => (DiskDone { op, result: Err(EIO) }, true),
             DiskOp::Prepare { segment, bytes, .. } => {
+                let spare = if rng.bool() { self.spares.pop() } else { None };
                 self.create(segment, bytes as usize, bytes as usize);
-                self.file(segment).is_entered = true;
-                if rng.bool()
-                    && let Some(old) = self.spares.pop().filter(|old| old.len() as u64 == bytes)
-                {
+                if let Some(old) = spare.filter(|old| old.len() as u64 == bytes) {
                     self.file(segment).bytes = old;
                 }
+                self.file(segment).is_entered |= planted != Some(Planted::DirectoryUnsynced);
                 (DiskDone { op, result: Ok(0) }, true)
             }
             DiskOp::Write { segment, offset, buffer, len, .. } => {
-                let is_same = planted.is_some() || log.buffer(buffer)[..len as usize] == data;
+                let is_same = planted.is_some() || log.buffer(buffer)[..len as usize] == data[..];
                 assert!(is_same, "a buffer in flight does not change");
                 let is_kept = !self.is_broken && fate == Fate::Done;
                 let result = self.write(segment, offset as usize, &data, fate, rng);
@@ -153,8 +179,8 @@ impl Disk {
     /// A file of zeros, in place of what is there; its entry is as stable as it was.
     fn create(&mut self, segment: SegmentId, len: usize, stable_len: usize) {
         let is_entered = self.files.get(&segment.0).is_some_and(|file| file.is_entered);
-        let file = File { bytes: vec![0; len], stable_len, is_entered, cached: BTreeMap::new() };
-        self.files.insert(segment.0, file);
+        self.cache.forget(segment.0);
+        self.files.insert(segment.0, File { bytes: Sparse::zeros(len), stable_len, is_entered });
     }
 
     fn write(&mut self, segment: SegmentId, offset: usize, data: &[u8], fate: Fate, rng: &mut Rng) -> Result<u32, i32> {
@@ -162,22 +188,23 @@ impl Disk {
             return Ok(data.len() as u32);
         }
         match fate {
-            Fate::Done | Fate::NoSpace | Fate::Garbled => {
-                self.file(segment).write(offset, data);
+            Fate::NoSpace => Err(ENOSPC),
+            Fate::Done | Fate::Garbled => {
+                self.write_stable(segment, offset, data);
                 Ok(data.len() as u32)
             }
             Fate::Cached => {
-                self.scatter(segment, offset, data, rng, 3);
+                self.cache.write(segment.0, offset, data, |_| true);
                 Ok(data.len() as u32)
             }
             Fate::Short => {
                 let sectors = rng.usize(..data.len() / SECTOR);
-                self.file(segment).write(offset, &data[..sectors * SECTOR]);
+                self.write_stable(segment, offset, &data[..sectors * SECTOR]);
                 Ok((sectors * SECTOR) as u32)
             }
             Fate::Fails => {
                 let odds = rng.u64(..4);
-                self.scatter(segment, offset, data, rng, odds);
+                self.cache.write(segment.0, offset, data, |_| rng.u64(..3) < odds);
                 self.is_broken = true;
                 Err(EIO)
             }
@@ -185,39 +212,59 @@ impl Disk {
     }
 
     /// The process dies. What was in flight reaches the device's cache in part.
-    pub fn kill(&mut self, rng: &mut Rng) {
+    pub fn kill(&mut self, verdict: &mut Verdict<'_>) {
         for Flying { op, data, .. } in std::mem::take(&mut self.flying) {
             match op {
+                DiskOp::Write { .. } if self.is_broken => {}
                 DiskOp::Write { segment, offset, .. } => {
-                    let odds = if self.is_broken { 0 } else { rng.u64(..4) };
-                    self.scatter(segment, offset as usize, &data, rng, odds);
+                    verdict.next(data.len() / SECTOR);
+                    self.cache.write(segment.0, offset as usize, &data, |at| verdict.keeps(at));
                 }
-                DiskOp::Prepare { segment, bytes, .. } if rng.u8(..4) > 0 => {
-                    let len = [0, bytes / 3, bytes][rng.usize(..3)] as usize;
-                    self.create(segment, len, rng.usize(..=len));
-                }
-                DiskOp::Prepare { .. } => {}
+                DiskOp::Prepare { segment, bytes, .. } => self.prepare_in_part(segment, bytes as usize, verdict),
             }
         }
         self.is_broken = false;
     }
 
-    /// The power fails: of what is in the device's cache a part is kept.
-    pub fn power_cut(&mut self, rng: &mut Rng) {
-        self.kill(rng);
-        for file in self.files.values_mut() {
-            let odds = rng.u64(..4);
-            for (at, sector) in std::mem::take(&mut file.cached) {
-                if rng.u64(..3) < odds {
-                    file.bytes[at..at + SECTOR].copy_from_slice(&sector);
-                }
+    fn prepare_in_part(&mut self, segment: SegmentId, bytes: usize, verdict: &mut Verdict<'_>) {
+        if !verdict.keeps_next() {
+            return;
+        }
+        if let Some(old) = self.spares.last().filter(|old| old.len() == bytes && verdict.rng.bool()).cloned() {
+            self.create(segment, bytes, bytes);
+            self.file(segment).bytes = old;
+            return;
+        }
+        let len = [0, bytes / 3, bytes][verdict.extent(3)];
+        let stable_len = verdict.extent(len + 1);
+        self.create(segment, len, stable_len);
+    }
+
+    /// The power fails: of what is in the device's cache a part is kept, and of what was in flight.
+    pub fn power_cut(&mut self, verdict: &mut Verdict<'_>) {
+        let files = &mut self.files;
+        self.cache.settle(verdict, |segment, at, sector| {
+            if let Some(file) = files.get_mut(&segment) {
+                file.bytes.write(at, sector);
             }
-            file.bytes.truncate(file.stable_len);
+        });
+        self.kill(verdict);
+        // What it was decided to keep of this is in the cache.
+        self.cache.flush(|segment, at, sector| {
+            self.files.get_mut(&segment).expect("it is in flight").bytes.write(at, sector)
+        });
+        for file in self.files.values_mut() {
+            let open = file.bytes.len().saturating_sub(file.stable_len);
+            if open > 0 {
+                verdict.next(1);
+                file.bytes.truncate(file.stable_len + verdict.extent(open + 1));
+                file.stable_len = file.bytes.len();
+            }
         }
         // Entries that were not synced are there or not.
-        self.files.retain(|_, file| file.is_entered || rng.bool());
+        self.files.retain(|_, file| file.is_entered || verdict.keeps_next());
         for (segment, file) in std::mem::take(&mut self.removed) {
-            if rng.bool() {
+            if !verdict.keeps_next() {
                 self.files.entry(segment).or_insert(file);
             }
         }
@@ -232,16 +279,18 @@ impl Disk {
 
     pub fn remove(&mut self, segment: SegmentId) {
         let file = self.files.remove(&segment.0).expect("only what is there is removed");
+        self.cache.forget(segment.0);
         if file.is_entered {
             self.removed.insert(segment.0, file);
         }
     }
 
-    /// Removes the segments below one, the lowest first; `rng`: as far as it came.
-    pub fn forget(&mut self, before: SegmentId, rng: Option<&mut Rng>) {
+    /// Takes the segments below one out of the log, the lowest first, to be used again; `verdict`: as far as it came.
+    pub fn forget(&mut self, before: SegmentId, verdict: Option<&mut Verdict<'_>>) {
         let mut old: Vec<u64> = self.files.range(..before.0).map(|(segment, _)| *segment).collect();
-        if let Some(rng) = rng {
-            old.truncate(rng.usize(..=old.len()));
+        if let Some(verdict) = verdict {
+            verdict.next(1);
+            old.truncate(verdict.extent(old.len() + 1));
         }
         for segment in old {
             if self.spares.len() < SPARES_MAX {
@@ -251,13 +300,12 @@ impl Disk {
         }
     }
 
-    /// Puts some sectors of a write in the cache: all of them with odds of 3, none with 0.
-    fn scatter(&mut self, segment: SegmentId, offset: usize, data: &[u8], rng: &mut Rng, odds: u64) {
-        for (at, sector) in data.chunks(SECTOR).enumerate() {
-            if rng.u64(..3) < odds {
-                self.file(segment).cached.insert(offset + at * SECTOR, sector.to_vec());
-            }
-        }
+    /// Writes to stable storage.
+    fn write_stable(&mut self, segment: SegmentId, offset: usize, data: &[u8]) {
+        self.cache.overwritten(segment.0, offset, data.len());
+        let file = self.file(segment);
+        file.bytes.write(offset, data);
+        file.stable_len = file.bytes.len();
     }
 
     pub fn list(&self) -> Vec<SegmentFile> {
@@ -267,19 +315,13 @@ impl Disk {
 
     /// Reads into `into`.
     pub fn read(&self, segment: SegmentId, offset: u64, into: &mut [u8]) {
-        let file = &self.files[&segment.0];
-        let range = offset as usize..offset as usize + into.len();
-        into.copy_from_slice(&file.bytes[range.clone()]);
-        for (at, sector) in file.cached.range(range) {
-            into[at - offset as usize..][..SECTOR].copy_from_slice(sector);
-        }
+        self.files[&segment.0].bytes.read(offset as usize, into);
+        self.cache.read(segment.0, offset as usize, into);
     }
 
     pub fn sync(&mut self, segment: SegmentId) {
-        let file = self.file(segment);
-        for (at, sector) in std::mem::take(&mut file.cached) {
-            file.bytes[at..at + SECTOR].copy_from_slice(&sector);
-        }
+        let file = self.files.get_mut(&segment.0).expect("only what is there is synced");
+        self.cache.take(segment.0, |at, sector| file.bytes.write(at, sector));
         file.stable_len = file.bytes.len();
     }
 
@@ -321,42 +363,31 @@ impl Disk {
 
     /// Does harm. Answers what mends it.
     pub fn harm(&mut self, harm: Harm) -> Sound {
-        let sound = Sound(self.files.clone());
-        let file = self.file(harm.segment);
+        let sound = Sound(self.files.clone(), self.cache.clone());
+        let file = self.files.get_mut(&harm.segment.0).expect("what is harmed is there");
         let at = harm.offset as usize;
         match harm.kind {
-            HarmKind::Bit { byte, mask } | HarmKind::Padding { byte, mask } => file.bytes[at + byte as usize] ^= mask,
-            HarmKind::Zeros { bytes } => file.bytes[at..at + bytes as usize].fill(0),
-            HarmKind::Astray { from, bytes } => {
-                file.bytes.copy_within(from as usize..(from + bytes) as usize, at);
+            HarmKind::Bit { byte, mask } | HarmKind::Padding { byte, mask } => {
+                file.bytes.flip(at + byte as usize, mask)
             }
+            HarmKind::Zeros { bytes } => file.bytes.write(at, &vec![0; bytes as usize]),
+            HarmKind::Astray { from, bytes } => file.bytes.copy_within(from as usize, bytes as usize, at),
             HarmKind::Lost => drop(self.files.remove(&harm.segment.0)),
             HarmKind::Cut { bytes } => {
                 file.bytes.truncate(bytes as usize);
-                file.cached.retain(|at, _| (at + SECTOR) as u64 <= bytes);
+                self.cache.overwritten(harm.segment.0, bytes as usize, usize::MAX / 2);
             }
         }
         sound
     }
 
     /// Puts everything back.
-    pub fn mend(&mut self, Sound(files): Sound) {
-        self.files = files;
+    pub fn mend(&mut self, Sound(files, cache): Sound) {
+        (self.files, self.cache) = (files, cache);
         self.removed.clear();
     }
 
     fn file(&mut self, segment: SegmentId) -> &mut File {
         self.files.get_mut(&segment.0).expect("only prepared segments are used")
-    }
-}
-
-impl File {
-    /// Writes to stable storage.
-    fn write(&mut self, offset: usize, data: &[u8]) {
-        self.bytes[offset..offset + data.len()].copy_from_slice(data);
-        for at in (0..data.len()).step_by(SECTOR) {
-            self.cached.remove(&(offset + at));
-        }
-        self.stable_len = self.bytes.len();
     }
 }

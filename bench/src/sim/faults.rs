@@ -27,6 +27,8 @@ pub enum Planted {
     RecoverWithoutSync,
     /// The driver answers for a disk operation that it has just begun
     AnswerBeforeWrite,
+    /// The driver prepares a segment and does not sync the directory that it stands in
+    DirectoryUnsynced,
     /// A superblock is written before what it refers to is stable
     SuperblockBeforePages,
     /// A superblock is written before the log is stable up to its LSN
@@ -129,7 +131,7 @@ impl Faults {
         let (no_space, hang_up) = (sometimes(3, 250_000), sometimes(2, 4_000));
         let crash_at_send = sometimes(2, 4_000);
         let (page_fails, page_no_space) = (sometimes(2, 100_000), sometimes(2, 100_000));
-        let page_read_fails = sometimes(3, 60_000);
+        let page_read_fails = sometimes(2, 120_000);
         let crash_at_page = sometimes(2, 10_000);
         // A pool that cannot write what it gives up refuses writes: so either it is small or the page file fails.
         let is_small = has_pages && is_wide;

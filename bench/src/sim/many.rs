@@ -1,5 +1,6 @@
 //! Many seeds, one after the other or several at once. The library behind `cairn sim`.
 
+use super::shard::{ImageId, RoundId, run_faults, run_images};
 use super::{Failure, Figures, Planted, run};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
@@ -23,6 +24,20 @@ pub struct SimArgs {
     /// Run this seed only
     #[arg(long, conflicts_with_all = ["seeds", "first"])]
     pub seed: Option<u64>,
+    /// Make so many crash images of single shards instead: at each operation of a run, and of a recovery, everything that is
+    /// not yet stable is lost, kept, overtaken or torn in many ways, and what comes back is checked. 100000 take minutes
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "seed", "faults"])]
+    pub crash_images: Option<u64>,
+    /// Only this image
+    #[arg(long, value_name = "RUN:OPERATION:IMAGE", requires = "crash_images")]
+    pub image: Option<ImageId>,
+    /// Inject so many I/O faults into single shards instead: while they run, make checkpoints and recover, operations fail,
+    /// fall short, find no room or bring something else, and what was stable goes bad. 1000000 take minutes
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "seed"])]
+    pub faults: Option<u64>,
+    /// Only this round
+    #[arg(long, value_name = "RUN:ROUND", requires = "faults")]
+    pub round: Option<RoundId>,
     /// Have a known bug: the run must then fail
     #[arg(long, value_name = "NAME")]
     pub bug: Option<Planted>,
@@ -44,7 +59,11 @@ is then 1. The same seed of the same build is the same run.
 Examples:
   cairn sim --seeds 10000 --jobs 2
   cairn sim --seed 17 --verbose
-  cairn sim --bug ignore-short-write";
+  cairn sim --bug ignore-short-write
+  cairn sim --crash-images 100000
+  cairn sim --faults 1000000 --jobs 2
+
+To run more, ask for more: every count goes on with further seeds. --first begins elsewhere.";
 
 /// The state of all threads.
 struct Shared {
@@ -56,6 +75,12 @@ struct Shared {
 /// Runs what the command line asks for, and prints what came of it.
 #[must_use]
 pub fn run_all(args: &SimArgs) -> ExitCode {
+    if let Some(count) = args.crash_images {
+        return run_images(args, count);
+    }
+    if let Some(count) = args.faults {
+        return run_faults(args, count);
+    }
     let (first, count) = args.seed.map_or((args.first, args.seeds), |seed| (seed, 1));
     let begun = Instant::now();
     let mut sum = Figures::default();
@@ -145,7 +170,7 @@ fn work(args: &SimArgs, shared: &Shared, sender: &mpsc::Sender<(u64, Result<Figu
 }
 
 /// A bar on a terminal, and nothing elsewhere.
-fn progress(count: u64, is_quiet: bool) -> ProgressBar {
+pub(super) fn progress(count: u64, is_quiet: bool) -> ProgressBar {
     if is_quiet || !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }

@@ -26,6 +26,7 @@
 //! | a flipped bit of a page file is never served | it is reported, or in nothing that is used; a command that needs the page is refused and changes nothing |
 
 mod answer;
+mod cache;
 mod checks;
 mod clients;
 mod clock;
@@ -41,8 +42,11 @@ mod pages;
 mod reply;
 mod restart;
 mod scan;
+pub mod shard;
+mod sparse;
 mod tasks;
 mod trace;
+mod verdict;
 mod wires;
 mod workload;
 mod world;
@@ -84,11 +88,14 @@ pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figu
     let what = match ran {
         Ok(Ok(())) => return Ok(world.figures()),
         Ok(Err(what)) => what,
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
-            format!("it panics: {text}")
-        }
+        Err(panic) => said(&*panic),
     };
     Err(Failure { seed, planted, what, tail: world.tail() })
+}
+
+/// What a panic has said.
+fn said(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("without a word");
+    format!("it panics: {text}")
 }

@@ -1,12 +1,13 @@
 //! One opening of a shard, as the server does it, over disks on which a crash or an error may meet any of its steps.
 
 use super::checks::{Checked, RECOVERY};
-use super::clock::{Clock, MS, US};
+use super::clock::{MS, US};
 use super::disk::{Disk, EIO};
 use super::faults::{Fate, Planted};
 use super::pages::{Ended, PageDisk};
-use super::world::{Happening, World};
-use cairn_storage::engine::{Applied, Engine, Replay};
+use super::world::World;
+use crate::model::{DATABASES, Row, Rows};
+use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::log::{LogConfig, Record, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
@@ -14,6 +15,8 @@ use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig};
 use cairn_storage::pool::Fetched;
 use cairn_storage::units::{Lsn, SegmentId};
 use fastrand::Rng;
+use std::ops::ControlFlow;
+use std::rc::Rc;
 
 /// How an opening ended.
 pub(super) enum Opened {
@@ -42,49 +45,47 @@ impl From<Fault> for Halt {
 pub(super) struct Trouble {
     /// Steps until the crash.
     pub cut: Option<usize>,
-    /// Steps until a read or a sync fails.
+    /// Steps that change nothing on the disk do not count for it.
+    pub cuts_at_changes: bool,
+    /// Steps until a read or a sync fails; or, if it is a read of the page file, brings something else.
     pub fails: Option<usize>,
+    pub garbles: bool,
 }
 
 /// What a shard is opened from.
 pub(super) struct Files<'a> {
-    config: LogConfig,
-    page_config: PageFileConfig,
-    planted: Option<Planted>,
+    pub config: LogConfig,
+    pub planted: Option<Planted>,
     /// Nothing goes wrong any more.
-    must_prepare: bool,
-    disk: &'a mut Disk,
+    pub must_prepare: bool,
+    pub disk: &'a mut Disk,
     /// If shards have page files.
-    pages: Option<&'a mut PageDisk>,
-    clock: &'a mut Clock<Happening>,
-    rng: &'a mut Rng,
+    pub pages: Option<&'a mut PageDisk>,
+    pub rng: &'a mut Rng,
+    /// The time that it has taken.
+    pub took_ns: u64,
 }
 
 impl World {
     pub(super) fn files(&mut self, shard: usize) -> Files<'_> {
-        let config = self.config(shard);
-        let page_config = PageFileConfig {
-            shard: config.shard,
-            salt: config.salt,
-            segment_bytes: config.segment_bytes,
-            grow_bytes: 1 << 18,
-            planted: self.planted.and_then(Planted::pages),
-        };
         Files {
-            config,
-            page_config,
+            config: self.config(shard),
             planted: self.planted,
             must_prepare: self.faults.is_over,
             disk: &mut self.disks[shard],
             pages: if self.has_pages { Some(&mut self.pages[shard]) } else { None },
-            clock: &mut self.clock,
             rng: &mut self.rng,
+            took_ns: 0,
         }
     }
 
     /// Recovers one shard, as the server does.
     pub(super) fn open(&mut self, shard: usize, trouble: &mut Trouble, memory_bytes: u64) -> Checked<Opened> {
-        match self.files(shard).open(trouble, memory_bytes) {
+        let mut files = self.files(shard);
+        let opened = files.open(trouble, memory_bytes);
+        let took_ns = files.took_ns;
+        self.clock.pass(took_ns);
+        match opened {
             Ok((engine, end)) => Ok(Opened::Engine(Box::new(engine), end)),
             Err(Halt::Cut) => Ok(Opened::Cut),
             Err(Halt::Refused(fault)) => Ok(Opened::Refused(fault)),
@@ -94,17 +95,13 @@ impl World {
 
     /// From where on the log is read at the next start, if nothing is damaged.
     pub(super) fn log_start(&mut self, shard: usize) -> Lsn {
-        if !self.has_pages {
-            return Lsn(0);
-        }
-        let found = self.files(shard).find(&mut Trouble::default());
-        found.map_or(Lsn(0), |opening| opening.map_or(Lsn(0), |opening| opening.log_start()))
+        self.files(shard).log_start()
     }
 }
 
 impl Files<'_> {
     /// The engine, and where its log ends.
-    fn open(&mut self, trouble: &mut Trouble, memory_bytes: u64) -> Result<(Engine, Lsn), Halt> {
+    pub(super) fn open(&mut self, trouble: &mut Trouble, memory_bytes: u64) -> Result<(Engine, Lsn), Halt> {
         self.disk.sync_dir();
         let (mut replay, start) = match self.find(trouble)? {
             Some(opening) => {
@@ -119,16 +116,41 @@ impl Files<'_> {
         Ok((replay.finish(self.config, &resume), resume.end))
     }
 
+    /// From where on the log is read, if nothing is damaged.
+    pub(super) fn log_start(&mut self) -> Lsn {
+        match self.find(&mut Trouble::default()) {
+            Ok(Some(opening)) => opening.log_start(),
+            _ => Lsn(0),
+        }
+    }
+
+    fn page_config(&self) -> PageFileConfig {
+        PageFileConfig {
+            shard: self.config.shard,
+            salt: self.config.salt,
+            segment_bytes: self.config.segment_bytes,
+            grow_bytes: 1 << 18,
+            planted: self.planted.and_then(Planted::pages),
+        }
+    }
+
     /// Finds the newest checkpoint, if there is a page file.
     fn find(&mut self, trouble: &mut Trouble) -> Result<Option<Opening>, Halt> {
+        let config = self.page_config();
         let Some(pages) = &self.pages else { return Ok(None) };
-        let mut opening = Opening::new(self.page_config, pages.len());
+        let mut opening = Opening::new(config, pages.len());
         loop {
             match opening.step() {
                 OpenStep::Read { offset, len } => {
                     let fate = fate(trouble)?;
-                    match pages.read(offset, len as usize, fate) {
-                        Ok(bytes) => opening.supply(&bytes),
+                    let is_garbled = fate == Fate::Garbled;
+                    match pages.read(offset, len as usize, if is_garbled { Fate::Done } else { fate }) {
+                        Ok(mut bytes) => {
+                            if is_garbled {
+                                bytes[self.rng.usize(..len as usize)] ^= 1 << self.rng.u8(..8);
+                            }
+                            opening.supply(&bytes);
+                        }
                         Err(errno) => opening.failed(errno),
                     }
                 }
@@ -138,23 +160,65 @@ impl Files<'_> {
         }
     }
 
+    /// Reads all rows, those past their time included.
+    pub(super) fn read_all(&mut self, engine: &mut Engine, rows: &mut Rows) -> Result<(), Halt> {
+        for db in 0..DATABASES {
+            let mut from = 0;
+            loop {
+                let start = from;
+                let visit = |head, key: &[u8], found: Found<'_>| {
+                    from = head;
+                    rows.put(db, key.into(), Row { value: Rc::new(found.value.to_vec()), expire_ms: found.expire_ms });
+                    ControlFlow::Continue(())
+                };
+                let Err(missing) = engine.scan(db, start, visit) else { break };
+                engine.fetch(missing);
+                // So that there is room for what comes.
+                engine.work(0, 0);
+                self.serve(engine, &mut Trouble::default())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Has all pages brought in.
+    pub(super) fn bring_in(&mut self, engine: &mut Engine) -> Result<(), Halt> {
+        loop {
+            // Pages of trees that are gone may be absent too.
+            while let Err(missing) = engine.free_some(usize::MAX) {
+                engine.fetch(missing);
+                self.serve(engine, &mut Trouble::default())?;
+            }
+            let absent = engine.absent();
+            if absent.is_empty() {
+                return Ok(());
+            }
+            for missing in absent {
+                engine.fetch(missing);
+            }
+            self.serve(engine, &mut Trouble::default())?;
+        }
+    }
+
     /// Replays the log behind a checkpoint.
     fn replay(&mut self, replay: &mut Replay, start: Lsn, trouble: &mut Trouble) -> Result<Resume, Halt> {
         let mut recovery = Recovery::new(self.config, self.disk.list(), start);
         let mut buffer = Vec::new();
         loop {
             let step = recovery.step();
-            let is_disk = matches!(step, Step::Read { .. } | Step::Sync { .. });
-            if is_disk && count_down(&mut trouble.cut) {
-                return Err(Halt::Cut);
+            match step {
+                Step::Read { .. } => trouble.read()?,
+                Step::Sync { .. } => trouble.change()?,
+                _ => {}
             }
+            let is_disk = matches!(step, Step::Read { .. } | Step::Sync { .. });
             let fails = is_disk && count_down(&mut trouble.fails);
             match step {
                 Step::Read { .. } | Step::Sync { .. } if fails => recovery.failed(EIO),
                 Step::Read { segment, offset, len } => {
                     buffer.resize(len, 0);
                     self.disk.read(segment, offset, &mut buffer);
-                    self.clock.pass(50 * US);
+                    self.took_ns += 50 * US;
                     recovery.supply(&buffer);
                 }
                 Step::Record { lsn, .. } if lsn < start => {
@@ -173,7 +237,7 @@ impl Files<'_> {
                     if self.planted != Some(Planted::RecoverWithoutSync) {
                         self.disk.sync(segment);
                     }
-                    self.clock.pass(MS);
+                    self.took_ns += MS;
                     recovery.synced();
                 }
                 Step::Done(resume) => return Ok(resume),
@@ -187,9 +251,7 @@ impl Files<'_> {
         // The first one stays, whatever is in it: a log without segments is one that was lost.
         for segment in resume.useless.iter().filter(|segment| segment.0 > 0) {
             self.disk.remove(*segment);
-            if count_down(&mut trouble.cut) {
-                return Err(Halt::Cut);
-            }
+            trouble.change()?;
         }
         self.disk.sync_dir();
         let bytes = self.config.segment_bytes;
@@ -197,7 +259,7 @@ impl Files<'_> {
         if resume.prepared.is_empty() && self.disk.prepare(first, bytes, self.must_prepare, self.rng) {
             resume.prepared.push(first);
         }
-        if count_down(&mut trouble.cut) { Err(Halt::Cut) } else { Ok(()) }
+        trouble.change()
     }
 
     /// Applies a record, whatever it needs of the page file.
@@ -220,12 +282,14 @@ impl Files<'_> {
         while let Some(op) = engine.poll_pages() {
             let fate = match op {
                 PageOp::Read { .. } => fate(trouble)?,
-                _ if count_down(&mut trouble.cut) => {
-                    // As it was begun, a part of it may be done.
-                    pages.begin(op, engine, Fate::Done);
-                    return Err(Halt::Cut);
+                _ => {
+                    if let Err(cut) = trouble.change() {
+                        // As it was begun, a part of it may be done.
+                        pages.begin(op, engine, Fate::Done);
+                        return Err(cut);
+                    }
+                    Fate::Done
                 }
-                _ => Fate::Done,
             };
             pages.begin(op, engine, fate);
             let (ended, _) = pages.end(op.op(), engine, self.rng);
@@ -248,12 +312,26 @@ impl Files<'_> {
     }
 }
 
+impl Trouble {
+    /// A step that changes nothing.
+    fn read(&mut self) -> Result<(), Halt> {
+        if !self.cuts_at_changes && count_down(&mut self.cut) { Err(Halt::Cut) } else { Ok(()) }
+    }
+
+    /// A step that changes what is on the disk.
+    fn change(&mut self) -> Result<(), Halt> {
+        if count_down(&mut self.cut) { Err(Halt::Cut) } else { Ok(()) }
+    }
+}
+
 /// How a read of an opening ends.
 fn fate(trouble: &mut Trouble) -> Result<Fate, Halt> {
-    if count_down(&mut trouble.cut) {
-        return Err(Halt::Cut);
-    }
-    Ok(if count_down(&mut trouble.fails) { Fate::Fails } else { Fate::Done })
+    trouble.read()?;
+    Ok(match count_down(&mut trouble.fails) {
+        true if trouble.garbles => Fate::Garbled,
+        true => Fate::Fails,
+        false => Fate::Done,
+    })
 }
 
 /// Whether the count reaches its end with this step.

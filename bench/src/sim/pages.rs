@@ -1,20 +1,25 @@
 //! A page file in memory: only what was synced survives a power cut; the rest is lost, kept or torn by sectors of 512 bytes.
 
-use super::disk::{EIO, ENOSPC, SECTOR};
+use super::cache::{Cache, SECTOR};
+use super::disk::{EIO, ENOSPC};
 use super::faults::Fate;
+use super::sparse::Sparse;
+use super::verdict::Verdict;
 use cairn_storage::engine::Engine;
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::units::{OpId, SegmentId};
 use fastrand::Rng;
-use std::collections::BTreeMap;
+use std::rc::Rc;
+
+/// The cache knows one file.
+const FILE: u64 = 0;
 
 /// The page file of one shard.
 #[derive(Clone, Default)]
 pub struct PageDisk {
     /// What a power cut leaves; zeros behind its end, up to the file's.
-    stable: Vec<u8>,
-    /// Sectors that are in the device's cache only.
-    cached: BTreeMap<usize, Vec<u8>>,
+    stable: Sparse,
+    cache: Cache,
     len: u64,
     /// The length that a power cut leaves at least.
     stable_len: u64,
@@ -27,7 +32,7 @@ pub struct PageDisk {
 #[derive(Clone)]
 struct Flying {
     op: PageOp,
-    data: Vec<u8>,
+    data: Rc<[u8]>,
     /// Of a sync: what was in the cache when it began, and the file's length then.
     cached: Vec<usize>,
     len: u64,
@@ -52,9 +57,9 @@ impl PageDisk {
         let data = match op {
             PageOp::Write { output, len, .. } | PageOp::WriteStable { output, len, .. } => {
                 let file = engine.page_file().expect("who asks for its operations has a page file");
-                file.output(output)[..len as usize].to_vec()
+                file.output(output)[..len as usize].into()
             }
-            _ => Vec::new(),
+            _ => Rc::default(),
         };
         if let Some((from, to)) = range(op) {
             let meets = |flying: &Flying| {
@@ -63,7 +68,7 @@ impl PageDisk {
             };
             assert!(!self.flying.iter().any(meets), "{op:?} meets another operation on the same bytes");
         }
-        let cached = self.cached.keys().copied().collect();
+        let cached = if matches!(op, PageOp::Sync { .. }) { self.cache.places(FILE) } else { Vec::new() };
         self.flying.push(Flying { op, data, cached, len: self.len, fate });
     }
 
@@ -73,7 +78,7 @@ impl PageDisk {
         let Flying { op: what, data, cached, len, fate } = self.flying.remove(at);
         if let PageOp::Write { output, .. } | PageOp::WriteStable { output, .. } = what {
             let file = engine.page_file().expect("it asked for operations");
-            assert!(file.output(output)[..data.len()] == data, "a buffer in flight does not change");
+            assert!(file.output(output)[..data.len()] == data[..], "a buffer in flight does not change");
         }
         let result = match what {
             PageOp::Read { op, offset, len } if fate == Fate::Garbled => {
@@ -87,6 +92,7 @@ impl PageDisk {
             PageOp::Forget { op, before } => return (Ended::Forget(DiskDone { op, result: Ok(0) }, before), true),
             _ if self.is_broken => Ok(data.len() as u32),
             _ if fate == Fate::NoSpace => Err(ENOSPC),
+            PageOp::Grow { .. } if fate != Fate::Done => Err(EIO),
             PageOp::Grow { bytes, .. } => {
                 self.len = self.len.max(bytes);
                 Ok(0)
@@ -98,7 +104,11 @@ impl PageDisk {
             }
             PageOp::Sync { .. } => {
                 // What could not be written is forgotten.
-                self.cached.retain(|_, _| rng.bool());
+                self.cache
+                    .places(FILE)
+                    .into_iter()
+                    .filter(|_| rng.bool())
+                    .for_each(|at| drop(self.cache.take_one(FILE, at)));
                 Err(EIO)
             }
             PageOp::Write { offset, .. } | PageOp::WriteStable { offset, .. } => {
@@ -106,7 +116,7 @@ impl PageDisk {
             }
         };
         let is_good = result == Ok(data.len() as u32);
-        self.is_broken |= !is_good && result != Err(ENOSPC);
+        self.is_broken |= !is_good && result != Err(ENOSPC) && !matches!(what, PageOp::Grow { .. });
         (Ended::Done(DiskDone { op, result }), is_good)
     }
 
@@ -114,16 +124,17 @@ impl PageDisk {
         assert!(offset as u64 + data.len() as u64 <= self.len, "nothing is written beyond the file's end");
         match fate {
             Fate::Fails => {
-                self.scatter(offset, data, rng);
+                let odds = rng.u64(..4);
+                self.cache.write(FILE, offset, data, |_| rng.u64(..3) < odds);
                 Err(EIO)
             }
             Fate::Short => {
                 let bytes = rng.usize(..data.len() / SECTOR) * SECTOR;
-                self.cache(offset, &data[..bytes]);
+                self.cache.write(FILE, offset, &data[..bytes], |_| true);
                 Ok(bytes as u32)
             }
             _ => {
-                self.cache(offset, data);
+                self.cache.write(FILE, offset, data, |_| true);
                 if is_stable {
                     (offset..offset + data.len()).step_by(SECTOR).for_each(|at| self.stabilise(at));
                 }
@@ -132,28 +143,9 @@ impl PageDisk {
         }
     }
 
-    fn cache(&mut self, offset: usize, data: &[u8]) {
-        for (at, sector) in data.chunks(SECTOR).enumerate() {
-            self.cached.insert(offset + at * SECTOR, sector.to_vec());
-        }
-    }
-
-    /// Some sectors of a write reach the cache.
-    fn scatter(&mut self, offset: usize, data: &[u8], rng: &mut Rng) {
-        let odds = rng.u64(..4);
-        for (at, sector) in data.chunks(SECTOR).enumerate() {
-            if rng.u64(..3) < odds {
-                self.cached.insert(offset + at * SECTOR, sector.to_vec());
-            }
-        }
-    }
-
     fn stabilise(&mut self, at: usize) {
-        if let Some(sector) = self.cached.remove(&at) {
-            if self.stable.len() < at + SECTOR {
-                self.stable.resize(at + SECTOR, 0);
-            }
-            self.stable[at..at + SECTOR].copy_from_slice(&sector);
+        if let Some(sector) = self.cache.take_one(FILE, at) {
+            write_stable(&mut self.stable, at, &sector[..]);
         }
     }
 
@@ -162,28 +154,23 @@ impl PageDisk {
         if fate != Fate::Done || offset + len as u64 > self.len {
             return Err(EIO);
         }
-        let offset = offset as usize;
         let mut bytes = vec![0; len];
-        if offset < self.stable.len() {
-            let end = self.stable.len().min(offset + len);
-            bytes[..end - offset].copy_from_slice(&self.stable[offset..end]);
-        }
-        for (at, sector) in self.cached.range(offset..offset + len) {
-            bytes[at - offset..][..SECTOR].copy_from_slice(sector);
-        }
+        self.stable.read(offset as usize, &mut bytes);
+        self.cache.read(FILE, offset as usize, &mut bytes);
         Ok(bytes)
     }
 
     /// The process dies. What was in flight reaches the device's cache in part. Answers how far the removal of segments
     /// may have come.
-    pub fn kill(&mut self, rng: &mut Rng) -> Option<SegmentId> {
+    pub fn kill(&mut self, verdict: &mut Verdict<'_>) -> Option<SegmentId> {
         let mut forgotten = None;
         for Flying { op, data, .. } in std::mem::take(&mut self.flying) {
             match op {
                 PageOp::Write { offset, .. } | PageOp::WriteStable { offset, .. } if !self.is_broken => {
-                    self.scatter(offset as usize, &data, rng);
+                    verdict.next(data.len() / SECTOR);
+                    self.cache.write(FILE, offset as usize, &data, |at| verdict.keeps(at));
                 }
-                PageOp::Grow { bytes, .. } if rng.bool() => self.len = self.len.max(bytes),
+                PageOp::Grow { bytes, .. } if verdict.keeps_next() => self.len = self.len.max(bytes),
                 PageOp::Forget { before, .. } => forgotten = Some(before),
                 _ => {}
             }
@@ -192,17 +179,12 @@ impl PageDisk {
         forgotten
     }
 
-    /// The power fails: of what is in the device's cache a part is kept.
-    pub fn power_cut(&mut self, rng: &mut Rng) -> Option<SegmentId> {
-        let forgotten = self.kill(rng);
-        let odds = rng.u64(..4);
-        for at in self.cached.keys().copied().collect::<Vec<_>>() {
-            if rng.u64(..3) < odds {
-                self.stabilise(at);
-            }
-        }
-        self.cached.clear();
-        if rng.bool() {
+    /// The power fails: of what is in the device's cache a part is kept, and of what was in flight.
+    pub fn power_cut(&mut self, verdict: &mut Verdict<'_>) -> Option<SegmentId> {
+        self.cache.settle(verdict, |_, at, sector| write_stable(&mut self.stable, at, sector));
+        let forgotten = self.kill(verdict);
+        self.cache.flush(|_, at, sector| write_stable(&mut self.stable, at, sector));
+        if self.len > self.stable_len && !verdict.keeps_next() {
             self.len = self.stable_len;
             self.stable.truncate(self.len as usize);
         }
@@ -212,9 +194,18 @@ impl PageDisk {
     /// A bit goes wrong in what was synced, if anything was. Answers where.
     pub fn flip(&mut self, rng: &mut Rng) -> Option<usize> {
         let at = rng.usize(..self.stable.len().max(1));
-        *self.stable.get_mut(at)? ^= 1 << rng.u8(..8);
-        Some(at)
+        (at < self.stable.len()).then(|| {
+            self.stable.flip(at, 1 << rng.u8(..8));
+            at
+        })
     }
+}
+
+fn write_stable(stable: &mut Sparse, at: usize, sector: &[u8]) {
+    if stable.len() < at + sector.len() {
+        stable.set_len(at + sector.len());
+    }
+    stable.write(at, sector);
 }
 
 /// The bytes that an operation reads or writes.

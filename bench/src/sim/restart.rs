@@ -5,14 +5,12 @@ use super::checks::{Checked, RECOVERY, STRUCTURE};
 use super::clock::clock_ns;
 use super::opening::{Halt, Opened, Trouble};
 use super::world::{HASH_SEED, World};
-use crate::model::{DATABASES, Row, Rows};
+use crate::model::Rows;
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::Engine;
 use cairn_storage::error::Fault;
 use cairn_storage::units::ShardId;
-use std::ops::ControlFlow;
-use std::rc::Rc;
 
 /// Memory in which all rows of a run find room.
 pub const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
@@ -28,7 +26,7 @@ impl World {
             // The first ones are those of the page file's superblocks and maps.
             let fails = (has_trouble && self.faults.recovery_read_fails && self.rng.bool())
                 .then(|| if self.rng.bool() { self.rng.usize(1..6) } else { self.rng.usize(1..20) });
-            let mut trouble = Trouble { cut, fails };
+            let mut trouble = Trouble { cut, fails, ..Trouble::default() };
             if let Some(engines) = self.open_all(&mut trouble)? {
                 let machines = engines.into_iter().zip(0..).map(|(engine, shard)| self.machine(shard, engine));
                 let machines = machines.collect();
@@ -101,35 +99,7 @@ impl World {
 
     /// Has all pages brought in. Whether all of them are sound.
     fn bring_in(&mut self, shard: usize, engine: &mut Engine) -> Checked<bool> {
-        loop {
-            // Pages of trees that are gone may be absent too.
-            while let Err(missing) = engine.free_some(usize::MAX) {
-                engine.fetch(missing);
-                if !self.serve(shard, engine)? {
-                    return Ok(false);
-                }
-            }
-            let absent = engine.absent();
-            if absent.is_empty() {
-                return Ok(true);
-            }
-            for missing in absent {
-                engine.fetch(missing);
-            }
-            if !self.serve(shard, engine)? {
-                return Ok(false);
-            }
-        }
-    }
-
-    fn serve(&mut self, shard: usize, engine: &mut Engine) -> Checked<bool> {
-        match self.files(shard).serve(engine, &mut Trouble::default()) {
-            Ok(()) => Ok(true),
-            Err(Halt::Refused(Fault::PageFile { .. })) => Ok(false),
-            Err(Halt::Refused(fault)) => Err(format!("{RECOVERY}: {fault}")),
-            Err(Halt::Broken(what)) => Err(what),
-            Err(Halt::Cut) => unreachable!("nothing goes wrong"),
-        }
+        could(self.files(shard).bring_in(engine))
     }
 
     /// All rows that an engine holds, those past their time included. `None`: not all of them can be read.
@@ -138,25 +108,8 @@ impl World {
             engine.check().map_err(|what| format!("{STRUCTURE}: {what}"))?;
         }
         let mut rows = Rows::default();
-        for db in 0..DATABASES {
-            let mut from = 0;
-            loop {
-                let start = from;
-                let visit = |head, key: &[u8], found: cairn_storage::engine::Found<'_>| {
-                    from = head;
-                    rows.put(db, key.into(), Row { value: Rc::new(found.value.to_vec()), expire_ms: found.expire_ms });
-                    ControlFlow::Continue(())
-                };
-                let Err(missing) = engine.scan(db, start, visit) else { break };
-                engine.fetch(missing);
-                // So that there is room for what comes.
-                engine.work(0, 0);
-                if !self.serve(shard, engine)? {
-                    return Ok(None);
-                }
-            }
-        }
-        Ok(Some(rows))
+        let is_complete = could(self.files(shard).read_all(engine, &mut rows))?;
+        Ok(is_complete.then_some(rows))
     }
 
     fn machine(&self, shard: usize, engine: Engine) -> Machine {
@@ -183,5 +136,16 @@ impl World {
         let mut machine = Machine::new(identity, settings, engine, self.clock.now());
         machine.watch();
         machine
+    }
+}
+
+/// Whether something could be done, or is damaged.
+fn could(outcome: Result<(), Halt>) -> Checked<bool> {
+    match outcome {
+        Ok(()) => Ok(true),
+        Err(Halt::Refused(Fault::PageFile { .. })) => Ok(false),
+        Err(Halt::Refused(fault)) => Err(format!("{RECOVERY}: {fault}")),
+        Err(Halt::Broken(what)) => Err(what),
+        Err(Halt::Cut) => unreachable!("nothing goes wrong"),
     }
 }

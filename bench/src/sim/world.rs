@@ -18,6 +18,7 @@ use super::network::{End, Network, Wire, WireId};
 use super::pages::PageDisk;
 use super::tasks::tasks;
 use super::trace::Trace;
+use super::verdict::{Keep, Verdict};
 use super::workload::Workload;
 use cairn_core::event::{Effect, Event};
 use cairn_core::limits::{OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
@@ -340,17 +341,9 @@ impl World {
 
     /// What a crash does to the disks.
     pub(super) fn strike(&mut self, is_power_cut: bool) {
-        let rng = &mut self.rng;
+        let verdict = &mut Verdict::new(Keep::Chance, &mut self.rng);
         for (disk, pages) in self.disks.iter_mut().zip(&mut self.pages) {
-            let forgotten = if is_power_cut { pages.power_cut(rng) } else { pages.kill(rng) };
-            if let Some(before) = forgotten {
-                disk.forget(before, Some(rng));
-            }
-            if is_power_cut {
-                disk.power_cut(rng);
-            } else {
-                disk.kill(rng);
-            }
+            strike(disk, pages, is_power_cut, verdict);
         }
     }
 
@@ -476,5 +469,18 @@ impl World {
             Effect::Snapshot(_) => Ok(()),
             Effect::HostAsk { .. } | Effect::Sleep { .. } => unreachable!("no command asks for this"),
         }
+    }
+}
+
+/// What a crash does to the disks of one shard.
+pub fn strike(disk: &mut Disk, pages: &mut PageDisk, is_power_cut: bool, verdict: &mut Verdict<'_>) {
+    let forgotten = if is_power_cut { pages.power_cut(verdict) } else { pages.kill(verdict) };
+    if let Some(before) = forgotten {
+        disk.forget(before, Some(verdict));
+    }
+    if is_power_cut {
+        disk.power_cut(verdict);
+    } else {
+        disk.kill(verdict);
     }
 }
