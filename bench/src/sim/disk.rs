@@ -90,11 +90,6 @@ impl Harm {
         }
     }
 
-    /// Whether any checksum covers it.
-    pub fn matters(&self) -> bool {
-        !matches!(self.kind, HarmKind::Padding { .. })
-    }
-
     pub fn is_flip(&self) -> bool {
         matches!(self.kind, HarmKind::Bit { .. })
     }

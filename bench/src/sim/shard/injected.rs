@@ -314,7 +314,7 @@ impl Injected {
         let config = super::config(self.planted);
         let Some(harm) = media.disk.choose_harm(&config, start, rng) else { return Ok(()) };
         media.disk.harm(harm);
-        if number % 4 == 3 && harm.matters() {
+        if number % 4 == 3 && harm.is_flip() {
             // Several at a time: the first one is named.
             let further: Vec<_> = (0..2).filter_map(|_| media.disk.choose_harm(&config, start, rng)).collect();
             let behind = |other: &Harm| (other.segment, other.offset) > (harm.segment, harm.offset);
