@@ -116,6 +116,10 @@ pub struct Session {
     pub query: Vec<u8>,
     pub output: Output,
     pub stall: Option<Stall>,
+    /// What it waits for that is being read: when all of it is here its commands go on.
+    pub absent: u32,
+    /// Its last command met something absent, so the next ones may.
+    pub has_missed: bool,
     /// Reading is stopped at the socket.
     pub is_paused: bool,
     /// No further command is run; the connection closes when its output has left.
@@ -134,6 +138,8 @@ impl Session {
             query: Vec::new(),
             output: Output::default(),
             stall: None,
+            absent: 0,
+            has_missed: false,
             is_paused: false,
             is_closing: false,
             is_hung_up: false,

@@ -216,7 +216,7 @@ impl Worker {
         self.take_finished();
         let goes_on = self.ring.has_arrivals();
         for machine in 0..self.machines.len() {
-            if std::mem::take(&mut self.is_touched[machine]) {
+            if std::mem::take(&mut self.is_touched[machine]) || self.machines[machine].wants_turn() {
                 self.machines[machine].end_turn(self.now, goes_on);
                 self.perform(machine as u16)?;
             }
@@ -261,6 +261,7 @@ impl Worker {
             || self.receivers.iter().any(|receiver| !receiver.is_empty())
             || self.senders.iter().flatten().any(Sender::can_go_on)
             || !self.inbox.is_empty()
+            || self.machines.iter().any(Machine::wants_turn)
             || self.state == State::Halted
     }
 

@@ -68,19 +68,35 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Pages in one output buffer.
 pub const OUTPUT_PAGES: usize = OUTPUT_BYTES_MAX / PAGE_BYTES;
 
-/// Output buffers that are kept for their next use.
-pub const OUTPUTS_SPARE: usize = 32;
+/// Output buffers that are kept for their next use: 64 MiB.
+pub const OUTPUTS_SPARE: usize = 256;
 
-/// Output buffers above which no further victim is written: memory for images that wait for the disk. A checkpoint that
-/// has to save what is about to change may exceed it.
+/// Output buffers above which no further victim is written: memory for images that wait for the disk.
 pub const OUTPUTS_MAX: usize = 64;
 
 /// The same bound where memory is small: one part of so many of it, and at least so many buffers.
 pub const OUTPUTS_SHARE: usize = 16;
 pub const OUTPUTS_MIN: usize = 8;
 
-/// Writes of the page file in flight at once: few, so that the log's flushes do not queue behind them.
-pub const OUTPUT_FLIGHTS_MAX: usize = 4;
+/// Output buffers above which writers wait, as one part of so many of memory: a running checkpoint copies what is about to
+/// change. At least so many times the bound for victims.
+pub const CLONES_SHARE: usize = 8;
+pub const CLONES_OUTPUTS_MIN: usize = 4;
+
+/// Writes of the page file in flight at once, in pages and in number: few, so that the log's flushes do not queue behind
+/// them, and more where free space is in short runs.
+pub const OUTPUT_FLIGHT_PAGES_MAX: usize = 4 * OUTPUT_PAGES;
+pub const OUTPUT_FLIGHTS_MAX: usize = 32;
+
+/// Reads of pages that nobody waits for yet: as many in flight as keep a fast device busy, and at most one part of so many
+/// of all frames, so that what was read is still here when it is needed.
+pub const READS_AHEAD_MAX: usize = 256;
+pub const READS_AHEAD_SHARE: usize = 32;
+
+/// A checkpoint is made when so much of the page file was written since the last one began: one part of so many of what is
+/// live in it, and at least so many bytes. What was given up since then is still held: it bounds the file.
+pub const CHECKPOINT_FILE_SHARE: u32 = 4;
+pub const CHECKPOINT_FILE_BYTES_MIN: usize = 32 * 1024 * 1024;
 
 /// Bytes that the page file grows by at least, when it has to.
 pub const GROW_BYTES: u64 = 16 * 1024 * 1024;
@@ -112,6 +128,7 @@ const _: () = assert!(ROW_INLINE_BYTES_MAX <= PAGE_BYTES / 4);
 const _: () = assert!(MEMOS.is_power_of_two());
 const _: () = assert!(NEIGHBOUR_SPACE_PERCENT_MAX < 100);
 const _: () = assert!(OUTPUT_BYTES_MAX.is_multiple_of(PAGE_BYTES));
-const _: () = assert!(OUTPUTS_MIN > OUTPUT_FLIGHTS_MAX && OUTPUTS_MIN <= OUTPUTS_MAX);
+const _: () = assert!(OUTPUTS_MIN * OUTPUT_PAGES > OUTPUT_FLIGHT_PAGES_MAX && OUTPUTS_MIN <= OUTPUTS_MAX);
+const _: () = assert!(OUTPUT_FLIGHT_PAGES_MAX >= OUTPUT_PAGES && CLONES_OUTPUTS_MIN > 1);
 const _: () = assert!(GROW_BYTES.is_multiple_of(OUTPUT_BYTES_MAX as u64));
 const _: () = assert!(16 * DIRECTORY_WORDS_MAX + 768 <= 4096, "a superblock fits into the smallest page");

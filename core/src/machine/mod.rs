@@ -5,6 +5,7 @@
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
+//! - `parked`: what other shards want and cannot have yet.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `clients`: connections come, go, and are held to their limits.
 //! - `deeds`: what was done, in order, for one who checks.
@@ -13,6 +14,7 @@ mod ask;
 mod clients;
 mod deeds;
 mod paging;
+mod parked;
 mod release;
 mod remote;
 mod run;
@@ -37,6 +39,7 @@ use cairn_storage::log::LogState;
 use cairn_storage::op::DiskOp;
 use cairn_storage::units::{OpId, ShardId};
 use paging::Paging;
+use parked::Parking;
 use release::Held;
 use run::Batch;
 use std::collections::VecDeque;
@@ -114,6 +117,7 @@ pub struct Machine {
     is_draining: bool,
     batch: Batch,
     paging: Paging,
+    parking: Parking,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
 }
@@ -149,6 +153,7 @@ impl Machine {
             is_draining: false,
             batch: Batch::default(),
             paging: Paging::default(),
+            parking: Parking::default(),
             deeds: None,
             identity,
             settings,

@@ -6,15 +6,14 @@
 //! do not wait.
 
 use super::Machine;
-use super::deeds::Deed;
 use super::release::HeldReply;
-use crate::answer::Progress;
-use crate::command::{Call, Flags};
+use crate::command::args::Args;
+use crate::command::{Call, Flags, Spec};
 use crate::damage::{Behind, Damage, Trouble};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Effect, Notice};
 use crate::limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_SECONDS, CHECKPOINT_TURN_BYTES_MAX, DAMAGES_MAX};
-use crate::parcel::{Answer, Ask, RequestId};
+use crate::parcel::{Answer, RequestId};
 use crate::session::Stall;
 use cairn_storage::error::Missing;
 use cairn_storage::op::DiskDone;
@@ -22,7 +21,6 @@ use cairn_storage::pagefile::{CheckpointState, FileState};
 use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::units::{Lsn, OpId, ShardId};
 use hashbrown::HashMap;
-use std::collections::VecDeque;
 
 /// A checkpoint that runs is done when the log has grown by so much, or so much time has passed, whichever is first.
 const SPREAD_LOG_BYTES: u64 = CHECKPOINT_LOG_BYTES / 2;
@@ -35,7 +33,8 @@ const SECOND_NS: u64 = 1_000_000_000;
 pub(super) struct Paging {
     /// Connections whose next command waits for something.
     waiting: HashMap<Missing, Vec<ConnId>>,
-    parked: VecDeque<Parked>,
+    /// What the running batch has asked to be read.
+    ahead: Vec<Missing>,
     /// What was found damaged or unreadable a short while ago, and what to say of it.
     unusable: Vec<(Missing, Refusal)>,
     unusable_since_ns: u64,
@@ -50,9 +49,10 @@ pub(super) struct Paging {
 /// How far the running checkpoint ought to be.
 #[derive(Default)]
 struct Pace {
-    /// Where log and clock were at the last turn, and when the last checkpoint began.
+    /// Where log and clock were at the last turn, and how many victims had been written; and when the last checkpoint began.
     log: u64,
     ns: u64,
+    victims: u64,
     begun_log: u64,
     begun_ns: u64,
     /// Bytes that the checkpoint has to save.
@@ -60,20 +60,8 @@ struct Pace {
     /// Bytes it may go on by.
     credit: u64,
     is_urgent: bool,
-}
-
-/// Something that another shard wants, or a part of a command of this one's connections.
-pub(super) struct Parked {
-    pub from: ShardId,
-    pub request: RequestId,
-    pub work: Work,
-    /// What it waits for; `None` if it may run.
-    missing: Option<Missing>,
-}
-
-pub(super) enum Work {
-    Run { db: u8, is_resp3: bool, bytes: Vec<u8>, ranges: Vec<(u32, u32)> },
-    Ask(Box<Ask>, Progress),
+    /// It could have gone on by more than one turn may do.
+    is_behind: bool,
 }
 
 /// What to do about something missing.
@@ -117,12 +105,37 @@ impl Machine {
     pub(super) fn fetch_for(&mut self, missing: Missing, call: &Call<'_>) -> Absence {
         let absence = self.fetch(missing);
         if matches!(absence, Absence::Wait) {
-            for missing in self.shard.absent(call) {
-                // Only the first one decides what becomes of the command.
-                let _ = self.fetch(missing);
-            }
+            // Only the first one decides what becomes of the command.
+            let absent = self.shard.absent(call);
+            self.fetch_ahead(absent);
         }
         absence
+    }
+
+    /// A batch begins: it has asked for nothing.
+    #[inline]
+    pub(super) fn begin_ahead(&mut self) {
+        self.paging.ahead.clear();
+    }
+
+    /// Has the pages read that a command for another shard will need when its turn has come.
+    pub(super) fn read_ahead_for(&mut self, db: u8, spec: &Spec, args: &Args<'_>) {
+        let heads: Vec<u64> = spec.keys.positions(args.len()).map(|at| self.shard.head(&args[at])).collect();
+        let mut absent = Vec::new();
+        self.shard.engine().touch(db, &heads, |missing| absent.push(missing));
+        self.fetch_ahead(absent);
+    }
+
+    /// Has things read that nobody waits for yet, as many as may be.
+    pub(super) fn fetch_ahead(&mut self, absent: Vec<Missing>) {
+        for missing in absent {
+            if self.shard.engine().reads_ahead() == 0 {
+                return;
+            }
+            if let Absence::Wait = self.fetch(missing) {
+                self.paging.ahead.push(missing);
+            }
+        }
     }
 
     /// A connection's command was not run after all: why it has to wait.
@@ -131,7 +144,10 @@ impl Machine {
         self.session_mut(conn).client.commands -= 1;
         match stop {
             Stop::Missing(missing) => {
+                let session = self.session_mut(conn);
+                (session.absent, session.has_missed) = (0, true);
                 self.wait_for(conn, missing);
+                self.wait_for_all(conn);
                 Stall::Absent
             }
             _ => Stall::Crowded,
@@ -144,29 +160,18 @@ impl Machine {
         if !waiting.contains(&conn) {
             waiting.push(conn);
         }
+        self.session_mut(conn).absent += 1;
     }
 
-    /// Keeps what another shard wants until it can be done. `missing` is `None` if it only has to wait its turn.
-    pub(super) fn park(&mut self, from: ShardId, request: RequestId, work: Work, missing: Option<Missing>) {
-        self.note_deed(Deed::Parked { from, request });
-        self.paging.parked.push_back(Parked { from, request, work, missing });
-    }
-
-    pub(super) fn is_anything_parked(&self) -> bool {
-        !self.paging.parked.is_empty()
-    }
-
-    /// Whether something of this client is parked, so that what comes later has to wait behind it.
-    #[inline]
-    pub(super) fn has_parked(&self, from: ShardId, request: RequestId) -> bool {
-        !self.paging.parked.is_empty() && self.paging.parked.iter().any(|parked| parked.is_behind(from, request))
-    }
-
-    /// The same, of a connection of this core.
-    #[cold]
-    pub(super) fn has_parked_of(&self, conn: ConnId) -> bool {
-        let client = self.session(conn).client.id;
-        self.has_parked(self.identity.shard, RequestId { client, conn: conn.0, hole: 0, part: 0 })
+    /// It goes on when all is here that was asked for on its behalf: else it would be looked at for each page.
+    fn wait_for_all(&mut self, conn: ConnId) {
+        let ahead = std::mem::take(&mut self.paging.ahead);
+        for missing in &ahead {
+            if !self.paging.waiting.get(missing).is_some_and(|waiting| waiting.contains(&conn)) {
+                self.wait_for(conn, *missing);
+            }
+        }
+        self.paging.ahead = ahead;
     }
 
     pub(super) fn on_page_read(&mut self, op: OpId, result: Result<&[u8], i32>) {
@@ -220,36 +225,15 @@ impl Machine {
     }
 
     fn arrived(&mut self, missing: Missing) {
-        for parked in self.paging.parked.iter_mut().filter(|parked| parked.missing == Some(missing)) {
-            parked.missing = None;
-        }
         for conn in self.paging.waiting.remove(&missing).unwrap_or_default() {
-            self.wake(conn);
-            self.after_run(conn);
-        }
-        self.run_parked();
-    }
-
-    /// Does what was parked and can be done now, each client's in order.
-    pub(super) fn run_parked(&mut self) {
-        if self.paging.parked.iter().all(|parked| parked.missing.is_some()) {
-            return;
-        }
-        let parked = std::mem::take(&mut self.paging.parked);
-        for Parked { from, request, work, missing } in parked {
-            // What is parked again stands before what comes later.
-            if missing.is_some() || self.has_parked(from, request) {
-                self.park(from, request, work, missing);
-                continue;
-            }
-            match work {
-                Work::Run { db, is_resp3, bytes, ranges } => {
-                    self.run_for(from, request, db, is_resp3, &crate::command::args::Args::new(&bytes, &ranges));
-                }
-                Work::Ask(ask, progress) => self.answer_later(from, request, &ask, progress),
+            let Some(session) = self.find_session(conn) else { continue };
+            session.absent = session.absent.saturating_sub(1);
+            if session.absent == 0 && session.stall == Some(Stall::Absent) {
+                self.wake(conn);
+                self.after_run(conn);
             }
         }
-        self.settle_counts();
+        self.run_parked_for(missing);
     }
 
     pub(super) fn on_page_done(&mut self, done: DiskDone) {
@@ -311,32 +295,48 @@ impl Machine {
         let (log, ns) = (engine.log().appended().0, self.now.mono_ns);
         let is_idle = engine.checkpoint_state() == CheckpointState::Idle && !engine.is_checkpoint_wanted();
         let is_dirty = engine.is_dirty();
-        let is_crowded = engine.is_mostly_dirty();
+        // Where the file has no further sites, a checkpoint gives some back.
+        let is_crowded = engine.is_short_of_sites() && engine.is_mostly_dirty();
         let has_room = engine.has_output_room();
+        let goes_on = matches!(engine.checkpoint_state(), CheckpointState::Saving | CheckpointState::Composing);
+        let (taken, taken_max) = engine.sites_taken();
+        let victims = engine.page_file().map_or(0, |file| file.numbers().victims_written);
         let pace = &mut self.paging.pace;
+        pace.is_behind = false;
         if pace.ns == 0 {
             (pace.begun_log, pace.begun_ns, pace.log) = (log, ns, log);
         }
         let (grown, passed) = (log.saturating_sub(pace.log), ns.saturating_sub(pace.ns).min(SECOND_NS));
-        (pace.log, pace.ns) = (log, ns);
+        let written = victims.saturating_sub(pace.victims);
+        (pace.log, pace.ns, pace.victims) = (log, ns, victims);
         if is_idle {
             let is_due = log.saturating_sub(pace.begun_log) >= CHECKPOINT_LOG_BYTES
                 || ns.saturating_sub(pace.begun_ns) >= CHECKPOINT_SECONDS * SECOND_NS
+                || taken >= taken_max
                 || is_crowded;
             if is_due && is_dirty {
                 self.shard.engine_mut().want_checkpoint();
             }
             return 0;
         }
+        // Whatever made it begin, it is over when half as much of that has come again.
         let share = |part: u64, whole: u64| (u128::from(pace.total) * u128::from(part) / u128::from(whole)) as u64;
-        pace.credit = pace.credit.saturating_add(share(grown, SPREAD_LOG_BYTES) + share(passed, SPREAD_NS));
+        let earned = share(grown, SPREAD_LOG_BYTES) + share(passed, SPREAD_NS) + share(written, taken_max.div_ceil(2));
+        pace.credit = pace.credit.saturating_add(earned);
         if !has_room {
             return 0;
         }
         let wanted = if pace.is_urgent || is_crowded { u64::MAX } else { pace.credit.max(8 * 1024) };
         let bytes = wanted.min(CHECKPOINT_TURN_BYTES_MAX);
+        pace.is_behind = goes_on && wanted > bytes;
         pace.credit = pace.credit.saturating_sub(bytes);
         bytes as usize
+    }
+
+    /// Whether there is work for a turn though nothing has happened: a checkpoint that ought to be further.
+    #[inline]
+    pub fn wants_turn(&self) -> bool {
+        self.paging.pace.is_behind
     }
 
     /// Once a second: what was unusable may be tried again, and what there was no room for too.
@@ -399,11 +399,5 @@ impl Machine {
             };
             self.hold_foreign(from, Lsn(0), HeldReply::Answer { request, answer: Box::new(answer) });
         }
-    }
-}
-
-impl Parked {
-    fn is_behind(&self, from: ShardId, request: RequestId) -> bool {
-        self.from == from && self.request.conn == request.conn && self.request.client == request.client
     }
 }

@@ -248,7 +248,9 @@ impl Machine {
             Stall::LogRoom => matches!(self.admit_write(), Err(Stay::Wait(_))),
             Stall::Paused => self.pause.is_some(),
             // To run again is the only way to know.
-            Stall::Outbox | Stall::Absent | Stall::Crowded => false,
+            Stall::Outbox => false,
+            Stall::Absent => session.absent > 0,
+            Stall::Crowded => !self.shard.engine().has_room_again(),
             Stall::Draining => true,
         };
         if waits {

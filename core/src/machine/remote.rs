@@ -7,7 +7,7 @@
 use super::Machine;
 use super::ask::HoleId;
 use super::deeds::Deed;
-use super::paging::Work;
+use super::parked::Work;
 use super::release::HeldReply;
 use super::run::{Stay, refusal_of};
 use crate::answer::Progress;
@@ -131,6 +131,9 @@ impl Machine {
                     self.stats.counters.foreign_commands += 1;
                     let args = Args::new(&bytes, &ranges);
                     if self.has_parked(from, request) {
+                        if let Some(Entry { spec, .. }) = entry(&args) {
+                            self.read_ahead_for(db, spec, &args);
+                        }
                         self.park_run(from, request, db, is_resp3, &args, None);
                     } else {
                         self.run_for(from, request, db, is_resp3, &args);

@@ -29,6 +29,9 @@ pub(super) struct Batch {
     heads: Vec<u64>,
 }
 
+/// Requests that are decoded together at least, after one has met an absent page.
+const BATCH_MISSED_MIN: usize = 8;
+
 /// One decoded request.
 #[derive(Clone, Copy)]
 struct Request {
@@ -169,10 +172,19 @@ impl Machine {
             is_authenticated: self.session(conn).client.is_authenticated,
         };
         let hash_seed = self.shard.hash_seed();
+        let has_missed = std::mem::take(&mut self.session_mut(conn).has_missed);
+        let ahead = if has_missed { self.shard.engine().reads_ahead() } else { 0 };
         let session = self.session_mut(conn);
         let mut at = 0;
         // Whoever has to say who they are is decoded step by step: AUTH changes the limits.
-        let requests_max = if limits.is_authenticated { TOUCH_KEYS_MAX } else { 1 };
+        let requests_max = if !limits.is_authenticated {
+            1
+        } else if has_missed {
+            // What cannot be read ahead now is decoded again later: not more of it than that.
+            ahead.clamp(BATCH_MISSED_MIN, TOUCH_KEYS_MAX)
+        } else {
+            TOUCH_KEYS_MAX
+        };
         while at < input.len() && batch.requests.len() < requests_max {
             let first = batch.ranges.len();
             match session.decoder.decode(&input[at..], &mut batch.ranges, limits) {
@@ -195,6 +207,7 @@ impl Machine {
         if batch.requests.is_empty() {
             return decoded;
         }
+        self.begin_ahead();
         if batch.requests.len() > 1 {
             self.touch(conn, batch);
         }
@@ -226,16 +239,16 @@ impl Machine {
         taken
     }
 
-    /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm.
+    /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm. What is absent is read,
+    /// as far as it may be.
     fn touch(&mut self, conn: ConnId, batch: &Batch) {
         let mut heads = std::mem::take(&mut self.batch.heads);
         heads.clear();
         heads.extend(batch.requests.iter().filter(|request| request.head != 0).map(|request| request.head));
         let mut absent = Vec::new();
         self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
-        for missing in absent {
-            // All that the batch lacks is read at once; each command finds out for itself.
-            let _ = self.fetch(missing);
+        if !absent.is_empty() {
+            self.fetch_ahead(absent);
         }
         self.batch.heads = heads;
     }

@@ -3,9 +3,9 @@
 use super::{Engine, Stop, WRITE_PAGES_MAX};
 use crate::error::Missing;
 use crate::extent::Extents;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{PAGE_BYTES, READS_AHEAD_MAX, READS_AHEAD_SHARE};
 use crate::op::{DiskDone, PageOp};
-use crate::pagefile::{Arrival, CheckpointState, PageFile, Pin, Superblock};
+use crate::pagefile::{Arrival, CheckpointState, FileState, PageFile, Pin, Superblock};
 use crate::pool::{ChunkHook, Fetch, Fetched, Pool};
 use crate::tree::Tree;
 use crate::units::{Lsn, OpId};
@@ -53,8 +53,9 @@ impl Engine {
     /// Sees to it that a write which needs `bytes` beside pages can be applied once it is resolved. Keeps E3.
     #[inline]
     pub(super) fn make_room(&mut self, bytes: usize) -> Result<(), Stop> {
+        let Some(file) = self.pool.file() else { return Ok(()) };
         let has_room = self.pool.frames_free() >= WRITE_PAGES_MAX && bytes <= PAGE_BYTES && !self.is_short;
-        if has_room || self.pool.file().is_none() {
+        if has_room && !file.is_flooded() {
             return Ok(());
         }
         self.make_room_for(WRITE_PAGES_MAX, bytes)
@@ -70,13 +71,41 @@ impl Engine {
             return Err(Stop::Stuck);
         }
         self.balance(bytes as u64);
+        let file = self.pool.file().expect("room is made where there is a page file");
+        if file.is_flooded() {
+            return Err(Stop::Crowded);
+        }
+        let is_short_of_sites = file.state() != FileState::Open;
         let Err(_) = self.pool.make_room(pages) else { return Ok(()) };
         if self.pool.file().is_some_and(PageFile::is_stuck) {
             return Err(Stop::Stuck);
         }
-        // Whatever holds pages back ends with a checkpoint at the latest.
-        self.is_checkpoint_wanted = true;
+        // A checkpoint gives sites back where there are no further ones. Else it is the disk that is waited for.
+        self.is_checkpoint_wanted |= is_short_of_sites;
         Err(Stop::Crowded)
+    }
+
+    /// Whether a write that was told that memory is crowded could go on now, or would be told something else.
+    pub fn has_room_again(&self) -> bool {
+        let Some(file) = self.pool.file() else { return true };
+        self.is_short || self.pool.frames_free() >= WRITE_PAGES_MAX && !file.is_flooded() || file.is_stuck()
+    }
+
+    /// Pages that may be read now though nobody waits for them yet.
+    pub fn reads_ahead(&self) -> usize {
+        let max = (self.pool.pages_max() / READS_AHEAD_SHARE).min(READS_AHEAD_MAX);
+        max.saturating_sub(self.page_reads())
+    }
+
+    /// Sites of the page file that were written since the last checkpoint began, and how many make the next one due.
+    pub fn sites_taken(&self) -> (u64, u64) {
+        let (taken, due) = self.pool.file().map_or((0, 1), PageFile::sites_taken);
+        (taken.into(), due.into())
+    }
+
+    /// Whether the page file has no further sites, so that only a checkpoint gives some back.
+    pub fn is_short_of_sites(&self) -> bool {
+        self.pool.file().is_some_and(|file| file.state() != FileState::Open)
     }
 
     /// Shares memory out to pages and extents, `bytes` of which are about to come.
@@ -125,12 +154,12 @@ impl Engine {
 
     /// Whether anything has changed since the last checkpoint began.
     pub fn is_dirty(&self) -> bool {
-        self.pool.dirty_max() > 0 || self.extents.dirty_max() > 0
+        self.pool.is_dirty() || self.extents.dirty_max() > 0
     }
 
     /// Whether so much of memory has changed since the last checkpoint that there is little else to give up.
     pub fn is_mostly_dirty(&self) -> bool {
-        self.pool.dirty_max() + self.pool.aging_max() > self.pool.pages_max() / 2
+        self.pool.dirty_pages() + self.pool.aging_max() > self.pool.pages_max() / 2
     }
 
     /// Whether images may be made for the running checkpoint, or too many wait for the disk.
@@ -163,8 +192,7 @@ impl Engine {
     }
 
     fn begin_checkpoint(&mut self, unix_us: u64) {
-        self.pool.tidy_dirty();
-        let (pages, extents) = (self.pool.dirty_max(), self.extents.dirty_max());
+        let (pages, extents) = (self.pool.dirty_pages(), self.extents.dirty_max());
         if !self.file_mut().can_begin(pages, extents) {
             return;
         }

@@ -104,7 +104,7 @@ impl PageFile {
         dirty_pages + self.pages.pages_max(dirty_pages) + self.extents.pages_max(2 * dirty_extents)
     }
 
-    fn free_sites(&self) -> u32 {
+    pub(super) fn free_sites(&self) -> u32 {
         self.space.free_sites() + self.output.open_sites()
     }
 
@@ -120,6 +120,7 @@ impl PageFile {
         self.pages.freeze();
         self.extents.freeze();
         self.phase = Phase::Saving;
+        self.taken = 0;
     }
 
     /// Goes on with the running checkpoint by about `bytes`. `are_pages_saved`: no page of its generation is left to save.

@@ -138,7 +138,7 @@ impl PageFile {
     /// all extents are done.
     pub(super) fn work_extents(&mut self, bytes: usize) -> (usize, bool) {
         let mut done = 0;
-        while done < bytes && self.output.count() < self.outputs_max {
+        while done < bytes && self.has_output_room() {
             let Some(mut job) = self.extent_jobs.pop_front() else { return (done, true) };
             match self.work_extent(&mut job) {
                 None => {
@@ -166,6 +166,7 @@ impl PageFile {
                     self.want_sites(sites + self.reserved);
                     return None;
                 }
+                self.taken += sites;
                 *job.run.insert(self.space.take_whole(sites).expect("it was there just now"))
             }
         };

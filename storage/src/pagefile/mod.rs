@@ -51,7 +51,10 @@ pub use read::Arrival;
 pub use space::Run;
 pub use superblock::{MapRoot, Superblock, TreeRoot};
 
-use crate::limits::{OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES};
+use crate::limits::{
+    CHECKPOINT_FILE_BYTES_MIN, CHECKPOINT_FILE_SHARE, CLONES_OUTPUTS_MIN, CLONES_SHARE, OUTPUT_FLIGHT_PAGES_MAX,
+    OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES,
+};
 use crate::op::{DiskDone, PageOp};
 use crate::page::Page;
 use crate::units::{Generation, Lsn, OpId, OutputId, PageId, SegmentId, ShardId, Site};
@@ -60,7 +63,7 @@ use extents::ExtentJob;
 use image::Stamp;
 use map::{Map, Side, site_of, word};
 use output::Output;
-use read::Read;
+use read::Reads;
 use space::Space;
 use std::collections::VecDeque;
 
@@ -149,9 +152,11 @@ pub struct PageFile {
     output: Output,
     /// Buffers above which no victim is written.
     outputs_max: usize,
+    /// Buffers above which nothing is changed that has to be copied first.
+    clones_max: usize,
     extent_jobs: VecDeque<ExtentJob>,
     flights: Vec<(OpId, Flight)>,
-    reads: Vec<Read>,
+    reads: Reads,
     /// Reads that were asked for and not yet handed to the driver.
     reads_new: VecDeque<PageOp>,
     op_next: u64,
@@ -160,6 +165,8 @@ pub struct PageFile {
     phase: Phase,
     /// Sites that the running checkpoint may still need.
     reserved: u32,
+    /// Sites that images went to since the last checkpoint began.
+    taken: u32,
     /// Sites that the file ought to have.
     sites_wanted: u32,
     /// The file is full, but only for what needs further sites.
@@ -186,14 +193,16 @@ impl PageFile {
             extents: Map::default(),
             output: Output::default(),
             outputs_max: OUTPUTS_MAX,
+            clones_max: usize::MAX,
             extent_jobs: VecDeque::new(),
             flights: Vec::new(),
-            reads: Vec::new(),
+            reads: Reads::default(),
             reads_new: VecDeque::new(),
             op_next: 0,
             generation: Generation(1),
             phase: Phase::Idle,
             reserved: 0,
+            taken: 0,
             sites_wanted: 0,
             is_growth_refused: false,
             building: Building::default(),
@@ -210,7 +219,9 @@ impl PageFile {
 
     /// The page file of a pool of so many pages: its buffers are to be a small part of them.
     pub(crate) fn set_memory(&mut self, pages_max: usize) {
-        self.outputs_max = (pages_max / OUTPUT_PAGES / OUTPUTS_SHARE).clamp(OUTPUTS_MIN, OUTPUTS_MAX);
+        let outputs = pages_max / OUTPUT_PAGES;
+        self.outputs_max = (outputs / OUTPUTS_SHARE).clamp(OUTPUTS_MIN, OUTPUTS_MAX);
+        self.clones_max = (outputs / CLONES_SHARE).max(CLONES_OUTPUTS_MIN * self.outputs_max);
     }
 
     /// The generation of what changes now.
@@ -278,22 +289,40 @@ impl PageFile {
         true
     }
 
-    /// Whether a dirty page may be written ahead of a checkpoint. When there are too few sites, more are asked for.
+    /// Whether a dirty page may be written ahead of a checkpoint. When sites get few, more are asked for.
     pub(crate) fn has_room_for_victim(&mut self) -> bool {
-        if self.space.free_sites() + self.output.open_sites() <= self.reserved {
+        let ahead = (self.config.grow_bytes / PAGE_BYTES as u64) as u32 / 2;
+        if self.free_sites() <= self.reserved + ahead {
             self.release_some();
+            let free = self.free_sites();
+            if free <= self.reserved + ahead {
+                self.want_sites(self.reserved + ahead + 1 - free);
+            }
+            if free <= self.reserved {
+                return false;
+            }
         }
-        let free = self.space.free_sites() + self.output.open_sites();
-        if free <= self.reserved {
-            self.want_sites(self.reserved - free + 1);
-            return false;
-        }
-        self.output.count() < self.outputs_max
+        self.output.count() <= self.outputs_max
     }
 
-    /// Whether few enough buffers wait for the disk that a checkpoint may go on.
+    /// Whether few enough buffers wait for the disk that a checkpoint may go on. More than victims may fill, so that these
+    /// do not hold it up.
     pub(crate) fn has_output_room(&self) -> bool {
-        self.output.count() < self.outputs_max / 2
+        self.output.count() <= 2 * self.outputs_max
+    }
+
+    /// Whether so many buffers wait for the disk that nothing is to be changed of which the checkpoint needs a copy.
+    #[inline]
+    pub(crate) fn is_flooded(&self) -> bool {
+        self.output.count() > self.clones_max && self.is_saving()
+    }
+
+    /// Whether so much was written since the last checkpoint began that the next one ought to begin, or, should it run, be
+    /// over, and how much that is, in sites. It bounds what is held: at any time of three generations at most.
+    pub(crate) fn sites_taken(&self) -> (u32, u32) {
+        let live = self.space.sites() - self.space.free_sites() - self.space.held_sites();
+        let due = (live / CHECKPOINT_FILE_SHARE).max((CHECKPOINT_FILE_BYTES_MIN / PAGE_BYTES) as u32);
+        (self.taken, due)
     }
 
     fn save(&mut self, id: PageId, page: &Page, side: Side) -> Option<()> {
@@ -301,6 +330,7 @@ impl PageFile {
         let (site, out) = self.output.place(&mut self.space)?;
         let crc = image::of_page(page, self.stamp, out);
         self.numbers.pages_written += 1;
+        self.taken += 1;
         let old = self.pages.set(id.0, word(site, crc), side);
         self.give_up(site_of(old), 1, side);
         Some(())
@@ -358,8 +388,7 @@ impl PageFile {
         if let Some(op) = self.poll_grow().or_else(|| self.poll_forget()) {
             return Some(op);
         }
-        let writes = self.flights.iter().filter(|(_, flight)| matches!(flight, Flight::Write(_))).count();
-        if writes < OUTPUT_FLIGHTS_MAX
+        if self.may_write()
             && let Some(output) = self.output.next()
         {
             let op = self.fly(Flight::Write(output));
@@ -368,6 +397,15 @@ impl PageFile {
             return Some(PageOp::Write { op, offset, output, len });
         }
         self.poll_checkpoint()
+    }
+
+    fn may_write(&self) -> bool {
+        let writes = self.flights.iter().filter_map(|(_, flight)| match flight {
+            Flight::Write(output) => Some(self.output.run(*output).count as usize),
+            _ => None,
+        });
+        let (count, pages) = writes.fold((0, 0), |(count, pages), run| (count + 1, pages + run));
+        count < OUTPUT_FLIGHTS_MAX && pages < OUTPUT_FLIGHT_PAGES_MAX
     }
 
     fn poll_grow(&mut self) -> Option<PageOp> {

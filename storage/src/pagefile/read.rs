@@ -10,10 +10,13 @@ use crate::extent::Extent;
 use crate::limits::{OUTPUT_BYTES_MAX, PAGE_BYTES};
 use crate::op::PageOp;
 use crate::units::{ExtentId, OpId, PageId};
+use hashbrown::{HashMap, HashSet};
 
-pub(super) struct Read {
-    op: OpId,
-    what: What,
+/// What is being read.
+#[derive(Default)]
+pub(super) struct Reads {
+    flying: HashMap<OpId, What>,
+    wanted: HashSet<Missing>,
 }
 
 enum What {
@@ -60,11 +63,11 @@ pub enum Arrival {
 
 impl PageFile {
     pub(crate) fn is_reading(&self, missing: Missing) -> bool {
-        self.reads.iter().any(|read| read.what.missing() == missing)
+        self.reads.wanted.contains(&missing)
     }
 
     pub(crate) fn reads_in_flight(&self) -> usize {
-        self.reads.len()
+        self.reads.flying.len()
     }
 
     /// Whether the newest image of a page or an extent stands at this offset.
@@ -86,7 +89,7 @@ impl PageFile {
         let word = self.pages.get(page.0);
         assert!(site_of(word).0 != 0, "a page that is not in memory has an image");
         let (op, offset) = (self.op(), self.offset(site_of(word)));
-        self.reads.push(Read { op, what: What::Page { page, word } });
+        self.reads.begin(op, What::Page { page, word });
         self.reads_new.push_back(PageOp::Read { op, offset, len: PAGE_BYTES as u32 });
         self.numbers.reads += 1;
     }
@@ -114,14 +117,13 @@ impl PageFile {
         let end = u64::from(sites_of(read.bytes)) * PAGE_BYTES as u64;
         let len = (end - read.at).min(OUTPUT_BYTES_MAX as u64) as u32;
         self.reads_new.push_back(PageOp::Read { op, offset: self.offset(read.run.first) + read.at, len });
-        self.reads.push(Read { op, what: What::Extent(read) });
+        self.reads.begin(op, What::Extent(read));
         self.numbers.reads += 1;
     }
 
     /// Takes the answer to a read: the bytes, or the errno. Keeps P6.
     pub(crate) fn on_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Arrival {
-        let at = self.reads.iter().position(|read| read.op == op);
-        let Read { what, .. } = self.reads.swap_remove(at.expect("a read is answered once, and was asked for"));
+        let what = self.reads.end(op);
         let (missing, offset) = (what.missing(), self.offset(what.run().first));
         let bytes = match result {
             Ok(bytes) => bytes,
@@ -178,6 +180,19 @@ impl PageFile {
             return Err("the checksum does not hold");
         }
         Ok(Arrival::Extent(read.id, Extent { key: read.key.into(), value: read.value }))
+    }
+}
+
+impl Reads {
+    fn begin(&mut self, op: OpId, what: What) {
+        self.wanted.insert(what.missing());
+        self.flying.insert(op, what);
+    }
+
+    fn end(&mut self, op: OpId) -> What {
+        let what = self.flying.remove(&op).expect("a read is answered once, and was asked for");
+        self.wanted.remove(&what.missing());
+        what
     }
 }
 

@@ -1,7 +1,7 @@
 //! Which sites of the page file are free, and which ones will be. Knows nothing of what is in them.
 
 use crate::units::{Generation, Site};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// Neighbouring sites: the first one, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,11 +13,21 @@ pub struct Run {
 /// Runs that a search for many contiguous sites looks at before the file has to grow instead.
 const SEARCH_RUNS_MAX: usize = 64;
 
+/// Free runs are told apart by their lengths: 1, 2 and 3, 4 to 7, and so on; the last class is of all that are longer.
+const CLASSES: usize = 6;
+
+fn class(count: u32) -> usize {
+    (count.ilog2() as usize).min(CLASSES - 1)
+}
+
 /// The sites of one page file.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     /// By first site. No two touch.
     free: BTreeMap<u32, u32>,
+    /// The same by class: what is taken comes from long runs as long as there are some, so that the short ones have time to
+    /// be joined by what becomes free beside them.
+    classes: [BTreeSet<u32>; CLASSES],
     free_sites: u32,
     /// What is not used any more, and from which generation on. Ascending.
     held: VecDeque<(Generation, Vec<Run>)>,
@@ -45,45 +55,57 @@ impl Space {
         space
     }
 
-    /// Takes up to `max` neighbouring free sites: as many as a short search finds.
+    /// Takes up to `max` neighbouring free sites: from a run about as long or longer, else as many as can be had at once.
     pub(crate) fn take(&mut self, max: u32) -> Option<Run> {
-        let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
-        let (mut first, mut count) = (0, 0);
-        // The file's end is where large runs come to be.
-        for (at, free) in near.chain(self.free.iter().next_back()) {
-            if *free > count {
-                (first, count) = (*at, *free);
-            }
-            if count >= max {
-                break;
-            }
-        }
-        (count > 0).then(|| self.cut(first, count, max.min(count)))
+        let wanted = class(max);
+        let class = (wanted..CLASSES).chain((0..wanted).rev()).find(|class| !self.classes[*class].is_empty())?;
+        let runs = &self.classes[class];
+        let first = *runs.range(self.cursor..).next().or_else(|| runs.first())?;
+        let count = self.free[&first];
+        Some(self.cut(first, count, max.min(count)))
     }
 
     /// Takes exactly `count` neighbouring sites, if a short search finds so many.
     pub(crate) fn take_whole(&mut self, count: u32) -> Option<Run> {
-        let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
-        // The file's end is where large runs come to be.
-        let found = near.chain(self.free.iter().next_back()).find(|(_, free)| **free >= count);
-        let (first, free) = found.map(|(first, free)| (*first, *free))?;
+        let (first, free) = self.find_whole(count)?;
         Some(self.cut(first, free, count))
     }
 
     /// Whether [`Space::take_whole`] would find so many.
     pub(crate) fn has_whole(&self, count: u32) -> bool {
-        let near = self.free.range(self.cursor..).chain(self.free.range(..self.cursor)).take(SEARCH_RUNS_MAX);
-        near.chain(self.free.iter().next_back()).any(|(_, free)| *free >= count)
+        self.find_whole(count).is_some()
+    }
+
+    fn find_whole(&self, count: u32) -> Option<(u32, u32)> {
+        let runs = self.classes[class(count)..].iter().flat_map(|runs| {
+            runs.range(self.cursor..)
+                .chain(runs.range(..self.cursor))
+                .take(SEARCH_RUNS_MAX)
+                .map(|first| (*first, self.free[first]))
+        });
+        // The file's end is where large runs come to be.
+        let last = self.free.iter().next_back().map(|(first, free)| (*first, *free));
+        runs.chain(last).find(|(_, free)| *free >= count)
     }
 
     fn cut(&mut self, first: u32, free: u32, count: u32) -> Run {
-        self.free.remove(&first);
+        self.remove(first, free);
         if free > count {
-            self.free.insert(first + count, free - count);
+            self.add(first + count, free - count);
         }
         self.free_sites -= count;
         self.cursor = first + count;
         Run { first: Site(first), count }
+    }
+
+    fn add(&mut self, first: u32, count: u32) {
+        self.free.insert(first, count);
+        self.classes[class(count)].insert(first);
+    }
+
+    fn remove(&mut self, first: u32, count: u32) {
+        self.free.remove(&first);
+        self.classes[class(count)].remove(&first);
     }
 
     /// Sites that were taken and never written to.
@@ -143,18 +165,18 @@ impl Space {
         if let Some((before, len)) = self.free.range(..first).next_back().map(|(first, count)| (*first, *count)) {
             assert!(before + len <= first, "site {first} is freed twice");
             if before + len == first {
-                self.free.remove(&before);
+                self.remove(before, len);
                 (first, count) = (before, count + len);
             }
         }
         if let Some((after, len)) = self.free.range(first..).next().map(|(first, count)| (*first, *count)) {
             assert!(first + count <= after, "site {after} is freed twice");
             if first + count == after {
-                self.free.remove(&after);
+                self.remove(after, len);
                 count += len;
             }
         }
-        self.free.insert(first, count);
+        self.add(first, count);
     }
 
     pub(crate) fn free_sites(&self) -> u32 {

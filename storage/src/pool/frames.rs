@@ -50,13 +50,16 @@ pub(super) struct Frames {
     /// Frames of the last chunk that have never been in use begin here.
     fresh: usize,
     in_use: usize,
+    /// Frames that pages which are being read will need.
+    promised: usize,
     max: usize,
     on_chunk: ChunkHook,
 }
 
 impl Frames {
     pub(super) fn new(max: usize, on_chunk: ChunkHook) -> Frames {
-        Frames { chunks: Vec::new(), before: Vec::new(), unused: Vec::new(), fresh: 0, in_use: 0, max, on_chunk }
+        let (chunks, before, unused) = (Vec::new(), Vec::new(), Vec::new());
+        Frames { chunks, before, unused, fresh: 0, in_use: 0, promised: 0, max, on_chunk }
     }
 
     #[inline(always)]
@@ -86,10 +89,20 @@ impl Frames {
         self.max = max;
     }
 
-    /// Frames that the bound leaves.
+    /// Frames that the bound leaves, beside those that are promised.
     #[inline]
     pub(super) fn free(&self) -> usize {
-        self.max.saturating_sub(self.in_use)
+        self.max.saturating_sub(self.in_use + self.promised)
+    }
+
+    /// Keeps a frame for a page that is about to be read. The caller has seen that one is free.
+    pub(super) fn promise(&mut self) {
+        self.promised += 1;
+    }
+
+    /// The page has come, or will not.
+    pub(super) fn redeem(&mut self) {
+        self.promised -= 1;
     }
 
     fn fresh_left(&self) -> usize {

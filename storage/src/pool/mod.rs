@@ -88,6 +88,8 @@ pub struct Pool {
     generation: Generation,
     /// Pages that were changed in this generation, some of them more than once, some gone again.
     dirty: Vec<PageId>,
+    /// How many of them are dirty and in memory.
+    dirty_pages: usize,
     /// Those of the generation before, as far as the running checkpoint has not looked at them.
     aging: Vec<PageId>,
     /// Pages that have left memory.
@@ -109,6 +111,7 @@ impl Pool {
             file: None,
             generation: Generation(1),
             dirty: Vec::new(),
+            dirty_pages: 0,
             aging: Vec::new(),
             evictions: 0,
             memos: Memos::new(),
@@ -228,6 +231,7 @@ impl Pool {
         let node = self.frames.page_mut(place).expect("it was taken just now");
         node.format(page, kind);
         node.set_generation(generation);
+        self.dirty_pages += 1;
         if self.file.is_some() {
             self.dirty.push(page);
         }
@@ -254,6 +258,8 @@ impl Pool {
     /// The page's frame is free for another page.
     fn drop_frame(&mut self, page: PageId, left: u16) {
         let entry = core::mem::replace(&mut self.table[page.0 as usize], Entry::absent(left));
+        let node = self.frames.page(entry.place).expect("who has a frame is in memory");
+        self.dirty_pages -= usize::from(node.generation() == self.generation);
         self.clock.remove(self.frames.number(entry.place));
         self.frames.give_back(entry.place);
     }

@@ -11,6 +11,10 @@ use crate::units::{Generation, OpId, PageId};
 /// Pages that one search for a victim tries to write in vain before it gives up.
 const UNSAVED_MAX: usize = 32;
 
+/// For each page that a checkpoint is to save, it looks at so many at most: of those that have left memory meanwhile nothing
+/// is to be done.
+const SEEN_SHARE: usize = 16;
+
 /// The memory of when a page left is this fine: so many steps while as many pages leave as there are frames.
 const STEPS: u64 = 64;
 
@@ -78,6 +82,7 @@ impl Pool {
             self.dirty.push(page);
         }
         let present = self.generation;
+        self.dirty_pages += 1;
         self.mark(page, present);
     }
 
@@ -107,17 +112,23 @@ impl Pool {
     pub(crate) fn freeze(&mut self) {
         assert!(self.aging.is_empty(), "one checkpoint at a time");
         std::mem::swap(&mut self.aging, &mut self.dirty);
+        self.dirty_pages = 0;
         self.generation = Generation(self.generation.0 + 1);
     }
 
-    /// Pages that a checkpoint which began now would have to save, at most.
-    pub fn dirty_max(&self) -> usize {
-        self.dirty.len()
+    /// Pages that a checkpoint which began now would have to save.
+    pub fn dirty_pages(&self) -> usize {
+        self.dirty_pages
     }
 
-    /// Drops from the list of dirty pages what is on it twice or has gone, if that can be much.
+    /// Whether anything has changed in this generation.
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty.is_empty()
+    }
+
+    /// Drops from the list of dirty pages what is on it twice or has gone, where no checkpoint ends it.
     pub(crate) fn tidy_dirty(&mut self) {
-        if self.dirty.len() > self.frames.in_use() {
+        if self.dirty.len() > 2 * self.frames.in_use() {
             let mut dirty = std::mem::take(&mut self.dirty);
             dirty.sort_unstable();
             dirty.dedup();
@@ -126,9 +137,9 @@ impl Pool {
         }
     }
 
-    /// Pages that the running checkpoint has not looked at.
+    /// Pages that the running checkpoint has not looked at, at most.
     pub fn aging_max(&self) -> usize {
-        self.aging.len()
+        self.aging.len().min(self.frames.in_use())
     }
 
     /// Saves up to `pages` pages for the running checkpoint. Whether none is left.
@@ -137,10 +148,12 @@ impl Pool {
             // Without an image a page must not pass for saved: it could leave memory, and an older image come back.
             return self.aging.is_empty();
         }
-        let mut saved = 0;
+        let (mut saved, mut seen) = (0, 0);
         while saved < pages
+            && seen < SEEN_SHARE * pages
             && let Some(page) = self.aging.pop()
         {
+            seen += 1;
             let Some(generation) = self.peek(page).map(Page::generation) else { continue };
             if generation.0 != 0 && generation != self.generation {
                 self.save_frozen(page);
@@ -232,6 +245,7 @@ impl Pool {
         match node.generation() {
             Generation(0) => true,
             generation if generation == self.generation => file.save_victim(page, node),
+            _ if file.is_flooded() => false,
             _ => {
                 file.save_frozen(page, node);
                 file.is_saving()
@@ -239,23 +253,26 @@ impl Pool {
         }
     }
 
-    /// Has an absent page or extent brought in. Extents are the engine's: it is told when there is no read of one.
+    /// Has an absent page or extent brought in. Extents are the engine's: it is told when there is no read of one. Whoever is
+    /// told that a read is under way can rely on a frame for what it brings.
     pub fn fetch(&mut self, page: PageId) -> Fetch {
         if self.is_resident(page) {
             return Fetch::Here;
         }
-        let file = self.file.as_mut().expect("pages are absent only if there is a page file");
+        let file = self.file.as_ref().expect("pages are absent only if there is a page file");
         if file.is_reading(Missing::Page(page)) {
             return Fetch::Underway;
         }
-        let Some(image) = file.unwritten(page) else {
-            file.read_page(page);
-            return Fetch::Underway;
-        };
-        let image = image.to_vec();
         if self.make_room(1).and_then(|()| self.frames.reserve(1)).is_err() {
             return Fetch::Crowded;
         }
+        let file = self.file.as_mut().expect("it was there just now");
+        let Some(image) = file.unwritten(page) else {
+            file.read_page(page);
+            self.frames.promise();
+            return Fetch::Underway;
+        };
+        let image = image.to_vec();
         let queue = self.queue_of(page);
         self.bring_in(page, &image, queue);
         Fetch::Here
@@ -264,21 +281,31 @@ impl Pool {
     /// Takes the answer to a read of a page.
     pub(crate) fn on_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Result<Fetched, Arrival> {
         let file = self.file.as_mut().expect("reads are the page file's");
-        let page = match file.on_read(op, result) {
-            Arrival::Page(page) => page,
+        let (page, fetched) = match file.on_read(op, result) {
+            Arrival::Page(page) => (Some(page), Fetched::Here(Missing::Page(page))),
             Arrival::Underway => return Ok(Fetched::Underway),
-            Arrival::Stale(missing) => return Ok(Fetched::Again(missing)),
-            Arrival::Damaged { missing, offset, what } => return Ok(Fetched::Damaged { missing, offset, what }),
-            Arrival::Failed { missing, offset, errno } => return Ok(Fetched::Failed { missing, offset, errno }),
+            Arrival::Stale(missing) => (None, Fetched::Again(missing)),
+            Arrival::Damaged { missing, offset, what } => (None, Fetched::Damaged { missing, offset, what }),
+            Arrival::Failed { missing, offset, errno } => (None, Fetched::Failed { missing, offset, errno }),
             extent @ Arrival::Extent(..) => return Err(extent),
         };
+        if let Fetched::Here(missing)
+        | Fetched::Again(missing)
+        | Fetched::Damaged { missing, .. }
+        | Fetched::Failed { missing, .. } = fetched
+            && matches!(missing, Missing::Page(_))
+        {
+            self.frames.redeem();
+        }
+        let Some(page) = page else { return Ok(fetched) };
+        // Memory may have become smaller since the frame was promised.
         let is_crowded = self.make_room(1).and_then(|()| self.frames.reserve(1)).is_err();
         if is_crowded || self.is_resident(page) {
             return Ok(Fetched::Again(Missing::Page(page)));
         }
         let queue = self.queue_of(page);
         self.bring_in(page, result.expect("it was sound"), queue);
-        Ok(Fetched::Here(Missing::Page(page)))
+        Ok(fetched)
     }
 
     /// Where a page that comes from disk begins: what left a short while ago has been missed too early.
@@ -294,6 +321,7 @@ impl Pool {
         let node = self.frames.page_mut(place).expect("it was taken just now");
         node.as_bytes_mut().copy_from_slice(image);
         let count = node.count() as u16;
+        self.dirty_pages += usize::from(node.generation() == self.generation);
         self.table[page.0 as usize] = Entry::present(place, count);
         self.clock.push(queue, self.frames.number(place), page);
     }

@@ -94,7 +94,7 @@ fn reads_of_one_page_are_joined_and_those_of_several_do_not_wait_for_each_other(
     for number in 0..40 {
         get(&mut shard, number * 223);
     }
-    let absent: Vec<_> = (0..400).filter_map(|number| shard.engine.get(row(0, &key(number * 20))).err()).collect();
+    let absent: Vec<_> = (0..100).filter_map(|number| shard.engine.get(row(0, &key(number * 20))).err()).collect();
     let mut pages: Vec<_> = absent.clone();
     pages.sort_by_key(|missing| format!("{missing:?}"));
     pages.dedup();

@@ -106,6 +106,20 @@ fn changed() -> Shard {
     shard
 }
 
+/// Has a checkpoint begin; most pages are still to be saved then.
+fn begin_checkpoint(shard: &mut Shard) {
+    shard.engine.want_checkpoint();
+    for _ in 0..100 {
+        shard.engine.work(1, PAGE_BYTES);
+        if shard.engine.checkpoint_state() == CheckpointState::Saving {
+            return;
+        }
+        // The file has to grow first.
+        shard.turn_io().unwrap();
+    }
+    panic!("no checkpoint begins");
+}
+
 fn row_key(number: u64) -> Vec<u8> {
     format!("row-{number}").into_bytes()
 }
@@ -113,9 +127,7 @@ fn row_key(number: u64) -> Vec<u8> {
 #[test]
 fn what_a_failed_checkpoint_did_not_save_is_not_taken_for_saved() {
     let mut shard = changed();
-    shard.engine.want_checkpoint();
-    shard.engine.work(1, PAGE_BYTES);
-    assert_eq!(shard.engine.checkpoint_state(), CheckpointState::Saving);
+    begin_checkpoint(&mut shard);
     // A victim's write, while most pages are still to be saved.
     let victim = |op: &PageOp| matches!(op, PageOp::Write { .. });
     while !shard.pages.flying.iter().any(|flying| victim(&flying.op)) {
@@ -168,9 +180,7 @@ fn writers_are_refused_before_memory_has_no_room_for_reads() {
 #[test]
 fn a_checkpoint_that_has_its_sites_ends_though_the_file_cannot_grow() {
     let mut shard = changed();
-    shard.engine.want_checkpoint();
-    shard.engine.work(1, PAGE_BYTES);
-    assert_eq!(shard.engine.checkpoint_state(), CheckpointState::Saving);
+    begin_checkpoint(&mut shard);
     let before = shard.engine.page_file().unwrap().durable().generation;
     // Victims take the sites that are left, until more are asked for.
     let mut refused = 0;
