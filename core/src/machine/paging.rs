@@ -16,6 +16,7 @@ use crate::limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_SECONDS, CHECKPOINT_TURN_BY
 use crate::parcel::{Answer, RequestId};
 use crate::session::Stall;
 use cairn_storage::error::Missing;
+use cairn_storage::limits::TOUCH_KEYS_MAX;
 use cairn_storage::op::DiskDone;
 use cairn_storage::pagefile::{CheckpointState, FileState};
 use cairn_storage::pool::{Fetch, Fetched};
@@ -27,6 +28,9 @@ const SPREAD_LOG_BYTES: u64 = CHECKPOINT_LOG_BYTES / 2;
 const SPREAD_NS: u64 = 10 * 1_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
+
+/// Requests that are decoded together at least, after one has met an absent page.
+const BATCH_MISSED_MIN: usize = 8;
 
 /// Everything that waits for the page file.
 #[derive(Default)]
@@ -110,6 +114,16 @@ impl Machine {
             self.fetch_ahead(absent);
         }
         absence
+    }
+
+    /// How many requests of a connection are decoded together: if one has met an absent page, not many more than can be read
+    /// ahead now, for the others are decoded again later.
+    #[inline]
+    pub(super) fn batch_max(&mut self, conn: ConnId) -> usize {
+        if !std::mem::take(&mut self.session_mut(conn).has_missed) {
+            return TOUCH_KEYS_MAX;
+        }
+        self.shard.engine().reads_ahead().clamp(BATCH_MISSED_MIN, TOUCH_KEYS_MAX)
     }
 
     /// A batch begins: it has asked for nothing.

@@ -29,9 +29,6 @@ pub(super) struct Batch {
     heads: Vec<u64>,
 }
 
-/// Requests that are decoded together at least, after one has met an absent page.
-const BATCH_MISSED_MIN: usize = 8;
-
 /// One decoded request.
 #[derive(Clone, Copy)]
 struct Request {
@@ -172,19 +169,11 @@ impl Machine {
             is_authenticated: self.session(conn).client.is_authenticated,
         };
         let hash_seed = self.shard.hash_seed();
-        let has_missed = std::mem::take(&mut self.session_mut(conn).has_missed);
-        let ahead = if has_missed { self.shard.engine().reads_ahead() } else { 0 };
+        let batch_max = self.batch_max(conn);
         let session = self.session_mut(conn);
         let mut at = 0;
         // Whoever has to say who they are is decoded step by step: AUTH changes the limits.
-        let requests_max = if !limits.is_authenticated {
-            1
-        } else if has_missed {
-            // What cannot be read ahead now is decoded again later: not more of it than that.
-            ahead.clamp(BATCH_MISSED_MIN, TOUCH_KEYS_MAX)
-        } else {
-            TOUCH_KEYS_MAX
-        };
+        let requests_max = if limits.is_authenticated { batch_max } else { 1 };
         while at < input.len() && batch.requests.len() < requests_max {
             let first = batch.ranges.len();
             match session.decoder.decode(&input[at..], &mut batch.ranges, limits) {
