@@ -297,6 +297,7 @@ impl Shard {
     /// refused: whatever can be must be checked before. `bytes` is about what they need.
     pub fn open_group(&mut self, bytes: usize) -> Result<(), Stop> {
         self.refuse_if_full(bytes)?;
+        self.engine.admit(bytes)?;
         self.engine.open_group();
         self.group = Some(Vec::new());
         Ok(())

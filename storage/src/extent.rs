@@ -37,6 +37,9 @@ pub struct Extents {
     free: Vec<ExtentId>,
     /// Of those in memory.
     bytes: u64,
+    /// Of these, of those that were changed in this generation, and of those that the running checkpoint has to write.
+    dirty_bytes: u64,
+    saving_bytes: u64,
     /// Extents that were changed in this generation, some more than once, some gone again.
     dirty: Vec<ExtentId>,
     /// Where the search for extents that can leave memory goes on.
@@ -57,7 +60,8 @@ impl Extents {
 
     /// A new extent, changed in this generation (0: nobody writes generations).
     pub(crate) fn insert(&mut self, extent: Extent, generation: Generation) -> ExtentId {
-        self.bytes += weight(&extent);
+        let bytes = weight(&extent);
+        self.bytes += bytes;
         let slot = Slot::Here { extent: Arc::new(extent), generation, is_used: Cell::new(true) };
         let id = match self.free.pop() {
             Some(id) => {
@@ -71,6 +75,7 @@ impl Extents {
         };
         if generation.0 != 0 {
             self.dirty.push(id);
+            self.dirty_bytes += bytes;
         }
         id
     }
@@ -91,20 +96,31 @@ impl Extents {
         let Slot::Here { extent, generation: last, .. } = &mut self.slots[id.0 as usize] else {
             panic!("only an extent in memory is changed")
         };
+        let before = weight(extent);
         if *last != generation {
             *last = generation;
             self.dirty.push(id);
+        } else if generation.0 != 0 {
+            self.dirty_bytes -= before;
         }
-        self.bytes -= weight(extent);
         let extent = Arc::make_mut(extent);
         change(&mut extent.value);
-        self.bytes += weight(extent);
+        let after = weight(extent);
+        self.bytes = self.bytes - before + after;
+        if generation.0 != 0 {
+            self.dirty_bytes += after;
+        }
     }
 
     /// Removes an extent, in memory or not.
     pub(crate) fn remove(&mut self, id: ExtentId) {
         match std::mem::replace(&mut self.slots[id.0 as usize], Slot::Free) {
-            Slot::Here { extent, .. } => self.bytes -= weight(&extent),
+            Slot::Here { extent, generation, .. } => {
+                self.bytes -= weight(&extent);
+                if generation.0 != 0 {
+                    self.dirty_bytes -= weight(&extent);
+                }
+            }
             Slot::Absent => {}
             Slot::Free => panic!("an extent is removed once"),
         }
@@ -117,6 +133,7 @@ impl Extents {
         dirty.sort_unstable();
         dirty.dedup();
         let mut frozen = Vec::with_capacity(dirty.len());
+        self.saving_bytes = std::mem::take(&mut self.dirty_bytes);
         for id in dirty {
             if let Slot::Here { extent, generation: last, .. } = &mut self.slots[id.0 as usize]
                 && *last == generation
@@ -126,6 +143,16 @@ impl Extents {
             }
         }
         frozen
+    }
+
+    /// No checkpoint runs: what one had to write is written.
+    pub(crate) fn settle(&mut self) {
+        self.saving_bytes = 0;
+    }
+
+    /// Bytes that cannot leave memory before a checkpoint has written them.
+    pub(crate) fn unsaved_bytes(&self) -> u64 {
+        self.dirty_bytes + self.saving_bytes
     }
 
     pub(crate) fn dirty_max(&self) -> usize {

@@ -309,8 +309,8 @@ impl Machine {
         let (log, ns) = (engine.log().appended().0, self.now.mono_ns);
         let is_idle = engine.checkpoint_state() == CheckpointState::Idle && !engine.is_checkpoint_wanted();
         let is_dirty = engine.is_dirty();
-        // Where the file has no further sites, a checkpoint gives some back.
-        let is_crowded = engine.is_short_of_sites() && engine.is_mostly_dirty();
+        // Where the file has no further sites a checkpoint gives some back, and extents leave memory after one only.
+        let is_crowded = engine.is_short_of_sites() && engine.is_mostly_dirty() || engine.has_many_unsaved();
         let has_room = engine.has_output_room();
         let goes_on = matches!(engine.checkpoint_state(), CheckpointState::Saving | CheckpointState::Composing);
         let (taken, taken_max) = engine.sites_taken();

@@ -43,7 +43,7 @@ pub(super) const ACTING: &[Parameter] = &[
     acts(
         "client-output-buffer-limit",
         Form::OutputLimits,
-        "normal 256mb 64mb 60 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
+        "normal 1gb 0 0 slave 256mb 64mb 60 pubsub 32mb 8mb 60",
         |s, v| {
             let Value::OutputLimits(limits) = v else { unreachable!("its form yields limits") };
             s.fields.client_output_buffer_limit = limits;

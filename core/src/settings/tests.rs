@@ -13,7 +13,7 @@ fn the_defaults_are_what_the_fields_say() {
     assert_eq!(settings.bind, ["127.0.0.1", "-::1"]);
     assert_eq!(settings.proto_max_bulk_len, 512 << 20);
     assert_eq!(settings.get("proto-max-bulk-len"), Some("536870912"));
-    let normal = OutputLimit { hard_bytes: 256 << 20, soft_bytes: 64 << 20, soft_seconds: 60 };
+    let normal = OutputLimit { hard_bytes: 1 << 30, soft_bytes: 0, soft_seconds: 0 };
     assert_eq!(settings.client_output_buffer_limit.normal, normal);
     assert_eq!(settings.latency_tracking_info_percentiles, [50.0, 99.0, 99.9]);
     assert_eq!(settings.get("latency-tracking-info-percentiles"), Some("50 99 99.9"));

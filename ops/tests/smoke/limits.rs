@@ -74,6 +74,27 @@ fn a_value_of_many_megabytes_goes_in_and_out() {
 }
 
 #[test]
+fn a_value_may_be_larger_than_memory() {
+    let dir = scratch();
+    let recipe = Recipe::new(dir.path()).with(&["--memory", "8mb", "--shards", "1"]);
+    let mut server = recipe.start();
+    let mut client = server.client();
+    let value = |key: usize| vec![b'a' + key as u8; 30 << 20];
+    for key in 0..3 {
+        let _: () = redis::cmd("SET").arg(key).arg(value(key)).query(&mut client).unwrap();
+    }
+    // Values that are not in memory any more are read, others leave for them.
+    for key in (0..3).rev() {
+        assert!(redis::cmd("GET").arg(key).query::<Vec<u8>>(&mut client).unwrap() == value(key));
+    }
+    server.kill();
+    let server = recipe.start();
+    for key in 0..3 {
+        assert!(redis::cmd("GET").arg(key).query::<Vec<u8>>(&mut server.client()).unwrap() == value(key));
+    }
+}
+
+#[test]
 fn who_asks_faster_than_it_reads_gets_it_all() {
     use std::io::{Read, Write};
     let dir = scratch();

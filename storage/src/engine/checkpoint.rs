@@ -15,6 +15,9 @@ use crate::units::{Lsn, OpId};
 const EXTENTS_SHARE: u64 = 4;
 const EXTENTS_SHARE_READING: u64 = 2;
 
+/// The share of memory, as one part of so many, above which extents that no checkpoint has written make writers wait.
+const UNSAVED_SHARE: u64 = 2;
+
 /// Frames that are kept free ahead of need, as one part of so many of all, and at most.
 const AHEAD_SHARE: usize = 64;
 const AHEAD_MAX: usize = 256;
@@ -88,7 +91,9 @@ impl Engine {
     /// Whether a write that was told that memory is crowded could go on now, or would be told something else.
     pub fn has_room_again(&self) -> bool {
         let Some(file) = self.pool.file() else { return true };
-        self.is_short || self.pool.frames_free() >= WRITE_PAGES_MAX && !file.is_flooded() || file.is_stuck()
+        let has_room = self.pool.frames_free() >= WRITE_PAGES_MAX
+            && self.extents.unsaved_bytes() <= self.memory_bytes_max / UNSAVED_SHARE;
+        self.is_short || has_room && !file.is_flooded() || file.is_stuck()
     }
 
     /// Pages that may be read now though nobody waits for them yet.
@@ -106,6 +111,20 @@ impl Engine {
     /// Whether the page file has no further sites, so that only a checkpoint gives some back.
     pub fn is_short_of_sites(&self) -> bool {
         self.pool.file().is_some_and(|file| file.state() != FileState::Open)
+    }
+
+    /// Sees to it that `bytes` which will stand outside the pages can be held: as long as a checkpoint has not written them,
+    /// they stay. A single write always can, in the end.
+    #[cold]
+    pub fn admit(&mut self, bytes: usize) -> Result<(), Stop> {
+        let unsaved = self.extents.unsaved_bytes();
+        let is_crowded = unsaved > 0 && unsaved + bytes as u64 > self.memory_bytes_max / UNSAVED_SHARE;
+        let Some(file) = self.pool.file().filter(|_| is_crowded && !self.is_in_group) else { return Ok(()) };
+        if file.is_stuck() {
+            return Err(Stop::Stuck);
+        }
+        self.is_checkpoint_wanted = true;
+        Err(Stop::Crowded)
     }
 
     /// Shares memory out to pages and extents, `bytes` of which are about to come.
@@ -160,6 +179,11 @@ impl Engine {
     /// Whether so much of memory has changed since the last checkpoint that there is little else to give up.
     pub fn is_mostly_dirty(&self) -> bool {
         self.pool.dirty_pages() + self.pool.aging_max() > self.pool.pages_max() / 2
+    }
+
+    /// Whether extents that no checkpoint has written will make writers wait soon.
+    pub fn has_many_unsaved(&self) -> bool {
+        self.extents.unsaved_bytes() > self.memory_bytes_max / (2 * UNSAVED_SHARE)
     }
 
     /// Whether images may be made for the running checkpoint, or too many wait for the disk.
@@ -231,6 +255,9 @@ impl Engine {
     /// Takes the answer to an operation on the page file that was no read.
     pub fn on_page_done(&mut self, done: DiskDone) {
         self.file_mut().on_done(done);
+        if self.checkpoint_state() == CheckpointState::Idle {
+            self.extents.settle();
+        }
     }
 
     /// Takes the answer to a read of the page file: its bytes, or the errno.

@@ -28,7 +28,7 @@ pub use replay::{Applied, Replay};
 
 use crate::error::Missing;
 use crate::extent::Extents;
-use crate::limits::{DATABASES, LEVELS_MAX, PAGE_BYTES};
+use crate::limits::{DATABASES, LEVELS_MAX, PAGE_BYTES, VALUE_BYTES_MAX};
 use crate::log::LogWriter;
 use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};
@@ -153,7 +153,7 @@ impl Engine {
     #[inline]
     pub fn is_full(&self, bytes: usize) -> bool {
         if self.pool.file().is_some() {
-            return bytes as u64 > self.memory_bytes_max / 2;
+            return bytes as u64 > (self.memory_bytes_max / 2).max(VALUE_BYTES_MAX as u64);
         }
         let (pages, extents) = self.memory_bytes();
         let reserve = (WRITE_PAGES_MAX * PAGE_BYTES) as u64;

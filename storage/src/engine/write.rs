@@ -3,6 +3,7 @@
 use super::read::Found;
 use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
 use crate::extent::Extent;
+use crate::limits::PAGE_BYTES;
 use crate::log::{Record, Removal};
 use crate::page::Key;
 use crate::row::{self, Header};
@@ -21,6 +22,9 @@ impl Engine {
     #[inline]
     pub fn put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<Lsn, Stop> {
         self.make_room(value.len())?;
+        if value.len() > PAGE_BYTES {
+            self.admit(value.len())?;
+        }
         self.apply_put(row, kind, expire_ms, value)?;
         Ok(self.log.append(&Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value }))
     }
@@ -28,6 +32,10 @@ impl Engine {
     /// Overwrites bytes of a row's value, which grows, with zeros before `offset`, where it must. The row is there.
     pub fn splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8]) -> Result<Lsn, Stop> {
         self.make_room(bytes.len())?;
+        if offset + bytes.len() > PAGE_BYTES {
+            let len = self.get(row)?.map_or(0, |found| found.value.len());
+            self.admit((offset + bytes.len()).saturating_sub(len))?;
+        }
         self.apply_splice(row, offset, bytes)?;
         let (RowKey { db, head, key }, offset) = (row, offset as u64);
         Ok(self.log.append(&Record::Splice { db, head, offset, key, bytes }))

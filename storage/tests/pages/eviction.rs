@@ -1,7 +1,7 @@
 //! What stays in memory and what does not; pinned checkpoints.
 
 use crate::shard::{Change, LOG, Model, Shard, row};
-use cairn_storage::engine::{Replay, RowKey};
+use cairn_storage::engine::{Engine, Replay, RowKey};
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{CheckpointState, OpenStep, Opening, PageFileConfig};
 use std::ops::ControlFlow;
@@ -218,4 +218,41 @@ fn replay_of_more_than_memory_holds_wants_no_checkpoint() {
     assert_eq!(shard.engine.checkpoint_state(), CheckpointState::Idle);
     shard.checkpoint().unwrap();
     shard.crash().unwrap();
+}
+
+#[test]
+fn values_that_no_checkpoint_has_written_make_writers_wait() {
+    const VALUE_BYTES: usize = 20 * PAGE_BYTES;
+    let mut shard = Shard::new(33, 400, None);
+    let memory = 400 * PAGE_BYTES as u64;
+    let mut most = 0;
+    for number in 0..200 {
+        shard.change(Change::Put(0, key(number % 50), 0, vec![number as u8; VALUE_BYTES])).unwrap();
+        most = most.max(shard.engine.memory_bytes().1);
+        shard.turn().unwrap();
+    }
+    assert!(shard.engine.page_file().unwrap().numbers().checkpoints > 5, "nothing else makes room");
+    assert!(most <= memory / 2 + VALUE_BYTES as u64, "{most} bytes of extents in {memory} bytes of memory");
+    shard.verify().unwrap();
+}
+
+#[test]
+fn one_value_may_be_longer_than_memory() {
+    let mut shard = Shard::new(34, 200, None);
+    let value = |fill: u8| vec![fill; 300 * PAGE_BYTES];
+    for round in 0..6 {
+        shard.change(Change::Put(0, key(round % 3), 0, value(round as u8))).unwrap();
+        shard.change(Change::Put(0, key(100 + round), 0, vec![7; 300])).unwrap();
+    }
+    for number in 0..3 {
+        let key = key(number);
+        let read = |engine: &mut Engine| Ok(engine.get(row(0, &key))?.map(|found| found.value.to_vec()));
+        assert!(shard.run(read).unwrap() == Some(value(number as u8 + 3)));
+    }
+    shard.checkpoint().unwrap();
+    shard.settle().unwrap();
+    shard.engine.work(1, PAGE_BYTES);
+    assert!(shard.engine.memory_bytes().1 < 2 * 300 * PAGE_BYTES as u64, "what is written can leave");
+    shard.crash().unwrap();
+    shard.verify().unwrap();
 }

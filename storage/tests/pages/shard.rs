@@ -152,6 +152,7 @@ impl Shard {
                 Ok(done) => return Ok(done),
                 Err(Stop::Missing(missing)) => self.bring(missing)?,
                 Err(Stop::Crowded) => {
+                    self.engine.log_mut().seal();
                     self.engine.work(1, 64 * PAGE_BYTES);
                     self.turn_io()?;
                 }
