@@ -223,6 +223,7 @@ impl Machine {
             damaged_reads: numbers.damaged_reads,
             damaged: self.damages() as u64,
             fallbacks: numbers.fallbacks,
+            scrub: self.scrub_figures(),
             pages_written: numbers.pages_written,
             victims_written: numbers.victims_written,
             pages_cloned: numbers.pages_cloned,

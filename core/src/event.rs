@@ -181,6 +181,8 @@ pub enum Notice {
     LogSpaceBack { shard: ShardId },
     /// What stands in the page file is not what was written there, or cannot be read. It is not served; the rest is.
     PageDamaged(Damage),
+    /// The scrub has found such a thing, and what it ought to be is in memory.
+    PageHealing(Damage),
     /// A write or a sync of the page file failed: no checkpoint succeeds until the next start.
     PageFileFailed { shard: ShardId, offset: u64, errno: i32 },
     /// The page file cannot grow: checkpoints wait, and the log grows.
@@ -202,6 +204,7 @@ impl Notice {
             Notice::LogFailed { .. }
             | Notice::LogFull { .. }
             | Notice::PageDamaged(_)
+            | Notice::PageHealing(_)
             | Notice::PageFileFailed { .. }
             | Notice::PageFileFull { .. }
             | Notice::CrossProtocol { .. } => Level::Warning,
@@ -229,6 +232,12 @@ impl fmt::Display for Notice {
                 f,
                 "shard {}: {damage}. The rows of that page are refused, all others served. Check the disk; restore the page from a \
                  standby or a backup",
+                damage.shard
+            ),
+            Notice::PageHealing(damage) => write!(
+                f,
+                "shard {}: {damage}. What it ought to be is in memory and is written anew by the checkpoint that begins now, so \
+                 nothing is lost. Check the disk",
                 damage.shard
             ),
             Notice::PageFileFailed { shard, offset, errno } => write!(

@@ -39,6 +39,12 @@ pub const CHECKPOINT_SECONDS: u64 = 60;
 /// What a checkpoint goes on by in one turn at most: copying and checksumming that much takes some tens of microseconds.
 pub const CHECKPOINT_TURN_BYTES_MAX: u64 = 128 * 1024;
 
+/// The scrub's reads under way, its steps in one turn, and when its first pass begins at the latest. A start has other things
+/// to do at first.
+pub const SCRUB_READS_MAX: usize = 4;
+pub const SCRUB_STEPS_PER_TURN: usize = 16;
+pub const SCRUB_FIRST_SECONDS: u64 = 600;
+
 /// Damaged pages and extents of a shard that are remembered one by one.
 pub const DAMAGES_MAX: usize = 1000;
 

@@ -144,6 +144,10 @@ pub struct Fields {
     pub memory_bytes: u64,
     /// Where metrics are served. Empty: nowhere.
     pub metrics_addr: String,
+    /// Bytes that the scrub of each shard reads in a second at most; 0: there is no scrub.
+    pub scrub_bytes_per_second: u64,
+    /// Seconds from the beginning of one pass of the scrub to that of the next, if it is over by then.
+    pub scrub_interval_s: u64,
 }
 
 #[derive(Clone, Debug)]

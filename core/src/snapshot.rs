@@ -2,6 +2,7 @@
 //!
 //! A shard makes one about once a second for the driver and one for every INFO. Owned and `Send`.
 
+use crate::machine::ScrubFigures;
 use crate::stats::{CommandStats, Counters, FlushStats, Histogram, LatencyMonitor};
 use std::collections::BTreeMap;
 
@@ -151,6 +152,7 @@ pub struct PageFigures {
     pub damaged: u64,
     /// 1 if the start had to go back to another checkpoint than the newest.
     pub fallbacks: u64,
+    pub scrub: ScrubFigures,
     pub pages_written: u64,
     pub victims_written: u64,
     pub pages_cloned: u64,

@@ -97,6 +97,8 @@ Directives (flag over environment CAIRN_* over file over default):
   --shards N             shards of a new data directory (one per CPU)
   --cpus LIST            CPUs for the workers, as 0,2-3 (all)
   --memory BYTES         bytes of pages in memory; units kb mb gb (60% of the machine's)
+  --scrub-bytes-per-second BYTES  how fast each shard verifies what is on disk; 0 for never (16mb)
+  --scrub-interval SECONDS        from one pass of that to the next (86400)
   --metrics-addr ADDRESS metrics and probes over HTTP; off for none (127.0.0.1:9121)
   --log-format FORMAT    text, logfmt or json          (text)
   --loglevel LEVEL       debug verbose notice warning nothing (notice)

@@ -112,6 +112,15 @@ impl Extents {
         }
     }
 
+    /// An extent whose image is damaged is to be written anew, if it is in memory: whether it is.
+    pub(crate) fn rewrite(&mut self, id: ExtentId, generation: Generation) -> bool {
+        let is_here = matches!(self.slots.get(id.0 as usize), Some(Slot::Here { .. }));
+        if is_here {
+            self.update(id, generation, |_| {});
+        }
+        is_here
+    }
+
     /// Removes an extent, in memory or not.
     pub(crate) fn remove(&mut self, id: ExtentId) {
         match std::mem::replace(&mut self.slots[id.0 as usize], Slot::Free) {

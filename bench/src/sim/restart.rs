@@ -115,7 +115,10 @@ impl World {
     fn machine(&self, shard: usize, engine: Engine) -> Machine {
         let mut settings = Settings::default();
         // The slow log then has every command, in the order in which they ran: what the checks go by.
-        for (name, value) in [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "5000")] {
+        // The scrub is at work nearly all the time.
+        let scrub = [("scrub-interval", "1"), ("scrub-bytes-per-second", "1gb")];
+        let slowlog = [("slowlog-log-slower-than", "0"), ("slowlog-max-len", "5000")];
+        for (name, value) in scrub.into_iter().chain(slowlog) {
             settings.set(Source::File, name, &[value]).expect("these are known");
         }
         let identity = Identity {

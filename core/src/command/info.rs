@@ -258,6 +258,13 @@ fn persistence(page: &mut Page<'_>) {
     page.field("cairn_page_reads_damaged", sum(|shard| shard.damaged_reads));
     page.field("cairn_pages_damaged", sum(|shard| shard.damaged));
     page.field("cairn_checkpoint_fallbacks", sum(|shard| shard.fallbacks));
+    page.field("cairn_scrub_in_progress", u8::from(pages.iter().any(|shard| shard.scrub.is_passing)));
+    page.field("cairn_scrub_passes", pages.iter().map(|shard| shard.scrub.passes).min().unwrap_or(0));
+    page.field("cairn_scrub_pages", sum(|shard| shard.scrub.images));
+    page.field("cairn_scrub_bytes", sum(|shard| shard.scrub.bytes));
+    page.field("cairn_scrub_damaged", sum(|shard| shard.scrub.damaged));
+    page.field("cairn_scrub_last_begin_time", pages.iter().map(|shard| shard.scrub.begun_unix_s).max().unwrap_or(0));
+    page.field("cairn_scrub_last_end_time", pages.iter().map(|shard| shard.scrub.ended_unix_s).min().unwrap_or(0));
     page.field("cairn_pages_written", sum(|shard| shard.pages_written));
     page.field("cairn_pages_written_early", sum(|shard| shard.victims_written));
     page.field("cairn_pages_cloned", sum(|shard| shard.pages_cloned));

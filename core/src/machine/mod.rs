@@ -6,6 +6,7 @@
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
+//! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `clients`: connections come, go, and are held to their limits.
 //! - `deeds`: what was done, in order, for one who checks.
@@ -18,10 +19,12 @@ mod parked;
 mod release;
 mod remote;
 mod run;
+mod scrub;
 
 pub use ask::{HostThen, Merge};
 pub use deeds::{Deed, Noted};
 pub(crate) use paging::Absence;
+pub use scrub::ScrubFigures;
 
 use crate::error::Stop;
 use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
@@ -118,6 +121,7 @@ pub struct Machine {
     batch: Batch,
     paging: Paging,
     parking: Parking,
+    scrub: scrub::Scrub,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
 }
@@ -154,6 +158,7 @@ impl Machine {
             batch: Batch::default(),
             paging: Paging::default(),
             parking: Parking::default(),
+            scrub: scrub::Scrub::default(),
             deeds: None,
             identity,
             settings,

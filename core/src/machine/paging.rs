@@ -191,6 +191,7 @@ impl Machine {
     pub(super) fn on_page_read(&mut self, op: OpId, result: Result<&[u8], i32>) {
         let missing = match self.shard.engine_mut().on_page_read(op, result) {
             Fetched::Underway => return,
+            Fetched::Scrubbed(found) => return self.on_scrubbed(found),
             Fetched::Here(missing) => {
                 self.paging.damaged.retain(|(damaged, _)| *damaged != missing);
                 missing
@@ -212,7 +213,7 @@ impl Machine {
 
     /// Remembers what cannot be had, and says so the first time.
     #[cold]
-    fn note_damage(&mut self, missing: Missing, offset: u64, trouble: Trouble) -> Damage {
+    pub(super) fn note_damage(&mut self, missing: Missing, offset: u64, trouble: Trouble) -> Damage {
         let known = self.paging.damaged.iter().find(|(known, damage)| *known == missing && damage.offset == offset);
         if let Some((_, damage)) = known {
             return *damage;
@@ -288,6 +289,7 @@ impl Machine {
         if self.shard.engine().page_file().is_none() {
             return;
         }
+        self.work_scrub();
         let bytes = self.pace();
         let unix_us = self.now.unix_us;
         let engine = self.shard.engine_mut();

@@ -72,6 +72,8 @@ pub(super) const ACTING: &[Parameter] = &[
     start("shards", int(0, SHARDS_MAX as i64), "0", |s, v| s.fields.shards = v.int() as u16),
     start("cpus", Form::Text, "", |s, v| s.fields.cpus = v.text()),
     start("memory", BYTES, "0", |s, v| s.fields.memory_bytes = v.bytes()),
+    acts("scrub-bytes-per-second", BYTES, "16mb", |s, v| s.fields.scrub_bytes_per_second = v.bytes()),
+    acts("scrub-interval", int(1, INT_MAX), "86400", |s, v| s.fields.scrub_interval_s = v.int() as u64),
     start("metrics-addr", Form::Text, "127.0.0.1:9121", |s, v| s.fields.metrics_addr = v.text()),
 ];
 

@@ -13,22 +13,42 @@ pub(super) const GAUGES: &[(&str, &str)] = &[
         "cairn_checkpoint_fallbacks",
         "1 if the start had to go back to another checkpoint than the newest. Nothing acknowledged was lost.",
     ),
+    ("cairn_scrub_in_progress", "1 while a pass of the scrub is under way."),
+    ("cairn_scrub_begin_timestamp_seconds", "When the last pass of the scrub began; 0: none has."),
+    ("cairn_scrub_end_timestamp_seconds", "When the last whole pass of the scrub ended; 0: none has."),
 ];
 
 pub(super) const COUNTERS: &[(&str, &str)] = &[
     ("cairn_page_reads_total", "Reads of the page file."),
+    ("cairn_scrub_passes_total", "Times that the scrub has looked at all images of the page file."),
+    ("cairn_scrub_pages_total", "Images that the scrub found sound: pages, large values, pages of the maps."),
+    ("cairn_scrub_read_bytes_total", "Bytes that the scrub read."),
+    ("cairn_scrub_damaged_total", "Images that the scrub found damaged."),
     ("cairn_page_reads_damaged_total", "Reads of the page file that brought something else than was written."),
 ];
 
 impl Metrics {
     pub(super) fn publish_pages(&self, figures: &PageFigures, shard: &str, counted: &mut Counted) {
         let labels = || vec![Label::new("shard", shard.to_owned())];
-        let gauges = [("cairn_pages_damaged", figures.damaged), ("cairn_checkpoint_fallbacks", figures.fallbacks)];
+        let scrub = &figures.scrub;
+        let gauges = [
+            ("cairn_pages_damaged", figures.damaged),
+            ("cairn_checkpoint_fallbacks", figures.fallbacks),
+            ("cairn_scrub_in_progress", u64::from(scrub.is_passing)),
+            ("cairn_scrub_begin_timestamp_seconds", scrub.begun_unix_s),
+            ("cairn_scrub_end_timestamp_seconds", scrub.ended_unix_s),
+        ];
         for (name, value) in gauges {
             self.gauge(name, labels(), value as f64);
         }
-        let totals =
-            [("cairn_page_reads_total", figures.reads), ("cairn_page_reads_damaged_total", figures.damaged_reads)];
+        let totals = [
+            ("cairn_page_reads_total", figures.reads),
+            ("cairn_page_reads_damaged_total", figures.damaged_reads),
+            ("cairn_scrub_passes_total", scrub.passes),
+            ("cairn_scrub_pages_total", scrub.images),
+            ("cairn_scrub_read_bytes_total", scrub.bytes),
+            ("cairn_scrub_damaged_total", scrub.damaged),
+        ];
         for (name, value) in totals {
             self.count(counted, name, labels(), value);
         }

@@ -63,7 +63,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-fn flip(file: &Path, offset: u64) {
+pub fn flip(file: &Path, offset: u64) {
     let file = File::options().read(true).write(true).open(file).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
@@ -79,14 +79,14 @@ fn check(data: &Path) -> (i32, Value) {
 }
 
 /// The one damaged directory of a test.
-struct Case {
+pub struct Case {
     _scratch: tempfile::TempDir,
-    recipe: Recipe,
+    pub recipe: Recipe,
     data: PathBuf,
 }
 
 impl Case {
-    fn sound() -> Case {
+    pub fn sound() -> Case {
         let scratch = scratch();
         let recipe = Recipe::new(scratch.path());
         let data = scratch.path().join("data");
@@ -103,12 +103,12 @@ impl Case {
         Case { _scratch: scratch, recipe, data }
     }
 
-    fn pages(&self) -> PathBuf {
+    pub fn pages(&self) -> PathBuf {
         self.data.join(PAGES)
     }
 
     /// Changes a page of this kind that is in use; answers its offset, and what the check says of it.
-    fn damage(&self, kind: u8, part: &str) -> (u64, Value) {
+    pub fn damage(&self, kind: u8, part: &str) -> (u64, Value) {
         let bytes = fs::read(self.pages()).unwrap();
         for offset in (2 * PAGE_BYTES..bytes.len() as u64).step_by(PAGE_BYTES as usize) {
             if bytes[offset as usize + 16..][..2] != [kind, 1] {
@@ -130,7 +130,7 @@ impl Case {
     }
 
     /// Starts a server and reads everything. Answers it, and what those said that could not be read.
-    fn serve(&self) -> (Server, Vec<String>) {
+    pub fn serve(&self) -> (Server, Vec<String>) {
         let server = self.recipe.start();
         let mut connection = server.client();
         let refused = (0..ROWS).filter_map(|number| read(&mut connection, number)).collect();
@@ -139,7 +139,7 @@ impl Case {
 }
 
 /// A field of INFO.
-fn info(server: &Server, name: &str) -> String {
+pub fn info(server: &Server, name: &str) -> String {
     let text: String = cmd("INFO").query(&mut server.client()).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
     line.unwrap_or_else(|| panic!("no {name} in {text}")).to_string()

@@ -12,6 +12,7 @@ mod ledger;
 mod limits;
 mod operation;
 mod powercut;
+mod scrub;
 mod server;
 mod shards;
 mod start;

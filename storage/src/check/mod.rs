@@ -166,7 +166,7 @@ impl PagesCheck {
             Flight::Superblock(site) => (Site(*site), PAGE_BYTES),
             Flight::Map(task) => (site_of(task.word), PAGE_BYTES),
             Flight::Pages { first, looks } => (*first, looks.len() * PAGE_BYTES),
-            Flight::Extent(look) => look.next(),
+            Flight::Extent(look) => look.image.next(),
             Flight::Neighbour { page, .. } => (site_of(self.maps.page(*page)), PAGE_BYTES),
         };
         let number = self.flights_free.pop().unwrap_or_else(|| {

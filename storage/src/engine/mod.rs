@@ -18,6 +18,7 @@ mod expiry;
 mod locate;
 mod read;
 mod replay;
+mod scrub;
 mod write;
 
 #[cfg(test)]

@@ -215,6 +215,8 @@ impl PageFile {
                 let op = self.fly(Flight::Sync);
                 return Some(PageOp::Sync { op });
             }
+            // No write meets a read: the scrub may be looking at a superblock.
+            Phase::Synced if self.is_scrubbing_superblock() => return None,
             Phase::Synced => {}
             _ => return None,
         }

@@ -172,6 +172,19 @@ impl Map {
         MapRoot { words: self.words.len() as u32, roots: self.roots.clone() }
     }
 
+    /// The word of one of the map's own pages, or of its directory's; `None`: there are not so many.
+    pub(crate) fn own_word(&self, is_directory: bool, page: usize) -> Option<u64> {
+        let words = if is_directory { &self.roots } else { &self.directory };
+        words.get(page).copied()
+    }
+
+    /// The next checkpoint writes this map page, though nothing of it has changed.
+    pub(crate) fn soil(&mut self, page: usize) {
+        if let Some(dirty) = self.dirty.get_mut(page) {
+            *dirty |= DIRTY_LIVE;
+        }
+    }
+
     /// Every word that names a site: of the array, of the directory, of the superblock.
     pub(crate) fn own_words(&self) -> impl Iterator<Item = u64> {
         self.directory.iter().chain(&self.roots).copied().filter(|word| site_of(*word).0 != 0)

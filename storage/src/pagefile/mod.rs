@@ -36,18 +36,21 @@ pub mod bug;
 pub mod superblock;
 
 mod checkpoint;
+pub(crate) mod extent_image;
 pub(crate) mod extents;
 pub(crate) mod image;
 pub(crate) mod map;
 mod opening;
 mod output;
 mod read;
+mod scrub;
 mod space;
 
 pub use bug::Bug;
 pub use checkpoint::CheckpointState;
 pub use opening::{OpenStep, Opening};
 pub use read::Arrival;
+pub use scrub::{ScrubNumbers, ScrubStep, Suspect, Suspicion};
 pub use space::Run;
 pub use superblock::{MapRoot, Superblock, TreeRoot};
 
@@ -64,6 +67,7 @@ use image::Stamp;
 use map::{Map, Side, site_of, word};
 use output::Output;
 use read::Reads;
+use scrub::Scrub;
 use space::Space;
 use std::collections::VecDeque;
 
@@ -159,6 +163,7 @@ pub struct PageFile {
     reads: Reads,
     /// Reads that were asked for and not yet handed to the driver.
     reads_new: VecDeque<PageOp>,
+    scrub: Scrub,
     op_next: u64,
     /// Of what changes now.
     generation: Generation,
@@ -198,6 +203,7 @@ impl PageFile {
             flights: Vec::new(),
             reads: Reads::default(),
             reads_new: VecDeque::new(),
+            scrub: Scrub::default(),
             op_next: 0,
             generation: Generation(1),
             phase: Phase::Idle,
@@ -363,7 +369,8 @@ impl PageFile {
     /// What became unused before checkpoint `durable`, and is not pinned, is free. Keeps P1.
     fn release(&mut self) {
         let last = self.durable.generation.saturating_sub(1);
-        let pinned = self.pins.iter().map(|(_, generation)| generation.0).min().unwrap_or(u32::MAX);
+        let pins = self.pins.iter().map(|(_, generation)| generation.0);
+        let pinned = pins.chain(self.scrub_pins()).min().unwrap_or(u32::MAX);
         self.space.release(Generation(last.min(pinned)));
     }
 

@@ -3,7 +3,7 @@
 use super::extents::{self, sites_of};
 use super::map::{crc_of, site_of};
 use super::space::Run;
-use super::{Bug, PageFile, image};
+use super::{Bug, PageFile, Suspicion, image};
 use crate::checksum::{crc32c, crc32c_append};
 use crate::error::Missing;
 use crate::extent::Extent;
@@ -59,6 +59,8 @@ pub enum Arrival {
         offset: u64,
         errno: i32,
     },
+    /// It was the scrub's.
+    Scrubbed(Option<Suspicion>),
 }
 
 impl PageFile {
@@ -123,6 +125,9 @@ impl PageFile {
 
     /// Takes the answer to a read: the bytes, or the errno. Keeps P6.
     pub(crate) fn on_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Arrival {
+        if let Some(scrubbed) = self.on_scrub_read(op, result) {
+            return Arrival::Scrubbed(scrubbed);
+        }
         let what = self.reads.end(op);
         let (missing, offset) = (what.missing(), self.offset(what.run().first));
         let bytes = match result {

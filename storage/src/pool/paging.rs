@@ -4,7 +4,7 @@ use super::clock::Queue;
 use super::{Entry, Pool, PoolFull};
 use crate::error::Missing;
 use crate::page::Page;
-use crate::pagefile::{Arrival, PageFile};
+use crate::pagefile::{Arrival, PageFile, Suspicion};
 use crate::pool::ChunkHook;
 use crate::units::{Generation, OpId, PageId};
 
@@ -49,6 +49,8 @@ pub enum Fetched {
         offset: u64,
         errno: i32,
     },
+    /// It was a read of the scrub.
+    Scrubbed(Option<Suspicion>),
 }
 
 impl Pool {
@@ -84,6 +86,15 @@ impl Pool {
         let present = self.generation;
         self.dirty_pages += 1;
         self.mark(page, present);
+    }
+
+    /// A page whose image is damaged is to be written anew, if it is in memory: whether it is.
+    pub(crate) fn rewrite(&mut self, page: PageId) -> bool {
+        let Some(generation) = self.peek(page).map(Page::generation) else { return false };
+        if generation.0 == 0 {
+            self.soil(page, generation);
+        }
+        true
     }
 
     fn mark(&mut self, page: PageId, generation: Generation) {
@@ -287,6 +298,7 @@ impl Pool {
             Arrival::Stale(missing) => (None, Fetched::Again(missing)),
             Arrival::Damaged { missing, offset, what } => (None, Fetched::Damaged { missing, offset, what }),
             Arrival::Failed { missing, offset, errno } => (None, Fetched::Failed { missing, offset, errno }),
+            Arrival::Scrubbed(found) => return Ok(Fetched::Scrubbed(found)),
             extent @ Arrival::Extent(..) => return Err(extent),
         };
         if let Fetched::Here(missing)

@@ -53,6 +53,13 @@ impl PageDisk {
                 }
                 _ => Vec::new(),
             };
+            if let PageOp::Write { offset, len, .. } | PageOp::WriteStable { offset, len, .. } = op {
+                let meets = |flying: &Flying| {
+                    matches!(flying.op, PageOp::Read { offset: from, len: bytes, .. }
+                        if from < offset + u64::from(len) && offset < from + u64::from(bytes))
+                };
+                assert!(!self.flying.iter().any(meets), "{op:?} meets a read");
+            }
             let cached = self.cached.keys().copied().collect();
             self.flying.push(Flying { op, data, cached });
         }

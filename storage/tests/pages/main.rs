@@ -12,4 +12,5 @@ mod faults;
 #[path = "../log/disk.rs"]
 mod log_disk;
 mod random;
+mod scrub;
 mod shard;

@@ -224,6 +224,7 @@ impl Shard {
             Done::Read(op, result) => match self.engine.on_page_read(op, result.as_deref().map_err(|errno| *errno)) {
                 Fetched::Damaged { what, .. } => panic!("a read found damage: {what}"),
                 Fetched::Failed { errno, .. } => panic!("a read failed: {errno}"),
+                Fetched::Scrubbed(Some(suspicion)) => panic!("the scrub found damage: {suspicion:?}"),
                 _ => {}
             },
         }
