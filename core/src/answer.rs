@@ -45,7 +45,7 @@ impl Machine {
                 Stop::Crowded => return Err(None),
                 Stop::Missing(missing) => match self.fetch(missing) {
                     Absence::Over => {}
-                    Absence::Wait => return Err(Some(missing)),
+                    Absence::Wait(missing) => return Err(Some(missing)),
                     Absence::Crowded => return Err(None),
                     Absence::Unusable(refusal) => {
                         self.note_deed(Deed::Unusable);
@@ -176,6 +176,7 @@ impl Machine {
             memory: MemoryFigures {
                 pages,
                 extents,
+                redo: self.shard.engine().redo_bytes(),
                 log_buffers: self.shard.engine().log().buffers().map(|buffer| buffer.len() as u64).sum(),
                 client_buffers: self.client_buffer_bytes(),
                 peak: self.stats.memory_peak_bytes,
@@ -238,7 +239,7 @@ impl Machine {
     fn database(&mut self, db: u8) -> DatabaseFigures {
         let expiring = self.shard.expiring_count(db);
         let ttl_ms_mean = if expiring == 0 { 0 } else { self.ttl_ms_mean(db) };
-        DatabaseFigures { rows: self.shard.row_count(db), expiring, ttl_ms_mean }
+        DatabaseFigures { rows: self.shard.engine().row_count(db), expiring, ttl_ms_mean }
     }
 
     /// Looks at some rows from a random place on.
@@ -303,6 +304,7 @@ fn log_figures(shard: &Shard) -> LogFigures {
         durable_lsn: log.durable().0,
         appended_lsn: log.appended().0,
         flights: numbers.flights as u64,
+        redo_left: shard.engine().redo_left(),
         segments_ready: numbers.segments_ahead,
         segments: numbers.segments,
         flushes: numbers.flushes,

@@ -187,6 +187,10 @@ pub enum Notice {
     PageFileFailed { shard: ShardId, offset: u64, errno: i32 },
     /// The page file cannot grow: checkpoints wait, and the log grows.
     PageFileFull { shard: ShardId, errno: i32 },
+    /// What a start had left to do is done.
+    Redone { shard: ShardId, effects: u64, ms: u64 },
+    /// Some of it cannot be done now.
+    RedoBlocked { shard: ShardId, effects: u64, why: String },
     /// A client was cut off: its output buffer, its query buffer or its time.
     ClientCut { shard: ShardId, addr: String, why: &'static str },
     /// Somebody speaks HTTP to this port.
@@ -207,8 +211,12 @@ impl Notice {
             | Notice::PageHealing(_)
             | Notice::PageFileFailed { .. }
             | Notice::PageFileFull { .. }
+            | Notice::RedoBlocked { .. }
             | Notice::CrossProtocol { .. } => Level::Warning,
-            Notice::ClientCut { .. } | Notice::LogSpaceBack { .. } | Notice::ConfigSet { .. } => Level::Notice,
+            Notice::ClientCut { .. }
+            | Notice::Redone { .. }
+            | Notice::LogSpaceBack { .. }
+            | Notice::ConfigSet { .. } => Level::Notice,
         }
     }
 }
@@ -250,6 +258,17 @@ impl fmt::Display for Notice {
                 f,
                 "shard {shard}: no room for the page file to grow ({}). Checkpoints wait until there is, and the log grows",
                 errno_text(*errno)
+            ),
+            Notice::Redone { shard, effects, ms } => {
+                write!(
+                    f,
+                    "shard {shard}: redo is over: {effects} effects of the log were applied beside the clients in {ms} ms"
+                )
+            }
+            Notice::RedoBlocked { shard, effects, why } => write!(
+                f,
+                "shard {shard}: {effects} effects of the log cannot be applied now: {why}. Their rows are refused, all others \
+                 served; it is tried again, and no checkpoint is made before"
             ),
             Notice::LogSpaceBack { shard } => write!(f, "shard {shard}: the log has room again, writes are accepted"),
             Notice::ClientCut { shard, addr, why } => write!(f, "shard {shard}: client {addr} closed: {why}"),

@@ -31,10 +31,24 @@ pub const OUTBOX_MESSAGES_MAX: usize = 64 * 1024;
 /// Rows that active expiry removes in one turn.
 pub const EXPIRE_ROWS_PER_TURN_MAX: usize = 256;
 
+/// Effects of the log that a turn applies after a start: about a tenth of a millisecond.
+pub const REDO_EFFECTS_PER_TURN: usize = 128;
+
+/// How long redo leaves alone what it could not apply.
+pub const REDO_RETRY_SECONDS: u64 = 10;
+
 /// A checkpoint is made when the log has grown by so much, or so much time has passed, since the last one began: it bounds
 /// what a start has to replay.
 pub const CHECKPOINT_LOG_BYTES: u64 = 256 * 1024 * 1024;
 pub const CHECKPOINT_SECONDS: u64 = 60;
+
+/// Where a shard's memory is small it is less: a start keeps in memory what the log has behind the checkpoint, up to half
+/// as much again. With data beyond memory each page is written about once for each change of it anyway.
+pub fn checkpoint_log_bytes(memory_bytes: u64) -> u64 {
+    (memory_bytes / 4).clamp(CHECKPOINT_LOG_BYTES_MIN, CHECKPOINT_LOG_BYTES)
+}
+
+pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
 /// What a checkpoint goes on by in one turn at most: copying and checksumming that much takes some tens of microseconds.
 pub const CHECKPOINT_TURN_BYTES_MAX: u64 = 128 * 1024;

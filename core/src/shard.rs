@@ -95,7 +95,7 @@ impl From<engine::Stop> for Stop {
     }
 }
 
-const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go there. Writes \
+pub(crate) const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go there. Writes \
                                are refused until it can be. Please check the server logs for details about the error.";
 
 pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
@@ -312,9 +312,10 @@ impl Shard {
     }
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).
-    pub fn row_count(&self, db: u8) -> u64 {
+    pub fn row_count(&self, db: u8) -> Result<u64, Stop> {
+        self.engine.await_redo()?;
         self.observe_all();
-        self.engine.row_count(db)
+        Ok(self.engine.row_count(db))
     }
 
     /// Rows of a database that have a time to live.

@@ -36,6 +36,8 @@ pub struct LogFigures {
     /// Up to here records are written, stable or not.
     pub appended_lsn: u64,
     pub flights: u64,
+    /// Effects of the log that are not in the trees yet: there are some for a while after a start.
+    pub redo_left: u64,
     /// Prepared segments that wait to be used, the current one not counted.
     pub segments_ready: u64,
     /// Segments up to the current one.
@@ -81,6 +83,8 @@ pub struct MemoryFigures {
     pub pages: u64,
     /// Large values outside the pages.
     pub extents: u64,
+    /// Effects of the log that are not in the trees yet.
+    pub redo: u64,
     /// Log buffers.
     pub log_buffers: u64,
     /// Query and output buffers of the connections.
@@ -95,12 +99,13 @@ pub struct MemoryFigures {
 
 impl MemoryFigures {
     pub fn total(&self) -> u64 {
-        self.pages + self.extents + self.log_buffers + self.client_buffers
+        self.pages + self.extents + self.redo + self.log_buffers + self.client_buffers
     }
 
     fn merge(&mut self, other: &MemoryFigures) {
         self.pages += other.pages;
         self.extents += other.extents;
+        self.redo += other.redo;
         self.log_buffers += other.log_buffers;
         self.client_buffers += other.client_buffers;
         // Shards peak at different times: the sum of their peaks is an upper bound.

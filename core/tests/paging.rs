@@ -2,7 +2,7 @@
 //! Every client gets the replies of a map of its own, in order; after a crash everything acknowledged is there.
 #![allow(clippy::unwrap_used)]
 
-use cairn_core::event::{ConnId, Effect, Event, Now, Peer};
+use cairn_core::event::{ConnId, Effect, Event, Notice, Now, Peer};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::Settings;
 use cairn_storage::engine::{Applied, Engine, Replay};
@@ -249,6 +249,7 @@ impl World {
             Effect::Parcel { to, parcel } => {
                 self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel));
             }
+            Effect::Notice(Notice::Redone { .. }) => {}
             Effect::Notice(notice) => panic!("{notice}"),
             _ => {}
         }

@@ -24,6 +24,7 @@ pub mod open;
 pub mod page_open;
 pub mod pages;
 pub mod probe;
+mod readahead;
 pub mod report;
 pub mod ring;
 pub mod server;

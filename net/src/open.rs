@@ -1,12 +1,14 @@
-//! The way back: reads a shard's log and rebuilds its engine, as [`cairn_storage::log::Recovery`] asks for it.
+//! The way back: reads a shard's log and rebuilds its engine, as [`cairn_storage::log::Recovery`] asks for it. What the log
+//! has behind the checkpoint is gathered here; the shard applies it while it serves.
 //!
-//! Runs on the shard's own worker, before any connection is accepted. Reads go through the page cache, ahead of need.
+//! Runs on the shard's own worker, before any connection is accepted. The log is read ahead of need ([`crate::readahead`]).
 
 use crate::datadir::{await_writes, hold_writable, page_file, segment_name, segments, sync_dir};
 use crate::error::StartError;
 use crate::limits::{PREPARE_AT_START_BYTES_MAX, PREPARE_BYTES};
 use crate::memory::advise_huge;
 use crate::page_open::PageSource;
+use crate::readahead::ReadAhead;
 use cairn_storage::checksum::crc32c;
 use cairn_storage::engine::{Engine, Replay};
 use cairn_storage::error::Fault;
@@ -16,10 +18,10 @@ use cairn_storage::log::{LogConfig, Resume};
 use cairn_storage::pagefile::PageFileConfig;
 use cairn_storage::units::{SegmentId, ShardId};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
+use rustix::io::Errno;
 use std::fs::File;
 use std::io::{self, Write};
 use std::num::NonZeroU64;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,10 +31,16 @@ pub struct Progress {
     bytes: AtomicU64,
     bytes_max: AtomicU64,
     records: AtomicU64,
+    pending: AtomicU64,
 }
 
 impl Progress {
-    /// Bytes of log looked at, bytes there are to look at at most, and records applied.
+    /// Effects of the log that are left to be applied while clients are served.
+    pub fn pending(&self) -> u64 {
+        self.pending.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of log looked at, bytes there are to look at at most, and records found.
     pub fn now(&self) -> (u64, u64, u64) {
         let load = |number: &AtomicU64| number.load(Ordering::Relaxed);
         (load(&self.bytes), load(&self.bytes_max), load(&self.records))
@@ -54,7 +62,10 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     let (file, superblock, start) = pages.find(page_file_config(&config))?;
     let mut replay = Replay::over(config, memory_bytes, Box::new(advise_huge), file, &superblock);
     let mut resume = {
-        let mut source = Source { dir, config, pages, current: None, buffer: Vec::new(), progress };
+        let first = SegmentId(start.0 / config.segment_bytes);
+        let wanted = files.iter().filter(|file| file.segment >= first).copied().collect();
+        let log = ReadAhead::new(dir.to_owned(), wanted).map_err(unusable)?;
+        let mut source = Source { dir, config, pages, log, buffer: Vec::new(), progress };
         source.read(Recovery::new(config, files, start), &mut replay)?
     };
     // The first one stays, whatever is in it: a log without segments is one that was lost.
@@ -71,7 +82,9 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
             resume.prepared.push(first);
         }
     }
-    Ok(replay.finish(config, &resume))
+    let engine = replay.finish(config, &resume);
+    progress.pending.fetch_add(engine.redo_left(), Ordering::Relaxed);
+    Ok(engine)
 }
 
 /// Prepares the segment that the log goes on with, where there is none and it is small: without it the first writes would
@@ -104,7 +117,7 @@ struct Source<'a> {
     dir: &'a Path,
     config: LogConfig,
     pages: PageSource,
-    current: Option<(SegmentId, OwnedFd)>,
+    log: ReadAhead,
     buffer: Vec<u8>,
     progress: &'a Progress,
 }
@@ -120,19 +133,19 @@ impl Source<'_> {
                     records += 1;
                 }
                 Step::Read { segment, offset, len } => {
-                    let result = self.pread(segment, offset, len);
-                    match result {
+                    self.buffer.resize(len, 0);
+                    match self.log.read(segment, offset, &mut self.buffer) {
                         Ok(()) => recovery.supply(&self.buffer),
-                        Err(error) => recovery.failed(error.raw_os_error().unwrap_or(libc::EIO)),
+                        Err(errno) => recovery.failed(errno),
                     }
                     self.progress.records.fetch_add(std::mem::take(&mut records), Ordering::Relaxed);
                     let position = recovery.position().0;
                     self.progress.bytes.fetch_add(position.saturating_sub(reported), Ordering::Relaxed);
                     reported = reported.max(position);
                 }
-                Step::Sync { segment } => match self.file(segment).and_then(|file| Ok(fdatasync(file)?)) {
+                Step::Sync { segment } => match self.sync(segment) {
                     Ok(()) => recovery.synced(),
-                    Err(error) => recovery.failed(error.raw_os_error().unwrap_or(libc::EIO)),
+                    Err(errno) => recovery.failed(errno.raw_os_error()),
                 },
                 Step::Done(resume) => {
                     self.progress.records.fetch_add(records, Ordering::Relaxed);
@@ -143,33 +156,8 @@ impl Source<'_> {
         }
     }
 
-    /// Reads exactly `len` bytes into the buffer.
-    fn pread(&mut self, segment: SegmentId, offset: u64, len: usize) -> io::Result<()> {
-        let mut buffer = std::mem::take(&mut self.buffer);
-        buffer.resize(len, 0);
-        let file = self.file(segment)?;
-        let mut at = 0;
-        while at < len {
-            match rustix::io::pread(file, &mut buffer[at..], offset + at as u64) {
-                // The file is shorter than it was when it was listed.
-                Ok(0) => return Err(io::Error::from_raw_os_error(libc::EIO)),
-                Ok(read) => at += read,
-                Err(rustix::io::Errno::INTR) => {}
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        self.buffer = buffer;
-        Ok(())
-    }
-
-    fn file(&mut self, segment: SegmentId) -> io::Result<&OwnedFd> {
-        if self.current.as_ref().is_none_or(|(current, _)| *current != segment) {
-            let file = open(self.path(segment), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
-            // Advice only.
-            let _ = fadvise(&file, 0, None::<NonZeroU64>, Advice::Sequential);
-            self.current = Some((segment, file));
-        }
-        Ok(&self.current.as_ref().expect("it was just opened").1)
+    fn sync(&self, segment: SegmentId) -> Result<(), Errno> {
+        fdatasync(open(self.path(segment), OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?)
     }
 
     fn path(&self, segment: SegmentId) -> PathBuf {

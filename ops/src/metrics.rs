@@ -31,11 +31,15 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_log_state", "1 for the state that the shard's log is in: open, full (no space) or failed."),
     ("cairn_log_flights", "Log writes in flight now."),
     ("cairn_log_segments", "Log segments that hold records."),
+    (
+        "cairn_redo_pending_effects",
+        "Effects of the log that a start has left to be applied while clients are served; 0 when redo is over.",
+    ),
     ("cairn_log_segments_ready", "Log segments that are prepared and wait to be used."),
     ("cairn_rows", "Keys in all databases."),
     ("cairn_database_keys", "Keys of a database."),
     ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
-    ("cairn_memory_bytes", "Memory by what it holds: pages, extents, log_buffers, client_buffers."),
+    ("cairn_memory_bytes", "Memory by what it holds: pages, extents, redo, log_buffers, client_buffers."),
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
     ("cairn_slowlog_entries", "Entries of the slow log."),
     ("cairn_parcels_waiting", "Parcels for other workers that wait for room in a mailbox."),
@@ -278,6 +282,7 @@ impl Metrics {
             ("cairn_log_flights", figures.log.flights),
             ("cairn_log_segments", figures.log.segments),
             ("cairn_log_segments_ready", figures.log.segments_ready),
+            ("cairn_redo_pending_effects", figures.log.redo_left),
             ("cairn_rows", figures.rows),
             ("cairn_outbox_messages", figures.outbox_messages),
             ("cairn_slowlog_entries", figures.slowlog_len),
@@ -295,6 +300,7 @@ impl Metrics {
         let kinds = [
             ("pages", memory.pages),
             ("extents", memory.extents),
+            ("redo", memory.redo),
             ("log_buffers", memory.log_buffers),
             ("client_buffers", memory.client_buffers),
         ];

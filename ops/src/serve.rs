@@ -162,7 +162,7 @@ fn start_shards(configuration: &Configuration) -> Result<ServerHandle, String> {
         {
             let (bytes, bytes_max, records) = progress.now();
             let percent = bytes * 100 / bytes_max.max(1);
-            info!("Recovering: {percent}% of the log read, {records} records applied");
+            info!("Recovering: {percent}% of the log read, {records} records found");
             // Long recoveries are no reason for the service manager to lose patience.
             notify::tell(&format!("STATUS=Recovering, {percent}%\nEXTEND_TIMEOUT_USEC=30000000"));
         }
@@ -179,7 +179,11 @@ fn start_shards(configuration: &Configuration) -> Result<ServerHandle, String> {
     if started.as_ref().is_ok_and(|handle| !handle.is_new()) {
         let (bytes, _, records) = read.now();
         let seconds = begun.elapsed().as_secs_f64();
-        info!("Log replayed: {records} records from {bytes} bytes in {seconds:.3} seconds");
+        info!(
+            "Log read: {records} records from {bytes} bytes. Answering after {seconds:.3} seconds; {} effects of the log are still \
+             to be applied",
+            read.pending()
+        );
     }
     started
 }

@@ -1,6 +1,6 @@
 //! Why a shard cannot go on. A fault stops the shard or its start; it is never a reply to a bad command.
 
-use crate::units::{ExtentId, Lsn, PageId, SegmentId, ShardId};
+use crate::units::{ExtentId, Lsn, PageId, PendingId, SegmentId, ShardId};
 use core::fmt;
 
 /// What is not in memory. Not an error: the caller has changed nothing, has it read and asks again.
@@ -8,6 +8,10 @@ use core::fmt;
 pub enum Missing {
     Page(PageId),
     Extent(ExtentId),
+    /// Effects that the log has for the row have not been applied to the trees since the start: this is the first.
+    Pending(PendingId),
+    /// Some effects of the log have not been applied since the start, and the question is about many rows.
+    Redo,
 }
 
 /// What is wrong with the log or the page file, and where.

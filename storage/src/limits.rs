@@ -21,6 +21,27 @@ pub const RECORD_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 4096;
 pub const RECOVERY_READ_BYTES: usize = 1024 * 1024;
 pub const RECOVERY_WINDOW_BYTES_MAX: usize = RECOVERY_READ_BYTES + FLUSH_BYTES_MAX;
 
+/// Effects of the log that a start keeps in memory until they are applied: one part of so many of a shard's memory. What is
+/// beyond that is applied before the start goes on.
+pub const REDO_SHARE: u64 = 2;
+
+/// The pieces of memory that they are kept in, and where memory is small, one part of so many of what they may have. A
+/// longer effect has one of its own.
+pub const REDO_CHUNK_BYTES: u64 = 1024 * 1024;
+pub const REDO_CHUNK_SHARE: u64 = 32;
+
+/// Page reads that redo has under way at most, and where memory is small, one part of so many of its pages.
+pub const REDO_READS_MAX: usize = 64;
+pub const REDO_READS_SHARE: usize = 16;
+
+/// Effects that redo looks ahead for pages to read. Each may need another page, so where memory is small it is one part
+/// of so many of its pages.
+pub const REDO_AHEAD_MAX: usize = 4096;
+pub const REDO_AHEAD_SHARE: usize = 8;
+
+/// Effects of one row that are applied at once when somebody looks at it.
+pub const REDO_ROW_EFFECTS_MAX: usize = 4096;
+
 /// Bytes of records that wait for a flush, above which a shard takes no further writes until some are written.
 /// One command may exceed it by its own size.
 pub const LOG_STAGED_BYTES_MAX: usize = 32 * 1024 * 1024;

@@ -63,6 +63,10 @@ unit!(
     Generation(u32)
 );
 unit!(
+    /// An effect of the log that is not in the trees yet (see `engine::redo`).
+    PendingId(u32)
+);
+unit!(
     /// One of the page file's output buffers.
     OutputId(u32)
 );

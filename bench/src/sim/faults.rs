@@ -39,6 +39,10 @@ pub enum Planted {
     MissingClone,
     /// What is read of the page file is taken for what was asked for
     ReadUnchecked,
+    /// A row is read without what the log has for it
+    ReadBeforeRedo,
+    /// What was redone because a row was looked at is redone once more when its turn comes
+    RedoTwice,
 }
 
 impl std::fmt::Display for Planted {
@@ -69,6 +73,8 @@ impl Planted {
             Planted::ReuseTooEarly => Some(pagefile::Bug::ReuseTooEarly),
             Planted::MissingClone => Some(pagefile::Bug::MissingClone),
             Planted::ReadUnchecked => Some(pagefile::Bug::ReadUnchecked),
+            Planted::ReadBeforeRedo => Some(pagefile::Bug::ReadBeforeRedo),
+            Planted::RedoTwice => Some(pagefile::Bug::RedoTwice),
             _ => None,
         }
     }

@@ -8,6 +8,8 @@ pub struct Figures {
     /// Crashes that came after an orderly stop.
     pub shutdowns: u64,
     pub recoveries_cut: u64,
+    /// Shards that came back with some of the log to be redone.
+    pub redos: u64,
     pub writes_failed: u64,
     pub space_lost: u64,
     pub harms: u64,
@@ -32,6 +34,7 @@ impl std::ops::AddAssign for Figures {
         self.crashes += other.crashes;
         self.shutdowns += other.shutdowns;
         self.recoveries_cut += other.recoveries_cut;
+        self.redos += other.redos;
         self.writes_failed += other.writes_failed;
         self.space_lost += other.space_lost;
         self.harms += other.harms;

@@ -104,6 +104,7 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         crashes,
         shutdowns,
         recoveries_cut,
+        redos,
         writes_failed,
         space_lost,
         harms,
@@ -118,7 +119,7 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         hash,
     } = sum;
     println!(
-        "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, \
+        "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, {redos} shards with something to redo, \
          {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {floods} turns with a flooded log; \
          {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {unusable} commands without their page; {events} events, \
          hash {hash:016x}",

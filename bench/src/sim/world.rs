@@ -405,6 +405,9 @@ impl World {
                 break;
             }
         }
+        if self.nodes[shard].machine.wants_redo() {
+            self.plan_turn_end(shard);
+        }
         Ok(())
     }
 

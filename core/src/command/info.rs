@@ -414,6 +414,7 @@ fn wal(page: &mut Page<'_>) {
     let all = page.all;
     page.field("wal_state", all.log_state().name());
     page.field("wal_errno", all.log_state().errno());
+    page.field("wal_redo_pending", all.shards.iter().map(|shard| shard.log.redo_left).sum::<u64>());
     let flushes = &all.flushes;
     page.field("wal_flushes", flushes.us.count());
     for (name, histogram) in [
@@ -432,13 +433,14 @@ fn wal(page: &mut Page<'_>) {
         page.field(
             &format!("wal_shard{}", shard.shard),
             format_args!(
-                "state={},errno={},durable_lsn={},appended_lsn={},flights={},segments_ready={},flushes={},bytes={},\
+                "state={},errno={},durable_lsn={},appended_lsn={},flights={},redo_pending={},segments_ready={},flushes={},bytes={},\
                  records={},flush_us_p99={}",
                 log.state.name(),
                 log.state.errno(),
                 log.durable_lsn,
                 log.appended_lsn,
                 log.flights,
+                log.redo_left,
                 log.segments_ready,
                 log.flushes,
                 log.bytes,

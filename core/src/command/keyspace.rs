@@ -29,7 +29,7 @@ const COUNT: usize = 10;
 /// What a shard answers to a question about its rows; `None` if the question is about something else.
 pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -> Option<Result<Answer, Stop>> {
     Some(match ask {
-        Ask::RowCount { db } => Ok(Answer::Count(shard.row_count(*db) as i64)),
+        Ask::RowCount { db } => shard.row_count(*db).map(|rows| Answer::Count(rows as i64)),
         Ask::Clear { db } => clear(shard, *db),
         Ask::Keys { db, pattern } => keys(shard, now, *db, pattern, progress),
         Ask::Scan { db, cursor, count, pattern, kind } => {
@@ -104,7 +104,7 @@ fn scan_step(
 /// The answer's `next` is the number of rows, so that the asker can choose a shard in proportion.
 fn random_key(shard: &mut Shard, now: Now, db: u8) -> Result<Answer, Stop> {
     let keys = Vec::from_iter(shard.random_key(now, db)?);
-    Ok(Answer::Keys { keys, next: shard.row_count(db) })
+    Ok(Answer::Keys { keys, next: shard.row_count(db)? })
 }
 
 fn keys_in_slot(shard: &Shard, now: Now, slot: u16, count: usize) -> Result<Answer, Stop> {

@@ -6,6 +6,7 @@
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
+//! - `redo`: what a start has left to do.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `clients`: connections come, go, and are held to their limits.
@@ -16,6 +17,7 @@ mod clients;
 mod deeds;
 mod paging;
 mod parked;
+mod redo;
 mod release;
 mod remote;
 mod run;
@@ -43,6 +45,7 @@ use cairn_storage::op::DiskOp;
 use cairn_storage::units::{OpId, ShardId};
 use paging::Paging;
 use parked::Parking;
+use redo::Redo;
 use release::Held;
 use run::Batch;
 use std::collections::VecDeque;
@@ -121,6 +124,7 @@ pub struct Machine {
     batch: Batch,
     paging: Paging,
     parking: Parking,
+    redo: Redo,
     scrub: scrub::Scrub,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
@@ -133,6 +137,7 @@ impl Machine {
         assert!(usize::from(identity.shard.0) < shards);
         let mut shard = Shard::new(engine, identity.hash_seed, identity.seed);
         shard.string_bytes_max = settings.proto_max_bulk_len;
+        let redo = Redo::new(shard.engine().redo_left(), now.mono_ns);
         Machine {
             shard,
             stats: Stats::new(&settings, now),
@@ -158,6 +163,7 @@ impl Machine {
             batch: Batch::default(),
             paging: Paging::default(),
             parking: Parking::default(),
+            redo,
             scrub: scrub::Scrub::default(),
             deeds: None,
             identity,
@@ -194,6 +200,7 @@ impl Machine {
     /// writes longer flushes, not more of them. The flush's end is an event, so there is a turn that seals.
     pub fn end_turn(&mut self, now: Now, goes_on: bool) {
         self.now = now;
+        self.redo();
         if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
             let before = self.shard.counts.expired.get();
             match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX) {

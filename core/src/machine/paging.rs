@@ -12,7 +12,7 @@ use crate::command::{Call, Flags, Spec};
 use crate::damage::{Behind, Damage, Trouble};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Effect, Notice};
-use crate::limits::{CHECKPOINT_LOG_BYTES, CHECKPOINT_SECONDS, CHECKPOINT_TURN_BYTES_MAX, DAMAGES_MAX};
+use crate::limits::{CHECKPOINT_SECONDS, CHECKPOINT_TURN_BYTES_MAX, DAMAGES_MAX, checkpoint_log_bytes};
 use crate::parcel::{Answer, RequestId};
 use crate::session::Stall;
 use cairn_storage::error::Missing;
@@ -23,8 +23,8 @@ use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::units::{Lsn, OpId, ShardId};
 use hashbrown::HashMap;
 
-/// A checkpoint that runs is done when the log has grown by so much, or so much time has passed, whichever is first.
-const SPREAD_LOG_BYTES: u64 = CHECKPOINT_LOG_BYTES / 2;
+/// A checkpoint that runs is done when the log has grown by half of what makes one due, or so much time has passed,
+/// whichever is first.
 const SPREAD_NS: u64 = 10 * 1_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
@@ -72,8 +72,8 @@ struct Pace {
 pub(crate) enum Absence {
     /// It is here now: run again.
     Over,
-    /// It is being read.
-    Wait,
+    /// This is being read, or done: then run again.
+    Wait(Missing),
     /// There is no frame for it now, and nothing will tell when there is one: run again later.
     Crowded,
     /// It cannot be had.
@@ -87,9 +87,12 @@ impl Machine {
         if let Some((_, refusal)) = self.paging.unusable.iter().find(|(unusable, _)| *unusable == missing) {
             return Absence::Unusable(refusal.clone());
         }
+        if matches!(missing, Missing::Pending(_) | Missing::Redo) {
+            return self.fetch_redo(missing);
+        }
         match self.shard.engine_mut().fetch(missing) {
             Fetch::Here => Absence::Over,
-            Fetch::Underway => Absence::Wait,
+            Fetch::Underway => Absence::Wait(missing),
             Fetch::Crowded => Absence::Crowded,
         }
     }
@@ -108,7 +111,7 @@ impl Machine {
     #[cold]
     pub(super) fn fetch_for(&mut self, missing: Missing, call: &Call<'_>) -> Absence {
         let absence = self.fetch(missing);
-        if matches!(absence, Absence::Wait) {
+        if matches!(absence, Absence::Wait(_)) {
             // Only the first one decides what becomes of the command.
             let absent = self.shard.absent(call);
             self.fetch_ahead(absent);
@@ -146,7 +149,7 @@ impl Machine {
             if self.shard.engine().reads_ahead() == 0 {
                 return;
             }
-            if let Absence::Wait = self.fetch(missing) {
+            if let Absence::Wait(missing) = self.fetch(missing) {
                 self.paging.ahead.push(missing);
             }
         }
@@ -239,7 +242,7 @@ impl Machine {
         self.paging.unusable.push((missing, Refusal::text(text)));
     }
 
-    fn arrived(&mut self, missing: Missing) {
+    pub(super) fn arrived(&mut self, missing: Missing) {
         for conn in self.paging.waiting.remove(&missing).unwrap_or_default() {
             let Some(session) = self.find_session(conn) else { continue };
             session.absent = session.absent.saturating_sub(1);
@@ -317,6 +320,7 @@ impl Machine {
         let goes_on = matches!(engine.checkpoint_state(), CheckpointState::Saving | CheckpointState::Composing);
         let (taken, taken_max) = engine.sites_taken();
         let victims = engine.page_file().map_or(0, |file| file.numbers().victims_written);
+        let log_bytes = checkpoint_log_bytes(engine.memory_bytes_max());
         let pace = &mut self.paging.pace;
         pace.is_behind = false;
         if pace.ns == 0 {
@@ -326,7 +330,7 @@ impl Machine {
         let written = victims.saturating_sub(pace.victims);
         (pace.log, pace.ns, pace.victims) = (log, ns, victims);
         if is_idle {
-            let is_due = log.saturating_sub(pace.begun_log) >= CHECKPOINT_LOG_BYTES
+            let is_due = log.saturating_sub(pace.begun_log) >= log_bytes
                 || ns.saturating_sub(pace.begun_ns) >= CHECKPOINT_SECONDS * SECOND_NS
                 || taken >= taken_max
                 || is_crowded;
@@ -337,7 +341,7 @@ impl Machine {
         }
         // Whatever made it begin, it is over when half as much of that has come again.
         let share = |part: u64, whole: u64| (u128::from(pace.total) * u128::from(part) / u128::from(whole)) as u64;
-        let earned = share(grown, SPREAD_LOG_BYTES) + share(passed, SPREAD_NS) + share(written, taken_max.div_ceil(2));
+        let earned = share(grown, log_bytes / 2) + share(passed, SPREAD_NS) + share(written, taken_max.div_ceil(2));
         pace.credit = pace.credit.saturating_add(earned);
         if !has_room {
             return 0;
@@ -349,10 +353,10 @@ impl Machine {
         bytes as usize
     }
 
-    /// Whether there is work for a turn though nothing has happened: a checkpoint that ought to be further.
+    /// Whether there is work for a turn though nothing has happened: a checkpoint that ought to be further, or redo.
     #[inline]
     pub fn wants_turn(&self) -> bool {
-        self.paging.pace.is_behind
+        self.paging.pace.is_behind || self.wants_redo()
     }
 
     /// Once a second: what was unusable may be tried again, and what there was no room for too.

@@ -17,7 +17,6 @@ use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::route;
 use crate::session::{ReplyMode, Stall};
-use cairn_storage::limits::TOUCH_KEYS_MAX;
 use cairn_storage::log::LogState;
 use cairn_storage::units::{Lsn, ShardId};
 
@@ -324,7 +323,7 @@ impl Machine {
             self.shard.restore_counts(counts);
             match self.fetch_for(missing, call) {
                 Absence::Over => {}
-                Absence::Wait => return ran,
+                Absence::Wait(missing) => return Err(Stop::Missing(missing)),
                 Absence::Crowded => return Err(Stop::Crowded),
                 Absence::Unusable(refusal) => {
                     self.note_deed(Deed::Unusable);

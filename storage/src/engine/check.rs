@@ -11,6 +11,9 @@ impl Engine {
     /// What has to be brought in before [`Engine::check`] can look at everything. Not all of it may be known at first:
     /// ask again until there is nothing.
     pub fn absent(&self) -> Vec<Missing> {
+        if self.redo.is_some() {
+            return vec![Missing::Redo];
+        }
         let trees = self.rows.iter().chain([&self.deadlines]);
         trees.flat_map(|tree| tree.absent(&self.pool)).map(Missing::Page).collect()
     }
@@ -18,6 +21,9 @@ impl Engine {
     /// Checks all trees, that rows, deadlines, extents and counts agree, that there are no pages beside those of the trees,
     /// and that every site of the page file has one use. All pages must be in memory. Time is proportional to the data.
     pub fn check(&self) -> Result<(), String> {
+        if self.redo.is_some() {
+            return Err("redo is not over".into());
+        }
         let mut pages = Vec::new();
         let mut extents = 0;
         for db in 0..self.rows.len() {

@@ -46,6 +46,8 @@ impl Engine {
             memory_bytes_max,
             log,
             is_in_group: false,
+            redo: None,
+            redone: None,
         }
     }
 
@@ -136,7 +138,8 @@ impl Engine {
         {
             self.extents.drop_some(share, file);
         }
-        let pages = self.memory_bytes_max.saturating_sub(self.extents.bytes()) / PAGE_BYTES as u64;
+        let others = self.extents.bytes() + self.redo_bytes();
+        let pages = self.memory_bytes_max.saturating_sub(others) / PAGE_BYTES as u64;
         self.pool.set_pages_max((pages as usize).max(4 * WRITE_PAGES_MAX));
     }
 
@@ -157,7 +160,8 @@ impl Engine {
     #[inline]
     pub fn needs_preparation(&self, rows: usize) -> bool {
         self.pool.file().is_some()
-            && (self.pool.pages() > self.pool.pages_resident()
+            && (self.redo.is_some()
+                || self.pool.pages() > self.pool.pages_resident()
                 || self.pool.frames_free() < super::WRITE_PAGES_MAX + super::GROUP_PAGES_A_ROW * rows)
     }
 
@@ -206,7 +210,10 @@ impl Engine {
         let ahead = (self.pool.pages_max() / AHEAD_SHARE).clamp(2 * WRITE_PAGES_MAX, AHEAD_MAX);
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);
-        if self.is_checkpoint_wanted && self.checkpoint_state() == CheckpointState::Idle && self.detached.is_empty() {
+        self.shrink_redo();
+        // Keeps E6.
+        let can_begin = self.detached.is_empty() && self.redo.is_none();
+        if self.is_checkpoint_wanted && self.checkpoint_state() == CheckpointState::Idle && can_begin {
             self.begin_checkpoint(unix_us);
         }
         if self.checkpoint_state() != CheckpointState::Idle {
@@ -276,6 +283,7 @@ impl Engine {
     pub fn fetch(&mut self, missing: Missing) -> Fetch {
         match missing {
             Missing::Page(page) => self.pool.fetch(page),
+            Missing::Pending(_) | Missing::Redo => self.fetch_redo(missing),
             Missing::Extent(id) if self.extents.is_here(id) => Fetch::Here,
             Missing::Extent(id) => {
                 let file = self.file_mut();

@@ -96,6 +96,7 @@ impl Engine {
 
     /// When the first row expires, if any does.
     pub fn deadline_next(&self) -> Result<Option<u64>, Missing> {
+        self.await_redo()?;
         Ok(self.deadlines.first(&self.pool)?.map(|(key, _)| key.head))
     }
 

@@ -11,12 +11,15 @@
 //! - **E2** Trees and log agree: what the log replays to, from the beginning or from a checkpoint on, is what the trees
 //!   hold.
 //! - **E3** Room is made before a write resolves, never between that and its applying: what was resolved stays in memory.
+//! - **E4**, **E5**, **E6**: [`redo`].
 
 mod check;
 mod checkpoint;
 mod expiry;
 mod locate;
+mod pending;
 mod read;
+mod redo;
 mod replay;
 mod scrub;
 mod write;
@@ -25,6 +28,7 @@ mod write;
 mod tests;
 
 pub use read::Found;
+pub use redo::Redone;
 pub use replay::{Applied, Replay};
 
 use crate::error::Missing;
@@ -36,6 +40,7 @@ use crate::pool::{ChunkHook, Pool, PoolFull};
 use crate::row::{self, LongTail};
 use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
+use pending::Pending;
 
 /// Why an operation was not done. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,6 +106,10 @@ pub struct Engine {
     memory_bytes_max: u64,
     log: LogWriter,
     is_in_group: bool,
+    /// Effects of the log that are not in the trees yet.
+    redo: Option<Box<Pending>>,
+    /// All of them are in the trees, and their memory goes.
+    redone: Option<Box<Pending>>,
 }
 
 impl Engine {
@@ -119,6 +128,8 @@ impl Engine {
             memory_bytes_max,
             log,
             is_in_group: false,
+            redo: None,
+            redone: None,
         }
     }
 
@@ -217,6 +228,7 @@ impl Engine {
             self.make_room_for(pages, 0)?;
         }
         for (row, expire_ms) in rows {
+            self.await_row(row)?;
             self.prepare_write(row, expire_ms)?;
         }
         Ok(())

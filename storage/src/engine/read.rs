@@ -20,6 +20,7 @@ impl Engine {
     /// The row of a key, be it past its time or not.
     #[inline]
     pub fn get(&self, row: RowKey<'_>) -> Result<Option<Found<'_>>, Missing> {
+        self.await_row(row)?;
         let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
         match payload {
             Some(payload) => self.found(payload).map(Some),
@@ -47,6 +48,7 @@ impl Engine {
         head: u64,
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
+        self.await_redo()?;
         let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
             let row = self.full_key(key.tail, payload).and_then(|full| Ok((full, self.found(payload)?)));
@@ -68,6 +70,7 @@ impl Engine {
         head: u64,
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
+        self.await_redo()?;
         let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
             match self.full_key(key.tail, payload) {
@@ -83,6 +86,7 @@ impl Engine {
 
     /// A row of a database, chosen by 64 random bits: its key and itself, without its value.
     pub fn random(&self, db: u8, random: u64) -> Result<Option<(&[u8], Found<'_>)>, Missing> {
+        self.await_redo()?;
         match self.rows[usize::from(db)].random(&self.pool, random)? {
             Some((key, payload)) => Ok(Some((self.full_key(key.tail, payload)?, bare(payload)))),
             None => Ok(None),
@@ -98,6 +102,7 @@ impl Engine {
 
     /// Bytes of memory that a row takes: its share of a page, and its extent.
     pub fn row_bytes(&self, row: RowKey<'_>) -> Result<Option<u64>, Missing> {
+        self.await_row(row)?;
         let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
         let Some(payload) = payload else { return Ok(None) };
         let (header, rest) = Header::decode(payload);

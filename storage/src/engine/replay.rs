@@ -1,12 +1,12 @@
-//! From the records of the log to rows: what recovery feeds, record by record.
+//! From the records of the log to rows, as far as a start has to wait for it: what recovery feeds, record by record. Over a
+//! page file it keeps the effects, and the engine applies them while it serves ([`super::redo`]).
 
-use super::{Engine, RowKey, Stop};
+use super::redo::{self, Redone, Unapplied};
+use super::{Engine, Stop};
 use crate::error::{Fault, Missing};
-use crate::limits::DATABASES;
 use crate::log::{LogConfig, LogWriter, Record, Resume};
 use crate::pagefile::{PageFile, Superblock};
 use crate::pool::ChunkHook;
-use crate::row::KIND_MAX;
 use crate::units::{Lsn, ShardId};
 
 /// An engine in the making.
@@ -102,53 +102,42 @@ impl Replay {
         Ok(Applied::Done)
     }
 
+    /// An effect on a row is kept until the engine serves, where it is not the only copy of its row: without a page file
+    /// nothing has to be read for it, and it is applied at once.
     fn apply_row(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
         let fault = |what| Fault::Record { shard: self.shard, lsn, what };
-        let database = |db: u8| if usize::from(db) < DATABASES { Ok(db) } else { Err(fault("no such database")) };
+        redo::judge(record).map_err(fault)?;
         let engine = &mut self.engine;
-        let apply = |engine: &mut Engine| -> Result<Result<(), Stop>, Fault> {
-            Ok(match *record {
-                Record::Put { db, kind, head, expire_ms, key, value } => {
-                    if kind > KIND_MAX {
-                        return Err(fault("no such kind of value"));
-                    }
-                    engine.apply_put(RowKey { db: database(db)?, head, key }, kind, expire_ms, value)
-                }
-                Record::Splice { db, head, offset, key, bytes } => {
-                    let row = RowKey { db: database(db)?, head, key };
-                    if engine.get(row).is_ok_and(|found| found.is_none()) {
-                        return Err(fault("it changes a row that is not there"));
-                    }
-                    engine.apply_splice(row, offset as usize, bytes)
-                }
-                Record::Expire { db, head, expire_ms, key } => {
-                    engine.apply_expiry(RowKey { db: database(db)?, head, key }, expire_ms).map(drop)
-                }
-                Record::Delete { db, head, key, .. } => {
-                    engine.apply_delete(RowKey { db: database(db)?, head, key }).map(drop)
-                }
-                Record::Clear { db } => engine.apply_clear(database(db)?),
-                Record::Opened | Record::GroupBegin | Record::GroupEnd => Ok(()),
-            })
-        };
-        let applied = match engine.make_room(record.archive_bytes()) {
-            Ok(()) => apply(engine)?,
-            Err(stop) => Err(stop),
-        };
-        match applied {
-            Ok(()) => {}
-            Err(Stop::Full | Stop::Stuck) => {
-                return Err(Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() });
+        let full = Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() };
+        if let Record::Clear { db } = *record {
+            engine.cancel_redo(db);
+        } else if engine.page_file().is_some() {
+            if engine.keep_effect(record) {
+                return Ok(Applied::Done);
             }
-            Err(Stop::Missing(missing)) => return Ok(Applied::Missing(missing)),
-            Err(Stop::Crowded) => {
-                // A checkpoint names the position of the log, which is not known before recovery's end.
-                engine.is_checkpoint_wanted = false;
-                return Ok(Applied::Crowded);
+            // Keeps E5: what came before goes before.
+            engine.sort_redo();
+            match engine.redo_some(usize::MAX) {
+                Redone::Over => engine.redone = None,
+                Redone::More | Redone::Blocked => unreachable!("nothing bounds it, and nothing was skipped"),
+                Redone::Missing(missing) => return Ok(Applied::Missing(missing)),
+                Redone::Crowded => return Ok(crowded(engine)),
+                Redone::Stuck => return Err(full),
+                Redone::Senseless(what) => return Err(fault(what)),
+            }
+            if engine.keep_effect(record) {
+                return Ok(Applied::Done);
             }
         }
+        match engine.apply_effect(record) {
+            Ok(()) => {}
+            Err(Unapplied::Stop(Stop::Full | Stop::Stuck)) => return Err(full),
+            Err(Unapplied::Stop(Stop::Missing(missing))) => return Ok(Applied::Missing(missing)),
+            Err(Unapplied::Stop(Stop::Crowded)) => return Ok(crowded(engine)),
+            Err(Unapplied::Senseless(what)) => return Err(fault(what)),
+        }
         // Pages that are absent are freed when the engine is at work.
-        while engine.free_some(usize::MAX).is_ok_and(|more| more) {}
+        while engine.page_file().is_none() && engine.free_some(usize::MAX).is_ok_and(|more| more) {}
         Ok(Applied::Done)
     }
 
@@ -165,8 +154,15 @@ impl Replay {
     /// The engine, with the log going on where recovery ended. It begins with a record that says so.
     pub fn finish(self, config: LogConfig, resume: &Resume) -> Engine {
         let mut engine = self.engine;
+        engine.sort_redo();
         engine.log = LogWriter::new(config, resume);
         engine.log.append(&Record::Opened);
         engine
     }
+}
+
+/// A checkpoint names the position of the log, which is not known before recovery's end.
+fn crowded(engine: &mut Engine) -> Applied {
+    engine.is_checkpoint_wanted = false;
+    Applied::Crowded
 }

@@ -21,6 +21,7 @@ impl Engine {
     /// The row is this from now on, whatever it was.
     #[inline]
     pub fn put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<Lsn, Stop> {
+        self.await_row(row)?;
         self.make_room(value.len())?;
         if value.len() > PAGE_BYTES {
             self.admit(value.len())?;
@@ -31,6 +32,7 @@ impl Engine {
 
     /// Overwrites bytes of a row's value, which grows, with zeros before `offset`, where it must. The row is there.
     pub fn splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8]) -> Result<Lsn, Stop> {
+        self.await_row(row)?;
         self.make_room(bytes.len())?;
         if offset + bytes.len() > PAGE_BYTES {
             let len = self.get(row)?.map_or(0, |found| found.value.len());
@@ -43,6 +45,7 @@ impl Engine {
 
     /// Changes when the row expires (0: never). Whether there is such a row; `None` if not.
     pub fn set_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<Option<Lsn>, Stop> {
+        self.await_row(row)?;
         self.make_room(0)?;
         if !self.apply_expiry(row, expire_ms)? {
             return Ok(None);
@@ -53,6 +56,7 @@ impl Engine {
 
     /// Removes the row; `None` if there is none.
     pub fn delete(&mut self, row: RowKey<'_>, removal: Removal) -> Result<Option<Lsn>, Stop> {
+        self.await_row(row)?;
         self.make_room(0)?;
         if !self.apply_delete(row)? {
             return Ok(None);
@@ -63,6 +67,7 @@ impl Engine {
 
     /// Removes all rows of a database, in constant time; what they took is freed by [`Engine::free_some`].
     pub fn clear(&mut self, db: u8) -> Result<Lsn, Stop> {
+        self.cancel_redo(db);
         self.apply_clear(db)?;
         Ok(self.log.append(&Record::Clear { db }))
     }

@@ -78,6 +78,29 @@ pub enum Record<'a> {
 }
 
 impl<'a> Record<'a> {
+    /// The database that it is about.
+    pub fn db(&self) -> Option<u8> {
+        match self {
+            Record::Put { db, .. }
+            | Record::Splice { db, .. }
+            | Record::Expire { db, .. }
+            | Record::Delete { db, .. }
+            | Record::Clear { db } => Some(*db),
+            Record::Opened | Record::GroupBegin | Record::GroupEnd => None,
+        }
+    }
+
+    /// The row that it is about: its place and its key.
+    pub fn row(&self) -> Option<(u64, &'a [u8])> {
+        match self {
+            Record::Put { head, key, .. }
+            | Record::Splice { head, key, .. }
+            | Record::Expire { head, key, .. }
+            | Record::Delete { head, key, .. } => Some((*head, key)),
+            Record::Clear { .. } | Record::Opened | Record::GroupBegin | Record::GroupEnd => None,
+        }
+    }
+
     /// The length of the record's archive.
     #[inline]
     pub fn archive_bytes(&self) -> usize {

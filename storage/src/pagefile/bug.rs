@@ -15,14 +15,20 @@ pub enum Bug {
     MissingClone,
     /// What is read is taken for what was asked for.
     ReadUnchecked,
+    /// A row is read without what the log has for it.
+    ReadBeforeRedo,
+    /// What was applied because a row was looked at is applied once more when its turn comes.
+    RedoTwice,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 5] = [
+    pub const ALL: [Bug; 7] = [
         Bug::SuperblockBeforePages,
         Bug::SuperblockBeforeLog,
         Bug::ReuseTooEarly,
         Bug::MissingClone,
         Bug::ReadUnchecked,
+        Bug::ReadBeforeRedo,
+        Bug::RedoTwice,
     ];
 }

@@ -514,6 +514,10 @@ impl PageFile {
         }
     }
 
+    pub(crate) fn planted(&self) -> Option<Bug> {
+        self.config.planted
+    }
+
     pub fn state(&self) -> FileState {
         self.state
     }

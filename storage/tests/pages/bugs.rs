@@ -27,3 +27,13 @@ fn a_site_that_is_used_again_too_early_is_found() {
 fn a_missing_clone_is_found() {
     assert!(is_found(Bug::MissingClone));
 }
+
+#[test]
+fn a_row_that_is_read_without_what_the_log_has_for_it_is_found() {
+    assert!(is_found(Bug::ReadBeforeRedo));
+}
+
+#[test]
+fn an_effect_that_is_applied_twice_is_found() {
+    assert!(is_found(Bug::RedoTwice));
+}

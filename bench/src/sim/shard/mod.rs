@@ -20,7 +20,7 @@ use super::restart::MEMORY_BYTES;
 use super::verdict::{Keep, Verdict};
 use super::world::strike;
 use crate::model::{Change, Row, Rows};
-use cairn_storage::engine::{Engine, RowKey, Stop};
+use cairn_storage::engine::{Engine, Redone, RowKey, Stop};
 use cairn_storage::error::Missing;
 use cairn_storage::limits::{PAGE_BYTES, SEGMENT_BYTES_MIN};
 use cairn_storage::log::{LogConfig, LogState};
@@ -313,10 +313,20 @@ impl Shard {
         if let Err(missing) = self.engine.free_some(64) {
             self.bring(missing)?;
         }
+        let effects = self.rng.usize(..3);
+        self.redo(effects)?;
         let bytes = self.rng.usize(..8) * PAGE_BYTES;
         self.engine.work(1, bytes);
         for _ in 0..self.rng.u32(..3) {
             self.turn_io()?;
+        }
+        Ok(())
+    }
+
+    /// Some of what the log had at the start goes to the trees.
+    fn redo(&mut self, effects: usize) -> Result<(), Stopped> {
+        if let Redone::Missing(missing) = self.engine.redo_some(effects) {
+            self.bring(missing)?;
         }
         Ok(())
     }
@@ -423,6 +433,7 @@ impl Shard {
             if let Err(missing) = self.engine.free_some(64) {
                 self.bring(missing)?;
             }
+            self.redo(64)?;
             self.engine.work(1, 64 * PAGE_BYTES);
             self.take();
             let is_done =

@@ -1,0 +1,312 @@
+//! Effects of the log that are not in the trees yet: a copy of each, found by row, in the log's order for each row.
+//!
+//! They are gathered in the order of the log, then sorted, and then each is taken once: in the order of rows, or
+//! earlier when somebody looks at the row. Knows nothing of trees.
+//!
+//! | at | bytes | a copy (little-endian) |
+//! | --- | --- | --- |
+//! | 0 | 1 | bit 7: there is a number; bits 0 to 6: put, splice, expire, delete |
+//! | 1 | 1 | the kind of value |
+//! | 2 | 4 | length of the key |
+//! | 6 | 4 | length of the value |
+//! | 10 | 8 | only if it is not 0: the number, a deadline or an offset |
+//! | .. | | key, value |
+
+use crate::limits::DATABASES;
+use crate::log::{Record, Removal};
+use crate::units::PendingId;
+
+const PUT: u8 = 0;
+const SPLICE: u8 = 1;
+const EXPIRE: u8 = 2;
+const DELETE: u8 = 3;
+const HAS_NUMBER: u8 = 1 << 7;
+const HEADER_BYTES: usize = 10;
+const NUMBER_BYTES: usize = 8;
+
+/// The place of a copy that is not needed any more.
+const DONE: u64 = u64::MAX;
+
+/// A [`PendingId`] has so many bits for the place in the list of a database.
+const INDEX_BITS: u32 = 28;
+/// Effects of one database that can be pending.
+const LIST_MAX: usize = 1 << INDEX_BITS;
+
+/// An effect: its row's head, and where its copy is, chunk and offset. Places ascend with the log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Entry {
+    head: u64,
+    at: u64,
+}
+
+/// Effects that wait to be applied.
+#[derive(Default)]
+pub(super) struct Pending {
+    chunks: Vec<Vec<u8>>,
+    chunk_bytes: u64,
+    lists: [Vec<Entry>; DATABASES],
+    /// Those that are not done.
+    left: usize,
+    is_sorted: bool,
+    /// What comes next in the order of rows, and how far pages have been read ahead: database and place in its list.
+    next: (usize, usize),
+    ahead: (usize, usize),
+    /// Something before `next` could not be applied.
+    has_skipped: bool,
+    /// What is to be applied once more at the end: a planted bug.
+    twice: Vec<(PendingId, u64)>,
+}
+
+impl Pending {
+    /// Effects that are to be applied.
+    pub fn left(&self) -> usize {
+        self.left
+    }
+
+    /// Memory that they take.
+    pub fn bytes(&self) -> u64 {
+        let entries: usize = self.lists.iter().map(Vec::capacity).sum();
+        self.chunk_bytes + (entries * size_of::<Entry>()) as u64
+    }
+
+    /// Memory that one more takes, lists aside.
+    pub fn bytes_of(record: &Record<'_>) -> u64 {
+        let (_, _, number, key, value) = parts(record);
+        (len(number, key, value) + size_of::<Entry>()) as u64
+    }
+
+    pub fn is_list_full(&self, db: u8) -> bool {
+        self.lists[usize::from(db)].len() == LIST_MAX
+    }
+
+    /// Keeps a copy of what a record does to its row, in a piece of memory of `chunk_bytes` if it fits. It is of the end of
+    /// what is known of the log.
+    pub fn push(&mut self, db: u8, head: u64, record: &Record<'_>, chunk_bytes: usize) {
+        assert!(!self.is_sorted, "what comes later would be applied earlier");
+        let (tag, kind, number, key, value) = parts(record);
+        let len = len(number, key, value);
+        if self.chunks.last().is_none_or(|chunk| chunk.capacity() - chunk.len() < len) {
+            let chunk = Vec::with_capacity(chunk_bytes.max(len));
+            self.chunk_bytes += chunk.capacity() as u64;
+            self.chunks.push(chunk);
+        }
+        let number_of_chunk = self.chunks.len() as u64 - 1;
+        let chunk = self.chunks.last_mut().expect("there is one at the latest now");
+        let at = number_of_chunk << 32 | chunk.len() as u64;
+        chunk.push(tag | if number == 0 { 0 } else { HAS_NUMBER });
+        chunk.push(kind);
+        chunk.extend_from_slice(&(key.len() as u32).to_le_bytes());
+        chunk.extend_from_slice(&(value.len() as u32).to_le_bytes());
+        if number != 0 {
+            chunk.extend_from_slice(&number.to_le_bytes());
+        }
+        chunk.extend_from_slice(key);
+        chunk.extend_from_slice(value);
+        self.lists[usize::from(db)].push(Entry { head, at });
+        self.left += 1;
+    }
+
+    /// Nothing of this database is to be applied any more.
+    pub fn cancel(&mut self, db: u8) {
+        let list = std::mem::take(&mut self.lists[usize::from(db)]);
+        self.left -= list.iter().filter(|entry| entry.at != DONE).count();
+    }
+
+    /// All has been gathered: from now on it is found by row. What a later effect of the row makes pointless goes.
+    pub fn sort(&mut self) {
+        if std::mem::replace(&mut self.is_sorted, true) {
+            return;
+        }
+        self.left = 0;
+        for db in 0..DATABASES {
+            let mut list = std::mem::take(&mut self.lists[db]);
+            list.sort_unstable();
+            for row in list.chunk_by_mut(|one, other| one.head == other.head).filter(|row| row.len() > 1) {
+                self.drop_replaced(db as u8, row);
+            }
+            list.retain(|entry| entry.at != DONE);
+            self.left += list.len();
+            self.lists[db] = list;
+        }
+    }
+
+    /// Of the effects on one head, those go that a later one on the same key replaces.
+    fn drop_replaced(&self, db: u8, row: &mut [Entry]) {
+        let mut replaced: Option<&[u8]> = None;
+        for entry in row.iter_mut().rev() {
+            let record = self.record(db, *entry);
+            let key = record.row().map(|(_, key)| key);
+            if key == replaced {
+                entry.at = DONE;
+            } else if matches!(record, Record::Put { .. } | Record::Delete { .. }) {
+                replaced = key;
+            }
+        }
+    }
+
+    /// The first effect of a row that is to be applied.
+    pub fn find(&self, db: u8, head: u64) -> Option<PendingId> {
+        let list = &self.lists[usize::from(db)];
+        let first = list.partition_point(|entry| entry.head < head);
+        if !self.has_skipped
+            && (usize::from(db), first) < self.next
+            && list.get(self.next.1).is_none_or(|next| next.head != head)
+        {
+            return None;
+        }
+        self.first_of(usize::from(db), first, head)
+    }
+
+    /// The first effect from a place on, if it is of this row.
+    fn first_of(&self, db: usize, from: usize, head: u64) -> Option<PendingId> {
+        let row = self.lists[db][from..].iter().take_while(|entry| entry.head == head);
+        let at = row.enumerate().find(|(_, entry)| entry.at != DONE)?.0;
+        Some(id(db, from + at))
+    }
+
+    /// The first effect that is to be applied of the row that `id` is or was of.
+    pub fn again(&self, pending: PendingId) -> Option<PendingId> {
+        let (db, index) = place(pending);
+        let head = self.lists[db].get(index)?.head;
+        self.first_of(db, index, head)
+    }
+
+    /// The next effect in the order of rows. `None`: there is none, or nothing but what was skipped.
+    pub fn next(&mut self) -> Option<PendingId> {
+        if self.left == self.twice.len() {
+            for (pending, at) in std::mem::take(&mut self.twice) {
+                let (db, index) = place(pending);
+                match self.lists[db].get_mut(index) {
+                    Some(entry) => entry.at = at,
+                    None => self.left -= 1,
+                }
+                self.rewind();
+            }
+        }
+        loop {
+            let (db, index) = self.next;
+            match self.lists.get(db)?.get(index) {
+                Some(entry) if entry.at != DONE => return Some(id(db, index)),
+                Some(_) => self.next.1 += 1,
+                None => self.next = (db + 1, 0),
+            }
+        }
+    }
+
+    /// The row of the next effect cannot be had now: the others come first.
+    pub fn skip(&mut self) {
+        let (db, index) = self.next;
+        let Some(head) = self.lists.get(db).and_then(|list| list.get(index)).map(|entry| entry.head) else { return };
+        let row = self.lists[db][index..].iter().take_while(|entry| entry.head == head).count();
+        self.next.1 += row;
+        self.has_skipped = true;
+    }
+
+    /// Begins again with what was skipped.
+    pub fn rewind(&mut self) {
+        (self.next, self.ahead, self.has_skipped) = ((0, 0), (0, 0), false);
+    }
+
+    /// The effect as the log has it, and its row.
+    pub fn get(&self, pending: PendingId) -> Record<'_> {
+        let (db, index) = place(pending);
+        self.record(db as u8, self.lists[db][index])
+    }
+
+    /// It has been applied.
+    pub fn done(&mut self, pending: PendingId) {
+        self.take(pending);
+        self.left -= 1;
+    }
+
+    /// It has been applied, and will be once more: a planted bug.
+    pub fn done_once(&mut self, pending: PendingId) {
+        let at = self.take(pending);
+        self.twice.push((pending, at));
+    }
+
+    fn take(&mut self, pending: PendingId) -> u64 {
+        let (db, index) = place(pending);
+        let at = std::mem::replace(&mut self.lists[db][index].at, DONE);
+        assert!(at != DONE, "an effect is applied once");
+        at
+    }
+
+    fn record(&self, db: u8, Entry { head, at }: Entry) -> Record<'_> {
+        let copy = &self.chunks[(at >> 32) as usize][at as u32 as usize..];
+        let length = |at: usize| u32::from_le_bytes(copy[at..at + 4].try_into().expect("four bytes")) as usize;
+        let (tag, kind, key_len, value_len) = (copy[0] & !HAS_NUMBER, copy[1], length(2), length(6));
+        let mut rest = &copy[HEADER_BYTES..];
+        let mut number = 0;
+        if copy[0] & HAS_NUMBER != 0 {
+            let (bytes, after) = rest.split_at(NUMBER_BYTES);
+            number = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+            rest = after;
+        }
+        let (key, value) = rest[..key_len + value_len].split_at(key_len);
+        match tag {
+            PUT => Record::Put { db, kind, head, expire_ms: number, key, value },
+            SPLICE => Record::Splice { db, head, offset: number, key, bytes: value },
+            EXPIRE => Record::Expire { db, head, expire_ms: number, key },
+            DELETE => Record::Delete { db, removal: Removal::Deleted, head, key },
+            _ => unreachable!("there are four kinds of copies"),
+        }
+    }
+
+    /// Up to `heads.len()` heads of effects that follow what was read ahead, at most `max` effects from the next one: the
+    /// database, and how many.
+    pub fn heads_ahead(&mut self, heads: &mut [u64], max: usize) -> (u8, usize) {
+        self.ahead = self.ahead.max(self.next);
+        let (db, index) = self.ahead;
+        let Some(list) = self.lists.get(db) else { return (0, 0) };
+        let base = if self.next.0 == db { self.next.1 } else { 0 };
+        let end = list.len().min(base + max).min(index + heads.len()).max(index);
+        for (head, entry) in heads.iter_mut().zip(&list[index..end]) {
+            *head = entry.head;
+        }
+        self.ahead.1 = end;
+        (db as u8, end - index)
+    }
+
+    /// Pages are to be read ahead from the next effect on once more.
+    pub fn look_again(&mut self) {
+        self.ahead = self.next;
+    }
+
+    /// Hands back a piece of the memory, when all has been applied. Whether there is more.
+    pub fn shrink(&mut self) -> bool {
+        assert_eq!(self.left, 0, "what is pending is needed");
+        self.lists = Default::default();
+        if let Some(chunk) = self.chunks.pop() {
+            self.chunk_bytes -= chunk.capacity() as u64;
+        }
+        !self.chunks.is_empty()
+    }
+}
+
+fn id(db: usize, index: usize) -> PendingId {
+    PendingId((db as u32) << INDEX_BITS | index as u32)
+}
+
+fn place(pending: PendingId) -> (usize, usize) {
+    ((pending.0 >> INDEX_BITS) as usize, pending.0 as usize % LIST_MAX)
+}
+
+/// Tag, kind, number, key and value.
+fn parts<'a>(record: &Record<'a>) -> (u8, u8, u64, &'a [u8], &'a [u8]) {
+    match *record {
+        Record::Put { kind, expire_ms, key, value, .. } => (PUT, kind, expire_ms, key, value),
+        Record::Splice { offset, key, bytes, .. } => (SPLICE, 0, offset, key, bytes),
+        Record::Expire { expire_ms, key, .. } => (EXPIRE, 0, expire_ms, key, &[]),
+        Record::Delete { key, .. } => (DELETE, 0, 0, key, &[]),
+        Record::Clear { .. } | Record::Opened | Record::GroupBegin | Record::GroupEnd => {
+            unreachable!("it is no effect on a row")
+        }
+    }
+}
+
+fn len(number: u64, key: &[u8], value: &[u8]) -> usize {
+    HEADER_BYTES + if number == 0 { 0 } else { NUMBER_BYTES } + key.len() + value.len()
+}
+
+const _: () = assert!(DATABASES << INDEX_BITS <= 1 << 32);
