@@ -107,7 +107,7 @@ impl PageFile {
 
     /// Whether a pass is under way.
     pub fn is_scrubbing(&self) -> bool {
-        self.scrub.hand.is_some() || !self.scrub.flights.is_empty()
+        self.scrub.hand.is_some() || !self.scrub.flights.is_empty() || !self.scrub.more.is_empty()
     }
 
     /// Reads of the scrub that are under way.
