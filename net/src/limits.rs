@@ -9,6 +9,9 @@ pub const COMPLETIONS_MAX: u32 = 16 * 1024;
 /// Completions that one turn takes. The rest waits for the next turn, so that replies leave in between.
 pub const COMPLETIONS_PER_TURN_MAX: usize = 2048;
 
+/// Completions after which a turn submits what pages they want read, so that the disk is not idle until the turn ends.
+pub const COMPLETIONS_PER_READS: usize = 16;
+
 /// Receive buffers of a worker, shared by its connections, and the bytes of one.
 pub const RECEIVE_BUFFERS: u16 = 512;
 pub const RECEIVE_BUFFER_BYTES: usize = 16 * 1024;

@@ -126,6 +126,23 @@ impl Pages {
         unsafe { ring.push(&entry.user_data(Op::Page { flight }.encode())) }
     }
 
+    /// In the middle of a turn: submits the reads that machines want by now, so that the disk has them before the turn ends.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Pages::submit`].
+    pub unsafe fn submit_reads(&mut self, ring: &mut Ring, machines: &mut [Machine]) -> io::Result<()> {
+        let mut has_any = false;
+        for (index, machine) in machines.iter_mut().enumerate() {
+            while let Some(op) = machine.poll_read() {
+                has_any = true;
+                // SAFETY: passed on to the caller.
+                unsafe { self.submit(ring, machine, index as u16, op)? }
+            }
+        }
+        if has_any { ring.submit() } else { Ok(()) }
+    }
+
     /// A completion: hands the event that it means, and whose it is, to `tell`.
     pub fn on_done(&mut self, flight: u32, result: i32, tell: impl FnOnce(u16, Event<'_>)) {
         let Flight { machine, op, len, buffer } = self.flights.remove(flight as usize);

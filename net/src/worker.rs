@@ -18,8 +18,8 @@ use crate::datadir::page_file;
 use crate::disk::{Disk, Write, Written};
 use crate::host;
 use crate::limits::{
-    ACCEPT_PAUSE_MS, COMPLETIONS_PER_TURN_MAX, PARCELS_PER_TURN_MAX, RECEIVE_BUFFER_BYTES, RECEIVE_BUFFERS,
-    SEND_BYTES_MAX, TICK_MS,
+    ACCEPT_PAUSE_MS, COMPLETIONS_PER_READS, COMPLETIONS_PER_TURN_MAX, PARCELS_PER_TURN_MAX, RECEIVE_BUFFER_BYTES,
+    RECEIVE_BUFFERS, SEND_BYTES_MAX, TICK_MS,
 };
 use crate::listener::{Accepted, Listeners, cancel};
 use crate::mesh::{Addressed, Doorbell, Inbox, Letter, Receiver, Sender};
@@ -322,6 +322,10 @@ impl Worker {
                 Op::Doorbell => self.arm_doorbell()?,
                 Op::Tick => self.on_tick()?,
                 Op::Cancel => {}
+            }
+            if took % COMPLETIONS_PER_READS == 0 {
+                // SAFETY: as in `perform`.
+                unsafe { self.pages.submit_reads(&mut self.ring, &mut self.machines)? }
             }
         }
         if took > 0 {

@@ -17,7 +17,7 @@ use crate::parcel::{Answer, RequestId};
 use crate::session::Stall;
 use cairn_storage::error::Missing;
 use cairn_storage::limits::TOUCH_KEYS_MAX;
-use cairn_storage::op::DiskDone;
+use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{CheckpointState, FileState};
 use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::units::{Lsn, OpId, ShardId};
@@ -306,6 +306,12 @@ impl Machine {
         while let Some(op) = self.shard.engine_mut().poll_pages() {
             self.effects.push_back(Effect::Page(op));
         }
+    }
+
+    /// The next read of the page file: it need not wait for the end of a long turn.
+    #[inline]
+    pub fn poll_read(&mut self) -> Option<PageOp> {
+        self.shard.engine_mut().poll_page_read()
     }
 
     /// How many bytes the running checkpoint may go on by in this turn. Asks for the next one when it is due.

@@ -117,7 +117,8 @@ impl Ring {
         self.call(1, EnterFlags::GETEVENTS)
     }
 
-    fn submit(&mut self) -> io::Result<()> {
+    /// Submits what is queued.
+    pub fn submit(&mut self) -> io::Result<()> {
         self.call(0, EnterFlags::empty())
     }
 

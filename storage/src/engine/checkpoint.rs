@@ -259,6 +259,12 @@ impl Engine {
         file.poll()
     }
 
+    /// The next read of the page file. [`Engine::poll_pages`] answers these too; this is for a driver in the middle of a turn.
+    #[inline]
+    pub fn poll_page_read(&mut self) -> Option<PageOp> {
+        self.pool.file_mut()?.poll_read()
+    }
+
     /// Takes the answer to an operation on the page file that was no read.
     pub fn on_page_done(&mut self, done: DiskDone) {
         self.file_mut().on_done(done);

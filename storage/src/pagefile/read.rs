@@ -82,6 +82,11 @@ impl PageFile {
         first.is_some_and(|first| first.0 != 0 && self.offset(first) == offset)
     }
 
+    /// The next read that was asked for. [`PageFile::poll`] answers these too; this is for a driver in the middle of a turn.
+    pub(crate) fn poll_read(&mut self) -> Option<PageOp> {
+        self.reads_new.pop_front()
+    }
+
     /// The image of a page that has not yet been written.
     pub(crate) fn unwritten(&self, page: PageId) -> Option<&[u8]> {
         self.output.find(site_of(self.pages.get(page.0)))
