@@ -114,8 +114,8 @@ pub const OUTPUT_FLIGHTS_MAX: usize = 32;
 pub const READS_AHEAD_MAX: usize = 256;
 pub const READS_AHEAD_SHARE: usize = 32;
 
-/// A checkpoint is made when so much of the page file was written since the last one began: one part of so many of what is
-/// live in it, and at least so many bytes. What was given up since then is still held: it bounds the file.
+/// A checkpoint is made when so many victims were written since the last one began: one part of so many of what is live in
+/// the page file, and at least so many bytes. What they replaced is still held: it bounds the file.
 pub const CHECKPOINT_FILE_SHARE: u32 = 4;
 pub const CHECKPOINT_FILE_BYTES_MIN: usize = 32 * 1024 * 1024;
 

@@ -104,7 +104,7 @@ impl Engine {
         max.saturating_sub(self.page_reads())
     }
 
-    /// Sites of the page file that were written since the last checkpoint began, and how many make the next one due.
+    /// Victims that were written since the last checkpoint began, and how many make the next one due.
     pub fn sites_taken(&self) -> (u64, u64) {
         let (taken, due) = self.pool.file().map_or((0, 1), PageFile::sites_taken);
         (taken.into(), due.into())

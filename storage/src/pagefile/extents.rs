@@ -166,7 +166,6 @@ impl PageFile {
                     self.want_sites(sites + self.reserved);
                     return None;
                 }
-                self.taken += sites;
                 *job.run.insert(self.space.take_whole(sites).expect("it was there just now"))
             }
         };

@@ -170,7 +170,7 @@ pub struct PageFile {
     phase: Phase,
     /// Sites that the running checkpoint may still need.
     reserved: u32,
-    /// Sites that images went to since the last checkpoint began.
+    /// Victims that were written since the last checkpoint began.
     taken: u32,
     /// Sites that the file ought to have.
     sites_wanted: u32,
@@ -323,8 +323,9 @@ impl PageFile {
         self.output.count() > self.clones_max && self.is_saving()
     }
 
-    /// Whether so much was written since the last checkpoint began that the next one ought to begin, or, should it run, be
-    /// over, and how much that is, in sites. It bounds what is held: at any time of three generations at most.
+    /// Victims that were written since the last checkpoint began, and how many make the next one due: what they replaced is
+    /// held until the checkpoint after that. So the file has, beside what is live, three times the second number and three
+    /// times what is dirty in memory at most.
     pub(crate) fn sites_taken(&self) -> (u32, u32) {
         let live = self.space.sites() - self.space.free_sites() - self.space.held_sites();
         let due = (live / CHECKPOINT_FILE_SHARE).max((CHECKPOINT_FILE_BYTES_MIN / PAGE_BYTES) as u32);
@@ -336,7 +337,7 @@ impl PageFile {
         let (site, out) = self.output.place(&mut self.space)?;
         let crc = image::of_page(page, self.stamp, out);
         self.numbers.pages_written += 1;
-        self.taken += 1;
+        self.taken += u32::from(side == Side::Live);
         let old = self.pages.set(id.0, word(site, crc), side);
         self.give_up(site_of(old), 1, side);
         Some(())
