@@ -15,6 +15,7 @@ pub mod disk_probe;
 pub mod error;
 pub mod facts;
 pub mod host;
+pub mod inspect;
 pub mod limits;
 pub mod listener;
 pub mod memory;

@@ -73,6 +73,9 @@ pub const REPORTS_MAX: usize = 4096;
 pub const CHECK_READERS: usize = 32;
 pub const CHECK_REPORT_BYTES: u64 = 8 * 1024 * 1024;
 
+/// Bytes of a log that an inspection reads at once.
+pub const INSPECT_WINDOW_BYTES: usize = 1024 * 1024;
+
 /// What glommio asks of `RLIMIT_MEMLOCK` before it starts.
 pub const MEMLOCK_BYTES_MIN: u64 = 512 * 1024;
 

@@ -158,6 +158,11 @@ impl Source {
         Ok(Source { file: open_to_read(path)?, buffer: Buffer::new(1) })
     }
 
+    /// The file's length.
+    pub fn bytes(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
     /// Reads exactly so many bytes, or answers the errno.
     pub fn read(&mut self, offset: u64, len: usize) -> Result<&[u8], i32> {
         if self.buffer.bytes() < len {

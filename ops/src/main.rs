@@ -13,6 +13,7 @@ mod config;
 mod disk;
 mod doctor;
 mod escape;
+mod inspect;
 mod limits;
 mod log;
 mod metrics;
@@ -66,6 +67,11 @@ enum Tool {
     },
     /// Is a data directory sound? Reads all of it and changes nothing. Ends with 0 (sound), 1 (damaged) or 2 (not checked)
     Check(check::CheckArgs),
+    /// Show what stands in a log, a page or a tree of a data directory
+    Inspect {
+        #[command(subcommand)]
+        what: inspect::Inspect,
+    },
     /// Read a configuration file as a start would, and say what would become of it
     CheckConfig { file: PathBuf },
 }
@@ -84,6 +90,7 @@ Examples:
   cairn bench -p 6379 -c 50 -P 16          how fast is it?
   cairn disk /data                         what does that disk allow?
   cairn check /data                        is everything there sound? (server stopped)
+  cairn inspect log /data                  what does the log say behind the checkpoint?
   cairn check-config /etc/redis/redis.conf what would become of that file?
 
 Flags win over the environment, that over the file, that over the default; see cairn serve --help.";
@@ -166,6 +173,7 @@ fn tool() -> ExitCode {
         Tool::Disk(args) => disk::run(&args),
         Tool::Sim(args) => cairn_bench::sim::run_all(&args),
         Tool::Check(args) => check::run(&args),
+        Tool::Inspect { what } => inspect::run(&what),
         Tool::CheckConfig { file } => check_config::run(&file),
     }
 }

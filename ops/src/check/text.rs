@@ -197,8 +197,8 @@ pub fn advice(report: &ShardReport, finding: &Finding) -> &'static str {
             "The server does not start. Restore a copy of the whole directory, or rebuild this one from a standby"
         }
         Part::Page { tree: Some(_), .. } | Part::Extent(_) | Part::Page { tree: None, .. } => {
-            "The server refuses what needs this with an error and serves all else; it does not start if the log behind the \
-             checkpoint changes what is there. Check the disk; take the rows from a standby or a backup"
+            "The server refuses what needs this with an error and serves all else. If the log has changes for what stands there, \
+             no checkpoint is made while they wait. Check the disk; take the rows from a standby or a backup"
         }
         Part::Tree(_) | Part::Place => {
             "This is a fault of the program, not of the disk: please report it, with this text"

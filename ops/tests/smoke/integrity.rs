@@ -82,7 +82,7 @@ fn check(data: &Path) -> (i32, Value) {
 pub struct Case {
     _scratch: tempfile::TempDir,
     pub recipe: Recipe,
-    data: PathBuf,
+    pub data: PathBuf,
 }
 
 impl Case {

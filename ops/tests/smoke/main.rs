@@ -7,6 +7,7 @@ mod access;
 mod configuration;
 mod disk_full;
 mod durability;
+mod inspect;
 mod integrity;
 mod ledger;
 mod limits;

@@ -23,12 +23,14 @@ mod finding;
 mod log;
 mod maps;
 mod report;
+mod show;
 mod sweep;
 mod walk;
 
 pub use finding::{Finding, KeyBuf, KeyRange, Part, TreeName};
 pub use log::{LogCheck, LogCheckStep, LogReport};
 pub use report::{Found, PagesReport, TreeReport};
+pub use show::{ShownEntries, ShownPage, ShownRow, ShownValue};
 
 use crate::limits::{CHECK_FINDINGS_MAX, CHECK_READS_MAX, OUTPUT_PAGES, PAGE_BYTES};
 use crate::pagefile::map::site_of;

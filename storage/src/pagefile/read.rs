@@ -72,6 +72,17 @@ impl PageFile {
         self.reads.flying.len()
     }
 
+    /// Where the newest image of a page stands, and its checksum.
+    pub(crate) fn page_place(&self, page: PageId) -> Option<(u64, u32)> {
+        let word = self.pages.get(page.0);
+        (site_of(word).0 != 0).then(|| (self.offset(site_of(word)), crc_of(word)))
+    }
+
+    /// Keeps P6 for an image that was read by somebody else.
+    pub(crate) fn verify_page(&self, page: PageId, image: &[u8]) -> Result<(), &'static str> {
+        image::verify(image, self.config.salt, page.0, crc_of(self.pages.get(page.0)))
+    }
+
     /// Whether the newest image of a page or an extent stands at this offset.
     pub fn stands_at(&self, missing: Missing, offset: u64) -> bool {
         let first = match missing {
