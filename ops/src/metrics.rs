@@ -296,17 +296,7 @@ impl Metrics {
             let is_state = figures.log.state.name() == state.name();
             self.gauge("cairn_log_state", with("state", state.name()), f64::from(u8::from(is_state)));
         }
-        let memory = &snapshot.memory;
-        let kinds = [
-            ("pages", memory.pages),
-            ("extents", memory.extents),
-            ("redo", memory.redo),
-            ("log_buffers", memory.log_buffers),
-            ("client_buffers", memory.client_buffers),
-        ];
-        for (kind, bytes) in kinds {
-            self.gauge("cairn_memory_bytes", with("kind", kind), bytes as f64);
-        }
+        self.publish_memory(&snapshot.memory, &shard);
         let counters = &snapshot.counters;
         let totals = [
             ("cairn_connections_received_total", counters.connections_received),

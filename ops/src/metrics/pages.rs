@@ -1,7 +1,7 @@
-//! The figures of the page files.
+//! The figures of the page files, and of the memory before them.
 
 use super::{Counted, Metrics};
-use cairn_core::snapshot::PageFigures;
+use cairn_core::snapshot::{MemoryFigures, PageFigures};
 use metrics::Label;
 
 pub(super) const GAUGES: &[(&str, &str)] = &[
@@ -51,6 +51,20 @@ impl Metrics {
         ];
         for (name, value) in totals {
             self.count(counted, name, labels(), value);
+        }
+    }
+
+    pub(super) fn publish_memory(&self, memory: &MemoryFigures, shard: &str) {
+        let kinds = [
+            ("pages", memory.pages),
+            ("extents", memory.extents),
+            ("redo", memory.redo),
+            ("log_buffers", memory.log_buffers),
+            ("client_buffers", memory.client_buffers),
+        ];
+        for (kind, bytes) in kinds {
+            let labels = vec![Label::new("shard", shard.to_owned()), Label::new("kind", kind)];
+            self.gauge("cairn_memory_bytes", labels, bytes as f64);
         }
     }
 }
