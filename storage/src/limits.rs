@@ -89,8 +89,9 @@ pub const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 /// Pages in one output buffer.
 pub const OUTPUT_PAGES: usize = OUTPUT_BYTES_MAX / PAGE_BYTES;
 
-/// Output buffers that are kept for their next use: 64 MiB.
-pub const OUTPUTS_SPARE: usize = 256;
+/// Output buffers that are kept for their next use: 4 MiB, and while checkpoints run up to 64 MiB.
+pub const OUTPUTS_SPARE: usize = 16;
+pub const OUTPUTS_SPARE_SAVING: usize = 256;
 
 /// Output buffers above which no further victim is written: memory for images that wait for the disk.
 pub const OUTPUTS_MAX: usize = 64;

@@ -239,6 +239,7 @@ impl PageFile {
         self.durable = self.building.superblock.clone();
         self.pages.thaw();
         self.extents.thaw();
+        self.output.trim();
         self.release();
         self.numbers.checkpoints += 1;
     }

@@ -5,7 +5,7 @@
 //! read from here. Buffers are used again: nothing is allocated or cleared for each.
 
 use super::space::{Run, Space};
-use crate::limits::{OUTPUT_PAGES, OUTPUTS_SPARE, PAGE_BYTES};
+use crate::limits::{OUTPUT_PAGES, OUTPUTS_SPARE, OUTPUTS_SPARE_SAVING, PAGE_BYTES};
 use crate::pool::Frame;
 use crate::units::{OutputId, Site};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -135,9 +135,14 @@ impl Output {
         }
         let buffer = self.buffers[at].take().expect("it was there just now");
         self.buffers_vacant.push(at);
-        if self.spare.len() < OUTPUTS_SPARE {
+        if self.spare.len() < OUTPUTS_SPARE_SAVING {
             self.spare.push(buffer.memory);
         }
+    }
+
+    /// A checkpoint is over: what its copies took is given back, but for a few buffers.
+    pub(crate) fn trim(&mut self) {
+        self.spare.truncate(OUTPUTS_SPARE);
     }
 
     /// The open piece is to be written, full or not.
