@@ -112,8 +112,9 @@ fn every_damaged_image_is_found_where_it_is() {
 #[test]
 fn what_is_in_memory_is_written_anew() {
     let mut shard = shard(4000);
-    // All rows are looked at, so all of it is in memory.
     shard.reopen().unwrap();
+    // All rows are looked at, so all of it is in memory.
+    shard.verify().unwrap();
     let len = shard.pages.stable_len();
     for at in (2 * PAGE_BYTES as u64..len).step_by(PAGE_BYTES) {
         shard.pages.flip(at + 50, 1);
