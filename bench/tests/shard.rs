@@ -56,9 +56,13 @@ fn planted_bugs_are_found_in_images() {
 
 #[test]
 fn planted_bugs_are_found_by_faults() {
-    for bug in
-        [Planted::IgnoreShortWrite, Planted::RetryAfterFailedSync, Planted::TruncateAtDamage, Planted::ReadUnchecked]
-    {
+    for bug in [
+        Planted::IgnoreShortWrite,
+        Planted::RetryAfterFailedSync,
+        Planted::TruncateAtDamage,
+        Planted::ChecksumUnchecked,
+        Planted::ReadUnchecked,
+    ] {
         let found = (1..=BUG_RUNS).find_map(|seed| injected::run(seed, Some(bug), None, FAULTS).err());
         let (id, what) = found.unwrap_or_else(|| panic!("{bug} is not found"));
         println!("{bug}: round {id}: {what}");

@@ -23,6 +23,8 @@ fn seeds_pass() {
     }
     // A simulator in which nothing happens finds nothing.
     let Figures { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, harms, floods, .. } = sum;
+    let Figures { stuck, saves, saves_failed, .. } = sum;
+    assert!(stuck > SEEDS / 10 && saves > SEEDS / 3 && saves_failed > 0, "{sum:?}");
     let Figures { checkpoints, page_reads, page_writes_failed, pages_reported, unusable, redos, .. } = sum;
     let least = [crashes / 4, shutdowns, recoveries_cut, writes_failed, space_lost, harms, floods];
     let pages = [checkpoints / 4, page_reads / 10, 2 * page_writes_failed, 2 * pages_reported, 2 * unusable, redos / 4];

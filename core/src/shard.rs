@@ -98,6 +98,11 @@ impl From<engine::Stop> for Stop {
 pub(crate) const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go there. Writes \
                                are refused until it can be. Please check the server logs for details about the error.";
 
+/// Whether a command was refused because the page file takes nothing.
+pub(crate) fn is_stuck(stop: &Stop) -> bool {
+    matches!(stop, Stop::Refuse(Refusal::Text(text)) if text == PAGE_FILE_STUCK)
+}
+
 pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
 impl Shard {

@@ -22,6 +22,7 @@ use cairn_core::machine::{Deed, Machine, Noted};
 use cairn_core::parcel::{Ask, RequestId};
 use cairn_core::route::SLOTS;
 use cairn_storage::log::LogState;
+use cairn_storage::pagefile::FileState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 pub type Checked<T = ()> = Result<T, String>;
@@ -43,9 +44,16 @@ const PAUSE: Ask = Ask::ClientPause { until_unix_ms: 0, writes_only: false };
 /// A page could not be read, or was not what was written. Nothing has changed.
 const UNUSABLE: &[u8] = b"-ERR the page file ";
 
+/// The page file takes nothing, and memory is full of what ought to go there.
+const STUCK: &[u8] = b"-MISCONF The page file cannot be written";
+
+/// A checkpoint that SAVE has waited for came to nothing.
+const SAVE_FAILED: &[u8] = b"-ERR the checkpoint failed";
+
 const MISCONF: &[u8] = b"-MISCONF Errors writing to the AOF file: ";
 
 /// All shards and all connections.
+#[derive(Default)]
 pub struct Checks {
     shards: Vec<Shard>,
     /// By CLIENT ID.
@@ -55,6 +63,11 @@ pub struct Checks {
     pub commands: u64,
     /// Of these, refused because a page could not be had.
     pub unusable: u64,
+    /// Of these, refused because memory was full of what the page file did not take.
+    pub stuck: u64,
+    /// SAVEs that were answered with OK, and those that were refused.
+    pub saves: u64,
+    pub saves_failed: u64,
 }
 
 #[derive(Default)]
@@ -64,6 +77,9 @@ struct Shard {
     /// Commands that the machine has refused before they began.
     rejected: u64,
     has_failed: bool,
+    /// Of its page file: the newest durable checkpoint; whether a write has found no room, or failed.
+    durable: u32,
+    is_page_file_bad: bool,
     /// Commands of connections that its slow log has had.
     recorded: u64,
     /// What it was given to do and has not done, by client, hole and part.
@@ -77,6 +93,8 @@ type Live = BTreeSet<Vec<u8>>;
 enum Work {
     Run(u8, Args),
     Ask(Ask),
+    /// SAVE, asked for when this was the newest durable checkpoint.
+    Save(u32),
 }
 
 struct Client {
@@ -125,12 +143,13 @@ struct Met {
     shard: usize,
     now_ms: u64,
     accepts_writes: bool,
+    has_pages: bool,
 }
 
 impl Checks {
     pub fn new(shards: usize, hash_seed: u64) -> Checks {
         let shards = (0..shards).map(|_| Shard::default()).collect();
-        Checks { shards, clients: BTreeMap::new(), hash_seed, commands: 0, unusable: 0 }
+        Checks { shards, hash_seed, ..Checks::default() }
     }
 
     pub fn accept(&mut self, id: u64, shard: usize, conn: ConnId, addr: String) {
@@ -182,8 +201,13 @@ impl Checks {
     /// of their writes: the caller breaks them at once.
     pub fn handled(&mut self, shard: usize, machine: &Machine, heard: Heard) -> Checked<Vec<ConnId>> {
         let log = machine.shard.engine().log();
-        let met = Met { shard, now_ms: machine.now.unix_ms(), accepts_writes: log.accepts_writes() };
+        let has_pages = machine.shard.engine().page_file().is_some();
+        let met = Met { shard, now_ms: machine.now.unix_ms(), accepts_writes: log.accepts_writes(), has_pages };
         self.shards[shard].has_failed |= matches!(log.state(), LogState::Failed(_));
+        if let Some(file) = machine.shard.engine().page_file() {
+            self.shards[shard].durable = file.durable().generation;
+            self.shards[shard].is_page_file_bad |= file.state() != FileState::Open;
+        }
         let rejected: u64 = if met.accepts_writes {
             self.shards[shard].rejected
         } else {
@@ -249,6 +273,7 @@ impl Checks {
             _ if is_unusable => Part::plain(UNUSABLE),
             Work::Run(db, args) => self.run_row(met, db, &args, true),
             Work::Ask(ask) => self.answer(met, &ask),
+            Work::Save(before) => self.save(met, before)?,
         };
         part.live.extend(live);
         self.fill(request.client, request.hole, request.part, part);
@@ -260,6 +285,9 @@ impl Checks {
         for task in tasks {
             let (place, work) = match task {
                 Task::Run { client, hole, part, db, args } => ((client, hole, part), Work::Run(db, args)),
+                Task::Ask { client, hole, part, ask: Ask::Save } => {
+                    ((client, hole, part), Work::Save(self.shards[shard].durable))
+                }
                 Task::Ask { client, hole, part, ask } => ((client, hole, part), Work::Ask(ask)),
             };
             self.shards[shard].tasks.insert(place, (work, BTreeSet::new()));
@@ -360,12 +388,15 @@ impl Checks {
             self.clients.get_mut(&id).expect("it is connected").walk = None;
             return if is_expected || has_failed { Ok(None) } else { Err(wrong(REPLIES, "no log has failed")) };
         }
-        if frame.starts_with(UNUSABLE) && answer.join().is_some_and(|expect| expect.starts_with(UNUSABLE)) {
+        if self.is_unusable(answer, frame) {
             self.clients.get_mut(&id).expect("it is connected").walk = None;
-            self.unusable += 1;
+            *if frame.starts_with(STUCK) { &mut self.stuck } else { &mut self.unusable } += 1;
             return Ok(None);
         }
         let Some(expect) = answer.join() else { return Err(wrong(REPLIES, "it was not run")) };
+        if expect.starts_with(SAVE_FAILED) && frame.starts_with(SAVE_FAILED) {
+            return Ok(None);
+        }
         let mut cursor = None;
         if let Join::Scan = answer.join {
             let live = &answer.parts[0].as_ref().expect("it was run").live;
@@ -388,6 +419,12 @@ impl Checks {
         Ok(cursor)
     }
 
+    /// Whether the reply is a refusal that was expected: of a page that cannot be had, or by a page file that takes nothing.
+    fn is_unusable(&self, answer: &Answer, frame: &[u8]) -> bool {
+        let is_stuck = || frame.starts_with(STUCK) && answer.shards.iter().any(|at| self.shards[*at].is_page_file_bad);
+        (frame.starts_with(UNUSABLE) || is_stuck()) && answer.join().is_some_and(|expect| expect.starts_with(UNUSABLE))
+    }
+
     /// The machines have stopped in good order: all that was done must survive, but where a log has failed.
     pub fn stopped(&mut self) {
         for shard in self.shards.iter_mut().filter(|shard| !shard.has_failed) {
@@ -406,6 +443,7 @@ impl Checks {
         let state = &mut self.shards[shard];
         let kept = state.history.recover(&survivors).map_err(|what| format!("shard {shard}: {what}"))?;
         (state.rows, state.rejected, state.has_failed, state.recorded) = (survivors, 0, false, 0);
+        state.is_page_file_bad = false;
         state.tasks.clear();
         Ok(kept)
     }

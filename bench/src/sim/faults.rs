@@ -21,6 +21,8 @@ pub enum Planted {
     RetryAfterFailedSync,
     /// Recovery takes damage in the middle of the log for its end
     TruncateAtDamage,
+    /// Recovery takes what it reads of the log for sound, whatever the checksum says
+    ChecksumUnchecked,
     /// The driver writes to the disk's cache and says that it is stable
     WriteWithoutSync,
     /// The driver does not make stable what recovery has read
@@ -61,6 +63,7 @@ impl Planted {
             Planted::IgnoreShortWrite => Some(Bug::IgnoreShortWrite),
             Planted::RetryAfterFailedSync => Some(Bug::RetryAfterFailedSync),
             Planted::TruncateAtDamage => Some(Bug::TruncateAtDamage),
+            Planted::ChecksumUnchecked => Some(Bug::ChecksumUnchecked),
             _ => None,
         }
     }
@@ -139,17 +142,15 @@ impl Faults {
         let (page_fails, page_no_space) = (sometimes(2, 100_000), sometimes(2, 100_000));
         let page_read_fails = sometimes(2, 120_000);
         let crash_at_page = sometimes(2, 10_000);
-        // A pool that cannot write what it gives up refuses writes: so either it is small or the page file fails.
         let is_small = has_pages && is_wide;
         let memory_bytes = if is_small { rng.u64(110..180) * PAGE_BYTES as u64 } else { MEMORY_BYTES };
-        let page_fault = |per_million| if is_small { 0 } else { per_million };
         Faults {
             crash_at_page,
             page_read_fails,
             memory_bytes,
             checkpoint: [20_000, 200_000, 600_000][rng.usize(..3)],
-            page_fails: page_fault(page_fails),
-            page_no_space: page_fault(page_no_space),
+            page_fails,
+            page_no_space,
             crashes: rng.u32(1..5),
             write_fails,
             write_short,

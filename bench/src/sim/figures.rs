@@ -23,6 +23,11 @@ pub struct Figures {
     pub pages_reported: u64,
     /// Commands that were refused because a page could not be had.
     pub unusable: u64,
+    /// Commands that were refused because memory was full of what the page file did not take.
+    pub stuck: u64,
+    /// SAVEs that were answered with OK, and that were refused.
+    pub saves: u64,
+    pub saves_failed: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -45,6 +50,9 @@ impl std::ops::AddAssign for Figures {
         self.page_writes_failed += other.page_writes_failed;
         self.pages_reported += other.pages_reported;
         self.unusable += other.unusable;
+        self.stuck += other.stuck;
+        self.saves += other.saves;
+        self.saves_failed += other.saves_failed;
         self.events += other.events;
         // Of all runs, in their order.
         self.hash = self.hash.rotate_left(1) ^ other.hash;

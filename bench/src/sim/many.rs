@@ -115,13 +115,16 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         page_writes_failed,
         pages_reported,
         unusable,
+        stuck,
+        saves,
+        saves_failed,
         events,
         hash,
     } = sum;
     println!(
         "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, {redos} shards with something to redo, \
          {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {floods} turns with a flooded log; \
-         {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {unusable} commands without their page; {events} events, \
+         {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {unusable} commands without their page, {stuck} without room for it, {saves} SAVEs and {saves_failed} refused; {events} events, \
          hash {hash:016x}",
         begun.elapsed().as_secs_f64()
     );

@@ -5,13 +5,14 @@ use super::clock::{MS, US};
 use super::disk::{Disk, EIO};
 use super::faults::{Fate, Planted};
 use super::pages::{Ended, PageDisk};
+use super::restart::MEMORY_BYTES;
 use super::world::World;
 use crate::model::{DATABASES, Row, Rows};
 use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::log::{LogConfig, Record, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
-use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig, Superblock};
 use cairn_storage::pool::Fetched;
 use cairn_storage::units::{Lsn, SegmentId};
 use fastrand::Rng;
@@ -138,7 +139,22 @@ impl Files<'_> {
     fn find(&mut self, trouble: &mut Trouble) -> Result<Option<Opening>, Halt> {
         let config = self.page_config();
         let Some(pages) = &self.pages else { return Ok(None) };
-        let mut opening = Opening::new(config, pages.len());
+        let opening = Opening::new(config, pages.len());
+        self.step(opening, trouble).map(Some)
+    }
+
+    /// The rows of a checkpoint.
+    pub(super) fn snapshot(&mut self, superblock: &Superblock) -> Result<Rows, Halt> {
+        let opening = Opening::of_checkpoint(self.page_config(), superblock.clone());
+        let (file, superblock) = self.step(opening, &mut Trouble::default())?.finish();
+        let mut replay = Replay::over(self.config, MEMORY_BYTES, Box::new(|_| {}), file, &superblock);
+        let mut rows = Rows::default();
+        self.read_all(replay.engine_mut(), &mut rows)?;
+        Ok(rows)
+    }
+
+    fn step(&mut self, mut opening: Opening, trouble: &mut Trouble) -> Result<Opening, Halt> {
+        let pages = self.pages.as_ref().expect("there is a page file");
         loop {
             match opening.step() {
                 OpenStep::Read { offset, len } => {
@@ -154,7 +170,7 @@ impl Files<'_> {
                         Err(errno) => opening.failed(errno),
                     }
                 }
-                OpenStep::Done => return Ok(Some(opening)),
+                OpenStep::Done => return Ok(opening),
                 OpenStep::Refuse(fault) => return Err(fault.into()),
             }
         }

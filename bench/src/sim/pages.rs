@@ -52,6 +52,11 @@ impl PageDisk {
         self.len
     }
 
+    /// The same file without what is in flight.
+    pub fn at_rest(&self) -> PageDisk {
+        PageDisk { flying: Vec::new(), ..self.clone() }
+    }
+
     /// Takes an operation. `engine` has the bytes to write.
     pub fn begin(&mut self, op: PageOp, engine: &Engine, fate: Fate) {
         let data = match op {

@@ -81,6 +81,7 @@ impl Workload {
             0 => words(&["CLIENT", "PAUSE", &ms]),
             1 => words(&["CLIENT", "PAUSE", &ms, "WRITE"]),
             2 => words(&["CLIENT", "UNPAUSE"]),
+            3 => words(&[["SAVE", "BGSAVE"][rng.usize(..2)]]),
             _ => words(&["PING"]),
         }
     }

@@ -213,6 +213,8 @@ impl World {
         self.restart()?;
         self.figures.commands = self.checks.commands;
         self.figures.unusable = self.checks.unusable;
+        self.figures.stuck = self.checks.stuck;
+        (self.figures.saves, self.figures.saves_failed) = (self.checks.saves, self.checks.saves_failed);
         self.figures.events = self.trace.count();
         self.figures.hash = self.trace.hash();
         Ok(())

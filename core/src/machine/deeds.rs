@@ -17,7 +17,7 @@ pub enum Deed {
     /// One of both met something that is not in memory, and waits. A question may have been answered in part.
     Parked { from: ShardId, request: RequestId },
     /// What is done next (the next deed but these, or the next command of a connection) is refused: a page that it needs
-    /// cannot be had.
+    /// cannot be had, or the page file takes nothing of what memory is full of.
     Unusable,
     /// So many rows past their time were removed: the earliest ones.
     Expired { rows: u64 },

@@ -224,6 +224,7 @@ impl Machine {
         self.poll_log();
         self.wake_stalled();
         self.run_parked();
+        self.finish_saves();
         self.work_pages();
         self.send_parcels();
     }

@@ -5,6 +5,7 @@
 //! has come the command runs again from its beginning. Commands of one connection stay in their order; those of others
 //! do not wait.
 
+use super::Deed;
 use super::Machine;
 use super::release::HeldReply;
 use crate::command::args::Args;
@@ -257,7 +258,6 @@ impl Machine {
     pub(super) fn on_page_done(&mut self, done: DiskDone) {
         self.shard.engine_mut().on_page_done(done);
         self.watch_page_file();
-        self.finish_saves();
     }
 
     /// Notes, once, when the page file fails, is full, or has room again.
@@ -393,27 +393,26 @@ impl Machine {
         engine.checkpoint_state() != CheckpointState::Idle || engine.is_checkpoint_wanted()
     }
 
-    /// Makes a checkpoint, and answers another shard, or this one, when it is durable.
+    /// Makes a checkpoint, and answers another shard, or this one, when it is durable: never before the turn's end, when the
+    /// connection that asks has its output back.
     pub(super) fn save_for(&mut self, from: ShardId, request: RequestId) {
-        let Some(generation) = self.checkpoint() else {
-            let answer = Box::new(Answer::Done);
-            return self.hold_foreign(from, Lsn(0), HeldReply::Answer { request, answer });
-        };
+        let generation = self.checkpoint().unwrap_or(0);
         self.paging.saves.push((generation, from, request));
-        self.finish_saves();
     }
 
-    fn finish_saves(&mut self) {
-        let Some(file) = self.shard.engine().page_file() else { return };
-        let (durable, has_failed) = (file.durable().generation, matches!(file.state(), FileState::Failed { .. }));
-        if self.shard.engine().checkpoint_state() == CheckpointState::Idle
-            && !self.shard.engine().is_checkpoint_wanted()
-        {
+    /// Answers those whose checkpoint is durable, or has failed.
+    pub(super) fn finish_saves(&mut self) {
+        let engine = self.shard.engine();
+        if engine.checkpoint_state() == CheckpointState::Idle && !engine.is_checkpoint_wanted() {
             self.paging.pace.is_urgent = false;
         }
         if self.paging.saves.is_empty() {
             return;
         }
+        // Without a page file there is nothing to wait for.
+        let file = engine.page_file();
+        let durable = file.map_or(u32::MAX, |file| file.durable().generation);
+        let has_failed = file.is_some_and(|file| matches!(file.state(), FileState::Failed { .. }));
         for (generation, from, request) in std::mem::take(&mut self.paging.saves) {
             let answer = if durable >= generation {
                 Answer::Done
@@ -423,6 +422,7 @@ impl Machine {
                 self.paging.saves.push((generation, from, request));
                 continue;
             };
+            self.note_deed(Deed::Answered { from, request });
             self.hold_foreign(from, Lsn(0), HeldReply::Answer { request, answer: Box::new(answer) });
         }
     }

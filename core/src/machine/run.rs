@@ -318,7 +318,12 @@ impl Machine {
             if ran.is_ok() {
                 ran = run(&mut self.shard, call, &mut Reply::new(out, call.is_resp3));
             }
-            let Err(Stop::Missing(missing)) = ran else { return ran };
+            let Err(Stop::Missing(missing)) = ran else {
+                if ran.as_ref().is_err_and(crate::shard::is_stuck) {
+                    self.note_deed(Deed::Unusable);
+                }
+                return ran;
+            };
             out.truncate(mark);
             self.shard.restore_counts(counts);
             match self.fetch_for(missing, call) {

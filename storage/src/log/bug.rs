@@ -15,14 +15,17 @@ pub enum Bug {
     RetryAfterFailedSync,
     /// Recovery takes damage in the middle of the log for its end.
     TruncateAtDamage,
+    /// Recovery takes a flush for valid whatever its checksum says.
+    ChecksumUnchecked,
 }
 
 impl Bug {
-    pub const ALL: [Bug; 5] = [
+    pub const ALL: [Bug; 6] = [
         Bug::AcknowledgeBeforeFlush,
         Bug::AcknowledgeOutOfOrder,
         Bug::IgnoreShortWrite,
         Bug::RetryAfterFailedSync,
         Bug::TruncateAtDamage,
+        Bug::ChecksumUnchecked,
     ];
 }

@@ -3,8 +3,8 @@
 use super::super::answer::{Answer, Join, Part};
 use super::super::scan::Walk;
 use super::{
-    Args, Checked, Checks, MISCONF, Met, ONE_REPLY, Own, PAUSE, REPLIES, Shard, UNUSABLE, Work, asked, is_write, keys,
-    live_keys, note,
+    Args, Checked, Checks, MISCONF, Met, ONE_REPLY, Own, PAUSE, REPLIES, SAVE_FAILED, Shard, UNUSABLE, Work, asked,
+    is_write, keys, live_keys, note,
 };
 use crate::model::{self, Change, DATABASES};
 use cairn_core::parcel::Ask;
@@ -27,6 +27,8 @@ impl Checks {
             b"flushall" => self.ask_all(met, id, args, &Ask::Clear { db: None }, Join::Alike, own),
             b"flushdb" => self.ask_all(met, id, args, &Ask::Clear { db: Some(db) }, Join::Alike, own),
             b"client" => self.ask_all(met, id, args, &PAUSE, Join::Alike, own),
+            b"save" => self.ask_all(met, id, args, &Ask::Save, Join::Alike, own),
+            b"bgsave" => self.ask_all(met, id, args, &Ask::Checkpoint, Join::Alike, own),
             b"dbsize" => self.ask_all(met, id, args, &Ask::RowCount { db }, Join::Sum, own),
             b"scan" => self.scan(met, id, args, own),
             _ => self.row(met, id, args),
@@ -54,12 +56,16 @@ impl Checks {
     fn ask_all(&mut self, met: Met, id: u64, args: Args, ask: &Ask, join: Join, own: Own<'_>) -> Answer {
         let shards: Vec<usize> = (0..self.shards.len()).collect();
         // What the shard answers at once by itself leaves no hole.
-        if shards.len() == 1 && own.deeds.is_empty() {
+        if shards.len() == 1 && own.deeds.is_empty() && !matches!(ask, Ask::Save) {
             let parts = vec![Some(self.answer(met, ask))];
             return Answer { args, hole: 0, join, shards, parts };
         }
         let hole = self.hole(id);
-        self.shards[met.shard].tasks.insert((id, hole, met.shard as u32), (Work::Ask(ask.clone()), BTreeSet::new()));
+        let work = match ask {
+            Ask::Save => Work::Save(self.shards[met.shard].durable),
+            ask => Work::Ask(ask.clone()),
+        };
+        self.shards[met.shard].tasks.insert((id, hole, met.shard as u32), (work, BTreeSet::new()));
         let parts = shards.iter().map(|_| None).collect();
         Answer { args, hole, join, shards, parts }
     }
@@ -152,9 +158,24 @@ impl Checks {
             Ask::Scan { db, .. } => live.extend(live_keys(&shard.rows, met.now_ms, *db)),
             // Tells nothing of any row.
             Ask::ClientPause { .. } => return Part::plain(&reply),
+            Ask::Checkpoint => return Part::plain(b"+Background saving started\r\n"),
             other => panic!("nobody asks {other:?}"),
         }
         Part { reply, step: shard.history.last_step(), live }
+    }
+
+    /// A shard answers SAVE: a checkpoint that began after it was asked for is durable, or came to nothing.
+    pub(super) fn save(&mut self, met: Met, before: u32) -> Checked<Part> {
+        let shard = &self.shards[met.shard];
+        if shard.durable > before || !met.has_pages {
+            self.saves += 1;
+            return Ok(Part::plain(b"+OK\r\n"));
+        }
+        if shard.is_page_file_bad {
+            self.saves_failed += 1;
+            return Ok(Part::plain(SAVE_FAILED));
+        }
+        Err(format!("{REPLIES}: shard {} answers SAVE, and its checkpoint is still {before}", met.shard))
     }
 
     pub(super) fn fill(&mut self, id: u64, hole: u64, part: u32, filled: Part) {

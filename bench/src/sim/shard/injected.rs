@@ -356,7 +356,8 @@ impl Injected {
         let plan = Plan { strikes: vec![0], ..Plan::default() };
         let (ledger, taste, planted) = (self.ledger.clone(), self.taste, self.planted);
         let (rng, flying) = (Rng::with_seed(rng.u64(..)), Vec::new());
-        let mut shard = Shard { engine, media, rng, ledger, taste, planted, flying, images: None, plan };
+        let (pinned, images) = (None, None);
+        let mut shard = Shard { engine, media, rng, ledger, taste, planted, flying, pinned, images, plan };
         match shard.check_all() {
             Ok(refused) => self.figures.refused += refused,
             Err(Stopped::Broken(what)) => return Err(what),

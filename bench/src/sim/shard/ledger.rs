@@ -8,6 +8,7 @@ use std::rc::Rc;
 pub struct Ledger {
     /// The rows at the last opening.
     base: Rows,
+    opened: Lsn,
     since: Vec<(Lsn, Change)>,
     /// With all that was done.
     rows: Rows,
@@ -28,6 +29,11 @@ impl Ledger {
 
     pub fn acknowledge(&mut self, lsn: Lsn) {
         self.acknowledged = self.acknowledged.max(lsn);
+    }
+
+    /// Whether it is known what the rows were at this position.
+    pub fn knows(&self, lsn: Lsn) -> bool {
+        lsn >= self.opened
     }
 
     /// What a log leaves that ends at `end`.
@@ -70,6 +76,6 @@ impl Ledger {
         self.base = self.rows_at(end);
         self.rows = self.base.clone();
         self.since.clear();
-        self.acknowledged = end;
+        (self.acknowledged, self.opened) = (end, end);
     }
 }

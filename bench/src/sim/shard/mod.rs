@@ -25,7 +25,7 @@ use cairn_storage::error::Missing;
 use cairn_storage::limits::{PAGE_BYTES, SEGMENT_BYTES_MIN};
 use cairn_storage::log::{LogConfig, LogState};
 use cairn_storage::op::{DiskOp, PageOp};
-use cairn_storage::pagefile::{CheckpointState, FileState};
+use cairn_storage::pagefile::{CheckpointState, FileState, Pin};
 use cairn_storage::pool::Fetched;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use fastrand::Rng;
@@ -122,6 +122,8 @@ pub struct Shard {
     taste: Taste,
     planted: Option<Planted>,
     flying: Vec<Flying>,
+    /// A checkpoint that is to stay as it is, and its rows.
+    pinned: Option<(Pin, Rows)>,
     /// Looks at every crash that could come now.
     images: Option<Rc<RefCell<Images>>>,
     /// What goes wrong.
@@ -143,6 +145,11 @@ impl Media {
         let Media { disk, pages } = self;
         let config = config(planted);
         Files { config, planted, must_prepare: false, disk, pages: Some(pages), rng, took_ns: 0 }
+    }
+
+    /// As it is, without what is in flight.
+    fn at_rest(&self) -> Media {
+        Media { pages: self.pages.at_rest(), ..self.clone() }
     }
 
     /// A crash: what was not stable is kept as `verdict` says.
@@ -208,6 +215,7 @@ impl Shard {
             taste,
             planted,
             flying: Vec::new(),
+            pinned: None,
             images: None,
             plan: Plan::default(),
         })

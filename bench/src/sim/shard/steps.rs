@@ -3,6 +3,7 @@
 use super::{Shard, Stopped};
 use crate::model::{Change, Row};
 use cairn_storage::limits::PAGE_BYTES;
+use cairn_storage::units::Lsn;
 use fastrand::Rng;
 use std::rc::Rc;
 
@@ -107,10 +108,14 @@ impl Shard {
             }
             (16..24, Some(row)) => self.splice(db, key, row)?,
             (24..28, _) => {
-                let puts: Vec<_> = (0..3).map(|_| taste.put(&mut self.rng)).collect();
+                // A group names each row once.
+                let mut puts: Vec<_> = (0..3).map(|_| taste.put(&mut self.rng)).collect();
+                puts.sort_by(|(db, key, _), (other_db, other, _)| (db, key).cmp(&(other_db, other)));
+                puts.dedup_by(|one, other| (one.0, &one.1) == (other.0, &other.1));
                 self.group(&puts)?
             }
             (28, _) if self.rng.u32(..30) == 0 => self.change(&Change::Clear { db: 1 })?,
+            (36..38, _) => self.pin_or_unpin()?,
             (29..36, _) => self.read(db, &key)?,
             _ => {
                 let row = taste.row(&mut self.rng);
@@ -127,6 +132,28 @@ impl Shard {
             Some(false) => Err(Stopped::Broken(format!("a wrong answer: {db}/{:.20}", String::from_utf8_lossy(key)))),
             found => Ok(found.map(drop)),
         }
+    }
+
+    /// Pins the newest checkpoint; or looks at the one that is pinned, which must be as it was, and lets it go.
+    fn pin_or_unpin(&mut self) -> Result<Option<()>, Stopped> {
+        let Some((pin, rows)) = self.pinned.take() else {
+            if let Some(pin) = self.engine.pin() {
+                let lsn = Lsn(pin.superblock.lsn);
+                if self.ledger.knows(lsn) {
+                    self.pinned = Some((pin, self.ledger.rows_at(lsn)));
+                } else {
+                    self.engine.unpin(pin);
+                }
+            }
+            return Ok(Some(()));
+        };
+        let found = self.media.at_rest().files(self.planted, &mut self.rng).snapshot(&pin.superblock);
+        if found.map_err(|halt| Stopped::Broken(super::told(halt)))? != rows {
+            let generation = pin.superblock.generation;
+            return Err(Stopped::Broken(format!("a pinned checkpoint stays as it was: {generation} does not")));
+        }
+        self.engine.unpin(pin);
+        Ok(Some(()))
     }
 
     fn expire(&mut self, db: u8, key: Rc<[u8]>, row: Row) -> Result<Option<()>, Stopped> {
