@@ -318,14 +318,20 @@ impl Machine {
             if ran.is_ok() {
                 ran = run(&mut self.shard, call, &mut Reply::new(out, call.is_resp3));
             }
-            let Err(Stop::Missing(missing)) = ran else {
-                if ran.as_ref().is_err_and(crate::shard::is_stuck) {
-                    self.note_deed(Deed::Unusable);
+            let missing = match ran {
+                Err(Stop::Missing(missing)) => Some(missing),
+                // It may have begun its reply.
+                Err(Stop::Crowded) => None,
+                ran => {
+                    if ran.as_ref().is_err_and(crate::shard::is_stuck) {
+                        self.note_deed(Deed::Unusable);
+                    }
+                    return ran;
                 }
-                return ran;
             };
             out.truncate(mark);
             self.shard.restore_counts(counts);
+            let Some(missing) = missing else { return Err(Stop::Crowded) };
             match self.fetch_for(missing, call) {
                 Absence::Over => {}
                 Absence::Wait(missing) => return Err(Stop::Missing(missing)),

@@ -78,7 +78,8 @@ impl Engine {
         self.balance(bytes as u64);
         let file = self.pool.file().expect("room is made where there is a page file");
         if file.is_flooded() {
-            return Err(Stop::Crowded);
+            // What waits for a disk that takes nothing waits until somebody makes room there.
+            return Err(if file.is_stuck() { Stop::Stuck } else { Stop::Crowded });
         }
         let is_short_of_sites = file.state() != FileState::Open;
         let Err(_) = self.pool.make_room(pages) else { return Ok(()) };

@@ -254,13 +254,16 @@ impl Shard {
 
     /// Runs a command until it goes through. `None`: it is refused, for a reason that the state names.
     fn run<T>(&mut self, mut command: impl FnMut(&mut Engine) -> Result<T, Stop>) -> Result<Option<T>, Stopped> {
+        let mut last = None;
         for _ in 0..10_000 {
             if !self.engine.log().accepts_writes() {
                 let is_named = matches!(self.engine.log().state(), LogState::Failed(_) | LogState::Full { .. });
                 assert!(is_named, "who takes no writes says why");
                 return Ok(None);
             }
-            match command(&mut self.engine) {
+            let done = command(&mut self.engine);
+            last = done.as_ref().err().copied();
+            match done {
                 Ok(done) => return Ok(Some(done)),
                 Err(Stop::Missing(missing)) => {
                     if self.bring(missing)?.is_none() {
@@ -268,6 +271,8 @@ impl Shard {
                     }
                 }
                 Err(Stop::Crowded) => {
+                    // Until redo is over no checkpoint gives room.
+                    self.redo(16)?;
                     self.engine.work(1, 64 * PAGE_BYTES);
                     self.turn_io()?;
                 }
@@ -280,7 +285,14 @@ impl Shard {
                 }
             }
         }
-        Err(Stopped::Broken("every request is answered: a command never ends".to_owned()))
+        let (file, checkpoint) = (self.engine.page_file().expect("it has one"), self.engine.checkpoint_state());
+        Err(Stopped::Broken(format!(
+            "every request is answered: a command never ends: {last:?}, page file {:?}, checkpoint {checkpoint:?}, log {:?}, {} effects left, {:?}",
+            file.state(),
+            self.engine.log().state(),
+            self.engine.redo_left(),
+            file.numbers()
+        )))
     }
 
     /// Has something brought in. `None`: it cannot be had, for now.
