@@ -1,6 +1,7 @@
 //! The same random operations against a `Vec` and the tree, in both orders, with pages absent at random; the whole
 //! structure is checked after every step.
 
+mod paged;
 mod shapes;
 
 use super::{CountedTree, Cursor};

@@ -57,7 +57,7 @@ impl Paged {
     }
 
     fn checkpoint(&mut self) {
-        let dirty = self.pool.dirty_max();
+        let dirty = self.pool.dirty_pages();
         while !self.file().can_begin(dirty, 0) {
             self.serve();
         }
