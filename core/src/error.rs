@@ -57,6 +57,16 @@ pub enum Stop {
     Crowded,
 }
 
+impl Stop {
+    /// What a command that stopped answers.
+    pub fn into_refusal(self) -> Refusal {
+        match self {
+            Stop::Refuse(refusal) => refusal,
+            Stop::Missing(_) | Stop::Crowded => unreachable!("a command that has to wait is not answered"),
+        }
+    }
+}
+
 impl From<Refusal> for Stop {
     fn from(refusal: Refusal) -> Stop {
         Stop::Refuse(refusal)

@@ -9,7 +9,7 @@ use super::ask::HoleId;
 use super::deeds::Deed;
 use super::parked::Work;
 use super::release::HeldReply;
-use super::run::{Stay, refusal_of};
+use super::run::Stay;
 use crate::answer::Progress;
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
@@ -168,7 +168,7 @@ impl Machine {
         }
         if let Err(stop) = ran {
             bytes.clear();
-            let refusal = refusal_of(stop);
+            let refusal = stop.into_refusal();
             self.count_error(Some(id), &refusal);
             Reply::new(&mut bytes, is_resp3).refusal(&refusal);
         }

@@ -318,16 +318,14 @@ impl Machine {
             if ran.is_ok() {
                 ran = run(&mut self.shard, call, &mut Reply::new(out, call.is_resp3));
             }
+            if ran.as_ref().is_err_and(crate::shard::is_stuck) {
+                self.note_deed(Deed::Unusable);
+            }
             let missing = match ran {
                 Err(Stop::Missing(missing)) => Some(missing),
                 // It may have begun its reply.
                 Err(Stop::Crowded) => None,
-                ran => {
-                    if ran.as_ref().is_err_and(crate::shard::is_stuck) {
-                        self.note_deed(Deed::Unusable);
-                    }
-                    return ran;
-                }
+                ran => return ran,
             };
             out.truncate(mark);
             self.shard.restore_counts(counts);
@@ -361,7 +359,7 @@ impl Machine {
     fn finish_row(&mut self, id: u16, ran: Result<(), Stop>, mark: usize, is_resp3: bool, out: &mut Vec<u8>) -> Flow {
         if let Err(stop) = ran {
             out.truncate(mark);
-            let refusal = refusal_of(stop);
+            let refusal = stop.into_refusal();
             self.count_error(Some(id), &refusal);
             Reply::new(out, is_resp3).refusal(&refusal);
         }
@@ -597,13 +595,5 @@ impl Batch {
             _ => 0,
         };
         self.requests.push(Request { start, ranges, entry, head });
-    }
-}
-
-/// What a command that stopped answers.
-pub(super) fn refusal_of(stop: Stop) -> Refusal {
-    match stop {
-        Stop::Refuse(refusal) => refusal,
-        Stop::Missing(_) | Stop::Crowded => unreachable!("a command that has to wait is not answered"),
     }
 }
