@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use cairn_bench::sim::Planted;
-use cairn_bench::sim::shard::{images, injected};
+use cairn_bench::sim::shard::{RoundId, images, injected};
 
 /// Of each run.
 const IMAGES: u64 = 500;
@@ -66,5 +66,14 @@ fn planted_bugs_are_found_by_faults() {
         let found = (1..=BUG_RUNS).find_map(|seed| injected::run(seed, Some(bug), None, FAULTS).err());
         let (id, what) = found.unwrap_or_else(|| panic!("{bug} is not found"));
         println!("{bug}: round {id}: {what}");
+    }
+}
+
+/// Rounds that have failed: a database that was emptied while redo went on.
+#[test]
+fn rounds_that_have_failed_pass() {
+    for round in ["21:49", "27:152"] {
+        let id: RoundId = round.parse().unwrap();
+        injected::run(id.seed, None, Some(id), u64::MAX).unwrap_or_else(|(id, what)| panic!("round {id}: {what}"));
     }
 }

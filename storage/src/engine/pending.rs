@@ -110,6 +110,9 @@ impl Pending {
     pub fn cancel(&mut self, db: u8) {
         let list = std::mem::take(&mut self.lists[usize::from(db)]);
         self.left -= list.iter().filter(|entry| entry.at != DONE).count();
+        for place in [&mut self.next, &mut self.ahead].into_iter().filter(|place| place.0 == usize::from(db)) {
+            place.1 = 0;
+        }
     }
 
     /// All has been gathered: from now on it is found by row. What a later effect of the row makes pointless goes.
