@@ -73,14 +73,19 @@ impl Engine {
     }
 
     fn resolve(&self, db: u8, key: Key<'_>) -> Result<Resolved, Stop> {
+        let path = self.rows[usize::from(db)].resolve(&self.pool, key)?;
+        Ok(self.resolved(db, path))
+    }
+
+    #[inline]
+    fn resolved(&self, db: u8, path: Path) -> Resolved {
         let rows = &self.rows[usize::from(db)];
-        let path = rows.resolve(&self.pool, key)?;
         let old = path.is_exact().then(|| {
             let (header, rest) = Header::decode(rows.payload(&self.pool, &path));
             let extent = header.is_outside.then(|| row::extent(rest));
             (header, extent, rest.len())
         });
-        Ok(Resolved { path, old })
+        Resolved { path, old }
     }
 
     /// Sees that what a write of this row needs is in memory.
@@ -95,13 +100,22 @@ impl Engine {
     #[inline]
     pub(super) fn apply_put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<(), Stop> {
         with_key(row, |key| {
-            let Resolved { path, old } = self.resolve(row.db, key)?;
+            let mut header = Header { kind, expire_ms, is_outside: false };
+            let is_inside = row_fits(key.tail.len(), header.bytes() + value.len()) && !row::is_long(key.tail);
+            let Resolved { path, old } = if is_inside {
+                let path = self.rows[usize::from(row.db)].resolve_replacement(
+                    &self.pool,
+                    key,
+                    header.bytes() + value.len(),
+                )?;
+                self.resolved(row.db, path)
+            } else {
+                self.resolve(row.db, key)?
+            };
             self.pool.reserve(WRITE_PAGES_MAX)?;
             let (old_expire_ms, old_extent) = old.map_or((0, None), |(header, extent, _)| (header.expire_ms, extent));
             // Keeps E1. The deadlines are another tree, so the path stays good.
             self.move_deadline(row.db, row.head, old_expire_ms, expire_ms)?;
-            let mut header = Header { kind, expire_ms, is_outside: false };
-            let is_inside = row_fits(key.tail.len(), header.bytes() + value.len()) && !row::is_long(key.tail);
             let db = usize::from(row.db);
             let number;
             if let Some(extent) = old_extent {

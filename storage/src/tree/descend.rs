@@ -94,6 +94,23 @@ impl Tree {
         Ok(path)
     }
 
+    /// The same, for a row that is about to get a payload of `len` bytes. If [`Tree::touch`] has found the row, and its
+    /// leaf has room for that, the path is the leaf alone: good for [`Tree::payload`] and [`Tree::replace`], not for more.
+    #[inline]
+    pub fn resolve_replacement(&self, pool: &Pool, key: Key<'_>, len: usize) -> Result<Path, Missing> {
+        if let Some((node, index)) = pool.recall(self.root, key.head)
+            && index < node.count()
+            && node.key(index) == key
+            && node.has_room_for(index, len)
+        {
+            let mut path =
+                Path { steps: [Step::default(); LEVELS_MAX], levels: 1, is_exact: true, changes: self.changes };
+            path.steps[0] = Step { page: node.id(), index: index as u16 };
+            return Ok(path);
+        }
+        self.resolve(pool, key)
+    }
+
     /// The payload of the row that an exact path leads to.
     pub fn payload<'a>(&self, pool: &'a Pool, path: &Path) -> &'a [u8] {
         self.expect_exact(path);
@@ -110,6 +127,12 @@ impl Tree {
 
     pub(crate) fn expect_exact(&self, path: &Path) {
         assert!(path.is_exact && path.changes == self.changes, "the path is of a row, and fresh");
+    }
+
+    /// The same, for a change that may reach beyond the leaf.
+    pub(crate) fn expect_whole(&self, path: &Path) {
+        self.expect_exact(path);
+        assert!(path.levels == self.levels, "the path begins at the root");
     }
 
     /// The first row.

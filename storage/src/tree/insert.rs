@@ -80,6 +80,7 @@ impl Tree {
     /// Replaces a row whose leaf is too full for its new length.
     #[cold]
     fn move_row(&mut self, pool: &mut Pool, path: &Path, len: usize) -> Result<Place, PoolFull> {
+        self.expect_whole(path);
         pool.reserve(LEVELS_MAX + 1)?;
         let leaf = path.leaf();
         let node = pool.resident_mut(leaf.page);

@@ -11,7 +11,7 @@ use crate::units::PageId;
 impl Tree {
     /// Removes the row that an exact path leads to.
     pub fn remove(&mut self, pool: &mut Pool, path: &Path) {
-        self.expect_exact(path);
+        self.expect_whole(path);
         let leaf = path.leaf();
         let node = pool.resident_mut(leaf.page);
         let slot = node.slot(leaf.index as usize);
@@ -36,7 +36,7 @@ impl Tree {
         rows: usize,
         mut show: impl FnMut(Key<'_>, &[u8]),
     ) -> usize {
-        self.expect_exact(path);
+        self.expect_whole(path);
         let leaf = path.leaf();
         let node = pool.resident_mut(leaf.page);
         let old = *node;

@@ -9,6 +9,7 @@ use crate::error::Missing;
 use crate::limits::TOUCH_KEYS_MAX;
 use crate::page::{Key, Page, Span, lower_bound};
 use crate::pool::Pool;
+use crate::units::PageId;
 use core::hint::black_box;
 
 /// A key on its way down.
@@ -19,6 +20,22 @@ struct Lane<'a> {
     count: usize,
     span: Span,
     head: u64,
+    /// The child that the search led to.
+    child: PageId,
+}
+
+impl Lane<'_> {
+    #[inline(always)]
+    fn touch_window(&self) -> u64 {
+        self.node.count() as u64 ^ self.node.touch_window(self.count, self.head, self.span)
+    }
+
+    #[inline(always)]
+    fn choose_child(&mut self) {
+        let index = self.node.child_index(Key::of_head(self.head), self.span);
+        self.child = self.node.child(index);
+        self.span = self.node.child_span(index, self.span);
+    }
 }
 
 impl Tree {
@@ -32,20 +49,26 @@ impl Tree {
             Ok(root) => root,
             Err(missing) => return absent(missing),
         };
-        let mut lanes = [Lane { node: root, count: 0, span: root.span(), head: 0 }; TOUCH_KEYS_MAX];
+        let start = Lane { node: root, count: root.count(), span: root.span(), head: 0, child: self.root };
+        let mut lanes = [start; TOUCH_KEYS_MAX];
         let mut count = heads.len().min(TOUCH_KEYS_MAX);
         for (lane, head) in lanes.iter_mut().zip(heads) {
             lane.head = *head;
         }
-        for _ in 1..self.levels {
+        // Each pass is a short loop of independent loads; what it waits for, it waits for once.
+        for level in 1..self.levels {
+            // The root's lines are warm.
+            if level > 1 {
+                black_box(lanes[..count].iter().fold(0, |sum, lane| sum ^ lane.touch_window()));
+            }
+            lanes[..count].iter_mut().for_each(Lane::choose_child);
             // Lanes whose page is absent end here: the others close up.
             let mut kept = 0;
             for index in 0..count {
                 let lane = lanes[index];
-                let child = lane.node.child_index(Key::of_head(lane.head), lane.span);
-                match pool.page_and_count(lane.node.child(child)) {
+                match pool.page_and_count(lane.child) {
                     Ok((node, count)) => {
-                        lanes[kept] = Lane { node, count, span: lane.node.child_span(child, lane.span), ..lane };
+                        lanes[kept] = Lane { node, count, ..lane };
                         kept += 1;
                     }
                     Err(missing) => absent(missing),
@@ -54,15 +77,13 @@ impl Tree {
             count = kept;
         }
         let lanes = &lanes[..count];
-        // Each pass is a short loop of independent loads; what it waits for, it waits for once.
-        let window = |lane: &Lane<'_>| lane.node.touch_window(lane.count, lane.head, lane.span);
-        black_box(lanes.iter().fold(0, |sum, lane| sum ^ lane.node.count() as u64 ^ window(lane)));
+        black_box(lanes.iter().fold(0, |sum, lane| sum ^ lane.touch_window()));
         let mut ranges = [(0, 1); TOUCH_KEYS_MAX];
         for (range, lane) in ranges.iter_mut().zip(lanes) {
             let index = lower_bound(lane.node.heads(), lane.head, lane.span);
             *range = lane.node.row_range(index);
-            pool.remember(self.root, lane.head, lane.node.id(), index as u16);
+            pool.remember(self.root, lane.head, lane.child, index as u16);
         }
-        black_box(lanes.iter().zip(ranges).fold(0, |sum, (lane, range)| sum ^ lane.node.touch_row(range)));
+        black_box(lanes.iter().zip(&ranges).fold(0, |sum, (lane, range)| sum ^ lane.node.touch_row(*range)));
     }
 }

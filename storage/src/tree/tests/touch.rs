@@ -52,7 +52,12 @@ fn finds_after_a_touch_are_those_without() {
             let head = touched[random.below(20) as usize];
             let (tree, model) = (&mut trees[which], &mut models[which]);
             let is_growing = step / 500 % 2 == 0;
-            if random.below(3) > u64::from(is_growing) && model.contains_key(&head) {
+            if random.below(4) == 0 && model.contains_key(&head) {
+                let len = 100 + random.below(900) as usize;
+                let path = tree.resolve_replacement(&pool, Key::of_head(head), len).unwrap();
+                tree.replace(&mut pool, &path, &vec![head as u8; len]).unwrap();
+                model.insert(head, len);
+            } else if random.below(3) > u64::from(is_growing) && model.contains_key(&head) {
                 remove(&mut pool, tree, head);
                 model.remove(&head);
             } else {
@@ -88,6 +93,38 @@ fn finds_after_a_touch_are_those_without() {
             pool.supply(page, &image).unwrap();
         }
     }
+}
+
+/// What a touch has found is replaced without a descent as long as the leaf has room, to the last byte of it.
+#[test]
+fn a_replacement_that_fits_needs_the_leaf_alone() {
+    let (mut pool, mut tree) = (pool(10), Tree::new());
+    for head in 1..=80 {
+        put(&mut pool, &mut tree, head, SIXTEENTH);
+    }
+    let levels_of = |tree: &Tree, pool: &_, len| {
+        let path = tree.resolve_replacement(pool, Key::of_head(35), len).unwrap();
+        assert_eq!(path.leaf().page, tree.resolve(pool, Key::of_head(35)).unwrap().leaf().page);
+        path.levels
+    };
+    assert_eq!(levels_of(&tree, &pool, SIXTEENTH), 2, "nothing was touched");
+    tree.touch(&pool, &[35], |_| unreachable!());
+    let leaf = tree.resolve(&pool, Key::of_head(35)).unwrap().leaf();
+    let old = tree.find(&pool, Key::of_head(35)).unwrap().unwrap().len();
+    let room = old + pool.page(leaf.page).unwrap().free();
+    assert_eq!(levels_of(&tree, &pool, room - 1), 1);
+    assert_eq!(levels_of(&tree, &pool, room), 1);
+    assert_eq!(levels_of(&tree, &pool, room + 1), 2);
+}
+
+#[test]
+#[should_panic(expected = "the path begins at the root")]
+fn a_path_that_is_the_leaf_alone_removes_nothing() {
+    let (mut pool, mut tree) = (pool(10), Tree::new());
+    (1..=80).for_each(|head| put(&mut pool, &mut tree, head, SIXTEENTH));
+    tree.touch(&pool, &[35], |_| unreachable!());
+    let path = tree.resolve_replacement(&pool, Key::of_head(35), 1).unwrap();
+    tree.remove(&mut pool, &path);
 }
 
 /// The page that the memo of row 35 names is freed by one tree and taken by the other, for a row 35 in the same place.
