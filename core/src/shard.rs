@@ -257,7 +257,7 @@ impl Shard {
     pub fn splice(&mut self, call: &Call<'_>, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Stop> {
         self.refuse_if_full(offset + bytes.len())?;
         let row_key = self.row_key(call, key);
-        let lsn = self.engine.splice(row_key, offset, bytes)?;
+        let lsn = self.engine.splice(row_key, offset, bytes, None)?;
         self.note(row_key, lsn);
         Ok(())
     }

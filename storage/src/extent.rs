@@ -1,20 +1,21 @@
 //! Values, and keys, that are too long for a leaf. They stand outside the tree; a row refers to one by number.
 //!
-//! An extent may be absent: its image is in the page file. It is never changed while somebody else holds it (a
-//! checkpoint that is writing it): the change is made to a copy then.
+//! An extent may be absent: its image is in the page file. It is never changed while somebody else holds it (the log or a
+//! checkpoint that is writing it, a reply on its way out): the change is made to a copy then.
 
+use crate::blob::Blob;
 use crate::error::Missing;
 use crate::pagefile::PageFile;
 use crate::units::{ExtentId, Generation};
 use core::cell::Cell;
 use std::sync::Arc;
 
-/// What stands in an extent.
+/// What stands in an extent. A clone is the same memory.
 #[derive(Clone, Debug, Default)]
 pub struct Extent {
     /// The key, if it is too long to stand in the tree as it is; else empty.
-    pub key: Box<[u8]>,
-    pub value: Vec<u8>,
+    pub key: Arc<[u8]>,
+    pub value: Blob,
 }
 
 #[derive(Debug)]
@@ -22,7 +23,7 @@ enum Slot {
     Free,
     Absent,
     Here {
-        extent: Arc<Extent>,
+        extent: Extent,
         /// Of its last change; 0 if none is newer than its image.
         generation: Generation,
         /// It was used since the search for extents that can leave memory came by.
@@ -62,7 +63,7 @@ impl Extents {
     pub(crate) fn insert(&mut self, extent: Extent, generation: Generation) -> ExtentId {
         let bytes = weight(&extent);
         self.bytes += bytes;
-        let slot = Slot::Here { extent: Arc::new(extent), generation, is_used: Cell::new(true) };
+        let slot = Slot::Here { extent, generation, is_used: Cell::new(true) };
         let id = match self.free.pop() {
             Some(id) => {
                 self.slots[id.0 as usize] = slot;
@@ -91,8 +92,18 @@ impl Extents {
         }
     }
 
-    /// Changes an extent that is in memory.
-    pub(crate) fn update(&mut self, id: ExtentId, generation: Generation, change: impl FnOnce(&mut Vec<u8>)) {
+    /// Changes an extent that is in memory, whose value will be `len` bytes long as far as that is known.
+    pub(crate) fn update(
+        &mut self,
+        id: ExtentId,
+        generation: Generation,
+        len: usize,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) {
+        self.soil(id, generation, |value| value.change(len, change));
+    }
+
+    fn soil(&mut self, id: ExtentId, generation: Generation, change: impl FnOnce(&mut Blob)) {
         let Slot::Here { extent, generation: last, .. } = &mut self.slots[id.0 as usize] else {
             panic!("only an extent in memory is changed")
         };
@@ -103,7 +114,6 @@ impl Extents {
         } else if generation.0 != 0 {
             self.dirty_bytes -= before;
         }
-        let extent = Arc::make_mut(extent);
         change(&mut extent.value);
         let after = weight(extent);
         self.bytes = self.bytes - before + after;
@@ -116,7 +126,7 @@ impl Extents {
     pub(crate) fn rewrite(&mut self, id: ExtentId, generation: Generation) -> bool {
         let is_here = matches!(self.slots.get(id.0 as usize), Some(Slot::Here { .. }));
         if is_here {
-            self.update(id, generation, |_| {});
+            self.soil(id, generation, |_| {});
         }
         is_here
     }
@@ -137,7 +147,7 @@ impl Extents {
     }
 
     /// What the checkpoint that begins has to write: extents that were changed in this generation.
-    pub(crate) fn freeze(&mut self, generation: Generation) -> Vec<(ExtentId, Arc<Extent>)> {
+    pub(crate) fn freeze(&mut self, generation: Generation) -> Vec<(ExtentId, Extent)> {
         let mut dirty = std::mem::take(&mut self.dirty);
         dirty.sort_unstable();
         dirty.dedup();
@@ -148,7 +158,7 @@ impl Extents {
                 && *last == generation
             {
                 *last = Generation(0);
-                frozen.push((id, Arc::clone(extent)));
+                frozen.push((id, extent.clone()));
             }
         }
         frozen
@@ -173,7 +183,7 @@ impl Extents {
         let slot = &mut self.slots[id.0 as usize];
         if matches!(slot, Slot::Absent) {
             self.bytes += weight(&extent);
-            *slot = Slot::Here { extent: Arc::new(extent), generation: Generation(0), is_used: Cell::new(true) };
+            *slot = Slot::Here { extent, generation: Generation(0), is_used: Cell::new(true) };
         }
     }
 
@@ -215,5 +225,5 @@ impl Extents {
 }
 
 fn weight(extent: &Extent) -> u64 {
-    (extent.key.len() + extent.value.capacity()) as u64
+    extent.key.len() as u64 + extent.value.memory_bytes()
 }

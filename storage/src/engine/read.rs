@@ -1,6 +1,7 @@
 //! Rows as they are.
 
 use super::{Engine, RowKey, with_key};
+use crate::blob::Blob;
 use crate::error::Missing;
 use crate::page::Key;
 use crate::row::{self, Header};
@@ -26,6 +27,14 @@ impl Engine {
             Some(payload) => self.found(payload).map(Some),
             None => Ok(None),
         }
+    }
+
+    /// The value of a row, shared, if it stands outside the leaves.
+    pub fn blob(&self, row: RowKey<'_>) -> Result<Option<Blob>, Missing> {
+        self.await_row(row)?;
+        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
+        let Some((Header { is_outside: true, .. }, rest)) = payload.map(Header::decode) else { return Ok(None) };
+        Ok(Some(self.extents.get(row::extent(rest))?.value.clone()))
     }
 
     #[inline]
@@ -109,7 +118,7 @@ impl Engine {
         let outside = match header.is_outside {
             true => {
                 let extent = self.extents.get(row::extent(rest))?;
-                (extent.key.len() + extent.value.capacity()) as u64
+                extent.key.len() as u64 + extent.value.memory_bytes()
             }
             false => 0,
         };

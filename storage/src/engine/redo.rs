@@ -110,7 +110,7 @@ impl Engine {
         self.make_room(record.archive_bytes())?;
         match *record {
             Record::Put { db, kind, head, expire_ms, key, value } => {
-                self.apply_put(RowKey { db, head, key }, kind, expire_ms, value)?;
+                self.apply_put(RowKey { db, head, key }, kind, expire_ms, value, None)?;
             }
             Record::Splice { db, head, offset, key, bytes } => {
                 let row = RowKey { db, head, key };

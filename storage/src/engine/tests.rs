@@ -62,7 +62,7 @@ fn step(state: &mut u64, engine: &mut Engine, replay: &mut Replay, model: &mut M
         _ => {
             let Some((_, old)) = model.get_mut(&id) else { return };
             let offset = random(state) as usize % 3000;
-            engine.splice(at, offset, &value[..value.len().min(50)]).unwrap();
+            engine.splice(at, offset, &value[..value.len().min(50)], None).unwrap();
             let bytes = &value[..value.len().min(50)];
             old.resize(old.len().max(offset + bytes.len()), 0);
             old[offset..offset + bytes.len()].copy_from_slice(bytes);

@@ -2,6 +2,7 @@
 
 use super::read::Found;
 use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
+use crate::blob::Blob;
 use crate::extent::Extent;
 use crate::limits::PAGE_BYTES;
 use crate::log::{Record, Removal};
@@ -9,6 +10,7 @@ use crate::page::Key;
 use crate::row::{self, Header};
 use crate::tree::{Path, row_fits};
 use crate::units::{ExtentId, Lsn};
+use std::sync::Arc;
 
 /// A row that is about to be changed: where it is or would be, and what it is.
 struct Resolved {
@@ -21,17 +23,41 @@ impl Engine {
     /// The row is this from now on, whatever it was.
     #[inline]
     pub fn put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<Lsn, Stop> {
+        if value.len() > PAGE_BYTES {
+            return self.put_long(row, kind, expire_ms, value, None);
+        }
         self.await_row(row)?;
         self.make_room(value.len())?;
-        if value.len() > PAGE_BYTES {
-            self.admit(value.len())?;
-        }
-        self.apply_put(row, kind, expire_ms, value)?;
+        self.apply_put(row, kind, expire_ms, value, None)?;
         Ok(self.log.append(&Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value }))
     }
 
-    /// Overwrites bytes of a row's value, which grows, with zeros before `offset`, where it must. The row is there.
-    pub fn splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8]) -> Result<Lsn, Stop> {
+    /// The same, of a value that becomes the row's without a copy.
+    pub fn put_blob(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &Blob) -> Result<Lsn, Stop> {
+        self.put_long(row, kind, expire_ms, value, Some(value))
+    }
+
+    #[cold]
+    fn put_long(
+        &mut self,
+        row: RowKey<'_>,
+        kind: u8,
+        expire_ms: u64,
+        value: &[u8],
+        blob: Option<&Blob>,
+    ) -> Result<Lsn, Stop> {
+        self.await_row(row)?;
+        self.make_room(value.len())?;
+        self.admit(value.len())?;
+        let blob = blob.map_or_else(|| Blob::new(value.to_vec()), Blob::clone);
+        self.apply_put(row, kind, expire_ms, &blob, Some(&blob))?;
+        let record = Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value: &blob };
+        Ok(self.log.append_blob(&record, &blob))
+    }
+
+    /// Overwrites bytes of a row's value, which grows, with zeros before `offset`, where it must. The row is there. `blob` is
+    /// `bytes`, if they are shared.
+    pub fn splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8], blob: Option<&Blob>) -> Result<Lsn, Stop> {
         self.await_row(row)?;
         self.make_room(bytes.len())?;
         if offset + bytes.len() > PAGE_BYTES {
@@ -40,7 +66,11 @@ impl Engine {
         }
         self.apply_splice(row, offset, bytes)?;
         let (RowKey { db, head, key }, offset) = (row, offset as u64);
-        Ok(self.log.append(&Record::Splice { db, head, offset, key, bytes }))
+        let record = Record::Splice { db, head, offset, key, bytes };
+        Ok(match blob {
+            None => self.log.append(&record),
+            Some(blob) => self.log.append_blob(&record, blob),
+        })
     }
 
     /// Changes when the row expires (0: never). Whether there is such a row; `None` if not.
@@ -97,8 +127,16 @@ impl Engine {
         })
     }
 
+    /// `blob` is the value, if it is shared: what stands outside is a copy of it otherwise.
     #[inline]
-    pub(super) fn apply_put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<(), Stop> {
+    pub(super) fn apply_put(
+        &mut self,
+        row: RowKey<'_>,
+        kind: u8,
+        expire_ms: u64,
+        value: &[u8],
+        blob: Option<&Blob>,
+    ) -> Result<(), Stop> {
         with_key(row, |key| {
             let mut header = Header { kind, expire_ms, is_outside: false };
             let is_inside = row_fits(key.tail.len(), header.bytes() + value.len()) && !row::is_long(key.tail);
@@ -125,7 +163,7 @@ impl Engine {
                 value
             } else {
                 header.is_outside = true;
-                number = self.store_outside(row, key, value).0.to_le_bytes();
+                number = self.store_outside(row, key, value, blob).0.to_le_bytes();
                 &number
             };
             let fill = |payload: &mut [u8]| header.encode(payload).copy_from_slice(body);
@@ -140,10 +178,11 @@ impl Engine {
     }
 
     #[cold]
-    fn store_outside(&mut self, row: RowKey<'_>, key: Key<'_>, value: &[u8]) -> ExtentId {
-        let key = if row::is_long(key.tail) { row.key.into() } else { Box::default() };
+    fn store_outside(&mut self, row: RowKey<'_>, key: Key<'_>, value: &[u8], blob: Option<&Blob>) -> ExtentId {
+        let key = if row::is_long(key.tail) { row.key.into() } else { Arc::default() };
         self.outside[usize::from(row.db)] += 1;
-        self.extents.insert(Extent { key, value: value.to_vec() }, self.pool.changes_in())
+        let value = blob.map_or_else(|| Blob::new(value.to_vec()), Blob::clone);
+        self.extents.insert(Extent { key, value }, self.pool.changes_in())
     }
 
     #[cold]
@@ -159,7 +198,7 @@ impl Engine {
             let (_, extent, len) = old.expect("only a row that is there is spliced");
             if let Some(extent) = extent {
                 let len = self.extents.get(extent)?.value.len();
-                self.extents.update(extent, self.pool.changes_in(), |value| {
+                self.extents.update(extent, self.pool.changes_in(), len.max(end), |value| {
                     value.resize(len.max(end), 0);
                     value[offset..end].copy_from_slice(bytes);
                 });
@@ -179,7 +218,8 @@ impl Engine {
         })?;
         let Some(value) = grown else { return Ok(()) };
         let Found { kind, expire_ms, .. } = self.get(row)?.expect("it was there");
-        self.apply_put(row, kind, expire_ms, &value)
+        let value = Blob::new(value);
+        self.apply_put(row, kind, expire_ms, &value, Some(&value))
     }
 
     pub(super) fn apply_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<bool, Stop> {
@@ -192,7 +232,7 @@ impl Engine {
             if !row_fits(key.tail.len(), new.bytes() + body_len) {
                 // The value stood at the limit; with a time to live it has to stand outside.
                 let value = self.rows[db].payload(&self.pool, &path)[header.bytes()..].to_vec();
-                self.apply_put(row, header.kind, expire_ms, &value)?;
+                self.apply_put(row, header.kind, expire_ms, &value, None)?;
                 return Ok(true);
             }
             self.pool.reserve(WRITE_PAGES_MAX)?;

@@ -11,12 +11,16 @@
 //!
 //! Any number of finished buffers may wait; at most `flights_max` are in flight. While all flights are busy, records keep
 //! gathering in the open buffer, so that a slow disk makes flushes longer, not more numerous.
+//!
+//! Of a record with long bytes that are shared, the flushes that hold nothing else take a buffer when they are issued: until
+//! then they refer to those bytes. Where they stand in the log is known at once, as for any other flush.
 
 use super::buffer::Buffers;
 use super::flush::{FRAME_BYTES, Flush, HEADER_BYTES, flush_bytes};
 use super::record::Record;
 use super::segment::Segments;
 use super::{Bug, LogConfig, Resume};
+use crate::blob::Blob;
 use crate::limits::{FLIGHTS_DEFAULT, FLIGHTS_MAX, FLUSH_BYTES_MAX, LOG_STAGED_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::op::{DiskDone, DiskOp};
 use crate::units::{BufferId, Incarnation, Lsn, OpId, SegmentId};
@@ -117,11 +121,18 @@ struct Open {
 }
 
 struct Finished {
-    buffer: BufferId,
+    source: Payload,
     lsn: u64,
     payload: u32,
     carry: u32,
     records: u32,
+}
+
+/// Where the payload of a finished flush is.
+enum Payload {
+    Buffer(BufferId),
+    /// In these bytes, from a place on.
+    Blob(Blob, usize),
 }
 
 struct Flight {
@@ -171,7 +182,7 @@ impl LogWriter {
         let bytes = record.archive_bytes();
         let (start, end) = (self.open.len, self.open.len + FRAME_BYTES + bytes);
         if end > self.open.cap {
-            return self.append_across(record, bytes);
+            return self.append_across(record, bytes, None);
         }
         let frame = &mut self.buffers.bytes_mut(self.open.buffer)[start..end];
         frame[..FRAME_BYTES].copy_from_slice(&(bytes as u32).to_le_bytes());
@@ -182,9 +193,18 @@ impl LogWriter {
         self.appended
     }
 
+    /// Adds a record whose longest bytes are `blob`, which is kept until they are written rather than copied.
+    pub fn append_blob(&mut self, record: &Record<'_>, blob: &Blob) -> Lsn {
+        let bytes = record.archive_bytes();
+        if self.open.len + FRAME_BYTES + bytes <= self.open.cap {
+            return self.append(record);
+        }
+        self.append_across(record, bytes, Some(blob))
+    }
+
     /// Adds a record that does not fit in the open buffer, or meets none.
     #[cold]
-    fn append_across(&mut self, record: &Record<'_>, bytes: usize) -> Lsn {
+    fn append_across(&mut self, record: &Record<'_>, bytes: usize, blob: Option<&Blob>) -> Lsn {
         assert!(bytes <= RECORD_BYTES_MAX);
         if self.open.cap - self.open.len < FRAME_BYTES {
             self.finish();
@@ -194,7 +214,7 @@ impl LogWriter {
         self.buffers.bytes_mut(self.open.buffer)[start..start + FRAME_BYTES]
             .copy_from_slice(&(bytes as u32).to_le_bytes());
         self.open.len += FRAME_BYTES;
-        let across = record.encode_to(Across { log: self, written: 0, bytes });
+        let across = record.encode_to(Across { log: self, written: 0, bytes, blob });
         assert_eq!(across.written, bytes, "an archive is as long as announced");
         self.open.records += 1;
         self.appended = Lsn(self.open.lsn + self.open.len as u64);
@@ -204,8 +224,7 @@ impl LogWriter {
     /// Takes a buffer for the next flush, whose payload begins with the last `rest` bytes of a record.
     fn open(&mut self, rest: usize) {
         assert_eq!(self.open.cap, 0);
-        let left = self.segments.bytes - self.next % self.segments.bytes;
-        let cap = left.min(FLUSH_BYTES_MAX as u64) as usize;
+        let cap = self.cap();
         self.open = Open {
             buffer: self.buffers.take(),
             lsn: self.next,
@@ -216,16 +235,34 @@ impl LogWriter {
         };
     }
 
+    /// The bytes that the flush at `next` may have.
+    fn cap(&self) -> usize {
+        let left = self.segments.bytes - self.next % self.segments.bytes;
+        left.min(FLUSH_BYTES_MAX as u64) as usize
+    }
+
+    /// A flush that holds nothing but bytes of a record that was begun before and goes on behind it.
+    fn finish_blob(&mut self, blob: Blob, at: usize, payload: usize) {
+        assert_eq!(self.open.cap, 0);
+        let (lsn, carry) = (self.next, payload as u32);
+        self.push_finished(Finished { source: Payload::Blob(blob, at), lsn, payload: carry, carry, records: 0 });
+    }
+
+    fn push_finished(&mut self, finished: Finished) {
+        let payload = finished.payload as usize;
+        self.next = finished.lsn + flush_bytes(payload) as u64;
+        self.finished_bytes += payload;
+        self.finished.push_back(finished);
+    }
+
     /// Closes the open buffer, if there is one. From here on the position of the next flush is known.
     fn finish(&mut self) {
         let Open { buffer, lsn, len, cap, carry, records } = core::mem::take(&mut self.open);
         if cap == 0 {
             return;
         }
-        let payload = len - HEADER_BYTES;
-        self.next = lsn + flush_bytes(payload) as u64;
-        self.finished_bytes += payload;
-        self.finished.push_back(Finished { buffer, lsn, payload: payload as u32, carry, records });
+        let payload = (len - HEADER_BYTES) as u32;
+        self.push_finished(Finished { source: Payload::Buffer(buffer), lsn, payload, carry, records });
     }
 
     /// Ends a turn: what was appended goes out as soon as a flight is free, together with what is appended until then.
@@ -289,8 +326,12 @@ impl LogWriter {
     }
 
     fn issue(&mut self, finished: Finished) -> DiskOp {
-        let Finished { buffer, lsn, payload, carry, records } = finished;
+        let Finished { source, lsn, payload, carry, records } = finished;
         self.finished_bytes -= payload as usize;
+        let buffer = match source {
+            Payload::Buffer(buffer) => buffer,
+            Payload::Blob(blob, at) => self.fill(&blob[at..at + payload as usize]),
+        };
         self.unproved |= payload > 0;
         let durable = if self.config.planted.is_some() { self.durable.min(Lsn(lsn)) } else { self.durable };
         assert!(durable.0 <= lsn);
@@ -309,6 +350,14 @@ impl LogWriter {
         let op = self.op();
         self.flights.push_back(Flight { op, buffer, lsn, bytes, records, done: false });
         self.write(self.flights.len() - 1)
+    }
+
+    /// A buffer with this payload.
+    #[cold]
+    fn fill(&mut self, payload: &[u8]) -> BufferId {
+        let buffer = self.buffers.take();
+        self.buffers.bytes_mut(buffer)[HEADER_BYTES..HEADER_BYTES + payload.len()].copy_from_slice(payload);
+        buffer
     }
 
     fn write(&self, flight: usize) -> DiskOp {
@@ -478,6 +527,27 @@ struct Across<'a> {
     log: &'a mut LogWriter,
     written: usize,
     bytes: usize,
+    /// Its longest bytes, if they are shared.
+    blob: Option<&'a Blob>,
+}
+
+impl Across<'_> {
+    /// Bytes that would fill whole flushes are referred to, if they are the blob's. Answers what is left.
+    fn refer<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
+        let Some((blob, mut at)) = self.blob.and_then(|blob| Some((blob, blob.position_of(bytes)?))) else {
+            return bytes;
+        };
+        loop {
+            let payload = self.log.cap() - HEADER_BYTES;
+            if bytes.len() < payload {
+                return bytes;
+            }
+            self.log.finish_blob(blob.clone(), at, payload);
+            bytes = &bytes[payload..];
+            at += payload;
+            self.written += payload;
+        }
+    }
 }
 
 impl Positional for Across<'_> {
@@ -491,6 +561,7 @@ impl<E: Source> Writer<E> for Across<'_> {
         while !bytes.is_empty() {
             if self.log.open.len == self.log.open.cap {
                 self.log.finish();
+                bytes = self.refer(bytes);
                 self.log.open(self.bytes - self.written);
             }
             let Open { buffer, len, cap, .. } = self.log.open;

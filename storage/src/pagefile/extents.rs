@@ -18,7 +18,6 @@ use super::{PageFile, Phase};
 use crate::extent::Extent;
 use crate::limits::{OUTPUT_PAGES, PAGE_BYTES};
 use crate::units::{ExtentId, Lsn};
-use std::sync::Arc;
 
 pub(crate) const HEADER_BYTES: usize = 32;
 const KIND: [u8; 2] = [7, 1];
@@ -26,7 +25,7 @@ const KIND: [u8; 2] = [7, 1];
 /// An extent that a checkpoint is about to write, piece by piece.
 pub(super) struct ExtentJob {
     id: ExtentId,
-    extent: Arc<Extent>,
+    extent: Extent,
     /// Its sites, once there are some.
     run: Option<Run>,
     /// Sites that are done.
@@ -130,7 +129,7 @@ impl PageFile {
     }
 
     /// The checkpoint that begins has to write this extent.
-    pub(crate) fn save_extent(&mut self, id: ExtentId, extent: Arc<Extent>) {
+    pub(crate) fn save_extent(&mut self, id: ExtentId, extent: Extent) {
         self.extent_jobs.push_back(ExtentJob { id, extent, run: None, at: 0, crc: 0 });
     }
 

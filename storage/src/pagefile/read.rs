@@ -4,6 +4,7 @@ use super::extents::{self, sites_of};
 use super::map::{crc_of, site_of};
 use super::space::Run;
 use super::{Bug, PageFile, Suspicion, image};
+use crate::blob::Blob;
 use crate::checksum::{crc32c, crc32c_append};
 use crate::error::Missing;
 use crate::extent::Extent;
@@ -201,7 +202,7 @@ impl PageFile {
         if read.crc != read.expected && self.config.planted != Some(Bug::ReadUnchecked) {
             return Err("the checksum does not hold");
         }
-        Ok(Arrival::Extent(read.id, Extent { key: read.key.into(), value: read.value }))
+        Ok(Arrival::Extent(read.id, Extent { key: read.key.into(), value: Blob::new(read.value) }))
     }
 }
 

@@ -2,12 +2,14 @@
 
 use crate::disk::Disk;
 use crate::{SEGMENT, Seen, config, open, put, segment_of};
+use cairn_storage::blob::Blob;
 use cairn_storage::limits::{
     BLOCK_BYTES, FLUSH_BUFFERS, FLUSH_BYTES_MAX, LOG_STAGED_BYTES_MAX, RECOVERY_WINDOW_BYTES_MAX,
 };
 use cairn_storage::log::flush::{FRAME_BYTES, HEADER_BYTES, PAYLOAD_BYTES_MAX, flush_bytes};
 use cairn_storage::log::{LogWriter, Record, Resume};
 use cairn_storage::units::{BufferId, Lsn};
+use std::sync::Arc;
 
 /// A value with which a record takes `bytes` of payload.
 fn value(bytes: usize) -> Vec<u8> {
@@ -26,13 +28,25 @@ fn drain(disk: &mut Disk, writer: &mut LogWriter) {
     }
 }
 
-/// Appends records that take `sizes` bytes of payload, in one turn, and recovers them.
+/// Appends records that take `sizes` bytes of payload, in one turn, and recovers them. It makes no difference whether their
+/// values are copied or shared.
 fn check(sizes: &[usize]) -> Vec<Lsn> {
+    let lsns = check_one_way(sizes, false);
+    assert_eq!(check_one_way(sizes, true), lsns);
+    lsns
+}
+
+fn check_one_way(sizes: &[usize], is_shared: bool) -> Vec<Lsn> {
     let (mut disk, mut writer) = (Disk::default(), LogWriter::new(config(), &Resume::empty()));
     let mut expected = Vec::new();
     for size in sizes {
         let value = value(*size);
-        let lsn = writer.append(&put(b"k", &value));
+        let lsn = if is_shared {
+            let blob = Blob::new(value.clone());
+            writer.append_blob(&put(b"k", &blob), &blob)
+        } else {
+            writer.append(&put(b"k", &value))
+        };
         expected.push(Seen { lsn, key: b"k".to_vec(), value });
     }
     writer.seal();
@@ -123,6 +137,27 @@ fn more_buffers_are_made_and_freed_again() {
     let opened = open(config(), &mut disk, Lsn(0), usize::MAX);
     assert!(long.len() > 4 * RECOVERY_WINDOW_BYTES_MAX);
     assert!(opened.records == [Seen { lsn, key: b"k".to_vec(), value: long }]);
+}
+
+#[test]
+fn a_shared_value_needs_no_further_buffers() {
+    let (mut disk, mut writer) = (Disk::default(), LogWriter::new(config(), &Resume::empty()));
+    let long = value(3 * FLUSH_BUFFERS * FLUSH_BYTES_MAX);
+    let buffer = Arc::new(long.clone());
+    let blob = Blob::within(&buffer, &buffer).unwrap();
+    writer.append(&put(b"a", b"1"));
+    let lsn = writer.append_blob(&put(b"k", &blob), &blob);
+    drop(blob);
+    assert!(writer.staged_bytes() > long.len());
+    writer.seal();
+    disk.take(&mut writer);
+    assert!(Arc::strong_count(&buffer) > 1, "the log needs it");
+    assert_eq!(writer.numbers().buffers, FLUSH_BUFFERS);
+    drain(&mut disk, &mut writer);
+    assert!(writer.durable() >= lsn);
+    assert_eq!((Arc::strong_count(&buffer), writer.numbers().buffers), (1, FLUSH_BUFFERS));
+    let opened = open(config(), &mut disk, Lsn(0), usize::MAX);
+    assert!(opened.records[1..] == [Seen { lsn, key: b"k".to_vec(), value: long }]);
 }
 
 #[test]

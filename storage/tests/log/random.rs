@@ -6,6 +6,7 @@
 
 use crate::disk::{Disk, EIO, ENOSPC, Rng};
 use crate::{Opened, Seen, config, open, put};
+use cairn_storage::blob::Blob;
 use cairn_storage::error::Fault;
 use cairn_storage::limits::{BLOCK_BYTES, FLIGHTS_MAX};
 use cairn_storage::log::flush::HEADER_BYTES;
@@ -141,7 +142,12 @@ impl World {
             let key = self.next.to_le_bytes();
             self.next += 1;
             let value = vec![rng.next() as u8; len as usize];
-            let lsn = self.writer.append(&put(&key, &value));
+            let lsn = if rng.below(2) == 0 {
+                self.writer.append(&put(&key, &value))
+            } else {
+                let blob = Blob::new(value.clone());
+                self.writer.append_blob(&put(&key, &blob), &blob)
+            };
             self.appended.push(Seen { lsn, key: key.to_vec(), value });
         }
     }

@@ -83,7 +83,7 @@ impl Change {
     fn perform(&self, engine: &mut Engine) -> Result<Lsn, Stop> {
         match self {
             Change::Put(db, key, expire_ms, value) => engine.put(row(*db, key), 0, *expire_ms, value),
-            Change::Splice(db, key, offset, bytes) => engine.splice(row(*db, key), *offset, bytes),
+            Change::Splice(db, key, offset, bytes) => engine.splice(row(*db, key), *offset, bytes, None),
             Change::Expire(db, key, expire_ms) => {
                 engine.set_expiry(row(*db, key), *expire_ms).map(|lsn| lsn.expect("the row is there"))
             }

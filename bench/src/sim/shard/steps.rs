@@ -168,7 +168,7 @@ impl Shard {
     fn splice(&mut self, db: u8, key: Rc<[u8]>, row: Row) -> Result<Option<()>, Stopped> {
         let (offset, len) = (self.rng.usize(..500), self.rng.usize(1..50));
         let bytes = vec![self.rng.u8(..); len];
-        let Some(lsn) = self.run(|engine| engine.splice(super::place(db, &key), offset, &bytes))? else {
+        let Some(lsn) = self.run(|engine| engine.splice(super::place(db, &key), offset, &bytes, None))? else {
             return Ok(None);
         };
         let mut value = row.value.to_vec();
