@@ -21,11 +21,9 @@
 #   DIR             data directories; must be on a real disk (target/compare)
 #   NOISE, TRIES    a run beside which more than NOISE CPUs were busy elsewhere (0.25) is repeated, up to TRIES runs (3),
 #                   and the quietest is kept
-set -euo pipefail
-export LC_ALL=C
+# shellcheck source=bench/lib.sh
+. "$(dirname "$0")/lib.sh"
 
-here=$(cd "$(dirname "$0")/.." && pwd)
-CAIRN=${CAIRN:-}
 REDIS_SERVER=${REDIS_SERVER:-$(command -v redis-server || echo none)}
 VALKEY_SERVER=${VALKEY_SERVER:-$(command -v valkey-server || echo none)}
 CAIRN_FLAGS=${CAIRN_FLAGS:-}
@@ -35,15 +33,9 @@ SECONDS_EACH=${SECONDS_EACH:-3}
 WARMUP=${WARMUP:-0.5}
 KEYS=${KEYS:-1000000}
 DURABLE_KEYS=${DURABLE_KEYS:-100000}
-SERVER_CPU=${SERVER_CPU:-0}
-LOAD_CPU=${LOAD_CPU:-1}
-PORT=${PORT:-7970}
 DIR=${DIR:-$here/target/compare}
 NOISE=${NOISE:-0.25}
 TRIES=${TRIES:-3}
-
-say() { printf '%s\n' "$*" >&2; }
-die() { say "compare.sh: $*"; exit 1; }
 
 # --- the servers -----------------------------------------------------------------------------------------------------
 
@@ -94,15 +86,6 @@ favoured=() probing=()
 if chrt -f 20 true 2>/dev/null; then probing=(chrt -f 20); fi
 if [ "$(id -u)" = 0 ] && nice -n -10 true 2>/dev/null; then favoured=(nice -n -10); fi
 
-answers() {
-  local reply
-  exec 9<>"/dev/tcp/127.0.0.1/$1" || return 1
-  printf 'PING\r\n' >&9
-  read -r -t 5 reply <&9 || reply=
-  exec 9>&-
-  [[ $reply == +PONG* ]]
-}
-
 start() {
   local id=$1 dir=$DIR/data/$1 words
   mkdir -p "$dir"
@@ -110,50 +93,18 @@ start() {
   "${favoured[@]}" taskset -c "$SERVER_CPU" "${words[@]}" >"$DIR/$id.log" 2>&1 &
   pid[$id]=$!
   servers+=("$id")
-  for _ in $(seq 300); do
-    if answers "${port[$id]}" 2>/dev/null; then return; fi
-    kill -0 "${pid[$id]}" 2>/dev/null || break
-    sleep 0.1
-  done
-  tail -5 "$DIR/$id.log" >&2
-  die "$id did not start (${words[*]})"
+  await "${port[$id]}" "${pid[$id]}" 300 "$DIR/$id.log" || die "$id did not start (${words[*]})"
 }
 
 stop_all() {
-  local id
-  for id in "${servers[@]}"; do
-    kill -CONT "${pid[$id]}" 2>/dev/null || true
-    kill -TERM "${pid[$id]}" 2>/dev/null || true
-  done
-  for id in "${servers[@]}"; do
-    for _ in $(seq 100); do
-      kill -0 "${pid[$id]}" 2>/dev/null || break
-      sleep 0.1
-    done
-    kill -KILL "${pid[$id]}" 2>/dev/null || true
-    wait "${pid[$id]}" 2>/dev/null || true
-  done
+  local id processes=()
+  for id in "${servers[@]}"; do processes+=("${pid[$id]}"); done
+  end "${processes[@]}"
   servers=()
   rm -rf "$DIR/data" "$DIR/flush.probe"
 }
 
 # --- one run ---------------------------------------------------------------------------------------------------------
-
-# The figures of a report as lines `group name value`: the totals of each group, and server, generator, elsewhere.
-figures() {
-  awk '
-    function value(line) { sub(/^[^:]*: */, "", line); sub(/,$/, "", line); gsub(/"/, "", line); return line }
-    /^      "name":/       { group = value($0); section = ""; next }
-    /^      "total": [{]/ { section = group; next }
-    /^      "commands": / { section = ""; next }
-    /^  "server": [{]/    { section = "server"; next }
-    /^  "generator": [{]/ { section = "generator"; next }
-    /^  "elsewhere_cpus"/ { print "elsewhere cpus", value($0); next }
-    section != "" && /"[^"]*": [^{[]/ { name = $1; gsub(/[":]/, "", name); print section, name, value($0) }
-  ' "$1"
-}
-
-figure() { awk -v s="$2" -v n="$3" '$1 == s && $2 == n { print $3; exit }' "$1"; }
 
 # Runs the load of a row on a server that is not stopped, and keeps the quietest of several tries in $4.
 measure() {
@@ -265,8 +216,6 @@ flush_method() { command -v fio >/dev/null && echo "fio, p50" || echo "dd, mean"
 
 # --- the table -------------------------------------------------------------------------------------------------------
 
-median() { sort -g | awk '{ v[NR] = $1 } END { if (NR) print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-
 # The median of a figure over the repetitions; nothing if the row was not run on that server.
 over_runs() {
   local file
@@ -310,9 +259,6 @@ table() {
     done
   done
 }
-
-# `a / b` of two medians, or `-`.
-ratio() { if [ -n "$1" ] && [ -n "$2" ]; then awk "BEGIN { printf \"%.2f\", $1 / $2 }"; else echo -; fi; }
 
 verdicts() {
   local row id need
@@ -361,11 +307,7 @@ has() { [ "$1" != none ] && command -v "$1" >/dev/null; }
 
 prepare() {
   for tool in taskset awk sed; do command -v "$tool" >/dev/null || die "$tool is not installed"; done
-  if [ -z "$CAIRN" ]; then
-    say "building cairn"
-    cargo build --release --quiet --manifest-path "$here/Cargo.toml" >&2
-    CAIRN=$here/target/release/cairn
-  fi
+  build_cairn
   if [ -z "${BENCH:-}" ]; then
     has "$CAIRN" || die "without Cairn, BENCH must name the load generator"
     BENCH=("$CAIRN" bench)
@@ -376,9 +318,7 @@ prepare() {
   rm -rf "$DIR/runs" "$DIR/data"
   mkdir -p "$DIR/runs"
   : >"$DIR/flush_us"
-  case $(stat -f -c %T "$DIR") in
-    tmpfs|ramfs) die "$DIR is in memory: what is flushed there survives nothing. Set DIR" ;;
-  esac
+  need_disk "$DIR" "what is flushed there survives nothing"
 }
 
 start_servers() {

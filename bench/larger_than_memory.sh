@@ -1,29 +1,31 @@
 #!/usr/bin/env bash
-# Data ten times larger than memory: reads beside fio, a skewed mix, sustained writes, and what the disk holds and is given.
+# Data ten times larger than memory: reads beside fio, a skewed mix, Kvrocks, sustained writes, and what the disk holds and is
+# given; and latency beside checkpoints.
 #
-#   bench/larger_than_memory.sh                     all parts; 15 minutes, ten of them for the sustained writes
+#   bench/larger_than_memory.sh                     all parts; 17 minutes, ten of them for the sustained writes
 #   PARTS=get,mix REPS=1 bench/larger_than_memory.sh
+#   PARTS=kvrocks KVROCKS_SERVER=/opt/kvrocks/kvrocks bench/larger_than_memory.sh
 #
-# Prints Markdown for docs/PERFORMANCE.md on stdout, progress on stderr. Needs cargo, and fio for the comparison of reads. The
+# Prints Markdown for docs/PERFORMANCE.md on stdout, progress on stderr. Needs cargo, and fio for the comparison of reads. Every
 # server is started here on its own port and ended by its process id.
 #
-#   CAIRN           the binary; default: built here with `cargo build --release`
-#   PARTS           of: get mix set (comma-separated)
+#   PARTS           of: get mix kvrocks checkpoint set (comma-separated)
 #   KEYS            keys, of values of 100 bytes (5000000)
-#   LOAD_MEMORY     --memory while the keys are set, and for the rate with everything in memory (8gb)
+#   LOAD_MEMORY     --memory while the keys are set, and for what is measured with everything in memory (8gb)
 #   SHARE           what is then served with: one part of so many of the pages' bytes (10)
-#   REPS            alternating repetitions of fio and GET, the medians of which are shown (3)
+#   REPS            alternating repetitions of GET beside fio and Kvrocks, the medians of which are shown (3)
 #   SECONDS_EACH    measured seconds of a run (6); SUSTAINED seconds of the sustained writes (600)
 #   CLIENTS         of GET and of the mix, and the depth of fio (64)
-#   SERVER_CPU, LOAD_CPU   cores (0 and 1)
-#   PORT            (7970)
-#   DIR             data directory; must be on a real disk (target/larger)
-set -euo pipefail
-export LC_ALL=C
+#   KVROCKS_SERVER  its binary; without one its part is left out. KVROCKS_WORKERS its threads (8)
+#   PLOT            where the picture of the part `checkpoint` goes (DIR/checkpoints.svg); PLOT_SECONDS how long it is (48)
+#   DIR             data directories; must be on a real disk (target/larger)
+#   KEEP            1: what is set stays for the next call with as many KEYS
+#
+# lib.sh has the others.
+# shellcheck source=bench/lib.sh
+. "$(dirname "$0")/lib.sh"
 
-here=$(cd "$(dirname "$0")/.." && pwd)
-CAIRN=${CAIRN:-}
-PARTS=${PARTS:-get,mix,set}
+PARTS=${PARTS:-get,mix,kvrocks,checkpoint,set}
 KEYS=${KEYS:-5000000}
 LOAD_MEMORY=${LOAD_MEMORY:-8gb}
 SHARE=${SHARE:-10}
@@ -31,96 +33,131 @@ REPS=${REPS:-3}
 SECONDS_EACH=${SECONDS_EACH:-6}
 SUSTAINED=${SUSTAINED:-600}
 CLIENTS=${CLIENTS:-64}
-SERVER_CPU=${SERVER_CPU:-0}
-LOAD_CPU=${LOAD_CPU:-1}
-PORT=${PORT:-7970}
+KVROCKS_SERVER=${KVROCKS_SERVER:-}
+KVROCKS_WORKERS=${KVROCKS_WORKERS:-8}
 DIR=${DIR:-$here/target/larger}
-pid=
+PLOT=${PLOT:-$DIR/checkpoints.svg}
+PLOT_SECONDS=${PLOT_SECONDS:-48}
+KEEP=${KEEP:-0}
+pid= port=$PORT
 
-say() { printf '%s\n' "$*" >&2; }
-die() { say "larger_than_memory.sh: $*"; exit 1; }
-has() { case ",$PARTS," in *",$1,"*) true ;; *) false ;; esac; }
+has_part() { case ",$PARTS," in *",$1,"*) true ;; *) false ;; esac; }
 
-# One field of INFO, of what `info` has left in $DIR/info.
-field() { sed -n "s/^$1:\([0-9]*\).*/\1/p" "$DIR/info" | head -1; }
-info() {
-  exec 9<>"/dev/tcp/127.0.0.1/$PORT"
-  printf 'INFO everything\r\nQUIT\r\n' >&9
-  tr -d '\r' <&9 >"$DIR/info"
-  exec 9>&-
-}
+# --- the servers -----------------------------------------------------------------------------------------------------
 
-answers() {
-  local reply=
-  exec 9<>"/dev/tcp/127.0.0.1/$PORT" || return 1
-  printf 'PING\r\n' >&9
-  read -r -t 5 reply <&9 || true
-  exec 9>&-
-  [[ $reply == +PONG* ]]
-}
-
+# Starts Cairn with so much memory.
 start() {
-  taskset -c "$SERVER_CPU" "$CAIRN" serve --dir "$DIR/data" --port "$PORT" --shards 1 --cpus "$SERVER_CPU" \
+  port=$PORT
+  taskset -c "$SERVER_CPU" "$CAIRN" serve --dir "$DIR/data" --port "$port" --shards 1 --cpus "$SERVER_CPU" \
     --metrics-addr off --memory "$1" >"$DIR/server.log" 2>&1 &
   pid=$!
-  for _ in $(seq 1200); do
-    if answers 2>/dev/null; then return; fi
-    kill -0 "$pid" 2>/dev/null || break
-    sleep 0.1
-  done
-  tail -5 "$DIR/server.log" >&2
-  die "the server did not start"
+  await "$port" "$pid" 1200 "$DIR/server.log" || die "the server did not start"
+}
+
+# Starts Kvrocks; $1 is whether a SET waits until it is stable: yes or no. Of the memory that Cairn has, a quarter is for what
+# is not written yet, the rest for blocks; the system's cache of its files comes on top.
+start_kvrocks() {
+  local buffer=$((memory / 8000000))
+  buffer=$((buffer > 4 ? buffer : 4))
+  local blocks=$((memory / 1000000 - 2 * buffer))
+  blocks=$((blocks > 8 ? blocks : 8))
+  port=$((PORT + 1))
+  mkdir -p "$DIR/kvrocks"
+  cat >"$DIR/kvrocks.conf" <<CONF
+bind 127.0.0.1
+port $port
+workers $KVROCKS_WORKERS
+daemonize no
+dir $DIR/kvrocks
+log-dir $DIR/kvrocks
+log-level warning
+pidfile $DIR/kvrocks.pid
+rocksdb.metadata_block_cache_size $blocks
+rocksdb.subkey_block_cache_size 0
+rocksdb.share_metadata_and_subkey_block_cache yes
+rocksdb.cache_index_and_filter_blocks yes
+rocksdb.write_buffer_size $buffer
+rocksdb.max_write_buffer_number 2
+rocksdb.compression no
+rocksdb.write_options.sync $1
+CONF
+  taskset -c "$SERVER_CPU" "$KVROCKS_SERVER" -c "$DIR/kvrocks.conf" >"$DIR/kvrocks.log" 2>&1 &
+  pid=$!
+  await "$port" "$pid" 1200 "$DIR/kvrocks.log" || die "Kvrocks did not start"
 }
 
 stop() {
-  if [ -n "$pid" ]; then kill "$pid" 2>/dev/null || true; wait "$pid" 2>/dev/null || true; fi
+  if [ -n "$pid" ]; then end "$pid"; fi
   pid=
 }
 
+# One field of INFO, of what `info` has left in $DIR/info.
+info() { ask_all "$port" 'INFO everything' >"$DIR/info"; }
+field() { sed -n "s/^$1:\([0-9]*\).*/\1/p" "$DIR/info" | head -1; }
+
 # Makes everything durable, twice: then nothing is held back for the checkpoint before.
 save() {
-  for _ in 1 2; do
-    exec 9<>"/dev/tcp/127.0.0.1/$PORT"
-    printf 'SAVE\r\n' >&9
-    read -r _ <&9
-    exec 9>&-
-  done
+  for _ in 1 2; do ask "$port" SAVE >"$DIR/save.txt"; done
 }
 
-# Runs a load for $1 seconds; the rest are arguments of `cairn bench`. Leaves the report in $DIR/run.json.
+# --- one run ---------------------------------------------------------------------------------------------------------
+
+bench() {
+  "$CAIRN" bench --port "$port" --cpus "$LOAD_CPU" --quiet --keys "$KEYS" --value-size 100 "$@"
+}
+
+# Runs a load for $1 seconds; the rest are arguments of `cairn bench`. What it reports is then `seen NAME`.
 load() {
   local seconds=$1
   shift
-  "$CAIRN" bench --port "$PORT" --cpus "$LOAD_CPU" --pid "$pid" --json --quiet --keys "$KEYS" --value-size 100 \
-    --warmup 1 --duration "$seconds" "$@" >"$DIR/run.json" || die "the load failed"
+  bench --pid "$pid" --json --warmup 1 --duration "$seconds" "$@" >"$DIR/run.json" || die "the load failed"
+  figures "$DIR/run.json" >"$DIR/run.figures"
 }
 
-# The first value of a name in the report: that of the whole run.
-figure() { sed -n "s/.*\"$1\": \([0-9.e+-]*\),*/\1/p" "$DIR/run.json" | head -1; }
-median() { sort -g | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
-calc() { awk "BEGIN { printf \"$1\", $2 }"; }
+# A figure of all requests of the last run, or of another group; `cpu_us` is the server's of a request.
+seen() {
+  if [ "$1" = cpu_us ]; then figure "$DIR/run.figures" server cpu_us_per_request; else figure "$DIR/run.figures" "${2:-all}" "$1"; fi
+}
+
+# Keeps figures of this repetition, and gives the median of them all.
+note() { printf '%s\n' "$2" >>"$DIR/noted.$1"; }
+noted() { median <"$DIR/noted.$1"; }
 
 mix=(--clients "$CLIENTS" --distribution zipf:0.99 --ratio 9:1)
 
+# --- the data --------------------------------------------------------------------------------------------------------
+
 fill() {
   say "setting $KEYS keys"
+  rm -rf "$DIR/data" "$DIR/kept"
   start "$LOAD_MEMORY"
-  "$CAIRN" bench --port "$PORT" --cpus "$LOAD_CPU" --load-only --quiet --keys "$KEYS" --value-size 100 -P 64 >"$DIR/load.txt" ||
-    die "the keys could not be set"
+  bench --load-only -P 64 >"$DIR/load.txt" || die "the keys could not be set"
   save
   info
-  pages=$(field cairn_pages)
-  page_bytes=$(($(field used_memory_pages) / $(field cairn_pages_in_memory)))
-  live=$((pages * page_bytes))
-  memory=$((live / SHARE))
-  if has mix; then
-    say "the mix, everything in memory"
-    load "$SECONDS_EACH" "${mix[@]}"
-    mix_rate=$(figure per_second)
-    save
-  fi
+  echo "$KEYS $(field cairn_pages) $(($(field used_memory_pages) / $(field cairn_pages_in_memory)))" >"$DIR/kept"
   stop
 }
+
+fill_kvrocks() {
+  say "setting $KEYS keys in Kvrocks"
+  rm -rf "$DIR/kvrocks" "$DIR/kept.kvrocks"
+  start_kvrocks no
+  bench --load-only -P 64 >"$DIR/load.txt" || die "the keys could not be set in Kvrocks"
+  stop
+  echo "$KEYS" >"$DIR/kept.kvrocks"
+}
+
+# Whether a file says that data of so many keys is there.
+is_kept() { [ "$KEEP" = 1 ] && [ -e "$1" ] && [ "$(cut -d' ' -f1 "$1")" = "$KEYS" ]; }
+
+# Starts with memory for everything, and has it there.
+start_resident() {
+  start "$LOAD_MEMORY"
+  bench --requests "$KEYS" --distribution sequential --command 'GET {key}' --clients 16 -P 64 >"$DIR/load.txt" ||
+    die "the keys could not be read"
+}
+
+# --- the parts -------------------------------------------------------------------------------------------------------
 
 fio_rate() {
   taskset -c "$SERVER_CPU" fio --name=reads --filename="$DIR/data/shard-0000/pages" --readonly --rw=randread --bs="$page_bytes" \
@@ -129,45 +166,83 @@ fio_rate() {
 }
 
 reads() {
-  local rep
-  : >"$DIR/fio" && : >"$DIR/get" && : >"$DIR/get_cpu" && : >"$DIR/get_p99"
+  local rep get fio
   for rep in $(seq "$REPS"); do
     say "repetition $rep of $REPS: fio, GET"
-    if command -v fio >/dev/null; then fio_rate >>"$DIR/fio"; fi
+    if command -v fio >/dev/null; then note fio "$(fio_rate)"; fi
     start "$memory"
     load "$SECONDS_EACH" --clients "$CLIENTS" --command 'GET {key}'
     stop
-    figure per_second >>"$DIR/get"
-    figure cpu_us_per_request | tail -1 >>"$DIR/get_cpu"
-    figure p99 >>"$DIR/get_p99"
+    note get "$(seen per_second)"
+    note get_cpu "$(seen cpu_us)"
+    note get_p99 "$(seen p99)"
   done
-  local get
-  get=$(median <"$DIR/get")
-  echo "| uniform GET, $CLIENTS clients | $(calc %.0f "$get")/s, p99 $(calc %.0f "$(median <"$DIR/get_p99")") us, " \
-    "$(calc %.1f "$(median <"$DIR/get_cpu")") us of server CPU each |"
-  if [ -s "$DIR/fio" ]; then
-    local fio
-    fio=$(median <"$DIR/fio")
+  get=$(noted get)
+  echo "| uniform GET, $CLIENTS clients | $(calc %.0f "$get")/s, p99 $(calc %.0f "$(noted get_p99)") us," \
+    "$(calc %.1f "$(noted get_cpu)") us of server CPU each |"
+  if [ -e "$DIR/noted.fio" ]; then
+    fio=$(noted fio)
     echo "| fio, random reads of $page_bytes bytes, depth $CLIENTS, same core and file | $(calc %.0f "$fio")/s; GET has" \
       "$(calc %.0f "$get / $fio * 100") % of it (asked: 80 %) |"
   fi
 }
 
 mixed() {
+  say "the mix, everything in memory"
+  start_resident
+  load "$SECONDS_EACH" "${mix[@]}"
+  local resident reads commands hits
+  resident=$(seen per_second)
+  save
+  stop
   say "the mix"
   start "$memory"
   # The cache is to be that of the mix.
   load 20 "${mix[@]}"
   info
-  local reads=$(field cairn_page_reads) commands=$(field total_commands_processed) hits
+  reads=$(field cairn_page_reads) commands=$(field total_commands_processed)
   load "$SECONDS_EACH" "${mix[@]}"
   info
   hits=$(calc %.4f "1 - ($(field cairn_page_reads) - $reads) / ($(field total_commands_processed) - $commands)")
-  echo "| 90:10 GET:SET, Zipf 0.99, $CLIENTS clients | $(calc %.0f "$(figure per_second)")/s;" \
-    "$(calc %.0f "$mix_rate")/s with everything in memory; $(calc %.0f "$hits * 100") % of the commands needed no read |"
-  echo "| its hits a second / what they would be at the rate in memory | $(calc %.0f "$(figure per_second) * $hits")" \
-    "/ $(calc %.0f "$mix_rate * $hits"): $(calc %.0f "$(figure per_second) / $mix_rate * 100") % (asked: 70 %) |"
+  echo "| 90:10 GET:SET, Zipf 0.99, $CLIENTS clients | $(calc %.0f "$(seen per_second)")/s;" \
+    "$(calc %.0f "$resident")/s with everything in memory; $(calc %.0f "$hits * 100") % of the commands needed no read |"
+  echo "| its hits a second / what they would be at the rate in memory | $(calc %.0f "$(seen per_second) * $hits")" \
+    "/ $(calc %.0f "$resident * $hits"): $(calc %.0f "$(seen per_second) / $resident * 100") % (asked: 70 %) |"
   stop
+}
+
+# Durable SETs, then GETs, of a server that has been started; the figures go by its name.
+sets_and_gets() {
+  load "$SECONDS_EACH" --clients "$CLIENTS" --command 'SET {key} {value}'
+  note "$1_set" "$(seen per_second)"
+  note "$1_set_p99" "$(seen p99)"
+  load "$SECONDS_EACH" --clients "$CLIENTS" --command 'GET {key}'
+  note "$1_get" "$(seen per_second)"
+  note "$1_get_p99" "$(seen p99)"
+  note "$1_resident" "$(awk '/^VmHWM/ { print $2 / 1000 }' "/proc/$pid/status")"
+  stop
+}
+
+beside_kvrocks() {
+  local rep what version
+  version=$("$KVROCKS_SERVER" --version 2>&1 | sed -n 's/.*version \([^ ,]*\).*/\1/p' | head -1)
+  if ! is_kept "$DIR/kept.kvrocks"; then fill_kvrocks; fi
+  for rep in $(seq "$REPS"); do
+    say "repetition $rep of $REPS: SET and GET, Cairn"
+    start "$memory"
+    sets_and_gets cairn
+    say "repetition $rep of $REPS: SET and GET, Kvrocks"
+    start_kvrocks yes
+    sets_and_gets kvrocks
+  done
+  echo "| resident memory at its highest | Cairn $(calc %.0f "$(noted cairn_resident)") MB; Kvrocks" \
+    "$(calc %.0f "$(noted kvrocks_resident)") MB and the system's cache of its files |"
+  for what in set get; do
+    echo "| uniform ${what^^}$([ $what = set ] && echo ', durable'), $CLIENTS clients: Cairn / Kvrocks $version, sync yes," \
+      "$KVROCKS_WORKERS workers | $(calc %.0f "$(noted "cairn_$what")")/s, p99 $(calc %.0f "$(noted "cairn_${what}_p99")") us" \
+      "/ $(calc %.0f "$(noted "kvrocks_$what")")/s, p99 $(calc %.0f "$(noted "kvrocks_${what}_p99")") us:" \
+      "$(ratio "$(noted "cairn_$what")" "$(noted "kvrocks_$what")") (asked: $([ $what = set ] && echo 5 || echo 1)) |"
+  done
 }
 
 sustained() {
@@ -206,7 +281,7 @@ sustained() {
   least=$(sort -g "$DIR/seconds" | head -1)
   below=$(awk -v half="$middle" '$1 < half / 2' "$DIR/seconds" | wc -l)
   echo "| uniform SET, 50 clients, pipeline 64, $SUSTAINED s | median second $(calc %.0f "$middle")/s, least $least/s;" \
-    "seconds below half the median: $below of $(wc -l <"$DIR/seconds") (asked: 0); p99 $(calc %.0f "$(figure p99) / 1000") ms |"
+    "seconds below half the median: $below of $(wc -l <"$DIR/seconds") (asked: 0); p99 $(calc %.0f "$(seen p99) / 1000") ms |"
   echo "| bytes written for each SET of 111 bytes of key and value | log $(calc %.0f "$log / $commands"), page file" \
     "$(calc %.0f "$file / $commands"): $(calc %.0f "($log + $file) / $commands / 111") times;" \
     "$(calc %.2f "$written / $commands") pages a SET, $(calc %.0f "$early / $written * 100") % of them victims |"
@@ -216,26 +291,27 @@ sustained() {
 
 main() {
   command -v taskset >/dev/null || die "taskset is not installed"
-  if [ -z "$CAIRN" ]; then
-    say "building cairn"
-    cargo build --release --quiet --manifest-path "$here/Cargo.toml" >&2
-    CAIRN=$here/target/release/cairn
-  fi
+  if has_part kvrocks && [ -z "$KVROCKS_SERVER" ]; then say "without Kvrocks: KVROCKS_SERVER is not set"; fi
+  build_cairn
   mkdir -p "$DIR"
-  case $(stat -f -c %T "$DIR") in tmpfs|ramfs) die "$DIR is in memory: it has no reads. Set DIR" ;; esac
-  rm -rf "$DIR/data"
+  need_disk "$DIR" "it has no reads"
+  rm -f "$DIR"/noted.*
   trap stop EXIT
   trap 'exit 130' INT TERM HUP PIPE
-  fill
+  if ! is_kept "$DIR/kept"; then fill; fi
+  read -r _ pages page_bytes <"$DIR/kept"
+  live=$((pages * page_bytes))
+  memory=$((live / SHARE))
   echo "$KEYS keys, values of 100 bytes: $pages pages of $page_bytes bytes, $((live / KEYS)) bytes a key; --memory $((memory / 1000000)) MB," \
     "one part of $SHARE; server on core $SERVER_CPU, load on core $LOAD_CPU."
   echo
   echo "| what | seen |"
   echo "| --- | --- |"
-  if has get; then reads; fi
-  if has mix; then mixed; fi
-  if has set; then sustained; fi
-  rm -rf "$DIR/data"
+  if has_part get; then reads; fi
+  if has_part mix; then mixed; fi
+  if has_part kvrocks && [ -n "$KVROCKS_SERVER" ]; then beside_kvrocks; fi
+  if has_part set; then sustained; fi
+  if [ "$KEEP" != 1 ]; then rm -rf "$DIR/data" "$DIR/kvrocks" "$DIR"/kept*; fi
 }
 
 main

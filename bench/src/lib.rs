@@ -5,6 +5,7 @@
 
 pub mod disk_probe;
 pub mod history;
+pub mod latency;
 pub mod load;
 pub mod model;
 pub mod sim;

@@ -4,6 +4,7 @@
 
 use cairn_bench::sim::Planted;
 use cairn_bench::sim::shard::{RoundId, images, injected};
+use cairn_storage::{log, pagefile};
 
 /// Of each run.
 const IMAGES: u64 = 500;
@@ -35,21 +36,18 @@ const BUG_RUNS: u64 = 10;
 #[test]
 fn planted_bugs_are_found_in_images() {
     for bug in [
-        Planted::AcknowledgeBeforeFlush,
-        Planted::AcknowledgeOutOfOrder,
+        Planted::Log(log::Bug::AcknowledgeBeforeFlush),
+        Planted::Log(log::Bug::AcknowledgeOutOfOrder),
         Planted::WriteWithoutSync,
         Planted::RecoverWithoutSync,
         Planted::DirectoryUnsynced,
-        Planted::SuperblockBeforePages,
-        Planted::SuperblockBeforeLog,
-        Planted::ReuseTooEarly,
-        Planted::MissingClone,
+        Planted::Pages(pagefile::Bug::SuperblockBeforePages),
+        Planted::Pages(pagefile::Bug::SuperblockBeforeLog),
+        Planted::Pages(pagefile::Bug::ReuseTooEarly),
+        Planted::Pages(pagefile::Bug::MissingClone),
     ] {
         let found = (1..=BUG_RUNS).find_map(|seed| images::run(seed, Some(bug), None, 4 * IMAGES).err());
-        let Some((id, what)) = found else {
-            println!("{bug} XXX not found");
-            continue;
-        };
+        let (id, what) = found.unwrap_or_else(|| panic!("{bug} is not found"));
         println!("{bug}: image {id}: {what}");
     }
 }
@@ -57,11 +55,11 @@ fn planted_bugs_are_found_in_images() {
 #[test]
 fn planted_bugs_are_found_by_faults() {
     for bug in [
-        Planted::IgnoreShortWrite,
-        Planted::RetryAfterFailedSync,
-        Planted::TruncateAtDamage,
-        Planted::ChecksumUnchecked,
-        Planted::ReadUnchecked,
+        Planted::Log(log::Bug::IgnoreShortWrite),
+        Planted::Log(log::Bug::RetryAfterFailedSync),
+        Planted::Log(log::Bug::TruncateAtDamage),
+        Planted::Log(log::Bug::ChecksumUnchecked),
+        Planted::Pages(pagefile::Bug::ReadUnchecked),
     ] {
         let found = (1..=BUG_RUNS).find_map(|seed| injected::run(seed, Some(bug), None, FAULTS).err());
         let (id, what) = found.unwrap_or_else(|| panic!("{bug} is not found"));

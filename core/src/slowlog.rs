@@ -132,18 +132,10 @@ fn cut_one(arg: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::args::copied;
 
     fn record(log: &mut Slowlog, len_max: usize, unix_s: u64, args: &[&[u8]]) {
-        let bytes: Vec<u8> = args.concat();
-        let mut start = 0;
-        let ranges: Vec<(u32, u32)> = args
-            .iter()
-            .map(|arg| {
-                let range = (start, start + arg.len() as u32);
-                start = range.1;
-                range
-            })
-            .collect();
+        let (bytes, ranges) = copied(args.iter().copied());
         log.record(len_max, unix_s, 7, &Args::new(&bytes, &ranges), "1.2.3.4:5", b"me");
     }
 

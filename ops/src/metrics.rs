@@ -275,21 +275,21 @@ impl Metrics {
         let shard = figures.shard.to_string();
         let label = || Label::new("shard", shard.clone());
         let with = |name: &'static str, value: &'static str| vec![label(), Label::new(name, value)];
-        let gauges = [
-            ("cairn_connected_clients", snapshot.clients.connected),
-            ("cairn_blocked_clients", snapshot.clients.blocked),
-            ("cairn_held_replies", snapshot.clients.held_replies),
-            ("cairn_log_flights", figures.log.flights),
-            ("cairn_log_segments", figures.log.segments),
-            ("cairn_log_segments_ready", figures.log.segments_ready),
-            ("cairn_redo_pending_effects", figures.log.redo_left),
-            ("cairn_rows", figures.rows),
-            ("cairn_outbox_messages", figures.outbox_messages),
-            ("cairn_slowlog_entries", figures.slowlog_len),
-        ];
-        for (name, value) in gauges {
-            self.gauge(name, vec![label()], value as f64);
-        }
+        self.gauges(
+            vec![label()],
+            &[
+                ("cairn_connected_clients", snapshot.clients.connected),
+                ("cairn_blocked_clients", snapshot.clients.blocked),
+                ("cairn_held_replies", snapshot.clients.held_replies),
+                ("cairn_log_flights", figures.log.flights),
+                ("cairn_log_segments", figures.log.segments),
+                ("cairn_log_segments_ready", figures.log.segments_ready),
+                ("cairn_redo_pending_effects", figures.log.redo_left),
+                ("cairn_rows", figures.rows),
+                ("cairn_outbox_messages", figures.outbox_messages),
+                ("cairn_slowlog_entries", figures.slowlog_len),
+            ],
+        );
         let oldest = seconds(snapshot.clients.held_us_oldest, US);
         self.gauge("cairn_held_reply_oldest_seconds", vec![label()], oldest);
         for state in [LogState::Open, LogState::Full { errno: 0 }, LogState::Failed { errno: 0 }] {
@@ -298,23 +298,24 @@ impl Metrics {
         }
         self.publish_memory(&snapshot.memory, &shard);
         let counters = &snapshot.counters;
-        let totals = [
-            ("cairn_connections_received_total", counters.connections_received),
-            ("cairn_connections_rejected_total", counters.connections_rejected),
-            ("cairn_network_received_bytes_total", counters.net_in_bytes),
-            ("cairn_network_sent_bytes_total", counters.net_out_bytes),
-            ("cairn_keyspace_hits_total", counters.keyspace_hits),
-            ("cairn_keyspace_misses_total", counters.keyspace_misses),
-            ("cairn_expired_keys_total", counters.expired),
-            ("cairn_auth_denied_total", counters.auth_denied),
-            ("cairn_commands_forwarded_total", counters.forwarded_commands),
-            ("cairn_commands_foreign_total", counters.foreign_commands),
-            ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
-            ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
-        ];
-        for (name, value) in totals {
-            self.count(counted, name, vec![label()], value);
-        }
+        self.counts(
+            counted,
+            vec![label()],
+            &[
+                ("cairn_connections_received_total", counters.connections_received),
+                ("cairn_connections_rejected_total", counters.connections_rejected),
+                ("cairn_network_received_bytes_total", counters.net_in_bytes),
+                ("cairn_network_sent_bytes_total", counters.net_out_bytes),
+                ("cairn_keyspace_hits_total", counters.keyspace_hits),
+                ("cairn_keyspace_misses_total", counters.keyspace_misses),
+                ("cairn_expired_keys_total", counters.expired),
+                ("cairn_auth_denied_total", counters.auth_denied),
+                ("cairn_commands_forwarded_total", counters.forwarded_commands),
+                ("cairn_commands_foreign_total", counters.foreign_commands),
+                ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
+                ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
+            ],
+        );
         self.publish_pages(&figures.pages, &shard, counted);
         let cut = [
             ("output_buffer", counters.output_limit_closed),
@@ -336,23 +337,24 @@ impl Metrics {
         let label = || vec![Label::new("worker", stats.worker.to_string())];
         self.gauge("cairn_parcels_waiting", label(), stats.parcels_waiting as f64);
         self.gauge("cairn_registered_buffers", label(), f64::from(u8::from(stats.has_registered_buffers)));
-        let totals = [
-            ("cairn_turns_total", stats.turns),
-            ("cairn_ring_enters_total", stats.enters),
-            ("cairn_ring_completions_total", stats.completions),
-            ("cairn_ring_completion_overflows_total", stats.completion_overflows),
-            ("cairn_worker_parks_total", stats.parks),
-            ("cairn_receives_starved_total", stats.receives_starved),
-            ("cairn_sends_short_total", stats.sends_short),
-            ("cairn_accept_failures_total", stats.accept_failures),
-            ("cairn_log_writes_total", stats.log_writes),
-            ("cairn_log_written_bytes_total", stats.log_write_bytes),
-            ("cairn_log_segments_prepared_total", stats.segments_prepared),
-            ("cairn_reports_dropped_total", stats.reports_dropped),
-        ];
-        for (name, value) in totals {
-            self.count(counted, name, label(), value);
-        }
+        self.counts(
+            counted,
+            label(),
+            &[
+                ("cairn_turns_total", stats.turns),
+                ("cairn_ring_enters_total", stats.enters),
+                ("cairn_ring_completions_total", stats.completions),
+                ("cairn_ring_completion_overflows_total", stats.completion_overflows),
+                ("cairn_worker_parks_total", stats.parks),
+                ("cairn_receives_starved_total", stats.receives_starved),
+                ("cairn_sends_short_total", stats.sends_short),
+                ("cairn_accept_failures_total", stats.accept_failures),
+                ("cairn_log_writes_total", stats.log_writes),
+                ("cairn_log_written_bytes_total", stats.log_write_bytes),
+                ("cairn_log_segments_prepared_total", stats.segments_prepared),
+                ("cairn_reports_dropped_total", stats.reports_dropped),
+            ],
+        );
     }
 
     fn publish_whole(&self, all: &Snapshot, counted: &mut Counted) {
@@ -368,6 +370,20 @@ impl Metrics {
 
     fn gauge(&self, name: &'static str, labels: Vec<Label>, value: f64) {
         self.recorder.register_gauge(&metrics::Key::from_parts(name, labels), &METADATA).set(value);
+    }
+
+    /// Several under the same labels.
+    fn gauges(&self, labels: Vec<Label>, figures: &[(&'static str, u64)]) {
+        for (name, value) in figures {
+            self.gauge(name, labels.clone(), *value as f64);
+        }
+    }
+
+    /// Several under the same labels; see [`Metrics::count`].
+    fn counts(&self, counted: &mut Counted, labels: Vec<Label>, figures: &[(&'static str, u64)]) {
+        for (name, value) in figures {
+            self.count(counted, name, labels.clone(), *value);
+        }
     }
 
     /// Brings a counter to `value`; if that is less than before, it was reset and began again.

@@ -150,7 +150,7 @@ fn tests_begin(text: &str) -> Option<usize> {
     let lines: Vec<&str> = text.lines().collect();
     (0..lines.len()).find(|&at| {
         let module = lines[at + 1..].iter().find(|line| !line.trim_start().starts_with("#["));
-        let is_module = |line: &&str| line.trim_start().starts_with("mod ") && line.ends_with('{');
+        let is_module = |line: &&str| line.split(' ').any(|word| word == "mod") && line.ends_with('{');
         lines[at].trim() == "#[cfg(test)]" && module.is_some_and(is_module)
     })
 }
@@ -438,6 +438,7 @@ fn the_checks_see_what_they_look_for() {
     let found = functions(&code);
     assert_eq!(found, [("a".into(), 1, 5), ("b".into(), 6, 1), ("c".into(), 8, 1)]);
     assert_eq!(tests_begin("fn a() {}\n#[cfg(test)]\n#[path = \"x\"]\nmod tests {\n}"), Some(1));
+    assert_eq!(tests_begin("#[cfg(test)]\npub(super) mod tests {\n}"), Some(0));
     assert_eq!(tests_begin("#[cfg(test)]\nfn a() {}"), None);
     assert_eq!(tests_begin("#[cfg(test)]\nmod tests;\nfn a() {}"), None);
     let by_folder: BTreeMap<&str, usize> = sources().iter().fold(BTreeMap::new(), |mut counts, source| {

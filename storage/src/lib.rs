@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod blob;
+mod bug;
 pub mod check;
 pub mod checksum;
 pub mod counted;

@@ -29,7 +29,7 @@ pub use args::DiskArgs;
 pub use device::Device;
 pub use error::DiskError;
 pub use meaning::Meaning;
-pub use report::{LatencyReport, Report, Row};
+pub use report::{Report, Row};
 
 use crate::load::process::{Usage, machine_busy_ns};
 use measure::Case;

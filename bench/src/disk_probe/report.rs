@@ -11,6 +11,7 @@ use super::MIB;
 use super::device::Device;
 use super::meaning::Meaning;
 use super::measure::{Case, Measured};
+use crate::latency::LatencyReport;
 
 /// The result of a run. Its JSON form is what `--json` prints.
 #[derive(Debug, Serialize)]
@@ -57,19 +58,6 @@ pub struct Row {
     pub latency_us: LatencyReport,
     #[serde(skip)]
     pub(super) latency: Histogram<u64>,
-}
-
-/// Microseconds.
-#[derive(Clone, Debug, Serialize)]
-pub struct LatencyReport {
-    pub min: f64,
-    pub mean: f64,
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    #[serde(rename = "p99.9")]
-    pub p99_9: f64,
-    pub max: f64,
 }
 
 pub const DSYNC: &str = "RWF_DSYNC";
@@ -169,22 +157,6 @@ impl Row {
             let _ = write!(text, " {value:>9.1}");
         }
         text.push('\n');
-    }
-}
-
-impl LatencyReport {
-    fn of(latency: &Histogram<u64>) -> Self {
-        let us = |ns: u64| ns as f64 / 1000.0;
-        let at = |quantile| us(latency.value_at_quantile(quantile));
-        Self {
-            min: us(latency.min()),
-            mean: rounded(latency.mean() / 1000.0, 1000.0),
-            p50: at(0.5),
-            p90: at(0.9),
-            p99: at(0.99),
-            p99_9: at(0.999),
-            max: us(latency.max()),
-        }
     }
 }
 

@@ -352,7 +352,7 @@ fn parse_cpus(text: &str) -> Result<Vec<usize>, String> {
 const CPUS_MAX: usize = 1024;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     #[derive(clap::Parser)]
@@ -361,7 +361,7 @@ mod tests {
         args: BenchArgs,
     }
 
-    fn plan(arguments: &[&str]) -> Result<Plan, String> {
+    pub(in crate::load) fn plan(arguments: &[&str]) -> Result<Plan, String> {
         let all = ["bench"].iter().chain(arguments);
         let cli = <Cli as clap::Parser>::try_parse_from(all).map_err(|e| e.to_string())?;
         cli.args.plan().map_err(|e| e.to_string())

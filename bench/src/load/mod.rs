@@ -34,7 +34,7 @@ pub use args::BenchArgs;
 pub use connection::{Greeting, Target};
 pub use error::LoadError;
 pub use plan::{GroupPlan, Limit, Mix, Plan};
-pub use report::{CommandReport, CpuReport, GroupReport, LatencyReport, Report};
+pub use report::{CommandReport, CpuReport, GroupReport, Report};
 pub use template::{Context, Template};
 
 use connection::Connection;

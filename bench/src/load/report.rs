@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::driver::Outcome;
 use super::plan::{GroupPlan, Plan};
 use super::stats::CommandStats;
+use crate::latency::LatencyReport;
 
 /// The result of a run. Its JSON form is what `--json` prints.
 #[derive(Debug, Serialize)]
@@ -63,20 +64,6 @@ pub struct CommandReport {
     pub unsent: u64,
     /// Null when there was no answer.
     pub latency_us: Option<LatencyReport>,
-}
-
-#[derive(Debug, Serialize)]
-pub struct LatencyReport {
-    pub min: f64,
-    pub mean: f64,
-    pub p50: f64,
-    pub p90: f64,
-    pub p99: f64,
-    #[serde(rename = "p99.9")]
-    pub p99_9: f64,
-    #[serde(rename = "p99.99")]
-    pub p99_99: f64,
-    pub max: f64,
 }
 
 /// The CPU time of a process during the measured time.
@@ -227,18 +214,7 @@ impl GroupReport {
 
 impl CommandReport {
     fn new(command: &str, stats: &CommandStats, seconds: f64) -> Self {
-        let us = |ns: u64| ns as f64 / 1000.0;
-        let l = &stats.latency;
-        let latency_us = (!l.is_empty()).then(|| LatencyReport {
-            min: us(l.min()),
-            mean: l.mean() / 1000.0,
-            p50: us(l.value_at_quantile(0.5)),
-            p90: us(l.value_at_quantile(0.9)),
-            p99: us(l.value_at_quantile(0.99)),
-            p99_9: us(l.value_at_quantile(0.999)),
-            p99_99: us(l.value_at_quantile(0.9999)),
-            max: us(l.max()),
-        });
+        let latency_us = (!stats.latency.is_empty()).then(|| LatencyReport::of(&stats.latency));
         Self {
             command: command.to_owned(),
             answered: stats.answered,
@@ -327,18 +303,11 @@ fn hgrm(latency: &Histogram<u64>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::args::BenchArgs;
+    use super::super::args::tests::plan;
     use super::*;
 
-    #[derive(clap::Parser)]
-    struct Cli {
-        #[command(flatten)]
-        args: BenchArgs,
-    }
-
     fn report(arguments: &[&str], record: impl Fn(&mut CommandStats)) -> Report {
-        let cli = <Cli as clap::Parser>::try_parse_from(["bench"].iter().chain(arguments)).unwrap();
-        let plan = cli.args.plan().unwrap();
+        let plan = plan(arguments).unwrap();
         let stats = |g: &GroupPlan| vec![CommandStats::new(); g.mix.templates().len()];
         let outcome = || {
             let mut groups: Vec<Vec<CommandStats>> = plan.groups.iter().map(stats).collect();

@@ -3,83 +3,80 @@
 use super::clock::{MS, SECOND, US};
 use super::restart::MEMORY_BYTES;
 use cairn_storage::limits::PAGE_BYTES;
-use cairn_storage::log::Bug;
+use cairn_storage::log;
 use cairn_storage::op::PageOp;
 use cairn_storage::pagefile;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fastrand::Rng;
 
 /// A known bug, to show that the simulator finds it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Planted {
-    /// Records count as durable as soon as they are sealed
-    AcknowledgeBeforeFlush,
-    /// A completed flush makes durable what stands before it, in flight or not
-    AcknowledgeOutOfOrder,
-    /// A write that was cut short counts as complete
-    IgnoreShortWrite,
-    /// A failed write is issued again, and believed
-    RetryAfterFailedSync,
-    /// Recovery takes damage in the middle of the log for its end
-    TruncateAtDamage,
-    /// Recovery takes what it reads of the log for sound, whatever the checksum says
-    ChecksumUnchecked,
-    /// The driver writes to the disk's cache and says that it is stable
+    Log(log::Bug),
+    Pages(pagefile::Bug),
+    /// The bugs of the driver have variants of their own.
     WriteWithoutSync,
-    /// The driver does not make stable what recovery has read
     RecoverWithoutSync,
-    /// The driver answers for a disk operation that it has just begun
     AnswerBeforeWrite,
-    /// The driver prepares a segment and does not sync the directory that it stands in
     DirectoryUnsynced,
-    /// A superblock is written before what it refers to is stable
-    SuperblockBeforePages,
-    /// A superblock is written before the log is stable up to its LSN
-    SuperblockBeforeLog,
-    /// A site of the page file is used again as soon as nothing live is there
-    ReuseTooEarly,
-    /// A page that a checkpoint has yet to save is changed without a copy
-    MissingClone,
-    /// What is read of the page file is taken for what was asked for
-    ReadUnchecked,
-    /// A row is read without what the log has for it
-    ReadBeforeRedo,
-    /// What was redone because a row was looked at is redone once more when its turn comes
-    RedoTwice,
 }
 
 impl std::fmt::Display for Planted {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use clap::ValueEnum;
-        self.to_possible_value().map_or(Ok(()), |value| f.write_str(value.get_name()))
+        f.write_str(self.told().0)
     }
 }
 
 impl Planted {
-    /// The log's part of the bug.
-    pub fn log(self) -> Option<Bug> {
+    const OF_DRIVER: [Planted; 4] = [
+        Planted::WriteWithoutSync,
+        Planted::RecoverWithoutSync,
+        Planted::AnswerBeforeWrite,
+        Planted::DirectoryUnsynced,
+    ];
+
+    pub fn all() -> impl Iterator<Item = Planted> {
+        let log = log::Bug::ALL.iter().copied().map(Planted::Log);
+        log.chain(Planted::OF_DRIVER).chain(pagefile::Bug::ALL.iter().copied().map(Planted::Pages))
+    }
+
+    /// Its name on a command line, and what is done wrong.
+    fn told(self) -> (&'static str, &'static str) {
         match self {
-            Planted::AcknowledgeBeforeFlush => Some(Bug::AcknowledgeBeforeFlush),
-            Planted::AcknowledgeOutOfOrder => Some(Bug::AcknowledgeOutOfOrder),
-            Planted::IgnoreShortWrite => Some(Bug::IgnoreShortWrite),
-            Planted::RetryAfterFailedSync => Some(Bug::RetryAfterFailedSync),
-            Planted::TruncateAtDamage => Some(Bug::TruncateAtDamage),
-            Planted::ChecksumUnchecked => Some(Bug::ChecksumUnchecked),
-            _ => None,
+            Planted::Log(bug) => (bug.name(), bug.meaning()),
+            Planted::Pages(bug) => (bug.name(), bug.meaning()),
+            Planted::WriteWithoutSync => {
+                ("write-without-sync", "The driver writes to the disk's cache and says that it is stable")
+            }
+            Planted::RecoverWithoutSync => {
+                ("recover-without-sync", "The driver does not make stable what recovery has read")
+            }
+            Planted::AnswerBeforeWrite => {
+                ("answer-before-write", "The driver answers for a disk operation that it has just begun")
+            }
+            Planted::DirectoryUnsynced => (
+                "directory-unsynced",
+                "The driver prepares a segment and does not sync the directory that it stands in",
+            ),
         }
+    }
+
+    /// Reads a name on a command line; its help has them all.
+    pub fn parser() -> impl TypedValueParser<Value = Planted> {
+        let values = Planted::all().map(|bug| PossibleValue::new(bug.told().0).help(bug.told().1));
+        PossibleValuesParser::new(values).map(|name| {
+            Planted::all().find(|bug| bug.told().0 == name).expect("the parser lets only these names through")
+        })
+    }
+
+    /// The log's part of the bug.
+    pub fn log(self) -> Option<log::Bug> {
+        if let Planted::Log(bug) = self { Some(bug) } else { None }
     }
 
     /// The page file's part of it.
     pub fn pages(self) -> Option<pagefile::Bug> {
-        match self {
-            Planted::SuperblockBeforePages => Some(pagefile::Bug::SuperblockBeforePages),
-            Planted::SuperblockBeforeLog => Some(pagefile::Bug::SuperblockBeforeLog),
-            Planted::ReuseTooEarly => Some(pagefile::Bug::ReuseTooEarly),
-            Planted::MissingClone => Some(pagefile::Bug::MissingClone),
-            Planted::ReadUnchecked => Some(pagefile::Bug::ReadUnchecked),
-            Planted::ReadBeforeRedo => Some(pagefile::Bug::ReadBeforeRedo),
-            Planted::RedoTwice => Some(pagefile::Bug::RedoTwice),
-            _ => None,
-        }
+        if let Planted::Pages(bug) = self { Some(bug) } else { None }
     }
 }
 

@@ -39,7 +39,7 @@ pub struct SimArgs {
     #[arg(long, value_name = "RUN:ROUND", requires = "faults")]
     pub round: Option<RoundId>,
     /// Have a known bug: the run must then fail
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = Planted::parser())]
     pub bug: Option<Planted>,
     /// Print all that happens
     #[arg(short, long, requires = "seed")]

@@ -57,6 +57,16 @@ impl Index<usize> for Args<'_> {
     }
 }
 
+/// Arguments of one's own: their bytes, one behind the other, and their ranges, as [`Args::new`] takes them.
+pub fn copied<'a>(args: impl IntoIterator<Item = &'a [u8]>) -> (Vec<u8>, Vec<(u32, u32)>) {
+    let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
+    for arg in args {
+        ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
+        bytes.extend_from_slice(arg);
+    }
+    (bytes, ranges)
+}
+
 /// The whole text is one canonical decimal integer of 64 bits, as Redis wants it in arguments and values.
 pub fn parse_integer(text: &[u8]) -> Option<i64> {
     let (is_negative, digits) = match text {

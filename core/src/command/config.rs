@@ -197,20 +197,11 @@ fn rewrite(machine: &mut Machine, conn: ConnId, _: &Call<'_>, _: &mut Reply<'_>)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::args::copied;
 
     fn check_line(words: &[&str]) -> Result<Vec<(String, String)>, String> {
-        let bytes = words.concat();
-        let mut start = 0;
-        let ranges: Vec<(u32, u32)> = words
-            .iter()
-            .map(|word| {
-                let range = (start, start + word.len() as u32);
-                start = range.1;
-                range
-            })
-            .collect();
-        check(&Settings::default(), &Args::new(bytes.as_bytes(), &ranges))
-            .map_err(|refusal| refusal.line().into_owned())
+        let (bytes, ranges) = copied(words.iter().map(|word| word.as_bytes()));
+        check(&Settings::default(), &Args::new(&bytes, &ranges)).map_err(|refusal| refusal.line().into_owned())
     }
 
     #[test]

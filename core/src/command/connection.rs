@@ -298,22 +298,15 @@ pub fn is_plain(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::args::copied;
 
     /// Version, password and name.
     type Parsed = (Option<bool>, Option<String>, Option<String>);
 
     fn parse(line: &str) -> Result<Parsed, String> {
-        let bytes = line.as_bytes();
-        let ranges: Vec<(u32, u32)> = line
-            .split(' ')
-            .scan(0, |start, word| {
-                let range = (*start, *start + word.len() as u32);
-                *start = range.1 + 1;
-                Some(range)
-            })
-            .collect();
+        let (bytes, ranges) = copied(line.split(' ').map(str::as_bytes));
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-        Hello::parse(&Args::new(bytes, &ranges))
+        Hello::parse(&Args::new(&bytes, &ranges))
             .map(|hello| (hello.is_resp3, hello.login.map(|(_, password)| text(password)), hello.name.map(text)))
             .map_err(|refusal| refusal.line().into_owned())
     }

@@ -454,6 +454,7 @@ fn wal(page: &mut Page<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::args::copied;
 
     #[test]
     fn bytes_are_written_for_people_as_redis_does() {
@@ -472,16 +473,8 @@ mod tests {
     #[test]
     fn sections_are_chosen_by_any_of_their_names() {
         let names = |line: &str| {
-            let mut start = 0;
-            let ranges: Vec<(u32, u32)> = line
-                .split(' ')
-                .map(|word| {
-                    let range = (start, start + word.len() as u32);
-                    start = range.1 + 1;
-                    range
-                })
-                .collect();
-            let wanted = wanted(&Args::new(line.as_bytes(), &ranges));
+            let (bytes, ranges) = copied(line.split(' ').map(str::as_bytes));
+            let wanted = wanted(&Args::new(&bytes, &ranges));
             let chosen = SECTIONS.iter().zip(wanted).filter(|(_, wanted)| *wanted);
             chosen.map(|((name, ..), _)| *name).collect::<Vec<_>>().join(" ")
         };

@@ -11,7 +11,7 @@ use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::answer::Progress;
-use crate::command::args::Args;
+use crate::command::args::{Args, copied};
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Flow, Run, Spread};
 use crate::error::Stop;
@@ -60,11 +60,7 @@ impl Machine {
             let mut args = std::iter::once(&call.args[0]).chain(keys);
             let request = request(hole, part as u32);
             if shard == self.identity.shard.0 {
-                let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-                for arg in args {
-                    ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
-                    bytes.extend_from_slice(arg);
-                }
+                let (bytes, ranges) = copied(args);
                 let (own, args) = (self.identity.shard, Args::new(&bytes, &ranges));
                 if self.has_parked(own, request) {
                     self.park_run(own, request, call.db, call.is_resp3, &args, None);
@@ -188,11 +184,7 @@ impl Machine {
         args: &Args<'_>,
         missing: Option<Missing>,
     ) {
-        let (mut bytes, mut ranges) = (Vec::new(), Vec::new());
-        for arg in args.iter() {
-            ranges.push((bytes.len() as u32, (bytes.len() + arg.len()) as u32));
-            bytes.extend_from_slice(arg);
-        }
+        let (bytes, ranges) = copied(args.iter());
         self.park(from, request, Work::Run { db, is_resp3, bytes, ranges }, missing);
     }
 

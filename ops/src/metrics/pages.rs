@@ -31,27 +31,28 @@ impl Metrics {
     pub(super) fn publish_pages(&self, figures: &PageFigures, shard: &str, counted: &mut Counted) {
         let labels = || vec![Label::new("shard", shard.to_owned())];
         let scrub = &figures.scrub;
-        let gauges = [
-            ("cairn_pages_damaged", figures.damaged),
-            ("cairn_checkpoint_fallbacks", figures.fallbacks),
-            ("cairn_scrub_in_progress", u64::from(scrub.is_passing)),
-            ("cairn_scrub_begin_timestamp_seconds", scrub.begun_unix_s),
-            ("cairn_scrub_end_timestamp_seconds", scrub.ended_unix_s),
-        ];
-        for (name, value) in gauges {
-            self.gauge(name, labels(), value as f64);
-        }
-        let totals = [
-            ("cairn_page_reads_total", figures.reads),
-            ("cairn_page_reads_damaged_total", figures.damaged_reads),
-            ("cairn_scrub_passes_total", scrub.passes),
-            ("cairn_scrub_pages_total", scrub.images),
-            ("cairn_scrub_read_bytes_total", scrub.bytes),
-            ("cairn_scrub_damaged_total", scrub.damaged),
-        ];
-        for (name, value) in totals {
-            self.count(counted, name, labels(), value);
-        }
+        self.gauges(
+            labels(),
+            &[
+                ("cairn_pages_damaged", figures.damaged),
+                ("cairn_checkpoint_fallbacks", figures.fallbacks),
+                ("cairn_scrub_in_progress", u64::from(scrub.is_passing)),
+                ("cairn_scrub_begin_timestamp_seconds", scrub.begun_unix_s),
+                ("cairn_scrub_end_timestamp_seconds", scrub.ended_unix_s),
+            ],
+        );
+        self.counts(
+            counted,
+            labels(),
+            &[
+                ("cairn_page_reads_total", figures.reads),
+                ("cairn_page_reads_damaged_total", figures.damaged_reads),
+                ("cairn_scrub_passes_total", scrub.passes),
+                ("cairn_scrub_pages_total", scrub.images),
+                ("cairn_scrub_read_bytes_total", scrub.bytes),
+                ("cairn_scrub_damaged_total", scrub.damaged),
+            ],
+        );
     }
 
     pub(super) fn publish_memory(&self, memory: &MemoryFigures, shard: &str) {

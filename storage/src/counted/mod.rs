@@ -131,59 +131,22 @@ impl CountedTree {
     /// Inserts a row where `path`, which [`CountedTree::resolve`] found for `key` and which is not exact, leads to. The
     /// row has to fit. When the pool is full nothing has changed.
     pub fn insert(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, payload: &[u8]) -> Result<(), PoolFull> {
-        self.insert_with(pool, path, key, payload.len(), |place| place.copy_from_slice(payload))
-    }
-
-    /// The same, for a payload that the caller writes in its place. `fill` must write all of its slice.
-    #[inline]
-    pub fn insert_with(
-        &mut self,
-        pool: &mut Pool,
-        path: &Path,
-        key: Key<'_>,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), PoolFull> {
         self.expect_keys();
-        self.tree.insert_with(pool, path, key, len, fill)
+        self.tree.insert(pool, path, key, payload)
     }
 
     /// Inserts a row in front of the one that `path`, from [`CountedTree::resolve_rank`], leads to, or at the end. The
     /// row has to fit. When the pool is full nothing has changed.
     pub fn insert_at(&mut self, pool: &mut Pool, path: &Path, payload: &[u8]) -> Result<(), PoolFull> {
-        self.insert_at_with(pool, path, payload.len(), |place| place.copy_from_slice(payload))
-    }
-
-    /// The same, for a payload that the caller writes in its place. `fill` must write all of its slice.
-    #[inline]
-    pub fn insert_at_with(
-        &mut self,
-        pool: &mut Pool,
-        path: &Path,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), PoolFull> {
         assert!(self.tree.access == Access::Rank, "where a row with a key stands is said by its key");
         let gap = Path { is_exact: false, ..*path };
-        self.tree.insert_with(pool, &gap, Key::MIN, len, fill)
+        self.tree.insert(pool, &gap, Key::MIN, payload)
     }
 
-    /// Gives the row of an exact path another payload. When the pool is full nothing has changed.
+    /// Gives the row of an exact path another payload. When the pool is full nothing has changed. With the old length the
+    /// path stays good.
     pub fn replace(&mut self, pool: &mut Pool, path: &Path, payload: &[u8]) -> Result<(), PoolFull> {
         self.tree.replace(pool, path, payload)
-    }
-
-    /// The same, for a payload that the caller writes in its place. `fill` must write all of its slice. With the old
-    /// length the path stays good.
-    #[inline]
-    pub fn replace_with(
-        &mut self,
-        pool: &mut Pool,
-        path: &Path,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> Result<(), PoolFull> {
-        self.tree.replace_with(pool, path, len, fill)
     }
 
     /// Removes the row that an exact path leads to.

@@ -1,6 +1,6 @@
 //! The engine and its page file: checkpoints begin here, room is made here, and what is absent is brought in.
 
-use super::{Engine, Stop, WRITE_PAGES_MAX};
+use super::{Engine, Stop, WRITE_PAGES_MAX, pages_max};
 use crate::error::Missing;
 use crate::extent::Extents;
 use crate::limits::{PAGE_BYTES, READS_AHEAD_MAX, READS_AHEAD_SHARE};
@@ -31,23 +31,14 @@ impl Engine {
         file: PageFile,
         superblock: &Superblock,
     ) -> Engine {
-        let pages_max = (memory_bytes_max / PAGE_BYTES as u64) as usize;
         let extents = Extents::opened(&file);
         Engine {
-            pool: Pool::over(pages_max, on_chunk, file),
             rows: superblock.rows.each_ref().map(Tree::opened),
             expiring: superblock.expiring,
             outside: superblock.outside,
             deadlines: Tree::opened(&superblock.deadlines),
             extents,
-            detached: Vec::new(),
-            is_checkpoint_wanted: false,
-            is_short: false,
-            memory_bytes_max,
-            log,
-            is_in_group: false,
-            redo: None,
-            redone: None,
+            ..Engine::in_pool(Pool::over(pages_max(memory_bytes_max), on_chunk, file), memory_bytes_max, log)
         }
     }
 

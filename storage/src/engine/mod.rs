@@ -112,11 +112,20 @@ pub struct Engine {
     redone: Option<Box<Pending>>,
 }
 
+/// How many pages the memory of a shard holds.
+fn pages_max(memory_bytes_max: u64) -> usize {
+    (memory_bytes_max / PAGE_BYTES as u64) as usize
+}
+
 impl Engine {
     /// An engine with no rows, ready for [`Replay`]. `memory_bytes_max` bounds pages and extents together.
     fn new(memory_bytes_max: u64, on_chunk: ChunkHook, log: LogWriter) -> Engine {
+        Engine::in_pool(Pool::new(pages_max(memory_bytes_max), on_chunk), memory_bytes_max, log)
+    }
+
+    fn in_pool(pool: Pool, memory_bytes_max: u64, log: LogWriter) -> Engine {
         Engine {
-            pool: Pool::new((memory_bytes_max / PAGE_BYTES as u64) as usize, on_chunk),
+            pool,
             rows: Default::default(),
             expiring: [0; DATABASES],
             outside: [0; DATABASES],

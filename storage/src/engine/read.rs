@@ -57,19 +57,10 @@ impl Engine {
         head: u64,
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
-        self.await_redo()?;
-        let mut missing = None;
-        self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
-            let row = self.full_key(key.tail, payload).and_then(|full| Ok((full, self.found(payload)?)));
-            match row {
-                Ok((full, found)) => visit(key.head, full, found),
-                Err(absent) => {
-                    missing = Some(absent);
-                    ControlFlow::Break(())
-                }
-            }
-        })?;
-        missing.map_or(Ok(()), Err)
+        self.scan_rows(db, head, |key, payload| {
+            let full = self.full_key(key.tail, payload)?;
+            Ok(visit(key.head, full, self.found(payload)?))
+        })
     }
 
     /// The same without the values, which need not be in memory: that of [`Found`] is empty.
@@ -79,16 +70,23 @@ impl Engine {
         head: u64,
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
+        self.scan_rows(db, head, |key, payload| Ok(visit(key.head, self.full_key(key.tail, payload)?, bare(payload))))
+    }
+
+    /// Visits the rows of a database as the tree has them, until one says stop or needs what is absent.
+    fn scan_rows(
+        &self,
+        db: u8,
+        head: u64,
+        mut visit: impl FnMut(Key<'_>, &[u8]) -> Result<ControlFlow<()>, Missing>,
+    ) -> Result<(), Missing> {
         self.await_redo()?;
         let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
-            match self.full_key(key.tail, payload) {
-                Ok(full) => visit(key.head, full, bare(payload)),
-                Err(absent) => {
-                    missing = Some(absent);
-                    ControlFlow::Break(())
-                }
-            }
+            visit(key, payload).unwrap_or_else(|absent| {
+                missing = Some(absent);
+                ControlFlow::Break(())
+            })
         })?;
         missing.map_or(Ok(()), Err)
     }

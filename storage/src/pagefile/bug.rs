@@ -2,33 +2,16 @@
 //!
 //! They are compiled in always and never on in a server: no configuration leads here.
 
-/// A bug that a page file can be told to have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bug {
-    /// The superblock is written before what it refers to is stable.
-    SuperblockBeforePages,
-    /// The superblock is written before the log is stable up to its LSN.
-    SuperblockBeforeLog,
-    /// A site is used again as soon as nothing live is there.
-    ReuseTooEarly,
-    /// What a running checkpoint has yet to write is changed without a copy.
-    MissingClone,
-    /// What is read is taken for what was asked for.
-    ReadUnchecked,
-    /// A row is read without what the log has for it.
-    ReadBeforeRedo,
-    /// What was applied because a row was looked at is applied once more when its turn comes.
-    RedoTwice,
-}
+use crate::bug::bugs;
 
-impl Bug {
-    pub const ALL: [Bug; 7] = [
-        Bug::SuperblockBeforePages,
-        Bug::SuperblockBeforeLog,
-        Bug::ReuseTooEarly,
-        Bug::MissingClone,
-        Bug::ReadUnchecked,
-        Bug::ReadBeforeRedo,
-        Bug::RedoTwice,
-    ];
+bugs! {
+    /// A bug that a page file can be told to have.
+    SuperblockBeforePages "superblock-before-pages" "A superblock is written before what it refers to is stable",
+    SuperblockBeforeLog "superblock-before-log" "A superblock is written before the log is stable up to its LSN",
+    ReuseTooEarly "reuse-too-early" "A site of the page file is used again as soon as nothing live is there",
+    MissingClone "missing-clone" "A page that a checkpoint has yet to save is changed without a copy",
+    ReadUnchecked "read-unchecked" "What is read of the page file is taken for what was asked for",
+    ReadBeforeRedo "read-before-redo" "A row is read without what the log has for it",
+    RedoTwice "redo-twice"
+        "What was redone because a row was looked at is redone once more when its turn comes",
 }

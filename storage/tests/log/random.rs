@@ -300,7 +300,7 @@ fn acknowledged_records_survive() {
 
 #[test]
 fn every_planted_bug_is_found() {
-    for bug in Bug::ALL {
+    for &bug in Bug::ALL {
         match runs(Some(bug), 1500) {
             Err(TestError::Fail(reason, _)) => println!("{bug:?}: {reason}"),
             other => panic!("{bug:?} was not found: {other:?}"),

@@ -67,8 +67,8 @@ fn the_json_form_has_every_figure() {
     let json: serde_json::Value = serde_json::from_str(&report().json()).unwrap();
     let flush = concat!(
         r#"{"bytes":4096,"depth":2,"latency_us":{"max":3301.375,"mean":1320.294,"min":1099.776,"p50":1100.799,"#,
-        r#""p90":1100.799,"p99":3301.375,"p99.9":3301.375},"method":"RWF_DSYNC","mib_per_second":5.92,"#,
-        r#""per_second":1515.2,"transfers":1000}"#
+        r#""p90":1100.799,"p99":3301.375,"p99.9":3301.375,"p99.99":3301.375},"method":"RWF_DSYNC","#,
+        r#""mib_per_second":5.92,"per_second":1515.2,"transfers":1000}"#
     );
     assert_eq!(json["flushes"][1].to_string(), flush);
     assert_eq!(json["device"].to_string(), DEVICE);
