@@ -245,6 +245,29 @@ beside_kvrocks() {
   done
 }
 
+# Latency by the second at half of what the server can do, beside the checkpoints that it makes meanwhile.
+beside_checkpoints() {
+  local half what
+  start_resident
+  say "as fast as it goes, then $PLOT_SECONDS s at half of that"
+  load "$SECONDS_EACH" --clients 50 --ratio 2:3
+  half=$(calc %.0f "$(seen per_second) / 2")
+  load "$PLOT_SECONDS" --timeline "$PLOT" \
+    --group "name=set clients=25 pipeline=64 rate=$(calc %.0f "$half * 0.6") command=SET {key} {value}" \
+    --group "name=get clients=25 pipeline=64 rate=$(calc %.0f "$half * 0.4") command=GET {key}"
+  for what in set get; do
+    if [ -z "$(seen seconds_with $what.checkpoint)" ]; then
+      echo "| open loop at half of saturation, $half/s: ${what^^} | all seconds were with a checkpoint, or none |"
+      continue
+    fi
+    echo "| open loop at half of saturation, $half/s: p99 of ${what^^} in the median second with a checkpoint / without |" \
+      "$(calc %.0f "$(seen p99_us_with $what.checkpoint)") us ($(seen seconds_with $what.checkpoint) s)" \
+      "/ $(calc %.0f "$(seen p99_us_without $what.checkpoint)") us ($(seen seconds_without $what.checkpoint) s):" \
+      "$(ratio "$(seen p99_us_with $what.checkpoint)" "$(seen p99_us_without $what.checkpoint)") (asked: at most 1.5) |"
+  done
+  stop
+}
+
 sustained() {
   say "SET for $SUSTAINED s"
   start "$memory"
@@ -310,6 +333,7 @@ main() {
   if has_part get; then reads; fi
   if has_part mix; then mixed; fi
   if has_part kvrocks && [ -n "$KVROCKS_SERVER" ]; then beside_kvrocks; fi
+  if has_part checkpoint; then beside_checkpoints; fi
   if has_part set; then sustained; fi
   if [ "$KEEP" != 1 ]; then rm -rf "$DIR/data" "$DIR/kvrocks" "$DIR"/kept*; fi
 }

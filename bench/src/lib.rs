@@ -8,5 +8,6 @@ pub mod history;
 pub mod latency;
 pub mod load;
 pub mod model;
+mod picture;
 pub mod sim;
 pub mod workload;

@@ -133,6 +133,31 @@ fn redis_is_driven_in_closed_and_open_loop() {
 }
 
 #[test]
+fn a_timeline_knows_when_the_server_made_a_checkpoint() {
+    let Some(redis) = Redis::start() else { return };
+    let report = redis.bench(
+        "--duration 5 --warmup 0.2 --timeline unused.svg",
+        &[
+            "-g",
+            "name=set clients=2 rate=500 command=SET {key} {value}",
+            "-g",
+            "name=save clients=1 rate=0.3 command=BGSAVE",
+        ],
+    );
+    // Of two BGSAVEs, 3.3 seconds apart, the first is of the warm-up.
+    let group = &report.groups[0];
+    let marked = group.seconds.iter().filter(|second| second.has_checkpoint).count();
+    assert!(group.seconds.len() == 5 && (1..5).contains(&marked), "{}", report.json());
+    let answered: u64 = group.seconds.iter().map(|second| second.answered).sum();
+    assert!(answered > 0 && answered <= group.total.answered, "{}", report.json());
+    assert_eq!(group.checkpoint.as_ref().map(|checkpoint| checkpoint.seconds_with), Some(marked));
+    assert!(
+        bench(&["--duration", "0.5", "--timeline", "unused.svg"])
+            .is_err_and(|error| matches!(error, LoadError::Invalid(_)))
+    );
+}
+
+#[test]
 fn errors_misses_and_foreign_values_are_told() {
     let Some(redis) = Redis::start() else { return };
     let missing = redis.bench("--requests 10 --command", &["GET {key}"]);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::connection::{Greeting, Target};
 use super::error::LoadError;
-use super::limits::{CLIENTS_MAX, COMMANDS_MAX, GROUPS_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX, WEIGHT_MAX};
+use super::limits::{
+    CLIENTS_MAX, COMMANDS_MAX, GROUPS_MAX, PIPELINE_MAX, RATE_MAX, THREADS_MAX, TIMELINE_SECONDS_MAX, WEIGHT_MAX,
+};
 use super::plan::{GroupPlan, Limit, Mix, Plan};
 use super::template::{Context, Template};
 use super::verify::STAMP_BYTES;
@@ -107,6 +109,10 @@ pub struct BenchArgs {
     /// groups, one file for each
     #[arg(long, value_name = "FILE")]
     pub hdr: Option<PathBuf>,
+    /// Draw latency by the second as SVG, a chart for each group, with the seconds in which the server made a
+    /// checkpoint (as its INFO says); the report sets these beside the others
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["requests", "load_only"])]
+    pub timeline: Option<PathBuf>,
     /// No progress display
     #[arg(short, long)]
     pub quiet: bool,
@@ -180,6 +186,10 @@ impl BenchArgs {
         if self.verify && least.is_some_and(|bytes| bytes < STAMP_BYTES) {
             return Err(invalid(&format!("--verify needs values of at least {STAMP_BYTES} bytes")));
         }
+        let has_timeline = self.timeline.is_some() && matches!(limit, Limit::Time { .. });
+        if has_timeline && !(1.0..=TIMELINE_SECONDS_MAX as f64).contains(&self.duration) {
+            return Err(invalid(&format!("--timeline needs a --duration of 1 to {TIMELINE_SECONDS_MAX} seconds")));
+        }
         let value_bytes_max = templates().map(|t| t.value_bytes_max).max().unwrap_or(0);
         Ok(Plan {
             target,
@@ -195,6 +205,7 @@ impl BenchArgs {
             verify: self.verify,
             pid: self.pid,
             seed: self.seed,
+            has_timeline,
             value_bytes_max: value_bytes_max.max(self.value_size.max),
             groups,
         })

@@ -12,7 +12,7 @@ use std::time::Duration;
 use rustix::net::SendFlags;
 
 use super::error::LoadError;
-use super::scanner::Scanner;
+use super::scanner::{Reply, Scanner};
 
 /// Where the server listens.
 #[derive(Clone, Debug)]
@@ -115,7 +115,8 @@ impl Connection {
     }
 }
 
-fn connect(target: &Target, greeting: &Greeting) -> Result<OwnedFd, LoadError> {
+/// A socket that has been greeted and does not block; without a reply a blocking read of it gives up after [`CONNECT_TIMEOUT`].
+pub(super) fn connect(target: &Target, greeting: &Greeting) -> Result<OwnedFd, LoadError> {
     let failed = |source| LoadError::Connect { target: target.to_string(), source };
     match target {
         Target::Tcp { host, port } => {
@@ -158,9 +159,12 @@ fn greet(reader: impl Read, mut writer: impl Write, target: &Target, greeting: &
             request.extend_from_slice(format!("${}\r\n{argument}\r\n", argument.len()).as_bytes());
         }
         writer.write_all(&request).map_err(failed)?;
-        match read_reply(&mut reader).map_err(failed)? {
-            None => Ok(()),
-            Some(reply) => Err(LoadError::Refused { target: target.to_string(), command, reply }),
+        let mut scanner = Scanner::new(false);
+        match read_reply(&mut reader, &mut scanner).map_err(failed)? {
+            Reply::Error => {
+                Err(LoadError::Refused { target: target.to_string(), command, reply: scanner.error_text() })
+            }
+            _ => Ok(()),
         }
     };
     let user = greeting.user.as_deref();
@@ -179,9 +183,8 @@ fn greet(reader: impl Read, mut writer: impl Write, target: &Target, greeting: &
     Ok(())
 }
 
-/// Reads one whole reply; the text of the error if it was one.
-fn read_reply(reader: &mut impl BufRead) -> io::Result<Option<String>> {
-    let mut scanner = Scanner::new(false);
+/// Reads one whole reply; the scanner then has what is in it.
+pub(super) fn read_reply(reader: &mut impl BufRead, scanner: &mut Scanner) -> io::Result<Reply> {
     loop {
         let bytes = reader.fill_buf()?;
         if bytes.is_empty() {
@@ -192,9 +195,8 @@ fn read_reply(reader: &mut impl BufRead) -> io::Result<Option<String>> {
         let taken = bytes.len() - rest.len();
         reader.consume(taken);
         match reply {
-            None | Some(super::scanner::Reply::Push) => {}
-            Some(super::scanner::Reply::Error) => return Ok(Some(scanner.error_text())),
-            Some(_) => return Ok(None),
+            None | Some(Reply::Push) => {}
+            Some(reply) => return Ok(reply),
         }
     }
 }

@@ -25,6 +25,7 @@ use super::scanner::Reply;
 use super::schedule::Schedule;
 use super::stats::CommandStats;
 use super::template::{Draw, Expects};
+use super::timeline::Seconds;
 use super::verify;
 use crate::workload::{Keys, ValuePool};
 
@@ -50,6 +51,8 @@ pub struct Counters {
 pub struct Outcome {
     /// By group, then by command.
     pub groups: Vec<Vec<CommandStats>>,
+    /// By group; `None` without a timeline.
+    pub seconds: Vec<Option<Seconds>>,
     pub measured_ns: u64,
 }
 
@@ -65,6 +68,7 @@ struct Group<'p> {
     connections: Vec<usize>,
     turn: usize,
     stats: Vec<CommandStats>,
+    seconds: Option<Seconds>,
 }
 
 /// One thread of clients.
@@ -104,10 +108,7 @@ impl<'p> Driver<'p> {
                 .map_err(LoadError::system("epoll_ctl"))?;
         }
         let groups = (0..plan.groups.len()).map(|group| Group::new(plan, group, thread, &connections)).collect();
-        let (warmup_ns, end_ns) = match plan.limit {
-            Limit::Requests(_) => (0, u64::MAX),
-            Limit::Time { warmup, measured } => (warmup.as_nanos() as u64, (warmup + measured).as_nanos() as u64),
-        };
+        let (warmup_ns, end_ns) = plan.limit.measured_ns().unwrap_or((0, u64::MAX));
         Ok(Self {
             shared,
             thread,
@@ -132,7 +133,8 @@ impl<'p> Driver<'p> {
             self.shared.stop.store(true, Ordering::Relaxed);
         }
         let measured_ns = outcome?;
-        Ok(Outcome { groups: self.groups.into_iter().map(|group| group.stats).collect(), measured_ns })
+        let (groups, seconds) = self.groups.into_iter().map(|group| (group.stats, group.seconds)).unzip();
+        Ok(Outcome { groups, seconds, measured_ns })
     }
 
     /// Gives the length of the measured time in nanoseconds.
@@ -294,12 +296,12 @@ impl<'p> Driver<'p> {
                 stats.on_verified(verify::check(connection.scanner.payload(), pending.key, &group.draw.pool));
             }
             if run.since != pending.since || run.command != command {
-                run.record(&mut group.stats, now);
+                run.record(group, now);
                 run = Run { since: pending.since, command, count: 0 };
             }
             run.count += 1;
         }
-        run.record(&mut group.stats, now);
+        run.record(group, now);
         Ok(())
     }
 
@@ -377,6 +379,7 @@ impl<'p> Group<'p> {
         let streams = u64::from(plan.threads.min(group.clients));
         let stream = (thread as u64).min(streams - 1);
         let schedule = group.rate.filter(|_| !own.is_empty());
+        let seconds = plan.has_timeline.then(|| plan.limit.measured_ns()).flatten();
         let budget = match plan.limit {
             Limit::Time { .. } => None,
             Limit::Requests(_) if own.is_empty() => Some(0),
@@ -400,6 +403,7 @@ impl<'p> Group<'p> {
             connections: own,
             turn: 0,
             stats: vec![CommandStats::new(); group.mix.templates().len()],
+            seconds: seconds.map(|(from_ns, to_ns)| Seconds::new(from_ns, to_ns)),
         }
     }
 
@@ -463,9 +467,13 @@ struct Run {
 
 impl Run {
     #[inline]
-    fn record(&self, stats: &mut [CommandStats], now: u64) {
+    fn record(&self, group: &mut Group<'_>, now: u64) {
         if self.count > 0 {
-            stats[self.command].record(now.saturating_sub(self.since), self.count);
+            let latency_ns = now.saturating_sub(self.since);
+            group.stats[self.command].record(latency_ns, self.count);
+            if let Some(seconds) = &mut group.seconds {
+                seconds.record(now, latency_ns, self.count);
+            }
         }
     }
 }

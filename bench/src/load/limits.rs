@@ -20,6 +20,8 @@ pub const BULK_BYTES_MAX: u64 = 1 << 32;
 pub const DEPTH_MAX: usize = 64;
 /// Latencies above this count as this: 1,000 seconds.
 pub const LATENCY_NS_MAX: u64 = 1_000_000_000_000;
+/// Seconds that a timeline has at most; one has 17 KiB for each group and thread.
+pub const TIMELINE_SECONDS_MAX: u64 = 3600;
 /// How long the end of a run waits for the replies that are still under way.
 pub const DRAIN_NS_MAX: u64 = 2_000_000_000;
 /// Bytes taken from a socket at once.

@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod limits;
 mod plan;
+mod plot;
 pub(crate) mod process;
 mod progress;
 mod report;
@@ -18,6 +19,7 @@ mod scanner;
 mod schedule;
 mod stats;
 mod template;
+mod timeline;
 mod verify;
 
 use std::num::NonZeroU64;
@@ -36,11 +38,13 @@ pub use error::LoadError;
 pub use plan::{GroupPlan, Limit, Mix, Plan};
 pub use report::{CommandReport, CpuReport, GroupReport, Report};
 pub use template::{Context, Template};
+pub use timeline::{CheckpointReport, SecondReport};
 
 use connection::Connection;
 use driver::{Counters, Driver, Outcome, Shared};
 use process::Usage;
 use progress::Progress;
+use timeline::watch_checkpoints;
 
 /// Runs what the command line asks for, and prints it.
 #[must_use]
@@ -72,7 +76,7 @@ fn execute(args: &BenchArgs) -> Result<bool, LoadError> {
         let plan = args.load_plan()?;
         let report = fill(&plan, args.quiet)?;
         if !args.json || args.load_only {
-            print_report(args, &report)?;
+            print_report(&BenchArgs { timeline: None, ..args.clone() }, &report)?;
         }
     }
     let Some(plan) = plan else { return Ok(true) };
@@ -87,11 +91,11 @@ fn print_report(args: &BenchArgs, report: &Report) -> Result<(), LoadError> {
     } else {
         print!("{}", report.text());
     }
-    if let Some(path) = &args.hdr {
-        for (path, text) in report.hgrm_files(path) {
-            let failed = |source| LoadError::Output { path: path.display().to_string(), source };
-            std::fs::write(&path, text).map_err(failed)?;
-        }
+    let mut files = args.hdr.as_ref().map_or(Vec::new(), |path| report.hgrm_files(path));
+    files.extend(args.timeline.as_ref().map(|path| (path.clone(), plot::svg(report))));
+    for (path, text) in files {
+        let failed = |source| LoadError::Output { path: path.display().to_string(), source };
+        std::fs::write(&path, text).map_err(failed)?;
     }
     Ok(())
 }
@@ -139,12 +143,15 @@ fn drive(plan: &Plan, mut progress: Progress) -> Result<Report, LoadError> {
             });
         }
         drop(finished);
-        watch(plan, &shared, start, &on_finish, &mut progress)
+        let watching = plan.has_timeline.then(|| scope.spawn(|| watch_checkpoints(plan, &shared, start)));
+        let measured = watch(plan, &shared, start, &on_finish, &mut progress);
+        let checkpoints = watching.map_or(Ok(Vec::new()), |thread| thread.join().expect("watching does not panic"));
+        measured.and_then(|(outcomes, used)| Ok((outcomes, used, checkpoints?)))
     });
     progress.finish();
-    let (outcomes, used) = measured?;
+    let (outcomes, used, checkpoints) = measured?;
     let (server, generator, elsewhere_cpus) = used.report(plan.pid);
-    Ok(Report { server, elsewhere_cpus, ..Report::new(plan, &outcomes, generator) })
+    Ok(Report { server, elsewhere_cpus, ..Report::new(plan, &outcomes, &checkpoints, generator) })
 }
 
 /// The connections, by thread.

@@ -21,6 +21,8 @@ pub struct Plan {
     /// The server's process, to account for its CPU time.
     pub pid: Option<u32>,
     pub seed: u64,
+    /// Latency is kept by the second, and the server asked when it makes checkpoints.
+    pub has_timeline: bool,
     /// The longest value that is written, or read back when verifying.
     pub value_bytes_max: usize,
 }
@@ -32,6 +34,17 @@ pub enum Limit {
     Time { warmup: Duration, measured: Duration },
     /// So many requests of each group.
     Requests(u64),
+}
+
+impl Limit {
+    /// When measuring begins and ends, in nanoseconds since the run's start; `None` when requests end the run.
+    #[must_use]
+    pub fn measured_ns(self) -> Option<(u64, u64)> {
+        match self {
+            Limit::Requests(_) => None,
+            Limit::Time { warmup, measured } => Some((warmup.as_nanos() as u64, (warmup + measured).as_nanos() as u64)),
+        }
+    }
 }
 
 /// Clients that do the same.

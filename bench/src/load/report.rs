@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::driver::Outcome;
 use super::plan::{GroupPlan, Plan};
 use super::stats::CommandStats;
+use super::timeline::{CheckpointReport, SecondReport, Seconds};
 use crate::latency::LatencyReport;
 
 /// The result of a run. Its JSON form is what `--json` prints.
@@ -41,6 +42,12 @@ pub struct GroupReport {
     pub distribution: String,
     pub total: CommandReport,
     pub commands: Vec<CommandReport>,
+    /// With a timeline, where some seconds had a checkpoint and some had none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checkpoint: Option<CheckpointReport>,
+    /// With a timeline, the whole seconds of the measured time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub seconds: Vec<SecondReport>,
     #[serde(skip)]
     description: String,
     #[serde(skip)]
@@ -80,14 +87,17 @@ pub struct CpuReport {
 }
 
 impl Report {
-    /// Merges what the threads counted.
+    /// Merges what the threads counted. `checkpoints` says which seconds of a timeline had one.
     #[must_use]
-    pub fn new(plan: &Plan, outcomes: &[Outcome], generator: CpuReport) -> Self {
+    pub fn new(plan: &Plan, outcomes: &[Outcome], checkpoints: &[bool], generator: CpuReport) -> Self {
         let measured_ns = outcomes.iter().map(|o| o.measured_ns).max().unwrap_or(0);
         let seconds = (measured_ns as f64 / 1e9).max(1e-9);
         let groups = plan.groups.iter().enumerate().map(|(index, group)| {
             let threads: Vec<&[CommandStats]> = outcomes.iter().map(|o| o.groups[index].as_slice()).collect();
-            GroupReport::new(group, &threads, seconds)
+            let timelines: Vec<&Seconds> = outcomes.iter().filter_map(|o| o.seconds[index].as_ref()).collect();
+            let by_second = merged(&timelines, checkpoints);
+            let checkpoint = CheckpointReport::of(&by_second);
+            GroupReport { checkpoint, seconds: by_second, ..GroupReport::new(group, &threads, seconds) }
         });
         Self {
             target: plan.target.to_string(),
@@ -139,6 +149,11 @@ impl Report {
         }
         text.push('\n');
         self.rows().for_each(|(name, row)| row.remarks(&name, &mut text));
+        for group in &self.groups {
+            if let Some(checkpoint) = &group.checkpoint {
+                let _ = writeln!(text, "{}: {checkpoint}", group.name);
+            }
+        }
         if let Some(server) = &self.server {
             let _ = writeln!(text, "server (process {}): {server}", server.pid);
         }
@@ -206,10 +221,20 @@ impl GroupReport {
             distribution: plan.distribution.to_string(),
             total: CommandReport::new("total", &total, seconds),
             commands,
+            checkpoint: None,
+            seconds: Vec::new(),
             description: plan.describe(),
             latency: total.latency,
         }
     }
+}
+
+/// The seconds of all threads.
+fn merged(threads: &[&Seconds], checkpoints: &[bool]) -> Vec<SecondReport> {
+    let Some((first, others)) = threads.split_first() else { return Vec::new() };
+    let mut all = (*first).clone();
+    others.iter().for_each(|other| all.merge(other));
+    all.report(checkpoints)
 }
 
 impl CommandReport {
@@ -302,17 +327,20 @@ fn hgrm(latency: &Histogram<u64>) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::args::tests::plan;
     use super::*;
 
-    fn report(arguments: &[&str], record: impl Fn(&mut CommandStats)) -> Report {
+    pub(in crate::load) fn report(arguments: &[&str], record: impl Fn(&mut CommandStats)) -> Report {
         let plan = plan(arguments).unwrap();
         let stats = |g: &GroupPlan| vec![CommandStats::new(); g.mix.templates().len()];
         let outcome = || {
             let mut groups: Vec<Vec<CommandStats>> = plan.groups.iter().map(stats).collect();
             groups.iter_mut().flatten().for_each(&record);
-            Outcome { groups, measured_ns: 2_000_000_000 }
+            let mut second = Seconds::new(0, 3_000_000_000);
+            (0..3).for_each(|at| second.record(at * 1_000_000_000, (at + 1) * 1_000_000, 10));
+            let seconds = groups.iter().map(|_| plan.has_timeline.then(|| second.clone())).collect();
+            Outcome { groups, seconds, measured_ns: 2_000_000_000 }
         };
         let generator = CpuReport {
             pid: 1,
@@ -323,10 +351,10 @@ mod tests {
             context_switches_per_request: 0.0,
             involuntary_switches_per_request: 0.0,
         };
-        Report::new(&plan, &[outcome(), outcome()], generator)
+        Report::new(&plan, &[outcome(), outcome()], &[false, true, true], generator)
     }
 
-    fn answered(stats: &mut CommandStats) {
+    pub(in crate::load) fn answered(stats: &mut CommandStats) {
         (1..=500).for_each(|us| stats.record(us * 1000, 1));
         stats.answered_in_time = stats.answered;
     }
@@ -350,8 +378,22 @@ mod tests {
             assert!((seen - expected).abs() < expected / 500.0, "{name}: {seen}");
         }
         assert!(total["latency_us"]["p99.9"].is_f64() && total["latency_us"]["p99.99"].is_f64());
-        assert!(json["server"].is_null());
+        assert!(json["server"].is_null() && json["groups"][0]["seconds"].is_null());
         assert_eq!(json["generator"]["cpu_us_per_request"], 0.5);
+    }
+
+    #[test]
+    fn a_timeline_sets_checkpoints_beside_other_seconds() {
+        let report = report(&["--command", "PING", "--timeline", "x.svg"], answered);
+        let json: serde_json::Value = serde_json::from_str(&report.json()).unwrap();
+        let group = &json["groups"][0];
+        assert_eq!(
+            (group["seconds"][2]["answered"].as_u64(), group["seconds"][2]["has_checkpoint"].as_bool()),
+            (Some(20), Some(true))
+        );
+        let checkpoint = &group["checkpoint"];
+        assert_eq!((checkpoint["seconds_with"].as_u64(), checkpoint["seconds_without"].as_u64()), (Some(2), Some(1)));
+        assert!(report.text().contains("us in the 2 with a checkpoint,"), "{}", report.text());
     }
 
     #[test]
