@@ -62,6 +62,13 @@ pub const SCRUB_FIRST_SECONDS: u64 = 600;
 /// Damaged pages and extents of a shard that are remembered one by one.
 pub const DAMAGES_MAX: usize = 1000;
 
+/// What DEBUG SLEEP stops a core for at most.
+pub const SLEEP_SECONDS_MAX: f64 = 3600.0;
+
+/// The most records and bytes of a flush that its histograms tell from more.
+pub const FLUSH_RECORDS_TOLD_MAX: u64 = 1 << 20;
+pub const FLUSH_BYTES_TOLD_MAX: u64 = 1 << 32;
+
 /// An entry of the slow log: arguments, bytes of one (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING).
 pub const SLOWLOG_ARGS_MAX: usize = 32;
 pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;

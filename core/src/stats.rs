@@ -13,7 +13,9 @@ pub use rate::Rate;
 
 use crate::command::{Flags, table};
 use crate::event::Now;
-use crate::limits::{ERROR_KIND_BYTES_MAX, ERROR_KINDS_MAX, LATENCY_NS_MAX};
+use crate::limits::{
+    ERROR_KIND_BYTES_MAX, ERROR_KINDS_MAX, FLUSH_BYTES_TOLD_MAX, FLUSH_RECORDS_TOLD_MAX, LATENCY_NS_MAX,
+};
 use crate::settings::Settings;
 use std::cell::Cell;
 
@@ -111,8 +113,8 @@ impl Default for FlushStats {
     fn default() -> FlushStats {
         FlushStats {
             us: Histogram::up_to(LATENCY_NS_MAX / 1000),
-            records: Histogram::up_to(1 << 20),
-            bytes: Histogram::up_to(1 << 32),
+            records: Histogram::up_to(FLUSH_RECORDS_TOLD_MAX),
+            bytes: Histogram::up_to(FLUSH_BYTES_TOLD_MAX),
             held_us: Histogram::up_to(LATENCY_NS_MAX / 1000),
         }
     }

@@ -115,13 +115,16 @@ fn nearest_existing(dir: &Path) -> Option<PathBuf> {
     dir.ancestors().find(|path| path.is_dir()).map(Path::to_path_buf)
 }
 
+/// With less free space than this a log does not last.
+const FREE_BYTES_MIN: u64 = 1 << 30;
+
 fn space(dir: &Path) -> Finding {
     let Ok(stat) = rustix::fs::statvfs(dir) else { return Doubtful("free space is not known".into()) };
     let free = stat.f_bavail * stat.f_frsize;
     let text = format!("{} free", amount(free));
-    if free < 1 << 30 {
+    if free < FREE_BYTES_MIN {
         Doubtful(format!(
-            "{text}: the log keeps every write, so this will not last. Writes are refused when it is full"
+            "{text}: log and page file take more than what is live, so this may not last. Writes are refused when it is full"
         ))
     } else {
         Fine(text)

@@ -110,6 +110,10 @@ fn doctor(machine: &mut Machine, conn: ConnId, _: &Call<'_>, _: &mut Reply<'_>) 
 /// Below this an empty server's own needs hide everything else.
 const SMALL_BYTES: u64 = 5 << 20;
 
+/// From here on memory is told to be full, and clients' buffers to be a large part of it.
+const FILLED_PERCENT: u64 = 90;
+const BUFFERS_SHARE: u64 = 10;
+
 fn diagnosis(all: &Snapshot, facts: &ProcessFacts) -> String {
     let used = all.memory.pages + all.memory.extents;
     if used < SMALL_BYTES {
@@ -118,12 +122,12 @@ fn diagnosis(all: &Snapshot, facts: &ProcessFacts) -> String {
     let mut out = String::new();
     let percent = |part: u64, whole: u64| (100 * part).checked_div(whole).unwrap_or(0);
     let filled = percent(used, all.memory.bytes_max);
-    if filled >= 90 {
+    if filled >= FILLED_PERCENT {
         let max = all.memory.bytes_max;
-        writeln!(out, "- {filled}% of the {max} bytes for data are used: writes are refused when all are.")
+        writeln!(out, "- {filled}% of the {max} bytes for data are used: what finds no room is read from the disk.")
             .expect("a string grows");
     }
-    if all.memory.client_buffers > used / 10 {
+    if all.memory.client_buffers > used / BUFFERS_SHARE {
         let bytes = all.memory.client_buffers;
         writeln!(out, "- Buffers of clients take {bytes} bytes: see the largest `omem` and `qbuf` in CLIENT LIST.")
             .expect("a string grows");

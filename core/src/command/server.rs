@@ -5,6 +5,7 @@ use super::help::{help, wrong_subcommand};
 use super::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Effect, HostAsk};
+use crate::limits::SLEEP_SECONDS_MAX;
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
 
@@ -189,7 +190,7 @@ fn debug(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_
             let text = std::str::from_utf8(&call.args[2]).unwrap_or_default();
             // Redis reads it with `strtod`, for which what is no number is zero.
             let seconds: f64 = text.parse().unwrap_or(0.0);
-            machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, 3600.0) * 1e6) as u64 });
+            machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, SLEEP_SECONDS_MAX) * 1e6) as u64 });
             reply.ok();
         }
         2 if call.args.is(1, "help") => {

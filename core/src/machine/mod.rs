@@ -265,20 +265,10 @@ impl Machine {
         self.outbox.iter().map(|parcel| parcel.messages.len()).sum()
     }
 
-    /// Parcels that wait until the log has room.
-    pub fn inbox_parcels(&self) -> usize {
-        self.inbox.len()
-    }
-
     /// The shard that owns a slot: shards own contiguous ranges of nearly equal length.
     #[inline]
     pub fn owner(&self, slot: u16) -> ShardId {
         ShardId((u32::from(slot) * u32::from(self.identity.shards) / u32::from(route::SLOTS)) as u16)
-    }
-
-    /// The lowest slot of a shard; for the number of shards, the end of all slots.
-    pub fn slot_first(&self, shard: u16) -> u16 {
-        (u32::from(shard) * u32::from(route::SLOTS)).div_ceil(u32::from(self.identity.shards)) as u16
     }
 
     fn poll_log(&mut self) {
@@ -340,10 +330,6 @@ impl Machine {
     /// All connections of this core.
     pub fn clients(&self) -> impl Iterator<Item = (ConnId, &Client)> {
         self.live_sessions().map(|(conn, session)| (conn, &session.client))
-    }
-
-    pub fn clients_len(&self) -> usize {
-        self.sessions_len
     }
 
     /// Query buffer bytes, and output bytes that the peer has not taken, of a connection.

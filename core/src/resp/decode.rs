@@ -102,11 +102,6 @@ impl Decoder {
         }
     }
 
-    /// Has it seen a part of a request?
-    pub fn is_amid(&self) -> bool {
-        self.at > 0
-    }
-
     #[inline]
     fn request(
         &mut self,
