@@ -88,7 +88,7 @@ figures() {
     /^  "generator": [{]/ { section = "generator"; next }
     /^  "elsewhere_cpus"/ { print "elsewhere cpus", value($0); next }
     /^      "checkpoint": [{]/ { section = group ".checkpoint"; next }
-    /^ ? ? ? ? ?[]}]/     { section = "" }
+    /^ ? ? ? ? ? ?[]}]/   { section = "" }
     section != "" && /"[^"]*": [^{[]/ { name = $1; gsub(/[":]/, "", name); print section, name, value($0) }
   ' "$1"
 }
