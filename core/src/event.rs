@@ -12,7 +12,8 @@ use crate::damage::Damage;
 use crate::error::errno_text;
 use crate::parcel::Parcel;
 use crate::snapshot::Snapshot;
-use cairn_storage::op::{DiskDone, DiskOp, PageOp};
+use cairn_storage::error::Fault;
+use cairn_storage::op::{DiskDone, DiskOp, LogRead, PageOp};
 use cairn_storage::units::{OpId, ShardId};
 use std::fmt;
 
@@ -108,6 +109,11 @@ pub enum Event<'a> {
         op: OpId,
         result: Result<&'a [u8], i32>,
     },
+    /// A read of the log ended: its bytes, or the errno.
+    LogRead {
+        op: OpId,
+        result: Result<&'a [u8], i32>,
+    },
     /// What another shard has sent since the last one.
     Parcel(Box<Parcel>),
     HostAnswer {
@@ -141,6 +147,8 @@ pub enum Effect {
     },
     Disk(DiskOp),
     Page(PageOp),
+    /// Answered with [`Event::LogRead`].
+    LogRead(LogRead),
     /// For another shard. If its mailbox is full the driver keeps it and offers it again; the machine's bound on
     /// unsent messages is what limits it.
     Parcel {
@@ -183,6 +191,10 @@ pub enum Notice {
     PageDamaged(Damage),
     /// The scrub has found such a thing, and what it ought to be is in memory.
     PageHealing(Damage),
+    /// The scrub has found the log damaged, in a part that a start may need.
+    LogDamaged { shard: ShardId, fault: Fault },
+    /// No start needs that part any more.
+    LogMended { shard: ShardId },
     /// A write or a sync of the page file failed: no checkpoint succeeds until the next start.
     PageFileFailed { shard: ShardId, offset: u64, errno: i32 },
     /// The page file cannot grow: checkpoints wait, and the log grows.
@@ -209,6 +221,7 @@ impl Notice {
             | Notice::LogFull { .. }
             | Notice::PageDamaged(_)
             | Notice::PageHealing(_)
+            | Notice::LogDamaged { .. }
             | Notice::PageFileFailed { .. }
             | Notice::PageFileFull { .. }
             | Notice::RedoBlocked { .. }
@@ -216,6 +229,7 @@ impl Notice {
             Notice::ClientCut { .. }
             | Notice::Redone { .. }
             | Notice::LogSpaceBack { .. }
+            | Notice::LogMended { .. }
             | Notice::ConfigSet { .. } => Level::Notice,
         }
     }
@@ -247,6 +261,16 @@ impl fmt::Display for Notice {
                 "shard {}: {damage}. What it ought to be is in memory and is written anew by the checkpoint that begins now, so \
                  nothing is lost. Check the disk",
                 damage.shard
+            ),
+            Notice::LogDamaged { shard, fault } => write!(
+                f,
+                "shard {shard}: {fault}. All that it has is in memory too, and is in the checkpoints that are made now: after the \
+                 second of them no start needs this part of the log, which is said here. Until then a start would refuse it: leave \
+                 the server running. Check the disk"
+            ),
+            Notice::LogMended { shard } => write!(
+                f,
+                "shard {shard}: no start needs the damaged part of the log any more: the checkpoints have what was in it"
             ),
             Notice::PageFileFailed { shard, offset, errno } => write!(
                 f,

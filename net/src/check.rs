@@ -8,7 +8,8 @@ use crate::offline::{Offline, Source, open_to_read, read_exact};
 use crate::pages::Buffer;
 use cairn_storage::check::{CheckStep, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport};
 use cairn_storage::limits::OUTPUT_BYTES_MAX;
-use cairn_storage::units::{Lsn, SegmentId, ShardId};
+use cairn_storage::log::LogStart;
+use cairn_storage::units::{SegmentId, ShardId};
 use std::fs::File;
 use std::io;
 use std::sync::Mutex;
@@ -40,7 +41,7 @@ pub fn check_pages(
     offline: &Offline,
     shard: ShardId,
     mut tell: impl FnMut(CheckProgress),
-) -> io::Result<(PagesReport, Lsn)> {
+) -> io::Result<(PagesReport, LogStart)> {
     let is_place = Box::new(offline.place_of(shard));
     let file = match open_to_read(&offline.page_path(shard)) {
         Ok(file) => Some(file),
@@ -111,17 +112,18 @@ fn drive(
     }
 }
 
-/// Checks a shard's log from an LSN on. Fails if its directory cannot be listed.
+/// Checks a shard's log as far as a checkpoint needs it. Fails if its directory cannot be listed.
 pub fn check_log(
     offline: &Offline,
     shard: ShardId,
-    start: Lsn,
+    start: LogStart,
     mut tell: impl FnMut(CheckProgress),
 ) -> io::Result<LogReport> {
     let config = offline.log_config(shard);
     let files = offline.segment_files(shard)?;
     let end = files.iter().map(|file| file.segment.0 * config.segment_bytes + file.bytes).max().unwrap_or(0);
-    let bytes_max = end.saturating_sub(start.0);
+    let begin = start.needed(config.segment_bytes).0;
+    let bytes_max = end.saturating_sub(begin);
     let mut check = LogCheck::new(config, files, start);
     let mut current: Option<(SegmentId, Source)> = None;
     loop {
@@ -137,6 +139,6 @@ pub fn check_log(
             Ok(bytes) => check.supply(bytes),
             Err(errno) => check.failed(errno),
         }
-        tell(CheckProgress { bytes: check.position().0.saturating_sub(start.0), bytes_max });
+        tell(CheckProgress { bytes: check.position().0.saturating_sub(begin), bytes_max });
     }
 }

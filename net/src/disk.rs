@@ -1,13 +1,17 @@
 //! Stop 7 of 10, performed: log writes on the worker's own ring, segment preparation beside it.
 //!
+//! Reads of the log, while it is written, are the scrub's; they come into buffers of this module.
+//!
 //! Writes go to segment files opened with `O_DIRECT`, each with `RWF_DSYNC`, from buffers that are registered with the
 //! ring where the kernel allows it. How a write ended is handed on as it is, a short one too: the log judges.
 
 use crate::datadir::{hold_writable, segment_name};
 use crate::limits::{SEGMENTS_OPEN_MAX, WRITES_MAX};
+use crate::pages::Buffer;
 use crate::ring::{Op, Ring};
+use cairn_core::event::Event;
 use cairn_storage::limits::BLOCK_BYTES;
-use cairn_storage::op::DiskDone;
+use cairn_storage::op::{DiskDone, LogRead};
 use cairn_storage::units::{BufferId, OpId, SegmentId};
 use io_uring::{opcode, types};
 use rustix::fs::{Mode, OFlags, open};
@@ -45,6 +49,16 @@ struct Flight {
     _file: Rc<OwnedFd>,
 }
 
+/// A read of a log.
+struct Read {
+    shard: u16,
+    op: OpId,
+    len: u32,
+    buffer: Buffer,
+    /// As above.
+    _file: OwnedFd,
+}
+
 /// A log write that ended: of which of the worker's shards, how, and how long it took.
 #[derive(Clone, Copy, Debug)]
 pub struct Written {
@@ -58,6 +72,9 @@ pub struct Written {
 pub struct Disk {
     shards: Vec<ShardFiles>,
     flights: Slab<Flight>,
+    reads: Slab<Read>,
+    /// Reads that ended before they were submitted: of which shard, and the errno.
+    unread: Vec<(u16, OpId, i32)>,
     /// Writes that ended before they were submitted.
     failed: Vec<Written>,
     has_registered: bool,
@@ -156,12 +173,55 @@ impl Disk {
     }
 
     pub fn has_failed(&self) -> bool {
-        !self.failed.is_empty()
+        !self.failed.is_empty() || !self.unread.is_empty()
     }
 
     /// Writes with the kernel.
     pub fn in_flight(&self) -> usize {
         self.flights.len()
+    }
+
+    /// Submits a read of a log. The file may be gone: then it has failed.
+    pub fn read(&mut self, ring: &mut Ring, shard: u16, read: LogRead) -> io::Result<()> {
+        let LogRead { op, segment, offset, len } = read;
+        let path = self.shards[usize::from(shard)].dir.join(segment_name(segment));
+        let file = match open(path, OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty()) {
+            Ok(file) => file,
+            Err(errno) => {
+                self.unread.push((shard, op, errno.raw_os_error()));
+                return Ok(());
+            }
+        };
+        let fd = file.as_raw_fd();
+        let mut buffer = Buffer::new(len as usize);
+        let address = buffer.as_bytes_mut().as_mut_ptr();
+        let flight = self.reads.insert(Read { shard, op, len, buffer, _file: file });
+        let entry = opcode::Read::new(types::Fd(fd), address, len).offset(offset).build();
+        // SAFETY: the buffer is on the heap and belongs to the read, which stays in the slab until the completion was taken.
+        // The slab outlives the ring, the first field of the worker.
+        unsafe { ring.push(&entry.user_data(Op::LogRead { read: flight as u32 }.encode())) }
+    }
+
+    /// The completion of a read: hands the event that it means, and whose it is, to `tell`.
+    pub fn on_read(&mut self, read: u32, result: i32, tell: impl FnOnce(u16, Event<'_>)) {
+        let Read { shard, op, len, buffer, .. } = self.reads.remove(read as usize);
+        let result = match result {
+            all if all == len as i32 => Ok(&buffer.as_bytes()[..len as usize]),
+            errno if errno < 0 => Err(-errno),
+            // The file is shorter than it was.
+            _ => Err(libc::EIO),
+        };
+        tell(shard, Event::LogRead { op, result });
+    }
+
+    /// Reads that failed before the kernel saw them.
+    pub fn take_unread(&mut self) -> Vec<(u16, OpId, i32)> {
+        std::mem::take(&mut self.unread)
+    }
+
+    /// Reads with the kernel.
+    pub fn reads_in_flight(&self) -> usize {
+        self.reads.len()
     }
 
     /// The log directory of a shard.

@@ -62,7 +62,7 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     let (file, superblock, start) = pages.find(page_file_config(&config))?;
     let mut replay = Replay::over(config, memory_bytes, Box::new(advise_huge), file, &superblock);
     let mut resume = {
-        let first = SegmentId(start.0 / config.segment_bytes);
+        let first = SegmentId(start.needed(config.segment_bytes).0 / config.segment_bytes);
         let wanted = files.iter().filter(|file| file.segment >= first).copied().collect();
         let log = ReadAhead::new(dir.to_owned(), wanted).map_err(unusable)?;
         let mut source = Source { dir, config, pages, log, buffer: Vec::new(), progress };

@@ -5,7 +5,7 @@ use crate::pages::{Buffer, open_file};
 use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::limits::OUTPUT_BYTES_MAX;
-use cairn_storage::log::Record;
+use cairn_storage::log::{LogStart, Record};
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFile, PageFileConfig, Superblock};
 use cairn_storage::pool::Fetched;
@@ -31,7 +31,7 @@ impl PageSource {
     }
 
     /// Finds the newest checkpoint. Answers it, and where the log goes on.
-    pub fn find(&mut self, config: PageFileConfig) -> Result<(PageFile, Superblock, Lsn), StartError> {
+    pub fn find(&mut self, config: PageFileConfig) -> Result<(PageFile, Superblock, LogStart), StartError> {
         let bytes = self.file.metadata().map_err(|error| self.unusable(error))?.len();
         let mut opening = Opening::new(config, bytes);
         loop {
@@ -50,7 +50,7 @@ impl PageSource {
                 "{} is damaged at offset {offset}: {what}. The other checkpoint (LSN {}) is used, and the log from there on: \
                  nothing acknowledged is lost. If the power was not cut while the server ran, check the disk",
                 self.path.display(),
-                opening.log_start()
+                opening.log_start().lsn
             );
         }
         let start = opening.log_start();

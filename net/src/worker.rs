@@ -317,6 +317,10 @@ impl Worker {
                     self.is_touched[usize::from(machine)] = true;
                     self.machines[usize::from(machine)].handle(self.now, event);
                 }),
+                Op::LogRead { read } => self.disk.on_read(read, done.result, |machine, event| {
+                    self.is_touched[usize::from(machine)] = true;
+                    self.machines[usize::from(machine)].handle(self.now, event);
+                }),
                 Op::Background { operation } => self.background.on_done(operation, done.result),
                 Op::Accept { listener } => self.on_accept(listener, done)?,
                 Op::Doorbell => self.arm_doorbell()?,
@@ -417,7 +421,7 @@ impl Worker {
     /// Says whether nothing is left to do. It may change back while other workers still ask this one's shards.
     fn check_drained(&self) {
         let is_drained = self.machines.iter().all(Machine::is_drained)
-            && self.disk.in_flight() + self.pages.in_flight() == 0
+            && self.disk.in_flight() + self.disk.reads_in_flight() + self.pages.in_flight() == 0
             && self.local.is_empty()
             && self.receivers.iter().all(Receiver::is_empty)
             && self.senders.iter().flatten().all(|sender| sender.backlog() == 0);
@@ -494,6 +498,9 @@ impl Worker {
         for written in self.disk.take_failed() {
             self.on_written(written);
         }
+        for (machine, op, errno) in self.disk.take_unread() {
+            self.tell(machine, Event::LogRead { op, result: Err(errno) });
+        }
         for prepared in self.background.finished() {
             let (machine, op) = prepared.tag;
             let done = DiskDone { op: OpId(op), result: prepared.result.map(|()| 0) };
@@ -517,6 +524,7 @@ impl Worker {
                     }
                 }
                 Effect::Disk(op) => self.perform_disk(machine, op)?,
+                Effect::LogRead(read) => self.disk.read(&mut self.ring, machine, read)?,
                 Effect::Page(PageOp::Forget { op, before }) => {
                     self.background.forget(self.disk.dir(machine), before, (machine, op.0));
                 }

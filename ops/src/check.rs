@@ -93,7 +93,7 @@ fn check_shard(offline: &Offline, shard: ShardId, progress: &Progress) -> ShardR
     let newest = pages.as_ref().map_or(start, PagesReport::log_start);
     let mut log_older = None;
     if let Ok(LogReport { fault: Some(fault), .. }) = &log
-        && start < newest
+        && start.lsn < newest.lsn
     {
         log_older = Some(fault.clone());
         log = check_log(offline, shard, newest, |at| progress.tell(shard, "log", at));

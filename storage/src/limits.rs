@@ -21,6 +21,9 @@ pub const RECORD_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 4096;
 pub const RECOVERY_READ_BYTES: usize = 1024 * 1024;
 pub const RECOVERY_WINDOW_BYTES_MAX: usize = RECOVERY_READ_BYTES + FLUSH_BYTES_MAX;
 
+/// The same where a log is verified while the shard serves: as much as delays no flush by much.
+pub const SCRUB_LOG_READ_BYTES: usize = 64 * 1024;
+
 /// Effects of the log that a start keeps in memory until they are applied: one part of so many of a shard's memory. What is
 /// beyond that is applied before the start goes on.
 pub const REDO_SHARE: u64 = 2;
@@ -143,6 +146,7 @@ const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);
 const _: () = assert!(FLIGHTS_DEFAULT <= FLIGHTS_MAX);
 const _: () = assert!(RECORD_BYTES_MAX <= u32::MAX as usize);
 const _: () = assert!(RECOVERY_READ_BYTES.is_multiple_of(BLOCK_BYTES));
+const _: () = assert!(SCRUB_LOG_READ_BYTES.is_multiple_of(BLOCK_BYTES) && SCRUB_LOG_READ_BYTES <= RECOVERY_READ_BYTES);
 const _: () = assert!(SEGMENT_BYTES_MIN >= 4 * FLUSH_BYTES_MAX as u64);
 const _: () = assert!(SEGMENT_BYTES >= SEGMENT_BYTES_MIN);
 const _: () = assert!(KEY_INLINE_BYTES_MAX * 2 <= ROW_INLINE_BYTES_MAX);

@@ -18,6 +18,16 @@ pub enum DiskOp {
     Prepare { op: OpId, segment: SegmentId, bytes: u64 },
 }
 
+/// A read of the log that a driver is asked for while the log is written: `len` bytes at `offset` of a segment, multiples of
+/// [`crate::limits::BLOCK_BYTES`]. The file may be gone by then: the answer is an errno, as for any other failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogRead {
+    pub op: OpId,
+    pub segment: SegmentId,
+    pub offset: u64,
+    pub len: u32,
+}
+
 /// What a driver is asked to do with a shard's page file. Offsets and lengths are multiples of
 /// [`crate::limits::BLOCK_BYTES`]. The answer to a `Read` comes with its bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -61,20 +61,25 @@ impl World {
 
 /// Whether an opening of a log with this harm came to what it must: a refusal that names the place.
 pub(super) fn judge(harm: Harm, opened: &Opened) -> Checked {
-    let is_named = match (opened, harm.kind) {
-        (Opened::Engine(..), HarmKind::Padding { .. }) => return Ok(()),
-        (Opened::Engine(_, end), _) => {
-            return Err(format!("{RECOVERY}: {harm:?} was taken for the log's end ({end})"));
-        }
-        (Opened::Refused(Fault::SegmentAbsent { segment, .. }), HarmKind::Lost) => *segment == harm.segment,
-        (Opened::Refused(Fault::Corrupt { segment, offset, .. }), HarmKind::Cut { bytes }) => {
+    match (opened, harm.kind) {
+        (Opened::Engine(..), HarmKind::Padding { .. }) => Ok(()),
+        (Opened::Engine(_, end), _) => Err(format!("{RECOVERY}: {harm:?} was taken for the log's end ({end})")),
+        (Opened::Refused(fault), _) => judge_fault(harm, fault),
+        (Opened::Cut, _) => unreachable!("nothing else goes wrong"),
+    }
+}
+
+/// Whether a fault names the harm.
+pub(super) fn judge_fault(harm: Harm, fault: &Fault) -> Checked {
+    let is_named = match (fault, harm.kind) {
+        (Fault::SegmentAbsent { segment, .. }, HarmKind::Lost) => *segment == harm.segment,
+        (Fault::Corrupt { segment, offset, .. }, HarmKind::Cut { bytes }) => {
             (*segment, *offset) == (harm.segment, bytes)
         }
-        (Opened::Refused(Fault::Corrupt { segment, offset, .. }), _) => {
+        (Fault::Corrupt { segment, offset, .. }, _) => {
             (*segment, *offset) == (harm.segment, harm.offset) && !matches!(harm.kind, HarmKind::Padding { .. })
         }
-        (Opened::Refused(_), _) => false,
-        (Opened::Cut, _) => unreachable!("nothing else goes wrong"),
+        _ => false,
     };
-    if is_named { Ok(()) } else { Err(format!("{RECOVERY}: {harm:?} was refused for something else")) }
+    if is_named { Ok(()) } else { Err(format!("{RECOVERY}: {harm:?} was refused for something else: {fault}")) }
 }

@@ -13,6 +13,7 @@ use fastrand::Rng;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
+pub const ENOENT: i32 = 2;
 pub const EIO: i32 = 5;
 pub const ENOSPC: i32 = 28;
 
@@ -374,6 +375,27 @@ impl Disk {
             }
         }
         sound
+    }
+
+    /// Flips a bit, or flips it back.
+    pub fn flip(&mut self, harm: Harm) {
+        let HarmKind::Bit { byte, mask } = harm.kind else { panic!("it is no bit") };
+        self.file(harm.segment).bytes.flip((harm.offset + byte) as usize, mask);
+    }
+
+    pub fn has(&self, segment: SegmentId) -> bool {
+        self.files.contains_key(&segment.0)
+    }
+
+    /// Reads while the log is written: the file may be gone, or not be prepared.
+    pub fn read_back(&self, segment: SegmentId, offset: u64, len: usize) -> Result<Vec<u8>, i32> {
+        let file = self.files.get(&segment.0).ok_or(ENOENT)?;
+        if offset as usize + len > file.bytes.len() {
+            return Err(EIO);
+        }
+        let mut bytes = vec![0; len];
+        self.read(segment, offset, &mut bytes);
+        Ok(bytes)
     }
 
     /// Puts everything back.

@@ -202,6 +202,11 @@ impl Faults {
         }
     }
 
+    /// A read of a log that is being written goes wrong, once.
+    pub fn misreads(&self, rng: &mut Rng) -> bool {
+        self.happens(rng, self.page_read_fails)
+    }
+
     pub fn crashes_at_page(&self, rng: &mut Rng) -> bool {
         self.crashes > 0 && self.happens(rng, self.crash_at_page)
     }

@@ -13,6 +13,11 @@ pub struct Figures {
     pub writes_failed: u64,
     pub space_lost: u64,
     pub harms: u64,
+    /// Bits of logs that went wrong while a machine ran; of these, those that the scrub found, and those that no start needed
+    /// then.
+    pub rots: u64,
+    pub rots_found: u64,
+    pub rots_mended: u64,
     /// Turns that ended with more records waiting than a log takes.
     pub floods: u64,
     pub checkpoints: u64,
@@ -43,6 +48,9 @@ impl std::ops::AddAssign for Figures {
         self.writes_failed += other.writes_failed;
         self.space_lost += other.space_lost;
         self.harms += other.harms;
+        self.rots += other.rots;
+        self.rots_found += other.rots_found;
+        self.rots_mended += other.rots_mended;
         self.floods += other.floods;
         self.checkpoints += other.checkpoints;
         self.page_ops += other.page_ops;

@@ -108,6 +108,9 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         writes_failed,
         space_lost,
         harms,
+        rots,
+        rots_found,
+        rots_mended,
         floods,
         checkpoints,
         page_ops,
@@ -123,7 +126,7 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
     } = sum;
     println!(
         "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, {redos} shards with something to redo, \
-         {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {floods} turns with a flooded log; \
+         {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {rots} damaged while they were written ({rots_found} found, {rots_mended} mended by checkpoints), {floods} turns with a flooded log; \
          {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {unusable} commands without their page, {stuck} without room for it, {saves} SAVEs and {saves_failed} refused; {events} events, \
          hash {hash:016x}",
         begun.elapsed().as_secs_f64()

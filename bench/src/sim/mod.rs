@@ -41,6 +41,7 @@ mod opening;
 mod pages;
 mod reply;
 mod restart;
+mod rot;
 mod scan;
 pub mod shard;
 mod sparse;

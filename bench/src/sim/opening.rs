@@ -10,7 +10,7 @@ use super::world::World;
 use crate::model::{DATABASES, Row, Rows};
 use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
-use cairn_storage::log::{LogConfig, Record, Recovery, Resume, Step};
+use cairn_storage::log::{LogConfig, LogStart, Record, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig, Superblock};
 use cairn_storage::pool::Fetched;
@@ -110,7 +110,7 @@ impl Files<'_> {
                 let (file, superblock) = opening.finish();
                 (Replay::over(self.config, memory_bytes, Box::new(|_| {}), file, &superblock), start)
             }
-            None => (Replay::new(self.config, memory_bytes, Box::new(|_| {})), Lsn(0)),
+            None => (Replay::new(self.config, memory_bytes, Box::new(|_| {})), LogStart::default()),
         };
         let mut resume = self.replay(&mut replay, start, trouble)?;
         self.prepare(&mut resume, trouble)?;
@@ -120,7 +120,7 @@ impl Files<'_> {
     /// From where on the log is read, if nothing is damaged.
     pub(super) fn log_start(&mut self) -> Lsn {
         match self.find(&mut Trouble::default()) {
-            Ok(Some(opening)) => opening.log_start(),
+            Ok(Some(opening)) => opening.log_start().lsn,
             _ => Lsn(0),
         }
     }
@@ -217,7 +217,7 @@ impl Files<'_> {
     }
 
     /// Replays the log behind a checkpoint.
-    fn replay(&mut self, replay: &mut Replay, start: Lsn, trouble: &mut Trouble) -> Result<Resume, Halt> {
+    fn replay(&mut self, replay: &mut Replay, start: LogStart, trouble: &mut Trouble) -> Result<Resume, Halt> {
         let mut recovery = Recovery::new(self.config, self.disk.list(), start);
         let mut buffer = Vec::new();
         loop {
@@ -237,8 +237,8 @@ impl Files<'_> {
                     self.took_ns += 50 * US;
                     recovery.supply(&buffer);
                 }
-                Step::Record { lsn, .. } if lsn < start => {
-                    let what = format!("{RECOVERY}: a record at {lsn} is replayed over a checkpoint at {start}");
+                Step::Record { lsn, .. } if lsn <= start.lsn => {
+                    let what = format!("{RECOVERY}: a record at {lsn} is replayed over a checkpoint at {}", start.lsn);
                     return Err(Halt::Broken(what));
                 }
                 Step::Record { lsn, record } => {

@@ -18,6 +18,7 @@ pub const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 impl World {
     /// Opens all shards, however many attempts it takes.
     pub(super) fn restart(&mut self) -> Checked {
+        self.settle_rot()?;
         self.try_damage()?;
         self.try_page_damage()?;
         for attempt in 0.. {

@@ -16,6 +16,7 @@ use super::faults::{Faults, Planted};
 use super::figures::Figures;
 use super::network::{End, Network, Wire, WireId};
 use super::pages::PageDisk;
+use super::rot::Rot;
 use super::tasks::tasks;
 use super::trace::Trace;
 use super::verdict::{Keep, Verdict};
@@ -26,7 +27,7 @@ use cairn_core::machine::Machine;
 use cairn_core::parcel::Parcel;
 use cairn_storage::limits::{FLIGHTS_MAX, LOG_STAGED_BYTES_MAX, SEGMENT_BYTES_MIN};
 use cairn_storage::log::LogConfig;
-use cairn_storage::op::DiskDone;
+use cairn_storage::op::{DiskDone, LogRead};
 use cairn_storage::units::{Epoch, Lsn, OpId, ShardId};
 use fastrand::Rng;
 use std::collections::BTreeMap;
@@ -84,6 +85,10 @@ pub(super) enum Happening {
         shard: usize,
         op: OpId,
     },
+    LogRead {
+        shard: usize,
+        read: LogRead,
+    },
     Parcel {
         to: usize,
         parcel: Box<Parcel>,
@@ -124,6 +129,7 @@ pub struct World {
     pub(super) workload: Workload,
     pub(super) checks: Checks,
     pub(super) trace: Trace,
+    pub(super) rot: Rot,
     /// When the last parcel from one shard to another arrives: later ones do not overtake it.
     mail: BTreeMap<(usize, usize), u64>,
     /// Parcels under way.
@@ -163,6 +169,7 @@ impl World {
             workload,
             checks: Checks::new(shards, HASH_SEED),
             trace,
+            rot: Rot::new(shards),
             mail: BTreeMap::new(),
             parcels: 0,
             figures: Figures::default(),
@@ -273,6 +280,7 @@ impl World {
             Happening::Break { wire } => self.break_off(wire),
             Happening::DiskEnd { shard, op, is_told } => self.on_disk(shard, op, is_told),
             Happening::PageEnd { shard, op } => self.on_page(shard, op),
+            Happening::LogRead { shard, read } => self.on_log_read(shard, read),
             Happening::DiskLie { shard, done } => self.tell(shard, Event::Disk(done)),
             Happening::Parcel { to, parcel } => {
                 self.note(format_args!("shard {to} <- parcel of {} ({})", parcel.from, parcel.messages.len()));
@@ -282,6 +290,7 @@ impl World {
             }
             Happening::Tick { shard } => {
                 self.clock.after(TICK_NS, Happening::Tick { shard });
+                self.rot(shard);
                 if self.has_pages && self.faults.begins_checkpoint(&mut self.rng) {
                     let generation = self.nodes[shard].machine.checkpoint();
                     self.note(format_args!("shard {shard} is to make checkpoint {generation:?}"));
@@ -458,6 +467,10 @@ impl World {
                 self.start_page(shard, op);
                 Ok(())
             }
+            Effect::LogRead(read) => {
+                self.start_log_read(shard, read);
+                Ok(())
+            }
             Effect::Parcel { to, parcel } => {
                 let to = usize::from(to.0);
                 let delay = self.faults.packet_delay(&mut self.rng);
@@ -469,7 +482,7 @@ impl World {
             }
             Effect::Notice(notice) => {
                 self.note(format_args!("{notice}"));
-                Ok(())
+                self.hear(shard, &notice)
             }
             Effect::Snapshot(_) => Ok(()),
             Effect::HostAsk { .. } | Effect::Sleep { .. } => unreachable!("no command asks for this"),

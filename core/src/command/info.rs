@@ -263,6 +263,9 @@ fn persistence(page: &mut Page<'_>) {
     page.field("cairn_scrub_pages", sum(|shard| shard.scrub.images));
     page.field("cairn_scrub_bytes", sum(|shard| shard.scrub.bytes));
     page.field("cairn_scrub_damaged", sum(|shard| shard.scrub.damaged));
+    page.field("cairn_scrub_log_bytes", sum(|shard| shard.scrub.log_bytes));
+    page.field("cairn_scrub_log_damaged", sum(|shard| shard.scrub.log_damaged));
+    page.field("cairn_log_damaged", sum(|shard| u64::from(shard.scrub.is_log_damaged)));
     page.field("cairn_scrub_last_begin_time", pages.iter().map(|shard| shard.scrub.begun_unix_s).max().unwrap_or(0));
     page.field("cairn_scrub_last_end_time", pages.iter().map(|shard| shard.scrub.ended_unix_s).min().unwrap_or(0));
     page.field("cairn_pages_written", sum(|shard| shard.pages_written));

@@ -184,6 +184,7 @@ impl Machine {
             Event::Disk(done) => self.on_disk(done),
             Event::Page(done) => self.on_page_done(done),
             Event::PageRead { op, result } => self.on_page_read(op, result),
+            Event::LogRead { op, result } => self.on_log_read(op, result),
             Event::Parcel(parcel) => self.on_parcel(parcel),
             Event::Accepted { conn, peer } => self.on_accepted(conn, peer),
             Event::HungUp { conn, is_broken } => self.on_hung_up(conn, is_broken),

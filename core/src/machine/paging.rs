@@ -306,6 +306,9 @@ impl Machine {
         while let Some(op) = self.shard.engine_mut().poll_pages() {
             self.effects.push_back(Effect::Page(op));
         }
+        while let Some(read) = self.shard.engine_mut().poll_log_read() {
+            self.effects.push_back(Effect::LogRead(read));
+        }
     }
 
     /// The next read of the page file: it need not wait for the end of a long turn.

@@ -1,7 +1,7 @@
-//! When the scrub goes on, and how fast; what is said of what it finds.
+//! When the scrub goes on, and how fast; what is said of what it finds. It goes over the page file, then over the log.
 //!
 //! ```text
-//!   Waiting ---- the interval is over ----> Passing ---- every image was looked at ----> Waiting
+//!   Waiting ---- the interval is over ----> Passing ---- images and log were looked at ----> Waiting
 //! ```
 //!
 //! It takes its share of time, never more: at most so many bytes a second as the operator allows, and a few reads at once.
@@ -13,6 +13,7 @@ use crate::event::Notice;
 use crate::limits::{SCRUB_FIRST_SECONDS, SCRUB_READS_MAX, SCRUB_STEPS_PER_TURN};
 use cairn_storage::error::Missing;
 use cairn_storage::pagefile::{ScrubStep, Suspect, Suspicion};
+use cairn_storage::units::OpId;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -40,6 +41,10 @@ pub struct ScrubFigures {
     pub images: u64,
     pub bytes: u64,
     pub damaged: u64,
+    /// Of the log: bytes that were read, times that it was found damaged, and whether a start may need what is damaged.
+    pub log_bytes: u64,
+    pub log_damaged: u64,
+    pub is_log_damaged: bool,
     pub is_passing: bool,
     /// When the last pass began, and when the last whole one ended, in seconds of Unix time; 0: never.
     pub begun_unix_s: u64,
@@ -53,6 +58,9 @@ impl Machine {
         let rate = self.settings.scrub_bytes_per_second;
         if rate == 0 || self.is_draining {
             return;
+        }
+        if self.shard.engine_mut().heal_log() {
+            self.notice(Notice::LogMended { shard: self.identity.shard });
         }
         if self.scrub.is_passing {
             self.pass_on(rate);
@@ -92,7 +100,7 @@ impl Machine {
         scrub.credit = (scrub.credit + bytes(passed)).min(bytes(CREDIT_NS).max(1));
         let engine = self.shard.engine_mut();
         for _ in 0..SCRUB_STEPS_PER_TURN {
-            let reads = engine.page_file().map_or(0, |file| file.scrub_reads());
+            let reads = engine.scrub_reads();
             if scrub.credit == 0 || reads >= SCRUB_READS_MAX {
                 return;
             }
@@ -116,6 +124,14 @@ impl Machine {
                     return;
                 }
             }
+        }
+    }
+
+    /// A read of the log ended.
+    #[cold]
+    pub(super) fn on_log_read(&mut self, op: OpId, result: Result<&[u8], i32>) {
+        if let Some(fault) = self.shard.engine_mut().on_log_read(op, result) {
+            self.notice(Notice::LogDamaged { shard: self.identity.shard, fault });
         }
     }
 
@@ -147,9 +163,23 @@ impl Machine {
     }
 
     pub(crate) fn scrub_figures(&self) -> ScrubFigures {
-        let numbers = self.shard.engine().page_file().map(|file| file.scrub_numbers()).unwrap_or_default();
+        let engine = self.shard.engine();
+        let numbers = engine.page_file().map(|file| file.scrub_numbers()).unwrap_or_default();
+        let (log, is_log_damaged) = (engine.log_scrub().numbers(), engine.log_scrub().damage().is_some());
         let Scrub { is_passing, begun_unix_s, ended_unix_s, .. } = self.scrub;
         let cairn_storage::pagefile::ScrubNumbers { passes, images, bytes, damaged } = numbers;
-        ScrubFigures { passes, images, bytes, damaged, is_passing, begun_unix_s, ended_unix_s }
+        let (log_bytes, log_damaged) = (log.bytes, log.damaged);
+        ScrubFigures {
+            passes,
+            images,
+            bytes,
+            damaged,
+            log_bytes,
+            log_damaged,
+            is_log_damaged,
+            is_passing,
+            begun_unix_s,
+            ended_unix_s,
+        }
     }
 }

@@ -277,6 +277,7 @@ impl World {
 
     fn perform(&mut self, shard: usize, effect: Effect) {
         match effect {
+            Effect::LogRead(read) => unreachable!("{read:?}: without a page file nothing is scrubbed"),
             Effect::Send { conn, buffer } => {
                 if let Some(client) = self.client_of(shard, conn) {
                     if client.is_lazy {

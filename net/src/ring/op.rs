@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | 56..64 | the kind of operation |
 //! | 32..56 | generation of the connection, so that a completion cannot be taken for a later user of its id |
-//! | 0..32 | index: connection, listener, log write, background operation or operation on a page file |
+//! | 0..32 | index: connection, listener, log write, log read, background operation or operation on a page file |
 
 /// An operation in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +36,10 @@ pub enum Op {
     Page {
         flight: u32,
     },
+    /// A read of a log.
+    LogRead {
+        read: u32,
+    },
     /// The read of the worker's doorbell.
     Doorbell,
     /// The timeout that makes ticks.
@@ -51,6 +55,7 @@ const DOORBELL: u64 = 6;
 const TICK: u64 = 7;
 const BACKGROUND: u64 = 8;
 const PAGE: u64 = 9;
+const LOG_READ: u64 = 10;
 
 /// Generations count modulo this.
 pub const GENERATION_MASK: u32 = 0x00ff_ffff;
@@ -69,6 +74,7 @@ impl Op {
             Op::Write { write } => word(WRITE, 0, write),
             Op::Background { operation } => word(BACKGROUND, 0, operation),
             Op::Page { flight } => word(PAGE, 0, flight),
+            Op::LogRead { read } => word(LOG_READ, 0, read),
             Op::Doorbell => word(DOORBELL, 0, 0),
             Op::Tick => word(TICK, 0, 0),
         }
@@ -87,6 +93,7 @@ impl Op {
             WRITE => Op::Write { write: index },
             BACKGROUND => Op::Background { operation: index },
             PAGE => Op::Page { flight: index },
+            LOG_READ => Op::LogRead { read: index },
             DOORBELL => Op::Doorbell,
             TICK => Op::Tick,
             kind => panic!("a completion of kind {kind}, which this ring never submits"),
@@ -110,6 +117,7 @@ mod tests {
             for op in [Op::Accept { listener: index }, Op::Write { write: index }, Op::Page { flight: index }] {
                 assert_eq!(Op::decode(op.encode()), op);
             }
+            assert_eq!(Op::decode(Op::LogRead { read: index }.encode()), Op::LogRead { read: index });
         }
         for op in [Op::Cancel, Op::Doorbell, Op::Tick] {
             assert_eq!(Op::decode(op.encode()), op);

@@ -12,7 +12,7 @@ impl Worker {
             self.sockets.close(&mut self.ring, conn)?;
         }
         let is_done = |worker: &Worker| {
-            let on_disk = worker.disk.in_flight() + worker.pages.in_flight();
+            let on_disk = worker.disk.in_flight() + worker.disk.reads_in_flight() + worker.pages.in_flight();
             worker.sockets.count() + on_disk == 0 && worker.listeners.is_idle()
         };
         while !is_done(self) && clock::mono_ns() - begun_ns < HALT_NS {
@@ -33,6 +33,7 @@ impl Worker {
                         self.listeners.on_accept(listener, done.result, done.has_more(), u64::MAX);
                     }
                     Op::Tick => self.arm_tick()?,
+                    Op::LogRead { read } => self.disk.on_read(read, done.result, |_, _| {}),
                     Op::Page { flight } => self.pages.on_done(flight, done.result, |_, _| {}),
                     Op::Background { .. } | Op::Doorbell | Op::Cancel => {}
                 }

@@ -13,6 +13,10 @@ pub(super) const GAUGES: &[(&str, &str)] = &[
         "cairn_checkpoint_fallbacks",
         "1 if the start had to go back to another checkpoint than the newest. Nothing acknowledged was lost.",
     ),
+    (
+        "cairn_log_damaged",
+        "1 while a part of the log is damaged that a start may need: leave the server running until it is 0 again.",
+    ),
     ("cairn_scrub_in_progress", "1 while a pass of the scrub is under way."),
     ("cairn_scrub_begin_timestamp_seconds", "When the last pass of the scrub began; 0: none has."),
     ("cairn_scrub_end_timestamp_seconds", "When the last whole pass of the scrub ended; 0: none has."),
@@ -24,6 +28,8 @@ pub(super) const COUNTERS: &[(&str, &str)] = &[
     ("cairn_scrub_pages_total", "Images that the scrub found sound: pages, large values, pages of the maps."),
     ("cairn_scrub_read_bytes_total", "Bytes that the scrub read."),
     ("cairn_scrub_damaged_total", "Images that the scrub found damaged."),
+    ("cairn_scrub_log_read_bytes_total", "Bytes of the log that the scrub read."),
+    ("cairn_scrub_log_damaged_total", "Times that the scrub found the log damaged."),
     ("cairn_page_reads_damaged_total", "Reads of the page file that brought something else than was written."),
 ];
 
@@ -36,6 +42,7 @@ impl Metrics {
             &[
                 ("cairn_pages_damaged", figures.damaged),
                 ("cairn_checkpoint_fallbacks", figures.fallbacks),
+                ("cairn_log_damaged", u64::from(scrub.is_log_damaged)),
                 ("cairn_scrub_in_progress", u64::from(scrub.is_passing)),
                 ("cairn_scrub_begin_timestamp_seconds", scrub.begun_unix_s),
                 ("cairn_scrub_end_timestamp_seconds", scrub.ended_unix_s),
@@ -51,6 +58,8 @@ impl Metrics {
                 ("cairn_scrub_pages_total", scrub.images),
                 ("cairn_scrub_read_bytes_total", scrub.bytes),
                 ("cairn_scrub_damaged_total", scrub.damaged),
+                ("cairn_scrub_log_read_bytes_total", scrub.log_bytes),
+                ("cairn_scrub_log_damaged_total", scrub.log_damaged),
             ],
         );
     }

@@ -3,7 +3,7 @@
 use crate::error::Fault;
 use crate::limits::{BLOCK_BYTES, DATABASES, RECOVERY_READ_BYTES};
 use crate::log::flush::Flush;
-use crate::log::{LogConfig, Record, Recovery, Resume, SegmentFile, Step};
+use crate::log::{LogConfig, LogStart, Record, Recovery, Resume, SegmentFile, Step};
 use crate::row::KIND_MAX;
 use crate::units::{Lsn, SegmentId};
 
@@ -48,12 +48,13 @@ pub struct LogCheck {
 }
 
 impl LogCheck {
-    /// Checks a log from the LSN of a checkpoint on.
-    pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: Lsn) -> LogCheck {
+    /// Checks a log as far as a checkpoint needs it.
+    pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: impl Into<LogStart>) -> LogCheck {
+        let start = start.into();
         files.sort_unstable_by_key(|file| file.segment);
         let recovery = Recovery::new(config, files.clone(), start);
         let (segments, bytes) = (files.len() as u64, files.iter().map(|file| file.bytes).sum());
-        let report = LogReport { segments, bytes, start, ..LogReport::default() };
+        let report = LogReport { segments, bytes, start: start.lsn, ..LogReport::default() };
         LogCheck { config, files, recovery, behind: None, last: Lsn(0), report, is_over: false }
     }
 

@@ -305,9 +305,9 @@ impl PagesCheck {
         (self.report.bytes_read, self.report.bytes_read.max(used * PAGE_BYTES as u64))
     }
 
-    /// From here on the log is needed: the LSN of the oldest checkpoint that a start may have to go back to.
-    pub fn log_start(&self) -> crate::units::Lsn {
-        self.found.iter().map(Superblock::lsn).min().unwrap_or_default()
+    /// From here on the log is needed: by the oldest checkpoint that a start may have to go back to.
+    pub fn log_start(&self) -> crate::log::LogStart {
+        self.found.iter().min_by_key(|found| found.lsn()).map(Superblock::start).unwrap_or_default()
     }
 
     /// What was found, once it is done.

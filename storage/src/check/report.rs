@@ -1,8 +1,8 @@
 //! What a check of a page file comes to.
 
 use super::finding::{Finding, TreeName};
+use crate::log::LogStart;
 use crate::pagefile::Superblock;
-use crate::units::Lsn;
 
 /// What stands where a superblock ought to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,12 +62,12 @@ pub struct PagesReport {
 }
 
 impl PagesReport {
-    /// Where a start begins to read the log: the LSN of the newest checkpoint that reads back.
-    pub fn log_start(&self) -> Lsn {
+    /// Where a start begins to read the log: what the newest checkpoint needs that reads back.
+    pub fn log_start(&self) -> LogStart {
         let sound = self.superblocks.iter().filter_map(|found| match found {
-            Found::Sound(superblock) => Some(superblock.lsn()),
+            Found::Sound(superblock) => Some(superblock.start()),
             _ => None,
         });
-        sound.max().unwrap_or_default()
+        sound.max_by_key(|start| start.lsn).unwrap_or_default()
     }
 }

@@ -4,6 +4,7 @@ use super::{Engine, Stop, WRITE_PAGES_MAX, pages_max};
 use crate::error::Missing;
 use crate::extent::Extents;
 use crate::limits::{PAGE_BYTES, READS_AHEAD_MAX, READS_AHEAD_SHARE};
+use crate::log::LogStart;
 use crate::op::{DiskDone, PageOp};
 use crate::pagefile::{Arrival, CheckpointState, FileState, PageFile, Pin, Superblock};
 use crate::pool::{ChunkHook, Fetch, Fetched, Pool};
@@ -221,9 +222,11 @@ impl Engine {
         }
         self.is_checkpoint_wanted = false;
         let generation = self.pool.changes_in();
+        let LogStart { lsn, flush, incarnation } = self.log.start();
         let superblock = Superblock {
-            lsn: self.log.appended().0,
-            incarnation: self.log.incarnation().0,
+            lsn: lsn.0,
+            flush: flush.map(|flush| flush.0),
+            incarnation: incarnation.0,
             unix_us,
             rows: self.rows.each_ref().map(Tree::root),
             expiring: self.expiring,

@@ -34,7 +34,7 @@ pub use replay::{Applied, Replay};
 use crate::error::Missing;
 use crate::extent::Extents;
 use crate::limits::{DATABASES, LEVELS_MAX, PAGE_BYTES, VALUE_BYTES_MAX};
-use crate::log::LogWriter;
+use crate::log::{LogScrub, LogWriter};
 use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};
 use crate::row::{self, LongTail};
@@ -105,6 +105,7 @@ pub struct Engine {
     is_short: bool,
     memory_bytes_max: u64,
     log: LogWriter,
+    log_scrub: LogScrub,
     is_in_group: bool,
     /// Effects of the log that are not in the trees yet.
     redo: Option<Box<Pending>>,
@@ -136,6 +137,7 @@ impl Engine {
             is_short: false,
             memory_bytes_max,
             log,
+            log_scrub: LogScrub::default(),
             is_in_group: false,
             redo: None,
             redone: None,

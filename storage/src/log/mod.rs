@@ -55,11 +55,13 @@ pub mod writer;
 
 mod buffer;
 mod reader;
+mod scrub;
 mod segment;
 
 pub use bug::Bug;
 pub use record::{Record, Removal};
 pub use recovery::{Recovery, SegmentFile, Step};
+pub use scrub::{LogScrub, LogScrubNumbers, LogScrubStep};
 pub use writer::{FlushDone, LogNumbers, LogState, LogWriter, WriteFault};
 
 use crate::limits::{BLOCK_BYTES, SEGMENT_BYTES_MIN};
@@ -81,6 +83,32 @@ pub struct LogConfig {
 impl LogConfig {
     fn assert_sound(&self) {
         assert!(self.segment_bytes >= SEGMENT_BYTES_MIN && self.segment_bytes.is_multiple_of(BLOCK_BYTES as u64));
+    }
+}
+
+/// Where a recovery begins: what the checkpoint says of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogStart {
+    /// The LSN of a record, or 0: the records up to it are not wanted (the checkpoint has them), and it was acknowledged.
+    pub lsn: Lsn,
+    /// Where the flush begins in which that record ends: nothing before it is read. `None`: it is not known, and reading
+    /// begins with the segment.
+    pub flush: Option<Lsn>,
+    /// An incarnation that what is read has at least.
+    pub incarnation: Incarnation,
+}
+
+impl LogStart {
+    /// Nothing before this position is needed.
+    pub fn needed(&self, segment_bytes: u64) -> Lsn {
+        // No flush crosses a segment's beginning, so one begins there.
+        self.flush.unwrap_or(Lsn(self.lsn.0 / segment_bytes * segment_bytes))
+    }
+}
+
+impl From<Lsn> for LogStart {
+    fn from(lsn: Lsn) -> LogStart {
+        LogStart { lsn, ..LogStart::default() }
     }
 }
 

@@ -4,7 +4,7 @@
 use super::LogConfig;
 use super::flush::{Flush, Invalid};
 use super::recovery::SegmentFile;
-use crate::limits::{BLOCK_BYTES, FLUSH_BYTES_MAX, RECOVERY_READ_BYTES, RECOVERY_WINDOW_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, FLUSH_BYTES_MAX, RECOVERY_WINDOW_BYTES_MAX};
 use crate::units::{Lsn, SegmentId};
 
 /// Part of one segment, in memory.
@@ -14,6 +14,10 @@ pub(super) struct Window {
     lsn: u64,
     /// What was asked for and has not come: it follows `bytes`.
     asked: Option<usize>,
+    /// The most that is read at once.
+    read_bytes: usize,
+    /// Nothing is read from here on.
+    limit: u64,
 }
 
 /// Bytes to read.
@@ -34,8 +38,9 @@ pub(super) enum At {
 }
 
 impl Window {
-    pub fn new() -> Self {
-        Self { bytes: Vec::with_capacity(RECOVERY_WINDOW_BYTES_MAX), lsn: 0, asked: None }
+    pub fn new(read_bytes: usize, limit: u64) -> Self {
+        let bytes = Vec::with_capacity(read_bytes + FLUSH_BYTES_MAX);
+        Self { bytes, lsn: 0, asked: None, read_bytes, limit }
     }
 
     /// Looks for a flush at `lsn`, which is in `file`. Positions are asked for in ascending order.
@@ -47,10 +52,11 @@ impl Window {
         if lsn.0 >= end {
             return At::Invalid(Invalid::Damaged("the segment file is too short"));
         }
-        if let Some(ask) = self.need(lsn.0, BLOCK_BYTES, begin, end, file.segment) {
+        if let Some(ask) = self.need(lsn.0, BLOCK_BYTES, begin, end.min(self.limit), file.segment) {
             return At::Ask(ask);
         }
-        let room = begin + config.segment_bytes - lsn.0;
+        let end = end.min(self.limit);
+        let room = (begin + config.segment_bytes).min(self.limit) - lsn.0;
         let bytes = match Flush::claim(config, lsn, room, self.from(lsn)) {
             Ok(bytes) if lsn.0 + bytes as u64 > end => return At::Cut,
             Ok(bytes) => bytes,
@@ -81,7 +87,7 @@ impl Window {
             self.lsn = lsn;
         }
         let at = self.lsn + self.bytes.len() as u64;
-        let len = *self.asked.get_or_insert(((end - at) as usize).min(RECOVERY_READ_BYTES));
+        let len = *self.asked.get_or_insert(((end - at) as usize).min(self.read_bytes));
         Some(Ask { segment, offset: at - begin, len })
     }
 
@@ -89,6 +95,7 @@ impl Window {
     pub fn supply(&mut self, bytes: &[u8]) {
         assert_eq!(self.asked.take(), Some(bytes.len()), "all that was asked for, and only that");
         self.bytes.extend_from_slice(bytes);
+        debug_assert!(self.lsn + self.bytes.len() as u64 <= self.limit);
         assert!(self.bytes.len() <= RECOVERY_WINDOW_BYTES_MAX);
     }
 

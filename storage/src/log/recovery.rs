@@ -13,9 +13,9 @@
 use super::flush::{FRAME_BYTES, Flush, HEADER_BYTES, Invalid};
 use super::reader::{Ask, At, Window};
 use super::record::Record;
-use super::{Bug, LogConfig, Resume};
+use super::{Bug, LogConfig, LogStart, Resume};
 use crate::error::Fault;
-use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX};
+use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX, RECOVERY_READ_BYTES, SCRUB_LOG_READ_BYTES};
 use crate::units::{Epoch, Incarnation, Lsn, SegmentId};
 
 /// A segment file that is there, and its length.
@@ -61,6 +61,8 @@ pub struct Recovery {
     proved: Lsn,
     /// The LSN of the last record.
     last: Lsn,
+    /// The log is only verified, up to here: it is known to go on so far. No record is handed out.
+    until: Option<Lsn>,
 }
 
 enum Phase {
@@ -82,6 +84,8 @@ struct End {
 #[derive(Clone, Copy)]
 struct Partial {
     bytes: usize,
+    /// Of these, what has been seen.
+    seen: usize,
     incarnation: Incarnation,
 }
 
@@ -98,28 +102,41 @@ enum Found {
 
 impl Recovery {
     /// `files` are the segment files that are there, in any order. Their directory has been synced, and no write of an
-    /// earlier opening can still arrive, those of a process that was killed included. `start` is the LSN
-    /// of a record, or 0: the records up to it are not wanted (a checkpoint has them), and it was acknowledged. Segments
-    /// before the one that holds `start` need not be there.
-    pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: Lsn) -> Self {
+    /// earlier opening can still arrive, those of a process that was killed included. Segments before the one that `start`
+    /// needs first need not be there.
+    pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: impl Into<LogStart>) -> Self {
         config.assert_sound();
         files.sort_unstable_by_key(|file| file.segment);
-        // No flush crosses a segment's beginning, so one begins there.
-        let begin = start.0 / config.segment_bytes * config.segment_bytes;
+        let start = start.into();
+        let begin = start.needed(config.segment_bytes);
+        let LogStart { lsn: start, incarnation, .. } = start;
+        assert!(begin <= start && begin.0.is_multiple_of(BLOCK_BYTES as u64));
         Self {
             config,
             files,
             start,
-            window: Window::new(),
-            phase: Phase::Chain(Lsn(begin)),
+            window: Window::new(RECOVERY_READ_BYTES, u64::MAX),
+            phase: Phase::Chain(begin),
             spanning: Vec::new(),
             partial: None,
-            incarnation: Incarnation(0),
-            incarnation_max: Incarnation(0),
+            incarnation,
+            incarnation_max: incarnation,
             epoch: Epoch(0),
             proved: start,
             last: Lsn(0),
+            until: None,
         }
+    }
+
+    /// Verifies a log that is being written: everything from `start` up to `until`, the end of a flush, has been stable. Its
+    /// segments are there.
+    pub fn verify(config: LogConfig, start: LogStart, until: Lsn) -> Self {
+        let begin = start.needed(config.segment_bytes);
+        assert!(begin < until && until.0.is_multiple_of(BLOCK_BYTES as u64));
+        let segments = begin.0 / config.segment_bytes..=(until.0 - 1) / config.segment_bytes;
+        let full = |segment| SegmentFile { segment: SegmentId(segment), bytes: config.segment_bytes };
+        let window = Window::new(SCRUB_LOG_READ_BYTES, until.0);
+        Self { until: Some(until), window, ..Self::new(config, segments.map(full).collect(), start) }
     }
 
     /// The next step. After `Done` or `Refuse` it is the same for ever.
@@ -203,6 +220,10 @@ impl Recovery {
 
     /// Looks for the flush that continues the log at `lsn`.
     fn chain(&mut self, lsn: Lsn) -> Option<Found> {
+        if self.until.is_some_and(|until| lsn >= until) {
+            self.phase = Phase::Over(Ok(Resume { end: lsn, ..Resume::empty() }));
+            return None;
+        }
         let Some(file) = self.file(self.segment(lsn)) else {
             self.end(lsn, "the segment is absent");
             return None;
@@ -246,16 +267,19 @@ impl Recovery {
                 }
             }
             Some(partial) => {
-                let rest = partial.bytes - self.spanning.len();
+                let rest = partial.bytes - partial.seen;
                 if partial.incarnation != flush.incarnation || carry != rest.min(flush.payload as usize) {
                     self.refuse_record(lsn, "its pieces do not fit");
                     return None;
                 }
-                self.spanning.extend_from_slice(&self.window.from(flush.lsn)[HEADER_BYTES..HEADER_BYTES + carry]);
+                if self.until.is_none() {
+                    self.spanning.extend_from_slice(&self.window.from(flush.lsn)[HEADER_BYTES..HEADER_BYTES + carry]);
+                }
+                self.partial = Some(Partial { seen: partial.seen + carry, ..partial });
                 if carry == rest {
                     self.partial = None;
                     self.last = lsn;
-                    if lsn > self.start {
+                    if self.hands_out(lsn) {
                         return Some(Found::Spanning(lsn));
                     }
                     self.spanning = Vec::new();
@@ -284,20 +308,30 @@ impl Recovery {
         } else if len <= rest.len() {
             self.phase = Phase::Frames { flush, at: begin + len };
             self.last = lsn;
-            if lsn > self.start {
+            if self.hands_out(lsn) {
                 return Some(Found::Whole(lsn, len));
             }
         } else {
-            self.spanning.extend_from_slice(rest);
-            self.partial = Some(Partial { bytes: len, incarnation: flush.incarnation });
+            let seen = rest.len();
+            if self.until.is_none() {
+                self.spanning.extend_from_slice(rest);
+            }
+            self.partial = Some(Partial { bytes: len, seen, incarnation: flush.incarnation });
             self.phase = Phase::Chain(flush.end());
         }
         None
     }
 
+    fn hands_out(&self, lsn: Lsn) -> bool {
+        lsn > self.start && self.until.is_none()
+    }
+
     /// The log does not go on at `lsn`. Begins to look for what proves that it did.
     fn end(&mut self, lsn: Lsn, what: &'static str) {
         let end = End { lsn, what };
+        if let Some(until) = self.until {
+            return self.refuse_end(end, until);
+        }
         if lsn < self.start && !self.truncates() {
             return self.refuse_end(end, self.start);
         }

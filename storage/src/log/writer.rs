@@ -19,7 +19,7 @@ use super::buffer::Buffers;
 use super::flush::{FRAME_BYTES, Flush, HEADER_BYTES, flush_bytes};
 use super::record::Record;
 use super::segment::Segments;
-use super::{Bug, LogConfig, Resume};
+use super::{Bug, LogConfig, LogStart, Resume};
 use crate::blob::Blob;
 use crate::limits::{FLIGHTS_DEFAULT, FLIGHTS_MAX, FLUSH_BYTES_MAX, LOG_STAGED_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::op::{DiskDone, DiskOp};
@@ -40,6 +40,8 @@ pub struct LogWriter {
     /// Where the flush after the open one, or if none is open the next one, begins at the earliest.
     next: u64,
     appended: Lsn,
+    /// Where the flush begins in which the last record ends.
+    appended_flush: Lsn,
     durable: Lsn,
     /// The open buffer is to go out as soon as a flight is free.
     seal_wanted: bool,
@@ -161,6 +163,7 @@ impl LogWriter {
             finished_bytes: 0,
             next: resume.end.0,
             appended: resume.end,
+            appended_flush: resume.end,
             durable: resume.end,
             seal_wanted: false,
             unproved: resume.unproved,
@@ -189,7 +192,7 @@ impl LogWriter {
         record.encode(&mut frame[FRAME_BYTES..]);
         self.open.len = end;
         self.open.records += 1;
-        self.appended = Lsn(self.open.lsn + end as u64);
+        (self.appended, self.appended_flush) = (Lsn(self.open.lsn + end as u64), Lsn(self.open.lsn));
         self.appended
     }
 
@@ -217,7 +220,7 @@ impl LogWriter {
         let across = record.encode_to(Across { log: self, written: 0, bytes, blob });
         assert_eq!(across.written, bytes, "an archive is as long as announced");
         self.open.records += 1;
-        self.appended = Lsn(self.open.lsn + self.open.len as u64);
+        (self.appended, self.appended_flush) = (Lsn(self.open.lsn + self.open.len as u64), Lsn(self.open.lsn));
         self.appended
     }
 
@@ -475,6 +478,11 @@ impl LogWriter {
         self.appended
     }
 
+    /// Where a recovery begins that wants what is appended from now on.
+    pub fn start(&self) -> LogStart {
+        LogStart { lsn: self.appended, flush: Some(self.appended_flush), incarnation: self.incarnation }
+    }
+
     /// Whether nothing is gathered and nothing in flight: every record is durable, unless the log has failed.
     pub fn is_idle(&self) -> bool {
         self.open.cap == 0 && self.finished.is_empty() && self.flights.is_empty()
@@ -505,6 +513,10 @@ impl LogWriter {
             buffers: self.buffers.count(),
             ..self.numbers
         }
+    }
+
+    pub fn config(&self) -> &LogConfig {
+        &self.config
     }
 
     pub fn incarnation(&self) -> Incarnation {

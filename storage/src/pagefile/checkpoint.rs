@@ -235,7 +235,7 @@ impl PageFile {
     pub(super) fn on_sealed(&mut self) {
         assert!(matches!(self.phase, Phase::Sealing));
         self.phase = Phase::Idle;
-        self.log_needed = self.durable.lsn();
+        self.log_start = self.durable.start();
         self.durable = self.building.superblock.clone();
         self.pages.thaw();
         self.extents.thaw();

@@ -29,7 +29,7 @@
 //! - **P5** An image stands in an output buffer until its write was answered, and is read from there meanwhile. So no
 //!   read is issued for a site with a write in flight, and a page may be evicted once its image is made.
 //! - **P6** No image is used unless its checksum, its number and the word that leads to it agree.
-//! - **P7** The log is kept from the older superblock's LSN on. So if the newer one does not read back, the older one and
+//! - **P7** The log is kept from the flush on in which the record of the older superblock's LSN ends. So if the newer one does not read back, the older one and
 //!   the log give everything that was acknowledged.
 
 pub mod bug;
@@ -59,6 +59,7 @@ use crate::limits::{
     CHECKPOINT_FILE_BYTES_MIN, CHECKPOINT_FILE_SHARE, CLONES_OUTPUTS_MIN, CLONES_SHARE, OUTPUT_FLIGHT_PAGES_MAX,
     OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES,
 };
+use crate::log::LogStart;
 use crate::op::{DiskDone, PageOp};
 use crate::page::Page;
 use crate::units::{Generation, Lsn, OpId, OutputId, PageId, SegmentId, ShardId, Site};
@@ -180,7 +181,7 @@ pub struct PageFile {
     building: Building,
     durable: Superblock,
     /// From here on the log is needed; segments below the second are gone, as far as is known.
-    log_needed: Lsn,
+    log_start: LogStart,
     segments_gone: SegmentId,
     pins: Vec<(u64, Generation)>,
     pin_next: u64,
@@ -214,7 +215,7 @@ impl PageFile {
             is_growth_refused: false,
             building: Building::default(),
             durable: Superblock::default(),
-            log_needed: Lsn(0),
+            log_start: LogStart::default(),
             segments_gone: SegmentId(0),
             pins: Vec::new(),
             pin_next: 0,
@@ -428,9 +429,9 @@ impl PageFile {
         Some(PageOp::Grow { op, bytes: u64::from(sites) * PAGE_BYTES as u64 })
     }
 
-    /// Keeps P7: what is wholly before the older superblock's LSN goes.
+    /// Keeps P7: what is wholly before what the older superblock needs goes.
     fn poll_forget(&mut self) -> Option<PageOp> {
-        let before = SegmentId(self.log_needed.0 / self.config.segment_bytes);
+        let before = SegmentId(self.log_needed().0 / self.config.segment_bytes);
         let is_underway = self.flights.iter().any(|(_, flight)| matches!(flight, Flight::Forget { .. }));
         if is_underway || before <= self.segments_gone {
             return None;
@@ -536,7 +537,12 @@ impl PageFile {
 
     /// The log is needed from here on. Keeps P7.
     pub fn log_needed(&self) -> Lsn {
-        self.log_needed
+        self.log_start.needed(self.config.segment_bytes)
+    }
+
+    /// The same, as a recovery of the older checkpoint begins.
+    pub fn log_start(&self) -> LogStart {
+        self.log_start
     }
 
     /// Keeps the newest durable checkpoint as it is; `None` if there is none.

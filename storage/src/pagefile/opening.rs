@@ -15,7 +15,8 @@ use super::superblock::{Invalid, MapRoot, Superblock};
 use super::{PageFile, PageFileConfig, SUPERBLOCK_SITES};
 use crate::error::Fault;
 use crate::limits::PAGE_BYTES;
-use crate::units::{Generation, Lsn, Site};
+use crate::log::LogStart;
+use crate::units::{Generation, Site};
 use std::collections::VecDeque;
 
 /// What opening wants next, or has to say.
@@ -240,7 +241,8 @@ impl Opening {
             // Keeps P1: the older checkpoint leads here and may still be needed.
             file.space.hold(superblock.generation(), run);
         }
-        file.log_needed = self.older.as_ref().map_or(superblock.lsn(), |older| older.superblock.lsn());
+        let oldest = self.older.as_ref().map_or(&superblock, |older| &older.superblock);
+        file.log_start = oldest.start();
         file.pages = Map::opened(opened.pages.words, opened.pages.directory, opened.pages.roots);
         file.extents = Map::opened(opened.extents.words, opened.extents.directory, opened.extents.roots);
         file.generation = Generation(superblock.generation + 1);
@@ -249,8 +251,8 @@ impl Opening {
     }
 
     /// Where the log has to be read from, once opening is done.
-    pub fn log_start(&self) -> Lsn {
-        self.opened.as_ref().map_or(Lsn(0), |opened| opened.superblock.lsn())
+    pub fn log_start(&self) -> LogStart {
+        self.opened.as_ref().map_or(LogStart::default(), |opened| opened.superblock.start())
     }
 }
 

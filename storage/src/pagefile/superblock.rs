@@ -8,20 +8,33 @@
 //! | 10 | 2 | shard |
 //! | 12 | 4 | page size |
 //! | 16 | 4 | length of the archive |
-//! | 20 | | the archive of a [`Superblock`], then zeros up to the page's end |
+//! | 20 | 8 | where the flush of the log begins in which the record of the checkpoint's LSN ends |
+//! | 28 | | the archive of a [`Superblock`], then zeros up to the page's end |
+//!
+//! Format 1 has its archive at 20 and does not say where the flush begins. It is read, and not written.
 //!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
 //! It stands at site `generation % 2`.
 
 use crate::checksum::crc32c;
-use crate::limits::{DATABASES, DIRECTORY_WORDS_MAX, PAGE_BYTES};
-use crate::units::{Generation, Lsn, PageId, ShardId};
+use crate::limits::{BLOCK_BYTES, DATABASES, DIRECTORY_WORDS_MAX, PAGE_BYTES};
+use crate::log::LogStart;
+use crate::units::{Generation, Incarnation, Lsn, PageId, ShardId};
 use rkyv::rancor::Failure;
+use rkyv::with::Skip;
 use rkyv::{Archive, Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"CRNP";
-pub const FORMAT: u16 = 1;
-const ARCHIVE_AT: usize = 20;
+pub const FORMAT: u16 = 2;
+const FLUSH_AT: usize = 20;
+const ARCHIVE_AT: usize = 28;
+
+/// The earlier format.
+const FORMAT_1: u16 = 1;
+const ARCHIVE_AT_1: usize = 20;
+
+/// The flush is not known.
+const UNKNOWN: u64 = u64::MAX;
 
 /// A tree, without its pages.
 #[derive(Archive, Serialize, Deserialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +65,9 @@ pub struct Superblock {
     pub generation: u32,
     /// The trees hold the effect of every record up to this LSN, and of no later one.
     pub lsn: u64,
+    /// Where the flush of the log begins in which this record ends, if it is known.
+    #[rkyv(with = Skip)]
+    pub flush: Option<u64>,
     /// Of the log, when this was written.
     pub incarnation: u32,
     /// Sites of the file.
@@ -86,6 +102,13 @@ impl Superblock {
         Lsn(self.lsn)
     }
 
+    /// From where on a recovery reads the log.
+    pub fn start(&self) -> LogStart {
+        // Where reading begins with the segment, what it begins with may be older.
+        let incarnation = Incarnation(self.flush.map_or(0, |_| self.incarnation));
+        LogStart { lsn: self.lsn(), flush: self.flush.map(Lsn), incarnation }
+    }
+
     /// Writes the superblock to a page.
     pub(crate) fn encode(&self, shard: ShardId, salt: u32, out: &mut [u8]) {
         assert!(self.pages.roots.len() + self.extents.roots.len() <= DIRECTORY_WORDS_MAX);
@@ -97,6 +120,7 @@ impl Superblock {
         out[10..12].copy_from_slice(&shard.0.to_le_bytes());
         out[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
         out[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
+        out[FLUSH_AT..ARCHIVE_AT].copy_from_slice(&self.flush.unwrap_or(UNKNOWN).to_le_bytes());
         out[ARCHIVE_AT..end].copy_from_slice(&archive);
         let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end]]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
@@ -111,15 +135,16 @@ impl Superblock {
             return Err(Invalid::Damaged("it is not a superblock"));
         }
         let len = u32_at(bytes, 16) as usize;
-        let Some(used) = bytes.get(4..ARCHIVE_AT + len) else {
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT };
+        let Some(used) = bytes.get(4..archive_at + len) else {
             return Err(Invalid::Damaged("its length is impossible"));
         };
         if crc32c(&[&salt.to_le_bytes(), used]) != u32_at(bytes, 0) {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
-        match u16::from_le_bytes([bytes[8], bytes[9]]) {
-            FORMAT => {}
-            version => return Err(Invalid::Version(version)),
+        if !matches!(version, FORMAT | FORMAT_1) {
+            return Err(Invalid::Version(version));
         }
         if u16::from_le_bytes([bytes[10], bytes[11]]) != shard.0 {
             return Err(Invalid::Damaged("it is another shard's"));
@@ -127,8 +152,15 @@ impl Superblock {
         if u32_at(bytes, 12) as usize != PAGE_BYTES {
             return Err(Invalid::Damaged("it has another page size"));
         }
-        let archive = &bytes[ARCHIVE_AT..ARCHIVE_AT + len];
-        rkyv::from_bytes::<Superblock, Failure>(archive).map_err(|_| Invalid::Damaged("its archive is not one"))
+        let flush = bytes[FLUSH_AT..ARCHIVE_AT].try_into().map(u64::from_le_bytes).expect("eight bytes");
+        let flush = (version != FORMAT_1 && flush != UNKNOWN).then_some(flush);
+        let archive = &bytes[archive_at..archive_at + len];
+        let superblock = rkyv::from_bytes::<Superblock, Failure>(archive);
+        let superblock = superblock.map_err(|_| Invalid::Damaged("its archive is not one"))?;
+        if flush.is_some_and(|flush| flush > superblock.lsn || !flush.is_multiple_of(BLOCK_BYTES as u64)) {
+            return Err(Invalid::Damaged("its place in the log is impossible"));
+        }
+        Ok(Superblock { flush, ..superblock })
     }
 }
 
@@ -147,6 +179,7 @@ mod tests {
         Superblock {
             generation: 7,
             lsn: u64::MAX,
+            flush: Some(u64::MAX / 8192 * 8192),
             rows: [tree; 16],
             pages: MapRoot { words: 9, roots: vec![u64::MAX; DIRECTORY_WORDS_MAX] },
             ..Superblock::default()
@@ -166,6 +199,20 @@ mod tests {
             assert!(Superblock::decode(ShardId(3), 9, &page).is_err(), "byte {at}");
             page[at] ^= 0x10;
         }
+    }
+
+    #[test]
+    fn the_earlier_format_is_read() {
+        let superblock = Superblock { flush: None, ..largest() };
+        let mut page = vec![0; PAGE_BYTES];
+        superblock.encode(ShardId(3), 9, &mut page);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(superblock.clone()));
+        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize;
+        page.copy_within(super::ARCHIVE_AT..end, super::ARCHIVE_AT_1);
+        page[8..10].copy_from_slice(&super::FORMAT_1.to_le_bytes());
+        let crc = crate::checksum::crc32c(&[&9u32.to_le_bytes(), &page[4..end - 8]]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(superblock));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::shard::{Change, LOG, Shard, head};
 use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part};
 use cairn_storage::limits::{CHECK_READS_MAX, PAGE_BYTES};
+use cairn_storage::log::LogStart;
 use cairn_storage::log::flush::Flush;
 use cairn_storage::pagefile::PageFileConfig;
 use cairn_storage::units::{Lsn, Site};
@@ -18,7 +19,7 @@ fn config() -> PageFileConfig {
 }
 
 /// Reads are answered from the last one asked to the first, `failing` not at all.
-fn check_pages(shard: &Shard, failing: Option<u64>) -> (PagesReport, Lsn) {
+fn check_pages(shard: &Shard, failing: Option<u64>) -> (PagesReport, LogStart) {
     let is_place = |at: u64, key: &[u8]| head(key) == at;
     let mut check = PagesCheck::new(config(), shard.pages.len, Box::new(is_place));
     let mut flying = Vec::new();
@@ -42,7 +43,7 @@ fn check_pages(shard: &Shard, failing: Option<u64>) -> (PagesReport, Lsn) {
     }
 }
 
-fn check_log(shard: &Shard, start: Lsn) -> LogReport {
+fn check_log(shard: &Shard, start: LogStart) -> LogReport {
     let mut check = LogCheck::new(LOG, shard.log.list(), start);
     loop {
         match check.step() {
@@ -97,8 +98,8 @@ fn what_is_sound_is_said_to_be() {
     assert_eq!(report.sites, numbers.sites);
 
     let log = check_log(&shard, start);
-    assert_eq!((log.fault, log.start, log.tail_bytes), (None, start, 0));
-    assert!(log.records > 40 && start < durable.lsn() && log.end > durable.lsn());
+    assert_eq!((log.fault, log.start, log.tail_bytes), (None, start.lsn, 0));
+    assert!(log.records > 40 && start.lsn < durable.lsn() && log.end > durable.lsn());
 }
 
 #[test]
@@ -161,7 +162,7 @@ fn superblocks_are_told_apart() {
     assert_eq!(check_log(&shard, start).fault, None);
     shard.pages.flip(at(newest.generation - 1), 1);
     let (report, start) = check_pages(&shard, None);
-    assert_eq!((report.generation, report.findings.len(), start), (0, 2, Lsn(0)));
+    assert_eq!((report.generation, report.findings.len(), start.lsn), (0, 2, Lsn(0)));
     assert_eq!(report.sites_free, report.sites - 2);
 }
 
@@ -173,7 +174,7 @@ fn a_log_that_lost_something_acknowledged_is_refused_and_a_torn_end_is_not() {
     let segment = sound.end.0 / LOG.segment_bytes;
     let offset = (sound.end.0 % LOG.segment_bytes) as usize;
     // A write that was under way: its end was lost.
-    let (lsn, durable) = (sound.end, start);
+    let (lsn, durable) = (sound.end, start.lsn);
     let incarnation = shard.engine.log().incarnation();
     let flush = Flush { shard: LOG.shard, incarnation, epoch: LOG.epoch, lsn, durable, payload: 5000, carry: 0 };
     let mut torn = vec![7; 8192];
@@ -187,8 +188,8 @@ fn a_log_that_lost_something_acknowledged_is_refused_and_a_torn_end_is_not() {
     let torn = check_log(&shard, start);
     assert_eq!((torn.fault, torn.end, torn.tail_bytes), (None, sound.end, 8192));
     // One that was acknowledged.
-    let file = shard.log.files.get_mut(&(start.0 / LOG.segment_bytes)).unwrap();
-    file.bytes[start.0 as usize % LOG.segment_bytes as usize / 4096 * 4096 + 100] ^= 1;
+    let file = shard.log.files.get_mut(&(start.lsn.0 / LOG.segment_bytes)).unwrap();
+    file.bytes[start.lsn.0 as usize % LOG.segment_bytes as usize / 4096 * 4096 + 100] ^= 1;
     let fault = check_log(&shard, start).fault.expect("it was acknowledged");
     assert!(fault.to_string().contains("is damaged: segment"), "{fault}");
 }
