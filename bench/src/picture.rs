@@ -64,7 +64,8 @@ impl Chart<'_> {
     fn draw<'a>(&self, area: &Area<'a>) -> Result<(), Failure<'a>> {
         let values = || self.curves.iter().flat_map(|(_, points)| points).map(|(_, us)| *us);
         let least = values().fold(f64::MAX, f64::min).min(1e9) / 1.3;
-        let most = values().fold(least, f64::max) * 1.3;
+        // The names stand above the curves.
+        let most = values().fold(least, f64::max) * 3.0;
         let mut chart = ChartBuilder::on(area)
             .caption(&self.title, ("sans-serif", 22))
             .margin(16)

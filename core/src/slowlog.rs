@@ -9,6 +9,8 @@ use crate::parcel::SlowEntry;
 use crate::settings;
 use std::collections::VecDeque;
 
+/// At most as many entries as `slowlog-max-len` says. Ids of several shards do not meet: each counts in its own
+/// steps.
 #[derive(Clone, Debug)]
 pub struct Slowlog {
     /// Newest first.

@@ -60,6 +60,7 @@ pub enum LogState {
 }
 
 impl LogState {
+    /// As metrics and INFO have it.
     pub fn name(self) -> &'static str {
         match self {
             LogState::Open => "open",
@@ -68,6 +69,7 @@ impl LogState {
         }
     }
 
+    /// What the system said; 0 for an open log.
     pub fn errno(self) -> i32 {
         match self {
             LogState::Open => 0,
@@ -98,6 +100,7 @@ pub struct MemoryFigures {
 }
 
 impl MemoryFigures {
+    /// Bytes of all kinds.
     pub fn total(&self) -> u64 {
         self.pages + self.extents + self.redo + self.log_buffers + self.client_buffers
     }
@@ -147,10 +150,12 @@ pub struct PageFigures {
     pub pages_resident: u64,
     /// Pages that have left memory since the start.
     pub evictions: u64,
+    /// Durable ones since the start.
     pub checkpoints: u64,
     pub is_checkpointing: bool,
     /// When the last durable checkpoint began, in seconds of Unix time; 0 if there is none.
     pub saved_unix_s: u64,
+    /// Reads of the file since the start, and those that brought something else than was written.
     pub reads: u64,
     pub damaged_reads: u64,
     /// Pages and extents that are known to be damaged now.
@@ -158,9 +163,12 @@ pub struct PageFigures {
     /// 1 if the start had to go back to another checkpoint than the newest.
     pub fallbacks: u64,
     pub scrub: ScrubFigures,
+    /// Pages written since the start; of these, to make room in memory; and pages copied because they changed while a
+    /// checkpoint had yet to write them.
     pub pages_written: u64,
     pub victims_written: u64,
     pub pages_cloned: u64,
+    /// Bytes written since the start, maps and superblocks included, and bytes of the file.
     pub bytes_written: u64,
     pub file_bytes: u64,
     /// Of these, free now, and free after a later checkpoint.
@@ -188,6 +196,7 @@ pub struct ShardFigures {
     pub slowlog_len: u64,
 }
 
+/// The figures of one shard, or of several: [`Snapshot::merge`].
 #[derive(Clone, Debug, Default)]
 pub struct Snapshot {
     /// In the order of shards.

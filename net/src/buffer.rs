@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 /// The only buffer group of a ring.
 pub const GROUP: u16 = 0;
 
+/// The pool: all of its buffers are of one size.
 pub struct ReceiveBuffers {
     /// The ring of entries that the kernel reads: `count` of them, in their own pages.
     entries: Mapping,

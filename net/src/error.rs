@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+/// As text each is a sentence for the operator.
 #[derive(Debug)]
 pub enum StartError {
     /// io_uring is forbidden to this process.

@@ -14,7 +14,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 /// One thing a worker says.
 #[derive(Debug)]
 pub enum Report {
-    /// To be answered with [`crate::server::ServerHandle::answer`].
+    /// To be answered with [`crate::server::Answerer::answer`].
     Ask {
         shard: ShardId,
         ticket: Ticket,

@@ -75,6 +75,7 @@ pub struct WorkerParts {
     pub reporter: Reporter,
 }
 
+/// A thread of the server: it drives its machines until a letter says to end.
 pub struct Worker {
     // The ring first: it is dropped, and with it every operation, before the memory that operations point to.
     ring: Ring,

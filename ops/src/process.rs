@@ -7,6 +7,7 @@ use std::fs;
 /// Ticks of `/proc/self/stat` a second: what the kernel shows to programs, whatever it uses itself.
 const TICKS_PER_SECOND: u64 = 100;
 
+/// Ticks are those of `sysconf(_SC_CLK_TCK)`, 100 a second; `started_ticks` counts from the boot.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Process {
     pub user_ticks: u64,

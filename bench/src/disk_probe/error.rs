@@ -7,6 +7,7 @@ use rustix::io::Errno;
 
 use super::MIB;
 
+/// Each says what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum DiskError {
     #[error("{} does not exist: name a directory on the disk to measure", dir.display())]

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::device::Device;
 use super::report::{DSYNC, Elsewhere, FDATASYNC, Row, size};
 
+/// What the figures of a disk mean for a server on it.
 #[derive(Debug, Serialize)]
 pub struct Meaning {
     /// As far as the disk goes, for clients that wait for each answer before the next write.
@@ -24,6 +25,7 @@ pub struct Meaning {
     pub notes: Vec<String>,
 }
 
+/// How many commits so many clients get together, a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Commits {
     pub clients: usize,

@@ -2,6 +2,7 @@
 
 use std::io;
 
+/// Which connection, after how much, and what the system or the server said.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The arguments do not make a run.

@@ -27,6 +27,7 @@ pub struct Report {
     pub elsewhere_cpus: Option<f64>,
 }
 
+/// What a group of clients was, and what came of it.
 #[derive(Debug, Serialize)]
 pub struct GroupReport {
     pub name: String,
@@ -54,6 +55,8 @@ pub struct GroupReport {
     latency: Histogram<u64>,
 }
 
+/// The replies to one command of a group, or to all of its commands together. Counts are of requests in the measured
+/// time.
 #[derive(Debug, Serialize)]
 pub struct CommandReport {
     pub command: String,

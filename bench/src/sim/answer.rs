@@ -14,6 +14,7 @@ pub struct Answer {
     pub parts: Vec<Option<Part>>,
 }
 
+/// How the parts of a reply become one.
 pub enum Join {
     Only,
     Sum,

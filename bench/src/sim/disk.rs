@@ -62,6 +62,7 @@ pub struct Harm {
     pub kind: HarmKind,
 }
 
+/// What has become of a stable flush.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HarmKind {
     /// A bit of the flush.

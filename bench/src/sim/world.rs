@@ -113,6 +113,7 @@ pub(super) struct Node {
     pub failed: Option<Lsn>,
 }
 
+/// Everything of a run; [`World::new`] draws it from the seed.
 pub struct World {
     pub(super) rng: Rng,
     pub(super) clock: Clock<Happening>,

@@ -3,6 +3,7 @@
 use crate::error::Refusal;
 use std::ops::Index;
 
+/// The arguments, by their places.
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     bytes: &'a [u8],

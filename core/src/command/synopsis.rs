@@ -17,6 +17,7 @@ pub struct Argument {
     pub parts: Vec<Argument>,
 }
 
+/// What an argument is, in Redis's terms (`arg_type`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Kind {
     #[default]

@@ -92,6 +92,8 @@ const RETRY_PREPARE_NS: u64 = 1_000_000_000;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
+/// What one CPU core computes. The driver hands it events by [`Machine::handle`] and takes effects by
+/// [`Machine::poll`].
 pub struct Machine {
     pub identity: Identity,
     pub settings: Settings,

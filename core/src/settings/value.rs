@@ -93,6 +93,7 @@ pub struct OutputLimit {
     pub soft_seconds: u64,
 }
 
+/// `client-output-buffer-limit`, by class of clients.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OutputLimits {
     pub normal: OutputLimit,

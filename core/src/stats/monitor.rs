@@ -5,6 +5,7 @@
 use crate::limits::LATENCY_SAMPLES_MAX;
 use std::collections::{BTreeMap, VecDeque};
 
+/// The latest samples of one event, and the longest that it ever took.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LatencyEvent {
     /// Unix seconds and milliseconds, oldest first.

@@ -4,6 +4,7 @@
 const SAMPLES: usize = 16;
 const SAMPLE_NS: u64 = 100_000_000;
 
+/// The samples, as growth per second.
 #[derive(Clone, Debug, Default)]
 pub struct Rate {
     samples: [u64; SAMPLES],

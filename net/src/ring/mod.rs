@@ -46,6 +46,7 @@ pub struct RingCounts {
     pub overflows: u64,
 }
 
+/// The queues of one `io_uring`, shared with the kernel.
 pub struct Ring {
     sq: SubmissionQueue<'static>,
     cq: CompletionQueue<'static>,

@@ -22,6 +22,7 @@ pub struct ShownPage {
     pub entries: ShownEntries,
 }
 
+/// What a page holds: rows if it is a leaf, else children.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShownEntries {
     Rows(Vec<ShownRow>),
@@ -40,6 +41,7 @@ pub struct ShownRow {
     pub value: ShownValue,
 }
 
+/// The value of a row, or where it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ShownValue {
     Inline(Box<[u8]>),

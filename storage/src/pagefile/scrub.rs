@@ -86,6 +86,7 @@ pub struct Suspicion {
     pub errno: Option<i32>,
 }
 
+/// What an image that the scrub found damaged belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Suspect {
     Page(PageId),

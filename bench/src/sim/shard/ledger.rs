@@ -4,6 +4,7 @@ use crate::model::{Change, DATABASES, Rows};
 use cairn_storage::units::Lsn;
 use std::rc::Rc;
 
+/// The changes of one shard since it was opened, in order.
 #[derive(Clone, Default)]
 pub struct Ledger {
     /// The rows at the last opening.

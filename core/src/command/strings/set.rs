@@ -100,6 +100,7 @@ pub enum Condition {
     IfThere,
 }
 
+/// What the number of an expiry option counts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Unit {
     Seconds,
