@@ -239,7 +239,8 @@ impl Machine {
     fn database(&mut self, db: u8) -> DatabaseFigures {
         let expiring = self.shard.expiring_count(db);
         let ttl_ms_mean = if expiring == 0 { 0 } else { self.ttl_ms_mean(db) };
-        DatabaseFigures { rows: self.shard.engine().row_count(db), expiring, ttl_ms_mean }
+        let engine = self.shard.engine();
+        DatabaseFigures { rows: engine.row_count(db), expiring, ttl_ms_mean, redo_left: engine.redo_left_in(db) }
     }
 
     /// Looks at some rows from a random place on.

@@ -14,6 +14,8 @@ pub struct DatabaseFigures {
     pub expiring: u64,
     /// Their mean time to live, estimated.
     pub ttl_ms_mean: u64,
+    /// Effects of the log that are not in the trees yet: the other figures may be off by as many rows.
+    pub redo_left: u64,
 }
 
 impl DatabaseFigures {
@@ -24,6 +26,7 @@ impl DatabaseFigures {
         self.ttl_ms_mean = sum.checked_div(weight).unwrap_or(0) as u64;
         self.rows += other.rows;
         self.expiring += other.expiring;
+        self.redo_left += other.redo_left;
     }
 }
 
@@ -275,7 +278,7 @@ mod tests {
         latency.record(1000 * (u64::from(shard) + 1));
         Snapshot {
             shards: vec![ShardFigures { shard, rows, ..ShardFigures::default() }],
-            databases: vec![DatabaseFigures { rows, expiring: rows, ttl_ms_mean }],
+            databases: vec![DatabaseFigures { rows, expiring: rows, ttl_ms_mean, redo_left: 3 }],
             commands: vec![CommandStats { calls: 1, latency: Some(Box::new(latency)), ..CommandStats::default() }],
             errors: [("ERR".to_owned(), 2)].into(),
             ..Snapshot::default()
@@ -288,7 +291,7 @@ mod tests {
         all.merge(&one(1, 30, 100));
         all.merge(&one(0, 10, 500));
         assert_eq!(all.shards.iter().map(|shard| shard.shard).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(all.databases, [DatabaseFigures { rows: 40, expiring: 40, ttl_ms_mean: 200 }]);
+        assert_eq!(all.databases, [DatabaseFigures { rows: 40, expiring: 40, ttl_ms_mean: 200, redo_left: 6 }]);
         assert_eq!((all.commands[0].calls, all.commands[0].latency.as_ref().unwrap().count()), (2, 2));
         assert_eq!((all.errors["ERR"], all.rows()), (4, 40));
     }

@@ -174,6 +174,39 @@ impl World {
         self.nodes[node].machine.handle(self.now, Event::Received { conn: ConnId(client), bytes: &out });
     }
 
+    /// Keys of all shards, and how many effects may still change that: as INFO has them, and as the shards do.
+    fn count(&mut self) -> (u64, u64) {
+        self.clients[0].received.clear();
+        let event = Event::Received { conn: ConnId(0), bytes: b"INFO keyspace\r\n" };
+        self.nodes[0].machine.handle(self.now, event);
+        while !self.clients[0].received.ends_with(b"\r\n") {
+            self.turn();
+        }
+        let info = String::from_utf8(std::mem::take(&mut self.clients[0].received)).unwrap();
+        let fields = info.lines().find_map(|line| line.strip_prefix("db0:")).unwrap_or_default();
+        let field = |name: &str| fields.split(',').find_map(|field| field.strip_prefix(name)?.parse().ok());
+        let told = (field("keys=").unwrap_or(0), field("redo_pending=").unwrap_or(0));
+        let engines = self.nodes.iter().map(|node| node.machine.shard.engine());
+        let counts = engines.map(|engine| (engine.row_count(0), engine.redo_left_in(0)));
+        assert_eq!(told, counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1)), "{info}");
+        assert_eq!(fields.contains("redo_pending"), told.1 > 0, "{info}");
+        told
+    }
+
+    /// After a start what INFO says of keys says how far off it may be, as long as it may.
+    fn check_counts(&mut self) -> bool {
+        let rows: u64 = self.clients.iter().map(|client| client.rows.len() as u64).sum();
+        self.nodes.iter_mut().for_each(|node| node.machine.set_redo_effects_per_turn(0));
+        let (keys, pending) = self.count();
+        assert!(keys.abs_diff(rows) <= pending, "{keys} keys for {rows}, {pending} effects left");
+        self.nodes.iter_mut().for_each(|node| node.machine.set_redo_effects_per_turn(128));
+        while self.nodes.iter().any(|node| node.machine.shard.engine().redo_left() > 0) {
+            self.turn();
+        }
+        assert_eq!(self.count(), (rows, 0));
+        keys != rows
+    }
+
     fn command(&mut self, client: u32) -> Vec<Vec<u8>> {
         let numbers: Vec<u64> = (0..3).map(|_| self.rng.below(KEYS)).collect();
         let key = |number: u64| format!("key:{client}:{number}").into_bytes();
@@ -312,9 +345,10 @@ fn clients_get_their_replies_in_order_whatever_is_in_memory() {
         let nodes = (0..SHARDS).map(|shard| open(shard, Disk::default())).collect();
         let clients = (0..CLIENTS).map(|_| Client::default()).collect();
         let mut world = World { nodes, clients, rng: Rng(seed), now: Now { mono_ns: 1, unix_us: 1 } };
-        let mut evictions = 0;
+        let (mut evictions, mut counts_off) = (0, 0);
         for _ in 0..4 {
             world.connect();
+            counts_off += u32::from(world.check_counts());
             for round in 0..250 {
                 for client in 0..CLIENTS {
                     world.send(client);
@@ -331,5 +365,6 @@ fn clients_get_their_replies_in_order_whatever_is_in_memory() {
             world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk)).collect();
         }
         assert!(evictions > 1000, "memory was not short: {evictions}");
+        assert!(counts_off > 0, "redo was over before anybody counted");
     }
 }

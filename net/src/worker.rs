@@ -419,16 +419,6 @@ impl Worker {
         self.reporter.report(Report::Worker(Box::new(self.stats.clone())));
     }
 
-    /// Says whether nothing is left to do. It may change back while other workers still ask this one's shards.
-    fn check_drained(&self) {
-        let is_drained = self.machines.iter().all(Machine::is_drained)
-            && self.disk.in_flight() + self.disk.reads_in_flight() + self.pages.in_flight() == 0
-            && self.local.is_empty()
-            && self.receivers.iter().all(Receiver::is_empty)
-            && self.senders.iter().flatten().all(|sender| sender.backlog() == 0);
-        self.shared.is_drained[usize::from(self.stats.worker)].store(is_drained, Ordering::Release);
-    }
-
     fn take_parcels(&mut self) {
         for _ in 0..self.local.len() {
             let Addressed { to, parcel } = self.local.pop_front().expect("as many as were counted");

@@ -38,6 +38,10 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_log_segments_ready", "Log segments that are prepared and wait to be used."),
     ("cairn_rows", "Keys in all databases."),
     ("cairn_database_keys", "Keys of a database."),
+    (
+        "cairn_database_redo_pending_effects",
+        "Effects of the log that a start has left to be applied: the counts of keys may be off by as many.",
+    ),
     ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
     ("cairn_memory_bytes", "Memory by what it holds: pages, extents, redo, log_buffers, client_buffers."),
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
@@ -362,6 +366,7 @@ impl Metrics {
             let label = || vec![Label::new("db", db.to_string())];
             self.gauge("cairn_database_keys", label(), figures.rows as f64);
             self.gauge("cairn_database_expiring_keys", label(), figures.expiring as f64);
+            self.gauge("cairn_database_redo_pending_effects", label(), figures.redo_left as f64);
         }
         for (code, count) in &all.errors {
             self.count(counted, "cairn_errors_total", vec![Label::new("code", code.clone())], *count);

@@ -384,11 +384,15 @@ fn cluster(page: &mut Page<'_>) {
 }
 
 fn keyspace(page: &mut Page<'_>) {
-    for (number, database) in page.all.databases.iter().enumerate().filter(|(_, database)| database.rows > 0) {
-        page.field(
-            &format!("db{number}"),
-            format_args!("keys={},expires={},avg_ttl={}", database.rows, database.expiring, database.ttl_ms_mean),
-        );
+    for (number, database) in page.all.databases.iter().enumerate() {
+        let (name, redo_left) = (format!("db{number}"), database.redo_left);
+        let figures = format!("keys={},expires={},avg_ttl={}", database.rows, database.expiring, database.ttl_ms_mean);
+        if redo_left > 0 {
+            // The counts are not those of the rows that clients see yet, and say so.
+            page.field(&name, format_args!("{figures},redo_pending={redo_left}"));
+        } else if database.rows > 0 {
+            page.field(&name, figures);
+        }
     }
 }
 

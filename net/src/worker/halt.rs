@@ -3,6 +3,16 @@
 use super::*;
 
 impl Worker {
+    /// Says whether nothing is left to do. It may change back while other workers still ask this one's shards.
+    pub(super) fn check_drained(&self) {
+        let is_drained = self.machines.iter().all(Machine::is_drained)
+            && self.disk.in_flight() + self.disk.reads_in_flight() + self.pages.in_flight() == 0
+            && self.local.is_empty()
+            && self.receivers.iter().all(Receiver::is_empty)
+            && self.senders.iter().flatten().all(|sender| sender.backlog() == 0);
+        self.shared.is_drained[usize::from(self.stats.worker)].store(is_drained, Ordering::Release);
+    }
+
     /// Ends everything that is in flight, so that the memory behind it can go.
     pub(super) fn close_all(&mut self) -> io::Result<()> {
         let begun_ns = clock::mono_ns();

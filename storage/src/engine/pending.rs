@@ -45,8 +45,9 @@ pub(super) struct Pending {
     chunks: Vec<Vec<u8>>,
     chunk_bytes: u64,
     lists: [Vec<Entry>; DATABASES],
-    /// Those that are not done.
+    /// Those that are not done, and of these, those of each database.
     left: usize,
+    left_in: [usize; DATABASES],
     is_sorted: bool,
     /// What comes next in the order of rows, and how far pages have been read ahead: database and place in its list.
     next: (usize, usize),
@@ -61,6 +62,11 @@ impl Pending {
     /// Effects that are to be applied.
     pub fn left(&self) -> usize {
         self.left
+    }
+
+    /// The same of one database.
+    pub fn left_in(&self, db: u8) -> usize {
+        self.left_in[usize::from(db)]
     }
 
     /// Memory that they take.
@@ -104,12 +110,14 @@ impl Pending {
         chunk.extend_from_slice(value);
         self.lists[usize::from(db)].push(Entry { head, at });
         self.left += 1;
+        self.left_in[usize::from(db)] += 1;
     }
 
     /// Nothing of this database is to be applied any more.
     pub fn cancel(&mut self, db: u8) {
-        let list = std::mem::take(&mut self.lists[usize::from(db)]);
-        self.left -= list.iter().filter(|entry| entry.at != DONE).count();
+        self.lists[usize::from(db)] = Vec::new();
+        self.left -= std::mem::take(&mut self.left_in[usize::from(db)]);
+        self.twice.retain(|(pending, _)| place(*pending).0 != usize::from(db));
         for place in [&mut self.next, &mut self.ahead].into_iter().filter(|place| place.0 == usize::from(db)) {
             place.1 = 0;
         }
@@ -129,6 +137,7 @@ impl Pending {
             }
             list.retain(|entry| entry.at != DONE);
             self.left += list.len();
+            self.left_in[db] = list.len();
             self.lists[db] = list;
         }
     }
@@ -179,10 +188,7 @@ impl Pending {
         if self.left == self.twice.len() {
             for (pending, at) in std::mem::take(&mut self.twice) {
                 let (db, index) = place(pending);
-                match self.lists[db].get_mut(index) {
-                    Some(entry) => entry.at = at,
-                    None => self.left -= 1,
-                }
+                self.lists[db][index].at = at;
                 self.rewind();
             }
         }
@@ -220,6 +226,7 @@ impl Pending {
     pub fn done(&mut self, pending: PendingId) {
         self.take(pending);
         self.left -= 1;
+        self.left_in[place(pending).0] -= 1;
     }
 
     /// It has been applied, and will be once more: a planted bug.

@@ -76,6 +76,11 @@ impl Engine {
         self.redo.as_ref().map_or(0, |pending| pending.left() as u64)
     }
 
+    /// The same of one database: until they are applied its counts may be off by as many.
+    pub fn redo_left_in(&self, db: u8) -> u64 {
+        self.redo.as_ref().map_or(0, |pending| pending.left_in(db) as u64)
+    }
+
     /// Memory that they take.
     pub fn redo_bytes(&self) -> u64 {
         self.redo.iter().chain(&self.redone).map(|pending| pending.bytes()).sum()
