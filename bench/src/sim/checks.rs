@@ -25,7 +25,7 @@ use cairn_storage::log::LogState;
 use cairn_storage::pagefile::FileState;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-/// Or which check is broken, by its name and what was seen.
+/// What was found; or which check is broken: its name, and what was seen.
 pub type Checked<T = ()> = Result<T, String>;
 /// A request, the name first.
 pub type Args = Vec<Vec<u8>>;
