@@ -2,7 +2,7 @@
 //!
 //! A connection's output is one stream of bytes. *Gates* stand in it: the bytes from a gate's start to its
 //! end may leave once the log is stable up to its LSN. *Holes* stand in it where a reply is still to come from another shard or from the
-//! process. What stands behind a closed gate or an open hole waits with it, since replies are answered in order.
+//! process. Long values stand in it where they are sent from where they are, by a send of their own. What stands behind a closed gate or an open hole waits with it, since replies are answered in order.
 //!
 //! Numbered invariants:
 //! - A1: gates and holes stand in the order of their places in the stream.
@@ -10,6 +10,7 @@
 //! - A3: no byte leaves before every hole in front of it is filled.
 
 use crate::limits::{ASKED_BYTES_MAX, HOLES_MAX};
+use crate::resp::replies::{Outgoing, Replies};
 use cairn_storage::units::Lsn;
 use std::collections::VecDeque;
 
@@ -27,7 +28,7 @@ struct Hole {
     /// Its number: holes of a connection are numbered from 1 on.
     id: u64,
     at: u64,
-    reply: Option<Vec<u8>>,
+    reply: Option<Replies>,
     /// Commands behind it wait until it is filled.
     is_barrier: bool,
     /// The client wants no reply: it is filled with nothing.
@@ -36,11 +37,11 @@ struct Hole {
     asked_bytes: usize,
 }
 
-/// The output of one connection. Places are bytes since the connection began, holes' replies not counted.
+/// The output of one connection. Places are bytes since the connection began, holes' replies and long values not counted.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Encoded replies that have not left.
-    pub(crate) out: Vec<u8>,
+    pub(crate) out: Replies,
     /// The place of the first byte of `out`.
     base: u64,
     gates: VecDeque<Gate>,
@@ -50,7 +51,12 @@ pub struct Output {
     /// Of all open holes.
     asked_bytes: usize,
     barriers: usize,
+    /// What may leave, where holes or long values part it, and its bytes.
+    ready: VecDeque<Outgoing>,
+    ready_bytes: usize,
     is_sending: bool,
+    /// A long value is being sent.
+    is_sending_blob: bool,
     /// Bytes of the send in flight that the kernel has not taken yet.
     sending_bytes: usize,
     /// A buffer that has come back from a send.
@@ -63,7 +69,7 @@ const SPARE_BYTES_MAX: usize = 64 * 1024;
 impl Output {
     /// The bytes from `start` (an index of `out`) to its end, just written, wait for `lsn`.
     #[inline]
-    pub fn gate(&mut self, start: usize, out: &[u8], lsn: Lsn) {
+    pub fn gate(&mut self, start: usize, out: &Replies, lsn: Lsn) {
         let (from, end) = (self.base + start as u64, self.base + out.len() as u64);
         match self.gates.back_mut() {
             // Neighbours share a gate: they were written in one turn, so they are stable within one flush.
@@ -77,7 +83,7 @@ impl Output {
     }
 
     /// Leaves a hole behind the last byte of `out`.
-    pub fn open_hole(&mut self, out: &[u8], is_barrier: bool, is_silent: bool, asked_bytes: usize) -> u64 {
+    pub fn open_hole(&mut self, out: &Replies, is_barrier: bool, is_silent: bool, asked_bytes: usize) -> u64 {
         self.hole_last += 1;
         self.barriers += usize::from(is_barrier);
         let at = self.base + out.len() as u64;
@@ -87,14 +93,14 @@ impl Output {
     }
 
     /// Fills a hole. Whether there was one to fill.
-    pub fn fill_hole(&mut self, id: u64, reply: Vec<u8>) -> bool {
+    pub fn fill_hole(&mut self, id: u64, reply: Replies) -> bool {
         let Some(hole) = self.holes.iter_mut().find(|hole| hole.id == id && hole.reply.is_none()) else {
             return false;
         };
         self.barriers -= usize::from(hole.is_barrier);
         self.asked_bytes -= hole.asked_bytes;
-        let reply = if hole.is_silent { Vec::new() } else { reply };
-        self.hole_bytes += reply.len();
+        let reply = if hole.is_silent { Replies::default() } else { reply };
+        self.hole_bytes += reply.weight();
         hole.reply = Some(reply);
         true
     }
@@ -116,28 +122,29 @@ impl Output {
         self.barriers > 0
     }
 
-    /// Bytes that are written and have not been handed to a send.
+    /// Bytes that are written and have not been handed to a send, and a long value that is being sent: the next one waits for it.
     pub fn unsent_bytes(&self) -> usize {
-        self.out.len() + self.hole_bytes
+        let sending = if self.is_sending_blob { self.sending_bytes } else { 0 };
+        self.out.weight() + self.hole_bytes + self.ready_bytes + sending
     }
 
     /// Bytes that are written and that the peer's kernel has not made room for: what a slow reader costs.
     pub fn unread_bytes(&self) -> usize {
-        self.sending_bytes + self.unsent_bytes()
+        self.sending_bytes + self.out.weight() + self.hole_bytes + self.ready_bytes
     }
 
     pub fn is_empty(&self) -> bool {
-        self.out.is_empty() && self.holes.is_empty() && !self.is_sending
+        self.out.is_empty() && self.holes.is_empty() && self.ready.is_empty() && !self.is_sending
     }
 
     /// Nothing can leave before a command has its answer that may never come: SHUTDOWN, DEBUG SLEEP, WAIT.
     pub fn is_at_barrier(&self) -> bool {
         let is_open = |hole: &Hole| hole.is_barrier && hole.reply.is_none() && hole.at == self.base;
-        !self.is_sending && self.holes.front().is_some_and(is_open)
+        !self.is_sending && self.ready.is_empty() && self.holes.front().is_some_and(is_open)
     }
 
     /// Takes what may leave now for a send, unless one is in flight or nothing may.
-    pub fn take_sendable(&mut self, stable: Lsn) -> Option<Vec<u8>> {
+    pub fn take_sendable(&mut self, stable: Lsn) -> Option<Outgoing> {
         if self.is_sending {
             return None;
         }
@@ -145,10 +152,12 @@ impl Output {
         while self.gates.front().is_some_and(|gate| gate.lsn <= stable) {
             self.gates.pop_front();
         }
-        let buffer = if self.holes.is_empty() { self.take_prefix() } else { self.take_with_holes() };
-        self.is_sending = !buffer.is_empty();
-        self.sending_bytes = buffer.len();
-        self.is_sending.then_some(buffer)
+        let is_parted = !self.holes.is_empty() || self.out.has_blobs() || !self.ready.is_empty();
+        let outgoing = if is_parted { self.take_part() } else { Outgoing::Bytes(self.take_prefix()) };
+        self.is_sending = !outgoing.is_empty();
+        self.is_sending_blob = matches!(outgoing, Outgoing::Blob(_));
+        self.sending_bytes = outgoing.len();
+        self.is_sending.then_some(outgoing)
     }
 
     /// The place of the first closed gate, or of the end.
@@ -158,50 +167,67 @@ impl Output {
 
     fn take_prefix(&mut self) -> Vec<u8> {
         let len = (self.open_end() - self.base) as usize;
-        self.take_bytes(len)
-    }
-
-    /// Takes the first `len` bytes: the whole buffer by exchange, a part of it by copy.
-    fn take_bytes(&mut self, len: usize) -> Vec<u8> {
         self.base += len as u64;
         let mut buffer = std::mem::take(&mut self.spare);
         buffer.clear();
-        if len == self.out.len() {
-            std::mem::swap(&mut buffer, &mut self.out);
-        } else {
-            buffer.extend_from_slice(&self.out[..len]);
-            self.out.drain(..len);
-        }
-        buffer
+        self.out.take_bytes(len, buffer)
     }
 
-    /// Keeps A3: takes bytes and filled holes in turn, up to the first open hole.
-    fn take_with_holes(&mut self) -> Vec<u8> {
+    /// The next of the parts that may leave.
+    #[cold]
+    fn take_part(&mut self) -> Outgoing {
+        if self.ready.is_empty() {
+            self.gather();
+        }
+        let outgoing = self.ready.pop_front().unwrap_or_default();
+        self.ready_bytes -= outgoing.len();
+        outgoing
+    }
+
+    /// Keeps A3: bytes, long values and filled holes become ready in turn, up to the first open hole.
+    fn gather(&mut self) {
         let end = self.open_end();
-        let mut taken = Vec::new();
+        let mut taken = Replies::default();
         let mut to = self.base;
-        while let Some(hole) = self.holes.front_mut() {
-            if hole.at > end {
+        loop {
+            let hole_at = self.holes.front().map(|hole| hole.at).filter(|at| *at <= end);
+            // A long value is inside of a reply, so it is never where a gate begins, nor where a hole is.
+            let blob_at = self.out.blob_place().map(|place| self.base + place as u64).filter(|at| *at < end);
+            let stop = hole_at.unwrap_or(end).min(blob_at.unwrap_or(end));
+            taken.extend_from_slice(&self.out.bytes()[(to - self.base) as usize..(stop - self.base) as usize]);
+            to = stop;
+            if blob_at == Some(stop) {
+                let blob = self.out.take_blob().expect("it was seen just now");
+                taken.push_blob(blob);
+            } else if let Some(hole) = self.holes.front_mut().filter(|_| hole_at == Some(stop)) {
+                let Some(reply) = hole.reply.take() else { break };
+                self.hole_bytes -= reply.weight();
+                taken.append(reply);
+                self.holes.pop_front();
+            } else {
                 break;
             }
-            taken.extend_from_slice(&self.out[(to - self.base) as usize..(hole.at - self.base) as usize]);
-            to = hole.at;
-            let Some(reply) = hole.reply.take() else {
-                self.drop_prefix(to);
-                return taken;
-            };
-            self.hole_bytes -= reply.len();
-            taken.extend_from_slice(&reply);
-            self.holes.pop_front();
         }
-        taken.extend_from_slice(&self.out[(to - self.base) as usize..(end - self.base) as usize]);
-        self.drop_prefix(end);
-        taken
+        self.out.drop_bytes((to - self.base) as usize);
+        self.base = to;
+        self.part(taken);
     }
 
-    fn drop_prefix(&mut self, to: u64) {
-        self.out.drain(..(to - self.base) as usize);
-        self.base = to;
+    /// Replies become ready: their long values by themselves.
+    fn part(&mut self, mut replies: Replies) {
+        self.ready_bytes += replies.weight();
+        while let Some(place) = replies.blob_place() {
+            let blob = replies.take_blob().expect("it was seen just now");
+            if place > 0 {
+                self.ready.push_back(Outgoing::Bytes(replies.bytes()[..place].to_vec()));
+                replies.drop_bytes(place);
+            }
+            self.ready.push_back(Outgoing::Blob(blob));
+        }
+        if !replies.is_empty() {
+            let len = replies.len();
+            self.ready.push_back(Outgoing::Bytes(replies.take_bytes(len, Vec::new())));
+        }
     }
 
     /// A part of the send in flight has left.
@@ -210,11 +236,14 @@ impl Output {
     }
 
     /// A send is done; its buffer serves again.
-    pub fn on_sent(&mut self, mut buffer: Vec<u8>) {
+    pub fn on_sent(&mut self, outgoing: Outgoing) {
         assert!(self.is_sending, "only a send that was begun can end");
         self.is_sending = false;
+        self.is_sending_blob = false;
         self.sending_bytes = 0;
-        if buffer.capacity() <= SPARE_BYTES_MAX {
+        if let Outgoing::Bytes(mut buffer) = outgoing
+            && buffer.capacity() <= SPARE_BYTES_MAX
+        {
             buffer.clear();
             self.spare = buffer;
         }
@@ -234,7 +263,7 @@ impl Output {
             if let Some(hole) = self.holes.pop_back() {
                 self.barriers -= usize::from(hole.is_barrier && hole.reply.is_none());
                 self.asked_bytes -= if hole.reply.is_none() { hole.asked_bytes } else { 0 };
-                self.hole_bytes -= hole.reply.map_or(0, |reply| reply.len());
+                self.hole_bytes -= hole.reply.map_or(0, |reply| reply.weight());
             }
         }
         true
@@ -244,6 +273,8 @@ impl Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::encode::Reply;
+    use cairn_storage::blob::Blob;
 
     /// Writes a reply as the machine does, behind a gate if `lsn` is not 0.
     fn write(output: &mut Output, text: &str, lsn: u64) {
@@ -265,7 +296,7 @@ mod tests {
 
     fn sent(output: &mut Output, stable: u64) -> String {
         let Some(buffer) = output.take_sendable(Lsn(stable)) else { return String::new() };
-        let text = String::from_utf8(buffer.clone()).unwrap();
+        let text = String::from_utf8(buffer.to_vec()).unwrap();
         output.on_sent(buffer);
         text
     }
@@ -294,12 +325,12 @@ mod tests {
         write(&mut output, "B", 10);
         let third = open(&mut output);
         assert_eq!(output.asked_bytes, 30);
-        assert!(output.fill_hole(second, b"2".to_vec()));
+        assert!(output.fill_hole(second, b"2".to_vec().into()));
         assert_eq!(output.asked_bytes, 20);
-        assert!(!output.fill_hole(second, b"2".to_vec()), "a hole is filled once");
+        assert!(!output.fill_hole(second, b"2".to_vec().into()), "a hole is filled once");
         assert_eq!(sent(&mut output, 0), "a");
-        assert!(output.fill_hole(first, b"1".to_vec()));
-        assert!(output.fill_hole(third, b"3".to_vec()));
+        assert!(output.fill_hole(first, b"1".to_vec().into()));
+        assert!(output.fill_hole(third, b"3".to_vec().into()));
         assert_eq!(sent(&mut output, 0), "12");
         write(&mut output, "c", 0);
         assert_eq!(sent(&mut output, 10), "B3c");
@@ -317,9 +348,54 @@ mod tests {
         assert!(output.cut_unstable(Lsn(10)));
         assert!(!output.cut_unstable(Lsn(10)));
         assert_eq!(output.asked_bytes, 10);
-        assert!(output.fill_hole(hole, b"1".to_vec()));
+        assert!(output.fill_hole(hole, b"1".to_vec().into()));
         assert_eq!(sent(&mut output, 10), "ab1");
         assert!(output.is_empty());
+    }
+
+    /// A reply that is a long value, sent from where it is.
+    fn write_long(output: &mut Output, text: &str, lsn: u64) {
+        let mut out = std::mem::take(&mut output.out);
+        let mark = out.len();
+        Reply::new(&mut out, false).blob(Blob::new(text.into()));
+        if lsn > 0 {
+            output.gate(mark, &out, Lsn(lsn));
+        }
+        output.out = out;
+    }
+
+    #[test]
+    fn long_values_leave_by_themselves_and_in_order() {
+        let mut output = Output::default();
+        write(&mut output, "a", 0);
+        write_long(&mut output, "one", 0);
+        let hole = open(&mut output);
+        write_long(&mut output, "two", 10);
+        write(&mut output, "b", 0);
+        assert_eq!(output.unsent_bytes(), 1 + 9 + 9 + 1);
+        assert_eq!(sent(&mut output, 0), "a$3\r\n");
+        // The next command waits until a long value has left.
+        let buffer = output.take_sendable(Lsn(0)).unwrap();
+        assert!(matches!(&buffer, Outgoing::Blob(blob) if **blob == *b"one"));
+        assert_eq!((output.unsent_bytes(), output.unread_bytes()), (3 + 2 + 9 + 1, 3 + 2 + 9 + 1));
+        output.on_sent(buffer);
+        assert_eq!(sent(&mut output, 9), "\r\n");
+        assert_eq!(sent(&mut output, 9), "", "the hole is open");
+        let mut reply = Replies::default();
+        Reply::new(&mut reply, false).blob(Blob::new(b"three".to_vec()));
+        assert!(output.fill_hole(hole, reply));
+        for expect in ["$5\r\n", "three", "\r\n"] {
+            assert_eq!(sent(&mut output, 9), expect);
+        }
+        assert_eq!(sent(&mut output, 9), "", "it is not stable");
+        assert!(!output.is_empty());
+        for expect in ["$3\r\n", "two", "\r\nb"] {
+            assert_eq!(sent(&mut output, 10), expect);
+        }
+        assert!(output.is_empty() && output.unsent_bytes() == 0);
+        write_long(&mut output, "lost", 20);
+        assert!(output.cut_unstable(Lsn(10)));
+        assert!(output.is_empty() && output.unsent_bytes() == 0);
     }
 
     #[test]
@@ -328,7 +404,7 @@ mod tests {
         write(&mut output, "a", 0);
         let buffer = output.take_sendable(Lsn(0)).unwrap();
         write(&mut output, "b", 0);
-        assert_eq!(output.take_sendable(Lsn(0)), None);
+        assert!(output.take_sendable(Lsn(0)).is_none());
         assert!(!output.is_empty());
         output.on_sent(buffer);
         assert_eq!(sent(&mut output, 0), "b");

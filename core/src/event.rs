@@ -11,6 +11,7 @@
 use crate::damage::Damage;
 use crate::error::errno_text;
 use crate::parcel::Parcel;
+use crate::resp::replies::Outgoing;
 use crate::snapshot::Snapshot;
 use cairn_storage::error::Fault;
 use cairn_storage::op::{DiskDone, DiskOp, LogRead, PageOp};
@@ -94,7 +95,7 @@ pub enum Event<'a> {
     /// All bytes of the send in flight are with the kernel. The buffer comes back to be used again.
     Sent {
         conn: ConnId,
-        buffer: Vec<u8>,
+        buffer: Outgoing,
     },
     /// So many bytes of the send in flight are with the kernel, not all.
     SentPart {
@@ -132,7 +133,7 @@ pub enum Event<'a> {
 pub enum Effect {
     Send {
         conn: ConnId,
-        buffer: Vec<u8>,
+        buffer: Outgoing,
     },
     /// Stop reading from this connection. What is on its way in is still handed over.
     Pause {

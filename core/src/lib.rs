@@ -17,6 +17,7 @@ pub mod limits;
 pub mod machine;
 pub mod number;
 pub mod parcel;
+pub mod query;
 pub mod resp;
 pub mod route;
 pub mod session;

@@ -9,6 +9,15 @@ pub const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// `proto-max-bulk-len`: its default, and the most it can be set to here (a row's limit).
 pub const BULK_BYTES_MAX: usize = 512 * 1024 * 1024;
 
+/// A query buffer larger than this is given back when it is empty, and a request longer than this has a buffer of its own: of
+/// its length, and one part of so many of that, at most so many bytes, for what may follow its longest argument.
+pub const QUERY_KEEP_BYTES: usize = 64 * 1024;
+pub const QUERY_SLACK_SHARE: usize = 16;
+pub const QUERY_SLACK_BYTES_MAX: usize = 32 * 1024;
+
+/// A value of at least so many bytes becomes a row's in the buffer that it was received in, and is sent from where it is.
+pub const LONG_VALUE_BYTES_MIN: usize = 64 * 1024;
+
 /// Before authentication: arguments, bytes of one, bytes of a whole request, unread reply bytes, seconds.
 pub const UNAUTHENTICATED_ARGS_MAX: usize = 10;
 pub const UNAUTHENTICATED_BULK_BYTES_MAX: usize = 16 * 1024;
@@ -88,4 +97,5 @@ pub const DATABASES_MAX: u8 = 16;
 pub const SHARDS_MAX: u16 = 1024;
 
 const _: () = assert!(UNAUTHENTICATED_BULK_BYTES_MAX <= UNAUTHENTICATED_QUERY_BYTES_MAX);
+const _: () = assert!(LONG_VALUE_BYTES_MIN > cairn_storage::limits::PAGE_BYTES, "it stands outside of the leaves");
 const _: () = assert!(BULK_BYTES_MAX <= cairn_storage::limits::VALUE_BYTES_MAX);

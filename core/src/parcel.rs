@@ -3,8 +3,10 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
+use crate::resp::replies::Replies;
 use crate::snapshot::Snapshot;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Finds the request again at the shard that asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +30,20 @@ pub enum Message {
         is_resp3: bool,
         args: Range<u32>,
         bytes: Range<u32>,
+    },
+    /// The same, with arguments that stand in a buffer of their own, which may become a row's value.
+    RunLong {
+        request: RequestId,
+        db: u8,
+        is_resp3: bool,
+        input: Arc<Vec<u8>>,
+        /// Starts and ends within it.
+        ranges: Vec<(u32, u32)>,
+    },
+    /// The same as `Ran`, of a reply with long values in it.
+    RanLong {
+        request: RequestId,
+        reply: Box<Replies>,
     },
     /// The reply of `Run`, encoded.
     Ran {

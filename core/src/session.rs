@@ -14,6 +14,7 @@
 use crate::ack::Output;
 use crate::event::{Now, Peer};
 use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
+use crate::query::Query;
 use crate::resp::decode::Decoder;
 
 /// What CLIENT REPLY has set.
@@ -113,7 +114,7 @@ pub struct Session {
     pub client: Client,
     pub decoder: Decoder,
     /// Input that is not run yet. Empty while commands are run straight from the receive buffer.
-    pub query: Vec<u8>,
+    pub query: Query,
     pub output: Output,
     pub stall: Option<Stall>,
     /// What it waits for that is being read: when all of it is here its commands go on.
@@ -135,7 +136,7 @@ impl Session {
         Session {
             client,
             decoder: Decoder::default(),
-            query: Vec::new(),
+            query: Query::default(),
             output: Output::default(),
             stall: None,
             absent: 0,

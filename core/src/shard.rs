@@ -4,18 +4,21 @@
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
 use crate::command::Call;
+use crate::command::args::{Args, KeptArgs};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
-use crate::limits::BULK_BYTES_MAX;
+use crate::limits::{BULK_BYTES_MAX, LONG_VALUE_BYTES_MIN};
 use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
+use cairn_storage::blob::Blob;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
 use cairn_storage::units::{Epoch, Lsn};
 use std::cell::Cell;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What a value is. Stored with each row; the numbers are part of the log format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +82,8 @@ pub struct Shard {
     /// Rows that the open group has changed: none of them is stable before all of them are.
     group: Option<Vec<(u8, u64)>>,
     random: u64,
+    /// The buffer that the arguments of the running command stand in, if long ones among them may be kept by keeping it.
+    input: Option<Arc<Vec<u8>>>,
     /// The most that APPEND and SETRANGE may make of a string: `proto-max-bulk-len`.
     pub string_bytes_max: usize,
     pub counts: ReadCounts,
@@ -117,6 +122,7 @@ impl Shard {
             observed: Cell::new(Lsn(0)),
             group: None,
             random: random_seed,
+            input: None,
             string_bytes_max: BULK_BYTES_MAX,
             counts: ReadCounts::default(),
         }
@@ -138,6 +144,22 @@ impl Shard {
     #[inline]
     pub(crate) fn begin(&self) {
         self.observed.set(Lsn(0));
+    }
+
+    /// Commands are about to run whose arguments stand in this buffer. Answers the one before.
+    pub(crate) fn lend(&mut self, input: Option<Arc<Vec<u8>>>) -> Option<Arc<Vec<u8>>> {
+        std::mem::replace(&mut self.input, input)
+    }
+
+    /// The arguments of a command, kept by keeping the buffer that they stand in, if it was lent and one of them is long.
+    pub(crate) fn borrowed(&self, args: &Args<'_>) -> Option<KeptArgs> {
+        let input = self.input.as_ref().filter(|_| args.iter().any(|arg| arg.len() >= LONG_VALUE_BYTES_MIN))?;
+        Some((Arc::clone(input), args.ranges_in(input)?))
+    }
+
+    /// An argument of the running command, kept in the same way.
+    fn kept(&self, arg: &[u8]) -> Option<Blob> {
+        Blob::within(self.input.as_ref()?, arg)
     }
 
     /// Hits and misses so far.
@@ -237,6 +259,11 @@ impl Shard {
         Ok(found.filter(|found| is_live(found, call.now)).map(row))
     }
 
+    /// The value of a row, to be sent or kept without a copy, if it stands outside of the leaves.
+    pub fn blob(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Blob>, Stop> {
+        Ok(self.engine.blob(self.row_key(call, key))?)
+    }
+
     /// Sets the row, whatever it was. `value` must not be longer than `proto-max-bulk-len` (the caller checks).
     #[inline]
     pub fn write(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
@@ -245,9 +272,29 @@ impl Shard {
             Ttl::At(ms) => ms,
             Ttl::Keep => self.peek(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
         };
+        if value.len() >= LONG_VALUE_BYTES_MIN
+            && let Some(blob) = self.kept(value)
+        {
+            return self.put_blob(call, key, kind, expire_ms, &blob);
+        }
         self.refuse_if_full(value.len())?;
         let row_key = self.row_key(call, key);
         let lsn = self.engine.put(row_key, kind as u8, expire_ms, value)?;
+        self.note(row_key, lsn);
+        Ok(())
+    }
+
+    /// The same, of a value that becomes the row's without a copy. Nothing of the time to live before is kept.
+    pub fn write_blob(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &Blob) -> Result<(), Stop> {
+        let Ttl::At(expire_ms) = ttl else { return self.put_blob(call, key, kind, 0, value) };
+        self.put_blob(call, key, kind, expire_ms, value)
+    }
+
+    #[cold]
+    fn put_blob(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, expire_ms: u64, value: &Blob) -> Result<(), Stop> {
+        self.refuse_if_full(value.len())?;
+        let row_key = self.row_key(call, key);
+        let lsn = self.engine.put_blob(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
         Ok(())
     }
@@ -257,7 +304,8 @@ impl Shard {
     pub fn splice(&mut self, call: &Call<'_>, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Stop> {
         self.refuse_if_full(offset + bytes.len())?;
         let row_key = self.row_key(call, key);
-        let lsn = self.engine.splice(row_key, offset, bytes, None)?;
+        let blob = if bytes.len() >= LONG_VALUE_BYTES_MIN { self.kept(bytes) } else { None };
+        let lsn = self.engine.splice(row_key, offset, bytes, blob.as_ref())?;
         self.note(row_key, lsn);
         Ok(())
     }

@@ -16,6 +16,7 @@ use crate::listener::cancel;
 use crate::ring::op::GENERATION_MASK;
 use crate::ring::{Completion, Op, Ring};
 use cairn_core::event::ConnId;
+use cairn_core::resp::replies::Outgoing;
 use io_uring::{opcode, types};
 use rustix::net::{Shutdown, shutdown};
 use std::io;
@@ -38,7 +39,7 @@ struct Socket {
     is_broken: bool,
     is_closing: bool,
     /// What is being sent, and how much of it the kernel has.
-    sending: Option<Vec<u8>>,
+    sending: Option<Outgoing>,
     sent: usize,
 }
 
@@ -66,7 +67,7 @@ pub enum Sent {
     All {
         machine: u16,
         conn: ConnId,
-        buffer: Vec<u8>,
+        buffer: Outgoing,
     },
     /// The kernel took so many bytes and got the rest.
     Part {
@@ -168,7 +169,7 @@ impl Sockets {
     }
 
     /// Sends the buffer. If it is sent at once (it is empty, or the connection is broken) it is returned.
-    pub fn send(&mut self, ring: &mut Ring, conn: ConnId, buffer: Vec<u8>) -> io::Result<Option<Vec<u8>>> {
+    pub fn send(&mut self, ring: &mut Ring, conn: ConnId, buffer: Outgoing) -> io::Result<Option<Outgoing>> {
         let socket = &mut self.all[conn.0 as usize];
         assert!(socket.fd.is_some() && !socket.is_closing && socket.sending.is_none(), "S1");
         if buffer.is_empty() || socket.is_broken {
@@ -298,7 +299,8 @@ impl Socket {
             .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
             .build()
             .user_data(op.encode());
-        // SAFETY: the vector stays in `sending`, unchanged, until this send's completion takes it out (S3). If the
+        // SAFETY: the bytes are on the heap, and stay there unchanged until this send's completion takes them out of
+        // `sending` (S3): a vector has no other owner, and what a blob shares is not changed as long as it does. If the
         // table itself is dropped, the worker has dropped the ring, and with it the operation, before.
         unsafe { ring.push(&entry) }
     }

@@ -30,6 +30,7 @@ use crate::socket::{Received, Sent, Sockets};
 use crate::stats::WorkerStats;
 use cairn_core::event::{ConnId, Effect, Event, Now, Peer};
 use cairn_core::machine::Machine;
+use cairn_core::resp::replies::Outgoing;
 use cairn_storage::op::{DiskDone, DiskOp, PageOp};
 use cairn_storage::pagefile::PAGE_OP_BIT;
 use cairn_storage::units::{OpId, ShardId};
@@ -99,7 +100,7 @@ pub struct Worker {
     /// Parcels from one of this worker's machines to another.
     local: VecDeque<Addressed>,
     /// Sends that were over at once.
-    returned: Vec<(u16, ConnId, Vec<u8>)>,
+    returned: Vec<(u16, ConnId, Outgoing)>,
     background: Background,
     stats: WorkerStats,
     now: Now,

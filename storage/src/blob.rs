@@ -3,7 +3,7 @@
 //!
 //! What others hold is never changed: who wants to change it makes a copy first.
 
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 use std::sync::Arc;
 
 /// A part of a buffer that is shared. A clone is the same memory.
@@ -29,6 +29,12 @@ impl Blob {
         let end = start.checked_add(part.len())?;
         let is_worth_it = buffer.capacity() - buffer.capacity() / WASTE_SHARE <= part.len();
         (end <= buffer.len() && is_worth_it).then(|| Blob { buffer: Arc::clone(buffer), start, end })
+    }
+
+    /// A part of this, which keeps all of it.
+    pub fn part(&self, range: Range<usize>) -> Blob {
+        assert!(range.start <= range.end && range.end <= self.len());
+        Blob { buffer: Arc::clone(&self.buffer), start: self.start + range.start, end: self.start + range.end }
     }
 
     /// Where `rest` begins, if it is what this ends with: the same memory, not only the same bytes.
@@ -90,6 +96,7 @@ mod tests {
         assert_eq!(blob.position_of(&[b'v'; 84]), None, "other memory");
         assert_eq!(Blob::within(&buffer, &buffer[50..]), None, "half of it would be kept for nothing");
         assert_eq!(Blob::within(&buffer, &[b'v'; 94]), None, "it stands elsewhere");
+        assert!(std::ptr::eq(&raw const *blob.part(10..20), &raw const buffer[16..26]));
     }
 
     #[test]

@@ -23,10 +23,14 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
                 let args = parcel.args[args.start as usize..args.end as usize].iter().map(cut).collect();
                 Task::Run { client: request.client, hole: request.hole, part: request.part, db: *db, args }
             }
+            Message::RunLong { request, db, input, ranges, .. } => {
+                let args = ranges.iter().map(|&(start, end)| input[start as usize..end as usize].to_vec()).collect();
+                Task::Run { client: request.client, hole: request.hole, part: request.part, db: *db, args }
+            }
             Message::Ask { request, ask } => {
                 Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
             }
-            Message::Ran { .. } | Message::Answer { .. } => return None,
+            Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return None,
         })
     };
     parcel.messages.iter().filter_map(task).collect()

@@ -6,9 +6,10 @@ use super::reply;
 use super::trace::digest;
 use super::world::{Happening, World};
 use cairn_core::event::{ConnId, Event};
+use cairn_core::resp::replies::Outgoing;
 
 impl World {
-    pub(super) fn send(&mut self, shard: usize, conn: ConnId, buffer: Vec<u8>) -> Checked {
+    pub(super) fn send(&mut self, shard: usize, conn: ConnId, buffer: Outgoing) -> Checked {
         let wire = self.network.of_conn(shard, conn);
         let Wire { id, client, end, .. } = *self.network.get(wire).expect("it is open");
         if end == End::Broken {
@@ -31,7 +32,7 @@ impl World {
         Ok(())
     }
 
-    pub(super) fn on_sent(&mut self, wire: WireId, buffer: Vec<u8>) -> Checked {
+    pub(super) fn on_sent(&mut self, wire: WireId, buffer: Outgoing) -> Checked {
         let Some(Some((shard, conn, client))) = self
             .network
             .get(wire)

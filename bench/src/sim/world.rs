@@ -25,6 +25,7 @@ use cairn_core::event::{Effect, Event};
 use cairn_core::limits::{OUTBOX_MESSAGES_MAX, OUTPUT_PAUSE_BYTES};
 use cairn_core::machine::Machine;
 use cairn_core::parcel::Parcel;
+use cairn_core::resp::replies::Outgoing;
 use cairn_storage::limits::{FLIGHTS_MAX, LOG_STAGED_BYTES_MAX, SEGMENT_BYTES_MIN};
 use cairn_storage::log::LogConfig;
 use cairn_storage::op::{DiskDone, LogRead};
@@ -65,7 +66,7 @@ pub(super) enum Happening {
     /// A send is over.
     Sent {
         wire: WireId,
-        buffer: Vec<u8>,
+        buffer: Outgoing,
     },
     /// A wire breaks.
     Break {

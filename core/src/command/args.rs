@@ -2,8 +2,12 @@
 
 use crate::error::Refusal;
 use std::ops::Index;
+use std::sync::Arc;
 
 /// The arguments, by their places.
+/// Arguments that outlive their connection's input: a buffer that they stand in, and their starts and ends there.
+pub type KeptArgs = (Arc<Vec<u8>>, Vec<(u32, u32)>);
+
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     bytes: &'a [u8],
@@ -35,6 +39,16 @@ impl<'a> Args<'a> {
     /// The arguments from `index` on.
     pub fn skip(&self, index: usize) -> Args<'a> {
         Args { bytes: self.bytes, ranges: &self.ranges[index.min(self.ranges.len())..] }
+    }
+
+    /// The starts and ends of the arguments within the buffer that they stand in; `None` if that is not this one.
+    pub fn ranges_in(&self, buffer: &[u8]) -> Option<Vec<(u32, u32)>> {
+        let start = (self.bytes.as_ptr() as usize).checked_sub(buffer.as_ptr() as usize)?;
+        if start + self.bytes.len() > buffer.len() {
+            return None;
+        }
+        let start = u32::try_from(start).ok()?;
+        Some(self.ranges.iter().map(|(from, to)| (start + from, start + to)).collect())
     }
 
     /// Is the argument at `index` this word, in any case?

@@ -7,6 +7,7 @@ use crate::error::{Refusal, Stop};
 use crate::limits::DATABASES_MAX;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Row, Shard, Ttl};
+use cairn_storage::blob::Blob;
 
 /// DEL and UNLINK: memory is given back in the background either way.
 fn del(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -71,8 +72,8 @@ fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
         reply.integer(0);
         return Ok(());
     }
-    let (kind, ttl, value) = taken(row);
-    shard.write(&there, target, kind, ttl, &value)?;
+    let (kind, ttl, value) = taken(shard, call, source, row)?;
+    shard.write_blob(&there, target, kind, ttl, &value)?;
     reply.integer(1);
     Ok(())
 }
@@ -87,8 +88,9 @@ fn database(text: &[u8]) -> Result<u8, Refusal> {
 }
 
 /// What a row takes along to another key.
-fn taken(row: Row<'_>) -> (Kind, Ttl, Vec<u8>) {
-    (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), row.value.to_vec())
+fn taken(shard: &Shard, call: &Call<'_>, key: &[u8], row: Row<'_>) -> Result<(Kind, Ttl, Blob), Stop> {
+    let value = shard.blob(call, key)?.unwrap_or_else(|| Blob::new(row.value.to_vec()));
+    Ok((row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), value))
 }
 
 fn rename(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -110,9 +112,9 @@ fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bo
     if source == target || (shard.peek(call, target)?.is_some() && !is_replacing) {
         return Ok(false);
     }
-    let (kind, ttl, value) = taken(row);
+    let (kind, ttl, value) = taken(shard, call, source, row)?;
     as_one(shard, value.len(), |shard| {
-        shard.write(call, target, kind, ttl, &value)?;
+        shard.write_blob(call, target, kind, ttl, &value)?;
         shard.remove(call, source).map(drop)
     })?;
     Ok(true)

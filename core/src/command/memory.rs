@@ -234,6 +234,7 @@ fn double(value: f64, reply: &mut Reply<'_>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resp::replies::Replies;
     use crate::snapshot::{DatabaseFigures, MemoryFigures};
 
     #[test]
@@ -256,9 +257,9 @@ mod tests {
             databases: vec![DatabaseFigures { rows: 10, ..DatabaseFigures::default() }],
             ..Snapshot::default()
         };
-        let mut out = Vec::new();
+        let mut out = Replies::default();
         write_stats(&all, &ProcessFacts::default(), &mut Reply::new(&mut out, false));
-        let text = String::from_utf8(out).unwrap();
+        let text = String::from_utf8(out.bytes().to_vec()).unwrap();
         assert!(text.contains("keys.bytes-per-key\r\n:100\r\n"), "{text}");
         assert!(text.contains("overhead.total\r\n:3000\r\n"), "{text}");
         assert!(text.contains("dataset.percentage\r\n$4\r\n25.0\r\n"), "{text}");

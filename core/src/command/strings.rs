@@ -9,9 +9,12 @@ mod many;
 mod range;
 mod set;
 
-use super::{Flags, Keys, Run, Spec, Spread};
+use super::{Call, Flags, Keys, Run, Spec, Spread};
 use crate::error::{Refusal, Stop};
+use crate::limits::LONG_VALUE_BYTES_MIN;
+use crate::resp::encode::Reply;
 use crate::shard::{Kind, Row, Shard};
+use std::ops::Range;
 
 /// The bytes of a row that must be a string.
 #[inline]
@@ -20,6 +23,30 @@ fn string(row: Option<Row<'_>>) -> Result<Option<&[u8]>, Stop> {
         Some(row) if row.kind != Kind::String => Err(Refusal::WrongType.into()),
         row => Ok(row.map(|row| row.value)),
     }
+}
+
+/// Answers the string at a key, which is `value`: a long one without a copy.
+#[inline]
+fn answer(shard: &Shard, call: &Call<'_>, key: &[u8], value: &[u8], reply: &mut Reply<'_>) -> Result<(), Stop> {
+    if value.len() < LONG_VALUE_BYTES_MIN {
+        reply.bulk(value);
+        return Ok(());
+    }
+    answer_long(shard, call, key, 0..value.len(), reply)
+}
+
+/// Answers a long part of the string at a key.
+#[cold]
+fn answer_long(
+    shard: &Shard,
+    call: &Call<'_>,
+    key: &[u8],
+    range: Range<usize>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Stop> {
+    let blob = shard.blob(call, key)?.expect("what is long stands outside of the leaves");
+    reply.blob(blob.part(range));
+    Ok(())
 }
 
 /// The length of a string that `len` bytes are added to at `offset`, if it may be that long: `proto-max-bulk-len`.

@@ -11,6 +11,7 @@ use crate::error::Stop;
 use crate::event::{ConnId, Effect, HostAsk, Ticket};
 use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
 use crate::session::ReplyMode;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
@@ -89,7 +90,7 @@ impl Machine {
     }
 
     /// Begins what the command needs. `out` is the connection's output so far.
-    pub(super) fn start_deferred(&mut self, conn: ConnId, deferred: Deferred, call: &Call<'_>, out: &mut Vec<u8>) {
+    pub(super) fn start_deferred(&mut self, conn: ConnId, deferred: Deferred, call: &Call<'_>, out: &mut Replies) {
         match deferred {
             Deferred::Shards { shards, ask, merge } => {
                 // Whatever this shard can answer at once needs no hole.
@@ -125,7 +126,7 @@ impl Machine {
     }
 
     /// Leaves a hole behind what is written, for the reply to a request of which other shards get so many bytes.
-    pub(super) fn open_hole(&mut self, conn: ConnId, out: &[u8], is_barrier: bool, asked_bytes: usize) -> HoleId {
+    pub(super) fn open_hole(&mut self, conn: ConnId, out: &Replies, is_barrier: bool, asked_bytes: usize) -> HoleId {
         let session = self.session_mut(conn);
         let is_silent = session.client.reply_mode != ReplyMode::On;
         let hole = session.output.open_hole(out, is_barrier, is_silent, asked_bytes);
@@ -178,20 +179,20 @@ impl Machine {
         let conn = ConnId(hole.conn);
         let Some(session) = self.find_session(conn).filter(|session| session.client.id == hole.client) else { return };
         let is_resp3 = session.client.is_resp3;
-        let mut bytes = Vec::new();
-        write(self, conn, &mut Reply::new(&mut bytes, is_resp3));
-        if let Some(line) = bytes.strip_prefix(b"-") {
+        let mut out = Replies::default();
+        write(self, conn, &mut Reply::new(&mut out, is_resp3));
+        if let Some(line) = out.bytes().strip_prefix(b"-") {
             let code = line.split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
             self.stats.on_error(&String::from_utf8_lossy(code));
         }
-        self.fill_hole(hole, bytes);
+        self.fill_hole(hole, out);
     }
 
     /// Fills a hole, unless its client is gone, and goes on with the connection.
-    pub(super) fn fill_hole(&mut self, hole: HoleId, bytes: Vec<u8>) {
+    pub(super) fn fill_hole(&mut self, hole: HoleId, reply: Replies) {
         let conn = ConnId(hole.conn);
         let Some(session) = self.find_session(conn).filter(|session| session.client.id == hole.client) else { return };
-        session.output.fill_hole(hole.hole, bytes);
+        session.output.fill_hole(hole.hole, reply);
         self.wake(conn);
         self.after_run(conn);
     }

@@ -5,9 +5,6 @@ use crate::event::{ConnId, Effect, Notice, Peer};
 use crate::limits::{UNAUTHENTICATED_QUERY_BYTES_MAX, UNAUTHENTICATED_SECONDS_MAX};
 use crate::session::{Client, Session};
 
-/// A query buffer larger than this is given back when it is empty.
-pub(super) const QUERY_KEEP_BYTES: usize = 64 * 1024;
-
 /// Unrun input of a stalled connection above which its socket is not read.
 pub(super) const QUERY_PAUSE_BYTES: usize = 256 * 1024;
 

@@ -1,6 +1,7 @@
 //! One shard and the connections of one core: events in, effects out. Nothing here waits: what cannot go on is put
 //! aside (a stalled session, a held reply, a pending question) and taken up again by the event that it waits for.
 //!
+//! - `input`: what a connection has sent: run at once, or kept.
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `remote`: what other shards have sent.
@@ -15,6 +16,7 @@
 mod ask;
 mod clients;
 mod deeds;
+mod input;
 mod paging;
 mod parked;
 mod redo;

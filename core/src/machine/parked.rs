@@ -11,6 +11,7 @@ use cairn_storage::error::Missing;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 struct Parked {
     request: RequestId,
@@ -18,7 +19,7 @@ struct Parked {
 }
 
 pub(super) enum Work {
-    Run { db: u8, is_resp3: bool, bytes: Vec<u8>, ranges: Vec<(u32, u32)> },
+    Run { db: u8, is_resp3: bool, input: Arc<Vec<u8>>, ranges: Vec<(u32, u32)> },
     Ask(Box<Ask>, Progress),
 }
 
@@ -93,9 +94,9 @@ impl Machine {
             let mut queue = self.parking.queues.remove(&of).unwrap_or_default();
             while let Some(Parked { request, work }) = queue.pop_front() {
                 match work {
-                    Work::Run { db, is_resp3, bytes, ranges } => {
-                        self.run_for(of.0, request, db, is_resp3, &Args::new(&bytes, &ranges));
-                    }
+                    Work::Run { db, is_resp3, input, ranges } => self.lending(&input, |machine| {
+                        machine.run_for(of.0, request, db, is_resp3, &Args::new(&input, &ranges));
+                    }),
                     Work::Ask(ask, progress) => self.answer_later(of.0, request, &ask, progress),
                 }
                 if let Some(again) = self.parking.queues.get_mut(&of) {

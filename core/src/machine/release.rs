@@ -7,7 +7,9 @@ use crate::error::{Refusal, errno_text};
 use crate::event::{ConnId, Effect, Notice};
 use crate::limits::UNAUTHENTICATED_QUERY_BYTES_MAX;
 use crate::parcel::{Answer, Message, RequestId};
+use crate::query::Query;
 use crate::resp::encode::Reply;
+use crate::resp::replies::{Outgoing, Replies};
 use crate::session::Stall;
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskDone;
@@ -35,7 +37,7 @@ pub(super) struct Held {
 
 /// What is held for another shard.
 pub(super) enum HeldReply {
-    Ran { request: RequestId, bytes: Vec<u8> },
+    Ran { request: RequestId, reply: Replies },
     Answer { request: RequestId, answer: Box<Answer> },
 }
 
@@ -74,12 +76,15 @@ impl Machine {
     fn deliver(&mut self, to: ShardId, reply: HeldReply) {
         let is_own = to == self.identity.shard;
         match reply {
-            HeldReply::Ran { request, bytes } if is_own => self.on_ran(request, &bytes),
+            HeldReply::Ran { request, reply } if is_own => self.on_ran(request, reply),
             HeldReply::Answer { request, answer } if is_own => self.on_answer(request, *answer),
-            HeldReply::Ran { request, bytes } => {
+            HeldReply::Ran { request, reply } => {
                 let parcel = &mut self.outbox[usize::from(to.0)];
+                if reply.has_blobs() {
+                    return parcel.messages.push(Message::RanLong { request, reply: Box::new(reply) });
+                }
                 let start = parcel.bytes.len() as u32;
-                parcel.bytes.extend_from_slice(&bytes);
+                parcel.bytes.extend_from_slice(reply.bytes());
                 parcel.messages.push(Message::Ran { request, bytes: start..parcel.bytes.len() as u32 });
             }
             HeldReply::Answer { request, answer } => {
@@ -92,9 +97,9 @@ impl Machine {
         let refusal = log_refusal(self.log_errno());
         let refused = match reply {
             HeldReply::Ran { request, .. } => {
-                let mut bytes = Vec::new();
-                Reply::new(&mut bytes, false).refusal(&refusal);
-                HeldReply::Ran { request, bytes }
+                let mut reply = Replies::default();
+                Reply::new(&mut reply, false).refusal(&refusal);
+                HeldReply::Ran { request, reply }
             }
             HeldReply::Answer { request, .. } => {
                 HeldReply::Answer { request, answer: Box::new(Answer::Refused(refusal.line().into_owned())) }
@@ -201,7 +206,7 @@ impl Machine {
         }
     }
 
-    pub(super) fn on_sent(&mut self, conn: ConnId, buffer: Vec<u8>) {
+    pub(super) fn on_sent(&mut self, conn: ConnId, buffer: Outgoing) {
         let Some(session) = self.find_session(conn) else { return };
         session.output.on_sent(buffer);
         self.flush_output(conn);
@@ -217,7 +222,7 @@ impl Machine {
             session.is_closing = true;
         }
         if session.is_closing {
-            session.query = Vec::new();
+            session.query = Query::default();
         }
         let is_stranger = !session.client.is_authenticated;
         let pause_bytes = if is_stranger { UNAUTHENTICATED_QUERY_BYTES_MAX } else { QUERY_PAUSE_BYTES };

@@ -18,30 +18,39 @@ use crate::error::Stop;
 use crate::event::{ConnId, Effect};
 use crate::parcel::{Answer, Ask, Message, Parcel, RequestId};
 use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
 use crate::route;
+use cairn_storage::blob::Blob;
 use cairn_storage::error::Missing;
 use cairn_storage::units::ShardId;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// A command whose keys are on several shards, while its parts run.
 pub(super) struct Spreading {
     how: Spread,
     /// For each part, the places of its keys among all keys.
     places: Vec<Vec<usize>>,
-    replies: Vec<Option<Vec<u8>>>,
+    replies: Vec<Option<Replies>>,
 }
 
 impl Machine {
     /// Sends a command to the shard that owns its keys. `out` is the connection's output so far.
-    pub(super) fn forward(&mut self, conn: ConnId, call: &Call<'_>, shard: ShardId, out: &[u8]) -> Flow {
+    pub(super) fn forward(&mut self, conn: ConnId, call: &Call<'_>, shard: ShardId, out: &Replies) -> Flow {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         self.stats.counters.forwarded_commands += 1;
-        self.post(shard, request(hole, 0), call, &mut call.args.iter());
+        let request = request(hole, 0);
+        if let Some((input, ranges)) = self.shard.borrowed(call.args) {
+            let message = Message::RunLong { request, db: call.db, is_resp3: call.is_resp3, input, ranges };
+            self.outbox[usize::from(shard.0)].messages.push(message);
+        } else {
+            self.post(shard, request, call, &mut call.args.iter());
+        }
         Flow::Done
     }
 
     /// Has each shard run the command on its own keys.
-    pub(super) fn spread(&mut self, conn: ConnId, call: &Call<'_>, out: &[u8]) -> Flow {
+    pub(super) fn spread(&mut self, conn: ConnId, call: &Call<'_>, out: &Replies) -> Flow {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         let mut places = vec![Vec::new(); usize::from(self.identity.shards)];
         let first = call.spec.keys.first;
@@ -135,9 +144,21 @@ impl Machine {
                         self.run_for(from, request, db, is_resp3, &args);
                     }
                 }
-                Message::Ran { request, bytes: at } => {
-                    self.on_ran(request, &bytes[at.start as usize..at.end as usize]);
+                Message::RunLong { request, db, is_resp3, input, ranges } => {
+                    self.stats.counters.foreign_commands += 1;
+                    self.lending(&input, |machine| {
+                        let args = Args::new(&input, &ranges);
+                        if machine.has_parked(from, request) {
+                            machine.park_run(from, request, db, is_resp3, &args, None);
+                        } else {
+                            machine.run_for(from, request, db, is_resp3, &args);
+                        }
+                    });
                 }
+                Message::Ran { request, bytes: at } => {
+                    self.on_ran(request, bytes[at.start as usize..at.end as usize].to_vec().into());
+                }
+                Message::RanLong { request, reply } => self.on_ran(request, *reply),
                 Message::Ask { request, ask } => self.answer_later(from, request, &ask, Progress::default()),
                 Message::Answer { request, answer } => self.on_answer(request, *answer),
             }
@@ -150,12 +171,12 @@ impl Machine {
         let Run::Row(run) = spec.run else { unreachable!("only commands on rows are sent on") };
         let head = args.get(spec.keys.first).map_or(0, |key| self.shard.head(key));
         let call = Call { spec, args, db, is_resp3, now: self.now, head };
-        let mut bytes = Vec::new();
+        let mut reply = Replies::default();
         let start_ns = (self.identity.clock_ns)();
         self.shard.begin();
         let ran = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
-            _ => self.run_row(run, &call, 0, &mut bytes),
+            _ => self.run_row(run, &call, 0, &mut reply),
         };
         match ran {
             Err(Stop::Missing(missing)) => return self.park_run(from, request, db, is_resp3, args, Some(missing)),
@@ -163,14 +184,14 @@ impl Machine {
             _ => {}
         }
         if let Err(stop) = ran {
-            bytes.clear();
+            reply.truncate(0);
             let refusal = stop.into_refusal();
             self.count_error(Some(id), &refusal);
-            Reply::new(&mut bytes, is_resp3).refusal(&refusal);
+            Reply::new(&mut reply, is_resp3).refusal(&refusal);
         }
         self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
         self.note_deed(Deed::Ran { from, request });
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, bytes });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
     }
 
     /// Keeps a command for another shard until it can run.
@@ -184,8 +205,11 @@ impl Machine {
         args: &Args<'_>,
         missing: Option<Missing>,
     ) {
-        let (bytes, ranges) = copied(args.iter());
-        self.park(from, request, Work::Run { db, is_resp3, bytes, ranges }, missing);
+        let (input, ranges) = self.shard.borrowed(args).unwrap_or_else(|| {
+            let (bytes, ranges) = copied(args.iter());
+            (Arc::new(bytes), ranges)
+        });
+        self.park(from, request, Work::Run { db, is_resp3, input, ranges }, missing);
     }
 
     /// Answers a question about this shard once what the answer says is stable. The shard that asks has looked at its own
@@ -215,12 +239,12 @@ impl Machine {
     }
 
     /// The reply of a command that another shard has run, or of this one's part of it.
-    pub(super) fn on_ran(&mut self, request: RequestId, bytes: &[u8]) {
+    pub(super) fn on_ran(&mut self, request: RequestId, reply: Replies) {
         let hole = HoleId::from(request);
         let Some(spreading) = self.pending.spreads.get_mut(&hole) else {
-            return self.fill_hole(hole, bytes.to_vec());
+            return self.fill_hole(hole, reply);
         };
-        spreading.replies[request.part as usize] = Some(bytes.to_vec());
+        spreading.replies[request.part as usize] = Some(reply);
         if spreading.replies.iter().all(Option::is_some) {
             let spreading = self.pending.spreads.remove(&hole).expect("it was just there");
             self.fill_hole(hole, spreading.join());
@@ -249,31 +273,38 @@ fn ranges(ends: &[u32], at: Range<u32>) -> Vec<(u32, u32)> {
 
 impl Spreading {
     /// One reply from those of the parts.
-    fn join(self) -> Vec<u8> {
-        let replies: Vec<Vec<u8>> = self.replies.into_iter().flatten().collect();
-        if let Some(error) = replies.iter().find(|reply| reply.starts_with(b"-")) {
-            return error.clone();
+    fn join(self) -> Replies {
+        let mut replies: Vec<Replies> = self.replies.into_iter().flatten().collect();
+        if let Some(error) = replies.iter().position(|reply| reply.bytes().starts_with(b"-")) {
+            return replies.swap_remove(error);
         }
-        let mut out = Vec::new();
+        let mut out = Replies::default();
         let mut reply = Reply::new(&mut out, false);
         match self.how {
             Spread::Sum => {
-                let count = |reply: &Vec<u8>| {
-                    let digits = reply.strip_prefix(b":").and_then(|line| line.strip_suffix(b"\r\n"));
+                let count = |reply: &Replies| {
+                    let digits = reply.bytes().strip_prefix(b":").and_then(|line| line.strip_suffix(b"\r\n"));
                     digits.and_then(crate::command::args::parse_integer).expect("a sum's parts answer integers")
                 };
                 reply.integer(replies.iter().map(count).sum());
             }
             Spread::Place => {
                 let len = self.places.iter().map(Vec::len).sum();
-                let mut elements: Vec<&[u8]> = vec![b""; len];
-                for (bytes, places) in replies.iter().zip(&self.places) {
-                    for (element, place) in elements_of(bytes).into_iter().zip(places) {
+                let mut elements: Vec<Element<'_>> = vec![(b"", None); len];
+                for (reply, places) in replies.iter().zip(&self.places) {
+                    for (element, place) in elements_of(reply).into_iter().zip(places) {
                         elements[*place] = element;
                     }
                 }
                 reply.array(len);
-                elements.iter().for_each(|element| out.extend_from_slice(element));
+                for (bytes, blob) in elements {
+                    let (head, end) = bytes.split_at(bytes.len() - if blob.is_some() { LINE_END_BYTES } else { 0 });
+                    out.extend_from_slice(head);
+                    if let Some(blob) = blob {
+                        out.push_blob(blob.clone());
+                    }
+                    out.extend_from_slice(end);
+                }
             }
             Spread::Refuse => unreachable!("such a command does not run on several shards"),
         }
@@ -281,22 +312,32 @@ impl Spreading {
     }
 }
 
+/// An element of an array: its bytes, and what stands in front of its last line end, if that is a long value.
+type Element<'a> = (&'a [u8], Option<&'a Blob>);
+
+const LINE_END_BYTES: usize = 2;
+
 /// The elements of an encoded array of bulk strings and nulls.
-fn elements_of(reply: &[u8]) -> Vec<&[u8]> {
+fn elements_of(reply: &Replies) -> Vec<Element<'_>> {
     let line_end = |bytes: &[u8]| memchr::memchr(b'\n', bytes).expect("a reply's lines have ends") + 1;
-    let mut rest = &reply[line_end(reply)..];
+    let bytes = reply.bytes();
+    let mut blobs = reply.blobs().peekable();
+    let mut rest = &bytes[line_end(bytes)..];
     let mut elements = Vec::new();
     while !rest.is_empty() {
         let line = line_end(rest);
+        let place = bytes.len() - rest.len() + line;
+        let blob = blobs.next_if(|(at, _)| *at == place).map(|(_, blob)| blob);
         let len = match rest[0] {
+            _ if blob.is_some() => line + LINE_END_BYTES,
             b'$' if rest[1] != b'-' => {
                 let len = crate::command::args::parse_integer(&rest[1..line - 2]).expect("a bulk string has a length");
-                line + len as usize + 2
+                line + len as usize + LINE_END_BYTES
             }
             _ => line,
         };
         let (element, after) = rest.split_at(len);
-        elements.push(element);
+        elements.push((element, blob));
         rest = after;
     }
     elements

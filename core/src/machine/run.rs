@@ -15,6 +15,7 @@ use crate::event::{ConnId, Notice};
 use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
 use crate::route;
 use crate::session::{ReplyMode, Stall};
 use cairn_storage::log::LogState;
@@ -65,46 +66,11 @@ enum Ran {
 }
 
 impl Machine {
-    pub(super) fn on_received(&mut self, conn: ConnId, bytes: &[u8]) {
-        let now = self.now;
-        self.stats.counters.net_in_bytes += bytes.len() as u64;
-        let Some(session) = self.find_session(conn) else { return };
-        session.client.bytes_in += bytes.len() as u64;
-        session.client.last_active = now;
-        let is_direct = session.query.is_empty() && session.is_runnable();
-        if is_direct {
-            let (taken, need) = self.run(conn, bytes);
-            let session = self.session_mut(conn);
-            if taken < bytes.len() && !session.is_closing {
-                session.query.reserve_exact(need.saturating_sub(session.query.len()));
-                session.query.extend_from_slice(&bytes[taken..]);
-            }
-        } else if !session.is_closing {
-            session.query.extend_from_slice(bytes);
-            if session.is_runnable() {
-                self.run_query(conn);
-            }
-        }
-        self.after_run(conn);
-    }
-
-    /// Runs what stands in the connection's query buffer.
-    pub(super) fn run_query(&mut self, conn: ConnId) {
-        let mut query = std::mem::take(&mut self.session_mut(conn).query);
-        let (taken, need) = self.run(conn, &query);
-        query.drain(..taken);
-        if query.is_empty() && query.capacity() > super::clients::QUERY_KEEP_BYTES {
-            query = Vec::new();
-        }
-        query.reserve_exact(need.saturating_sub(query.len()));
-        self.session_mut(conn).query = query;
-    }
-
     /// Runs the requests of `input` as far as they are complete and may run. Answers the bytes that are dealt with, and
-    /// how many bytes the request behind them has at least, if that is known.
-    fn run(&mut self, conn: ConnId, input: &[u8]) -> (usize, usize) {
+    /// if a request behind them is incomplete, how many bytes it has at least, 0 if that is not known.
+    pub(super) fn run(&mut self, conn: ConnId, input: &[u8]) -> (usize, Option<usize>) {
         let mut batch = std::mem::take(&mut self.batch);
-        let (mut at, mut need) = (0, 0);
+        let (mut at, mut need) = (0, None);
         while at < input.len() && self.session(conn).is_runnable() {
             let session = self.session(conn);
             if !session.client.is_authenticated && session.output.has_barrier() {
@@ -124,7 +90,7 @@ impl Machine {
             match end {
                 End::More => {}
                 End::Incomplete { need: known } => {
-                    need = known;
+                    need = Some(known);
                     break;
                 }
                 End::Quoted { len, args } if self.session(conn).is_runnable() => {
@@ -249,11 +215,11 @@ impl Machine {
         conn: ConnId,
         request: &Request,
         args: &Args<'_>,
-        out: &mut Vec<u8>,
+        out: &mut Replies,
         held: &mut Lsn,
         clock_ns: &mut u64,
     ) -> Ran {
-        let Entry { id, spec } = match self.admit(conn, request, args, out.len()) {
+        let Entry { id, spec } = match self.admit(conn, request, args, out.weight()) {
             Ok(entry) => entry,
             Err(Stay::Wait(stall)) => return Ran::Stalled(stall),
             Err(Stay::Refuse(refusal)) => {
@@ -311,7 +277,7 @@ impl Machine {
 
     /// Runs a command on rows of this shard, as often as what it misses is here by then.
     #[inline]
-    pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Vec<u8>) -> Result<(), Stop> {
+    pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Replies) -> Result<(), Stop> {
         loop {
             let counts = self.shard.read_counts();
             let mut ran = self.prepare(call);
@@ -343,7 +309,7 @@ impl Machine {
     }
 
     /// The reply that was just written waits for `lsn`.
-    fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Vec<u8>, held: &mut Lsn) {
+    fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Replies, held: &mut Lsn) {
         if let LogState::Failed(fault) = self.shard.engine().log().state() {
             // Nobody may see what will never be stable.
             out.truncate(mark);
@@ -356,7 +322,7 @@ impl Machine {
         *held = (*held).max(lsn);
     }
 
-    fn finish_row(&mut self, id: u16, ran: Result<(), Stop>, mark: usize, is_resp3: bool, out: &mut Vec<u8>) -> Flow {
+    fn finish_row(&mut self, id: u16, ran: Result<(), Stop>, mark: usize, is_resp3: bool, out: &mut Replies) -> Flow {
         if let Err(stop) = ran {
             out.truncate(mark);
             let refusal = stop.into_refusal();
@@ -373,7 +339,7 @@ impl Machine {
         ran: Result<Flow, Stop>,
         call: &Call<'_>,
         mark: usize,
-        out: &mut Vec<u8>,
+        out: &mut Replies,
     ) -> Flow {
         match ran {
             Ok(Flow::Later) => {
@@ -471,7 +437,7 @@ impl Machine {
     }
 
     #[cold]
-    fn refuse(&mut self, conn: ConnId, args: &Args<'_>, refusal: &Refusal, out: &mut Vec<u8>) -> Ran {
+    fn refuse(&mut self, conn: ConnId, args: &Args<'_>, refusal: &Refusal, out: &mut Replies) -> Ran {
         if args.is(0, "post") || args.is(0, "host:") {
             let addr = self.session(conn).client.peer.addr.clone();
             self.notice(Notice::CrossProtocol { addr });
@@ -487,7 +453,7 @@ impl Machine {
 
     /// What CLIENT REPLY wants of the reply behind `mark`.
     #[inline]
-    fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Vec<u8>) {
+    fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Replies) {
         let client = &mut self.session_mut(conn).client;
         match (mode_before, client.reply_mode) {
             (ReplyMode::On, ReplyMode::On) => {}
@@ -551,7 +517,7 @@ impl Machine {
         if first == self.identity.shard { Place::Here } else { Place::There(first) }
     }
 
-    fn begin_deferred(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Vec<u8>) {
+    fn begin_deferred(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) {
         let deferred: Deferred = self.pending.deferred.take().expect("a command that finishes later has said how");
         self.start_deferred(conn, deferred, call, out);
     }

@@ -4,15 +4,17 @@
 //! counterparts otherwise.
 
 use crate::error::Refusal;
+use crate::resp::replies::Replies;
+use cairn_storage::blob::Blob;
 
 /// Writes the reply of one command.
 pub struct Reply<'a> {
-    pub out: &'a mut Vec<u8>,
+    pub out: &'a mut Replies,
     pub is_resp3: bool,
 }
 
 impl<'a> Reply<'a> {
-    pub fn new(out: &'a mut Vec<u8>, is_resp3: bool) -> Reply<'a> {
+    pub fn new(out: &'a mut Replies, is_resp3: bool) -> Reply<'a> {
         Reply { out, is_resp3 }
     }
 
@@ -44,6 +46,13 @@ impl<'a> Reply<'a> {
     pub fn bulk(&mut self, bytes: &[u8]) {
         self.line(b'$', bytes.len() as i64);
         self.out.extend_from_slice(bytes);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// The same of a long value, which is sent from where it is.
+    pub fn blob(&mut self, blob: Blob) {
+        self.line(b'$', blob.len() as i64);
+        self.out.push_blob(blob);
         self.out.extend_from_slice(b"\r\n");
     }
 

@@ -6,6 +6,7 @@ pub mod show;
 
 use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer, Ticket};
 use cairn_core::machine::{Identity, Machine};
+use cairn_core::resp::replies::Outgoing;
 use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::Replay;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
@@ -42,7 +43,7 @@ struct Client {
     received: Vec<u8>,
     /// It does not read: sends to it do not end.
     is_lazy: bool,
-    unsent: Option<Vec<u8>>,
+    unsent: Option<Outgoing>,
 }
 
 pub struct World {

@@ -34,6 +34,9 @@ impl Engine {
 
     /// The same, of a value that becomes the row's without a copy.
     pub fn put_blob(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &Blob) -> Result<Lsn, Stop> {
+        if value.len() <= PAGE_BYTES {
+            return self.put(row, kind, expire_ms, value);
+        }
         self.put_long(row, kind, expire_ms, value, Some(value))
     }
 

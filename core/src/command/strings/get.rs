@@ -1,7 +1,7 @@
 //! Commands that answer whole strings.
 
 use super::set::{Lifetime, Options, Words};
-use super::string;
+use super::{answer, string};
 use crate::command::Call;
 use crate::error::Stop;
 use crate::resp::encode::Reply;
@@ -9,7 +9,7 @@ use crate::shard::{Kind, Shard};
 
 pub fn get(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     match string(shard.read(call, &call.args[1])?)? {
-        Some(value) => reply.bulk(value),
+        Some(value) => answer(shard, call, &call.args[1], value, reply)?,
         None => reply.null(),
     }
     Ok(())
@@ -20,7 +20,7 @@ pub fn mget(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     reply.array(call.args.len() - 1);
     for key in call.args.skip(1).iter() {
         match shard.read(call, key)? {
-            Some(row) if row.kind == Kind::String => reply.bulk(row.value),
+            Some(row) if row.kind == Kind::String => answer(shard, call, key, row.value, reply)?,
             _ => reply.null(),
         }
     }
@@ -38,7 +38,7 @@ pub fn getdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
     match string(shard.read(call, key)?)? {
         None => reply.null(),
         Some(value) => {
-            reply.bulk(value);
+            answer(shard, call, key, value, reply)?;
             shard.remove(call, key)?;
         }
     }
@@ -54,7 +54,7 @@ pub fn getex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
         return Ok(());
     };
     let deadline = options.deadline(call)?;
-    reply.bulk(value);
+    answer(shard, call, key, value, reply)?;
     match (options.lifetime, deadline) {
         (_, Some(deadline)) if deadline <= call.now.unix_ms() => shard.remove(call, key).map(drop),
         (_, Some(deadline)) => shard.set_expiry(call, key, Some(deadline)).map(drop),

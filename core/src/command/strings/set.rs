@@ -1,6 +1,6 @@
 //! Commands that set one string, and the options that SET and GETEX share.
 
-use super::string;
+use super::{answer, string};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
@@ -24,7 +24,7 @@ fn set_with_options(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -
     let has_row = if options.is_get {
         let before = string(shard.read(call, key)?)?;
         match before {
-            Some(value) => reply.bulk(value),
+            Some(value) => answer(shard, call, key, value, reply)?,
             None => reply.null(),
         }
         before.is_some()
@@ -80,7 +80,7 @@ fn set_for(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, unit: Unit
 pub fn getset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
     match string(shard.read(call, key)?)? {
-        Some(value) => reply.bulk(value),
+        Some(value) => answer(shard, call, key, value, reply)?,
         None => reply.null(),
     }
     shard.write(call, key, Kind::String, Ttl::Clear, &call.args[2])
