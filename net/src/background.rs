@@ -165,27 +165,24 @@ impl Background {
     /// used again, as many as were freed at once, or removed.
     pub fn forget(&self, log: PathBuf, before: SegmentId, tag: (u16, u64)) {
         let desk = Rc::clone(&self.desk);
-        desk.running.update(|running| running + 1);
-        desk.runnable.update(|runnable| runnable + 1);
-        self.queue.spawn(async move {
-            desk.runnable.update(|runnable| runnable - 1);
-            let result = desk.forget(&log, before).await;
-            let result = result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
-            desk.running.update(|running| running - 1);
-            desk.prepared.borrow_mut().push(Prepared { tag, result });
-        });
+        self.spawn(tag, async move { desk.forget(&log, before).await });
     }
 
     /// Prepares a segment file in the directory `log`, on stable storage with its entry: one that is used again, or `bytes`
     /// zeros.
     pub fn prepare(&self, log: PathBuf, segment: SegmentId, bytes: u64, tag: (u16, u64)) {
         let desk = Rc::clone(&self.desk);
+        self.spawn(tag, async move { desk.prepare(&log, segment, bytes).await });
+    }
+
+    /// Begins a task, which is counted until it ends and then tells by `tag` how.
+    fn spawn(&self, tag: (u16, u64), work: impl Future<Output = io::Result<()>> + 'static) {
+        let desk = Rc::clone(&self.desk);
         desk.running.update(|running| running + 1);
         desk.runnable.update(|runnable| runnable + 1);
         self.queue.spawn(async move {
             desk.runnable.update(|runnable| runnable - 1);
-            let result = desk.prepare(&log, segment, bytes).await;
-            let result = result.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
+            let result = work.await.map_err(|error| error.raw_os_error().unwrap_or(libc::EIO));
             desk.running.update(|running| running - 1);
             desk.prepared.borrow_mut().push(Prepared { tag, result });
         });
