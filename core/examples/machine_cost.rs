@@ -8,6 +8,7 @@ use cairn_core::settings::Settings;
 use cairn_storage::engine::Replay;
 use cairn_storage::log::{LogConfig, Resume};
 use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, ShardId};
 use std::sync::LazyLock;
 use std::time::Instant;
@@ -24,7 +25,7 @@ fn now() -> Now {
 
 fn machine() -> Machine {
     let config = LogConfig { shard: ShardId(0), segment_bytes: 64 << 20, salt: 1, epoch: Epoch(0), planted: None };
-    let engine = Replay::new(config, 4 << 30, Box::new(|_| {})).finish(config, &Resume::empty());
+    let engine = Replay::new(config, 4 << 30, Box::new(|_| {})).finish(config, &Resume::empty(), &Decisions::none());
     let identity = Identity {
         shard: ShardId(0),
         shards: 1,

@@ -378,7 +378,8 @@ impl Shard {
 
     /// The command has seen something that any row may have part in.
     fn observe_all(&self) {
-        self.observe(self.engine.log().appended());
+        // What is behind that is about what everybody may have seen before.
+        self.observe(self.engine.log().awaited());
     }
 
     /// Removes all rows of a database.

@@ -10,6 +10,7 @@ use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig};
+use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, SegmentId, ShardId};
 use std::collections::BTreeMap;
 
@@ -130,7 +131,7 @@ fn open(shard: u16, mut disk: Disk) -> Node {
         hash_seed: 7,
         clock_ns: || 0,
     };
-    let engine = replay.finish(config, &resume);
+    let engine = replay.finish(config, &resume, &Decisions::none());
     let machine = Machine::new(identity, Settings::default(), engine, Now { mono_ns: 1, unix_us: 1 });
     Node { machine, disk, flying: Vec::new() }
 }

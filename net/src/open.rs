@@ -16,6 +16,7 @@ use cairn_storage::limits::GROW_BYTES;
 use cairn_storage::log::recovery::{Recovery, SegmentFile, Step};
 use cairn_storage::log::{LogConfig, Resume};
 use cairn_storage::pagefile::PageFileConfig;
+use cairn_storage::txn::Decisions;
 use cairn_storage::units::{SegmentId, ShardId};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
 use rustix::io::Errno;
@@ -82,7 +83,7 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
             resume.prepared.push(first);
         }
     }
-    let engine = replay.finish(config, &resume);
+    let engine = replay.finish(config, &resume, &Decisions::none());
     progress.pending.fetch_add(engine.redo_left(), Ordering::Relaxed);
     Ok(engine)
 }

@@ -1,6 +1,6 @@
 //! Why a shard cannot go on. A fault stops the shard or its start; it is never a reply to a bad command.
 
-use crate::units::{ExtentId, Lsn, PageId, PendingId, SegmentId, ShardId};
+use crate::units::{ExtentId, Lsn, PageId, PendingId, SegmentId, ShardId, TxnId};
 use core::fmt;
 
 /// What is not in memory. Not an error: the caller has changed nothing, has it read and asks again.
@@ -24,6 +24,8 @@ pub enum Fault {
     SegmentAbsent { shard: ShardId, segment: SegmentId },
     /// A record whose checksum holds, yet which makes no sense: written by another version, or a bug.
     Record { shard: ShardId, lsn: Lsn, what: &'static str },
+    /// What the logs of several shards say of a transaction cannot be: something that was stable is gone.
+    Transaction { shard: ShardId, id: TxnId, what: &'static str },
     /// A flush of a later format than this build reads.
     Version { shard: ShardId, segment: SegmentId, offset: u64, found: u16, known: u16 },
     /// The rows do not fit into the memory that the shard may use.
@@ -66,6 +68,11 @@ impl fmt::Display for Fault {
             Fault::Record { shard, lsn, what } => {
                 write!(f, "the log of shard {shard} has a record at LSN {lsn} that cannot be understood: {what}")
             }
+            Fault::Transaction { shard, id, what } => write!(
+                f,
+                "the logs disagree on transaction {id}, which shard {shard} takes part in: {what}. One of them has lost what \
+                 was stable"
+            ),
             Fault::Version { shard, segment, offset, found, known } => write!(
                 f,
                 "the log of shard {shard} has format {found} in segment {segment}, offset {offset}; this build reads \

@@ -21,4 +21,5 @@ pub mod pagefile;
 pub mod pool;
 pub mod row;
 pub mod tree;
+pub mod txn;
 pub mod units;

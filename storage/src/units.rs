@@ -62,6 +62,20 @@ unit!(
     /// generation g.
     Generation(u32)
 );
+/// A transaction over several shards. Never used twice: see [`crate::log::LogWriter::next_number`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TxnId {
+    /// The shard that coordinates it, which need not take part.
+    pub coordinator: ShardId,
+    pub number: u64,
+}
+
+impl fmt::Display for TxnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.coordinator, self.number)
+    }
+}
+
 unit!(
     /// An effect of the log that is not in the trees yet (see `engine::redo`).
     PendingId(u32)

@@ -14,6 +14,7 @@ use cairn_storage::log::{LogConfig, LogStart, Record, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig, Superblock};
 use cairn_storage::pool::Fetched;
+use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Lsn, SegmentId};
 use fastrand::Rng;
 use std::ops::ControlFlow;
@@ -114,7 +115,7 @@ impl Files<'_> {
         };
         let mut resume = self.replay(&mut replay, start, trouble)?;
         self.prepare(&mut resume, trouble)?;
-        Ok((replay.finish(self.config, &resume), resume.end))
+        Ok((replay.finish(self.config, &resume, &Decisions::none()), resume.end))
     }
 
     /// From where on the log is read, if nothing is damaged.

@@ -11,6 +11,7 @@ use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::Replay;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp};
+use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, Lsn, SegmentId, ShardId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -120,7 +121,8 @@ impl World {
             hash_seed: HASH_SEED,
             clock_ns: || 0,
         };
-        let machine = Machine::new(identity, self.settings.clone(), replay.finish(config, &resume), self.now);
+        let machine =
+            Machine::new(identity, self.settings.clone(), replay.finish(config, &resume, &Decisions::none()), self.now);
         Node { machine, disk, held: VecDeque::new() }
     }
 

@@ -87,6 +87,14 @@ fn place(db: u8, head: u64, key: &[u8], max: usize) -> String {
     format!("db {db} slot {slot} {}", quoted(key, max))
 }
 
+fn txn(record: &Record<'_>) -> String {
+    record.txn().map_or(String::new(), |id| id.to_string())
+}
+
+fn shards_of(participants: &[u8]) -> impl Iterator<Item = u16> {
+    participants.as_chunks::<2>().0.iter().map(|pair| u16::from_le_bytes(*pair))
+}
+
 fn to_text(record: &Record<'_>, max: usize) -> String {
     match *record {
         Record::Put { db, kind, head, expire_ms, key, value } => {
@@ -107,6 +115,13 @@ fn to_text(record: &Record<'_>, max: usize) -> String {
         Record::Opened => "opened  the log was opened here".into(),
         Record::GroupBegin => "begin   of what is one unit".into(),
         Record::GroupEnd => "end     of what is one unit".into(),
+        Record::GroupAbort => "drop    what was to be one unit".into(),
+        Record::TxnBegin { participants, .. } => {
+            let shards: Vec<String> = shards_of(participants).map(|shard| shard.to_string()).collect();
+            format!("begin   of the part here of transaction {}, of shards {}", txn(record), shards.join(", "))
+        }
+        Record::TxnDone { .. } => format!("done    transaction {} is committed", txn(record)),
+        Record::TxnAbort { .. } => format!("abort   transaction {} never happened", txn(record)),
     }
 }
 
@@ -131,6 +146,12 @@ fn to_json(lsn: Lsn, record: &Record<'_>, max: usize) -> Value {
         Record::Opened => json!({ "record": "opened" }),
         Record::GroupBegin => json!({ "record": "group_begin" }),
         Record::GroupEnd => json!({ "record": "group_end" }),
+        Record::GroupAbort => json!({ "record": "group_abort" }),
+        Record::TxnBegin { participants, .. } => json!({
+            "record": "txn_begin", "txn": txn(record), "participants": shards_of(participants).collect::<Vec<u16>>(),
+        }),
+        Record::TxnDone { .. } => json!({ "record": "txn_done", "txn": txn(record) }),
+        Record::TxnAbort { .. } => json!({ "record": "txn_abort", "txn": txn(record) }),
     };
     value["lsn"] = lsn.0.into();
     value

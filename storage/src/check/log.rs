@@ -166,7 +166,7 @@ fn judge(record: &Record<'_>) -> Option<&'static str> {
         Record::Splice { db, .. } | Record::Expire { db, .. } | Record::Delete { db, .. } | Record::Clear { db } => {
             (db, 0)
         }
-        Record::Opened | Record::GroupBegin | Record::GroupEnd => return None,
+        _ => return None,
     };
     match (usize::from(db) < DATABASES, kind <= KIND_MAX) {
         (false, _) => Some("no such database"),

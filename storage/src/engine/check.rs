@@ -31,7 +31,7 @@ impl Engine {
         }
         let census = self.deadlines.check(&self.pool).map_err(|damage| format!("deadlines: {damage:?}"))?;
         pages.extend(census.pages);
-        if !self.detached.is_empty() {
+        if !self.detached.is_empty() || !self.txns.cleared.is_empty() {
             return Ok(());
         }
         if extents != self.extents.len() {

@@ -204,8 +204,8 @@ impl Engine {
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);
         self.shrink_redo();
-        // Keeps E6.
-        let can_begin = self.detached.is_empty() && self.redo.is_none();
+        // Keeps E6 and T1.
+        let can_begin = self.detached.is_empty() && self.redo.is_none() && self.may_pass_txns();
         if self.is_checkpoint_wanted && self.checkpoint_state() == CheckpointState::Idle && can_begin {
             self.begin_checkpoint(unix_us);
         }
@@ -234,8 +234,9 @@ impl Engine {
             deadlines: self.deadlines.root(),
             ..Superblock::default()
         };
+        let behind = self.pass_txns();
         let frozen = self.extents.freeze(generation);
-        self.file_mut().begin(superblock, pages, extents);
+        self.file_mut().begin(superblock, pages, extents, behind);
         for (id, extent) in frozen {
             self.file_mut().save_extent(id, extent);
         }

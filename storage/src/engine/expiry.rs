@@ -49,8 +49,8 @@ impl Engine {
             self.expiring[usize::from(db)] += 1;
         }
         if old_ms != 0 {
-            // Keeps E1: a neighbour of the same head may need the entry.
-            if !is_shared {
+            // Keeps E1: a neighbour of the same head may need the entry, or a row that may come back.
+            if !is_shared && !self.txns.cleared.iter().any(|cleared| cleared.db == db) {
                 self.drop_deadline(db, head, old_ms)?;
             }
             self.expiring[usize::from(db)] -= 1;
@@ -104,6 +104,10 @@ impl Engine {
     /// are past it and stand for no row are dropped.
     pub fn due(&mut self, now_ms: u64, max: usize) -> Result<Vec<(u8, u64, Vec<u8>)>, Missing> {
         let mut heads = Vec::new();
+        if !self.txns.cleared.is_empty() {
+            // Entries whose rows may come back are not to go.
+            return Ok(Vec::new());
+        }
         self.deadlines.scan(&self.pool, Key::MIN, |key, _| {
             if key.head > now_ms || heads.len() == max {
                 return ControlFlow::Break(());

@@ -11,7 +11,7 @@
 //! - **E2** Trees and log agree: what the log replays to, from the beginning or from a checkpoint on, is what the trees
 //!   hold.
 //! - **E3** Room is made before a write resolves, never between that and its applying: what was resolved stays in memory.
-//! - **E4**, **E5**, **E6**: [`redo`].
+//! - **E4**, **E5**, **E6**: [`redo`]. **T1**, **T2**, **T3**: [`txn`].
 
 mod check;
 mod checkpoint;
@@ -22,6 +22,8 @@ mod read;
 mod redo;
 mod replay;
 mod scrub;
+mod txn;
+mod undo;
 mod write;
 
 #[cfg(test)]
@@ -30,6 +32,7 @@ mod tests;
 pub use read::Found;
 pub use redo::Redone;
 pub use replay::{Applied, Replay};
+pub use undo::Undo;
 
 use crate::error::Missing;
 use crate::extent::Extents;
@@ -41,6 +44,7 @@ use crate::row::{self, LongTail};
 use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
 use pending::Pending;
+use txn::Txns;
 
 /// Why an operation was not done. Nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,6 +111,7 @@ pub struct Engine {
     log: LogWriter,
     log_scrub: LogScrub,
     is_in_group: bool,
+    txns: Txns,
     /// Effects of the log that are not in the trees yet.
     redo: Option<Box<Pending>>,
     /// All of them are in the trees, and their memory goes.
@@ -139,6 +144,7 @@ impl Engine {
             log,
             log_scrub: LogScrub::default(),
             is_in_group: false,
+            txns: Txns::default(),
             redo: None,
             redone: None,
         }
@@ -197,6 +203,9 @@ impl Engine {
     pub fn close_group(&mut self) -> Lsn {
         assert!(self.is_in_group, "only an open group can be closed");
         self.is_in_group = false;
+        if self.txns.is_keeping {
+            self.close_txn();
+        }
         self.log.append(&crate::log::Record::GroupEnd)
     }
 

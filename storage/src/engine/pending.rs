@@ -309,9 +309,7 @@ fn parts<'a>(record: &Record<'a>) -> (u8, u8, u64, &'a [u8], &'a [u8]) {
         Record::Splice { offset, key, bytes, .. } => (SPLICE, 0, offset, key, bytes),
         Record::Expire { expire_ms, key, .. } => (EXPIRE, 0, expire_ms, key, &[]),
         Record::Delete { key, .. } => (DELETE, 0, 0, key, &[]),
-        Record::Clear { .. } | Record::Opened | Record::GroupBegin | Record::GroupEnd => {
-            unreachable!("it is no effect on a row")
-        }
+        _ => unreachable!("it is no effect on a row"),
     }
 }
 

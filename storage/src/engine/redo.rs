@@ -131,7 +131,13 @@ impl Engine {
                 self.apply_delete(RowKey { db, head, key })?;
             }
             Record::Clear { db } => self.apply_clear(db)?,
-            Record::Opened | Record::GroupBegin | Record::GroupEnd => {}
+            Record::Opened
+            | Record::GroupBegin
+            | Record::GroupEnd
+            | Record::TxnBegin { .. }
+            | Record::TxnDone { .. }
+            | Record::TxnAbort { .. }
+            | Record::GroupAbort => {}
         }
         Ok(())
     }

@@ -7,18 +7,29 @@ use crate::error::{Fault, Missing};
 use crate::log::{LogConfig, LogWriter, Record, Resume};
 use crate::pagefile::{PageFile, Superblock};
 use crate::pool::ChunkHook;
-use crate::units::{Lsn, ShardId};
+use crate::txn::{Decisions, Group, Tail};
+use crate::units::{Incarnation, Lsn, ShardId, TxnId};
+use std::collections::BTreeMap;
 
 /// An engine in the making.
 pub struct Replay {
     engine: Engine,
     shard: ShardId,
-    /// Records of a group whose end has not been seen: archives of their own, since they outlive the log's buffers.
-    group: Option<Vec<(Lsn, Vec<u8>)>>,
-    /// Records of the group that ends which have been applied.
+    /// Records of a group whose end has not been seen.
+    group: Option<Kept>,
+    /// The group that is being applied, and how many of its records are.
+    applying: Option<Kept>,
     group_done: usize,
+    /// Groups of transactions over several shards that are not decided.
+    limbo: BTreeMap<TxnId, Kept>,
+    tail: Tail,
+    /// What the other shards have said has become of groups in limbo.
+    decided: Vec<(TxnId, bool)>,
     records: u64,
 }
+
+/// Archives of their own, since they outlive the log's buffers.
+type Kept = Vec<(Lsn, Vec<u8>)>;
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +63,17 @@ impl Replay {
     }
 
     fn of(config: LogConfig, engine: Engine) -> Replay {
-        Replay { engine, shard: config.shard, group: None, group_done: 0, records: 0 }
+        Replay {
+            engine,
+            shard: config.shard,
+            group: None,
+            applying: None,
+            group_done: 0,
+            limbo: BTreeMap::new(),
+            tail: Tail::new(config.shard),
+            decided: Vec::new(),
+            records: 0,
+        }
     }
 
     /// The same as [`Replay::feed`], where there is no page file.
@@ -68,13 +89,17 @@ impl Replay {
             // What an earlier opening began and did not end never happened.
             Record::Opened => {
                 self.group = None;
+                self.note(lsn, record)?;
                 Applied::Done
             }
-            Record::GroupBegin => {
+            Record::GroupBegin | Record::TxnBegin { .. } => {
                 self.group = Some(Vec::new());
+                self.note(lsn, record)?;
                 Applied::Done
             }
-            Record::GroupEnd => self.apply_group()?,
+            Record::GroupEnd | Record::GroupAbort | Record::TxnDone { .. } | Record::TxnAbort { .. } => {
+                self.end_group(lsn, record)?
+            }
             _ => match &mut self.group {
                 Some(group) => {
                     group.push((lsn, record.to_archive()));
@@ -87,19 +112,69 @@ impl Replay {
         Ok(applied)
     }
 
+    fn note(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Option<(Option<TxnId>, Group)>, Fault> {
+        let shard = self.shard;
+        self.tail.note(record).map_err(|what| Fault::Record { shard, lsn, what })
+    }
+
+    /// A group ends, or what it was is decided.
+    fn end_group(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
+        // The record is handed in again until its group is applied.
+        if self.applying.is_none() {
+            let Some((id, group)) = self.note(lsn, record)? else { return Ok(Applied::Done) };
+            let kept = match id {
+                None => self.group.take(),
+                Some(id) => self.limbo.remove(&id),
+            };
+            match group {
+                Group::Waits(id) => drop(self.limbo.insert(id, kept.unwrap_or_default())),
+                Group::Counts => self.applying = kept,
+                Group::Drops => {}
+            }
+        }
+        self.apply_group()
+    }
+
+    /// Goes on with the group that counts.
     fn apply_group(&mut self) -> Result<Applied, Fault> {
-        let group = self.group.take().unwrap_or_default();
+        let Some(group) = self.applying.take() else { return Ok(Applied::Done) };
         while let Some((lsn, archive)) = group.get(self.group_done) {
             let record = Record::decode(archive).expect("it was encoded here");
             let applied = self.apply_row(*lsn, &record)?;
             if applied != Applied::Done {
-                self.group = Some(group);
+                self.applying = Some(group);
                 return Ok(applied);
             }
             self.group_done += 1;
         }
         self.group_done = 0;
         Ok(Applied::Done)
+    }
+
+    /// What the log has of transactions over several shards. To be asked for when all records have been fed; all shards of the
+    /// process say it to each other ([`Decisions::of`]).
+    pub fn tail(&mut self) -> &Tail {
+        self.tail.close();
+        &self.tail
+    }
+
+    /// Applies or drops the groups that were kept aside. To be called until it is `Done`, as [`Replay::feed`].
+    pub fn settle(&mut self, decisions: &Decisions) -> Result<Applied, Fault> {
+        loop {
+            let applied = self.apply_group()?;
+            if applied != Applied::Done {
+                return Ok(applied);
+            }
+            let Some((id, kept)) = self.limbo.pop_first() else { return Ok(Applied::Done) };
+            let Some(is_committed) = decisions.is_committed(id) else {
+                let what = "its log was read without those of the other participants";
+                return Err(Fault::Transaction { shard: self.shard, id, what });
+            };
+            self.decided.push((id, is_committed));
+            if is_committed {
+                self.applying = Some(kept);
+            }
+        }
     }
 
     /// An effect on a row is kept until the engine serves, where it is not the only copy of its row: without a page file
@@ -151,12 +226,27 @@ impl Replay {
         &mut self.engine
     }
 
-    /// The engine, with the log going on where recovery ended. It begins with a record that says so.
-    pub fn finish(self, config: LogConfig, resume: &Resume) -> Engine {
+    /// The engine, with the log going on where recovery ended. It begins with a record that says so, and with what
+    /// [`Replay::settle`] has been told: the same decisions.
+    pub fn finish(self, config: LogConfig, resume: &Resume, decisions: &Decisions) -> Engine {
+        assert!(self.limbo.is_empty() && self.applying.is_none(), "what was kept aside has been settled");
         let mut engine = self.engine;
         engine.sort_redo();
-        engine.log = LogWriter::new(config, resume);
+        // Where a checkpoint is the end of the log, its flushes may be gone: numbers are not used again all the same.
+        let known = engine.page_file().map_or(0, |file| file.durable().incarnation);
+        let incarnation = Incarnation(resume.incarnation.0.max(known + 1));
+        engine.log = LogWriter::new(config, &Resume { incarnation, ..resume.clone() });
         engine.log.append(&Record::Opened);
+        for (id, is_committed) in self.decided {
+            let (coordinator, number) = (id.coordinator.0, id.number);
+            engine.log.append(&match is_committed {
+                true => Record::TxnDone { coordinator, number },
+                false => Record::TxnAbort { coordinator, number },
+            });
+        }
+        for id in decisions.committed_in(self.shard) {
+            engine.remember(id);
+        }
         engine
     }
 }

@@ -1,15 +1,19 @@
 //! The engine against a map, and replay against the engine.
 
 use super::*;
+use crate::error::Fault;
 use crate::log::{LogConfig, Record, Removal, Resume};
+use crate::txn::{Decisions, Tail};
 use crate::units::{Epoch, ShardId};
 use std::collections::BTreeMap;
+
+mod txn;
 
 const CONFIG: LogConfig =
     LogConfig { shard: ShardId(0), segment_bytes: 1 << 20, salt: 7, epoch: Epoch(1), planted: None };
 
 fn engine(memory_bytes_max: u64) -> Engine {
-    Replay::new(CONFIG, memory_bytes_max, Box::new(|_| {})).finish(CONFIG, &Resume::empty())
+    Replay::new(CONFIG, memory_bytes_max, Box::new(|_| {})).finish(CONFIG, &Resume::empty(), &Decisions::none())
 }
 
 /// The model of a row: when it expires, and its value.
@@ -106,7 +110,7 @@ fn engine_replay_and_map_agree_after_every_step() {
             }
         }
         assert_same(&mut live, &model);
-        assert_same(&mut replay.finish(CONFIG, &Resume::empty()), &model);
+        assert_same(&mut replay.finish(CONFIG, &Resume::empty(), &Decisions::none()), &model);
     }
 }
 
@@ -128,7 +132,7 @@ fn a_group_without_its_end_never_happened() {
     ] {
         replay.apply(Lsn(1), &record).unwrap();
     }
-    let engine = replay.finish(CONFIG, &Resume::empty());
+    let engine = replay.finish(CONFIG, &Resume::empty(), &Decisions::none());
     let is_there = |key| engine.get(RowKey { db: 0, head: 1, key }).unwrap().is_some();
     assert_eq!([b"a", b"b", b"c", b"d"].map(|key| is_there(key)), [true, true, false, true]);
 }

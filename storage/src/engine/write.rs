@@ -28,6 +28,7 @@ impl Engine {
         }
         self.await_row(row)?;
         self.make_room(value.len())?;
+        self.keep(row)?;
         self.apply_put(row, kind, expire_ms, value, None)?;
         Ok(self.log.append(&Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value }))
     }
@@ -52,6 +53,7 @@ impl Engine {
         self.await_row(row)?;
         self.make_room(value.len())?;
         self.admit(value.len())?;
+        self.keep(row)?;
         let blob = blob.map_or_else(|| Blob::new(value.to_vec()), Blob::clone);
         self.apply_put(row, kind, expire_ms, &blob, Some(&blob))?;
         let record = Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value: &blob };
@@ -67,6 +69,7 @@ impl Engine {
             let len = self.get(row)?.map_or(0, |found| found.value.len());
             self.admit((offset + bytes.len()).saturating_sub(len))?;
         }
+        self.keep(row)?;
         self.apply_splice(row, offset, bytes)?;
         let (RowKey { db, head, key }, offset) = (row, offset as u64);
         let record = Record::Splice { db, head, offset, key, bytes };
@@ -80,6 +83,7 @@ impl Engine {
     pub fn set_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<Option<Lsn>, Stop> {
         self.await_row(row)?;
         self.make_room(0)?;
+        self.keep(row)?;
         if !self.apply_expiry(row, expire_ms)? {
             return Ok(None);
         }
@@ -91,6 +95,7 @@ impl Engine {
     pub fn delete(&mut self, row: RowKey<'_>, removal: Removal) -> Result<Option<Lsn>, Stop> {
         self.await_row(row)?;
         self.make_room(0)?;
+        self.keep(row)?;
         if !self.apply_delete(row)? {
             return Ok(None);
         }
@@ -98,11 +103,22 @@ impl Engine {
         Ok(Some(self.log.append(&Record::Delete { db, removal, head, key })))
     }
 
-    /// Removes all rows of a database, in constant time; what they took is freed by [`Engine::free_some`].
+    /// Removes all rows of a database, in constant time; what they took is freed by [`Engine::free_some`]. In a group that can
+    /// be undone that waits for its decision, nobody else may write to the database, and redo has to be over.
     pub fn clear(&mut self, db: u8) -> Result<Lsn, Stop> {
-        self.cancel_redo(db);
-        self.apply_clear(db)?;
+        if self.txns.is_keeping {
+            self.clear_undoably(db)?;
+        } else {
+            self.cancel_redo(db);
+            self.apply_clear(db)?;
+        }
         Ok(self.log.append(&Record::Clear { db }))
+    }
+
+    /// In a group that can be undone: a row is about to change.
+    #[inline]
+    fn keep(&mut self, row: RowKey<'_>) -> Result<(), Stop> {
+        if self.txns.is_keeping { self.keep_image(row) } else { Ok(()) }
     }
 
     fn resolve(&self, db: u8, key: Key<'_>) -> Result<Resolved, Stop> {
@@ -270,7 +286,8 @@ impl Engine {
         let has_outside = std::mem::take(&mut self.outside[db]) > 0;
         self.detached.push(Detached { rows, has_outside });
         // Entries of the tree of deadlines stay until they are due (E1), unless they are all of this database.
-        if std::mem::take(&mut self.expiring[db]) > 0 && self.expiring.iter().all(|rows| *rows == 0) {
+        let were_expiring = std::mem::take(&mut self.expiring[db]) > 0;
+        if were_expiring && self.txns.cleared.is_empty() && self.expiring.iter().all(|rows| *rows == 0) {
             let rows = self.deadlines.detach();
             self.detached.push(Detached { rows, has_outside: false });
         }

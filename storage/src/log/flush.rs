@@ -15,8 +15,10 @@ pub const FRAME_BYTES: usize = 4;
 pub const PAYLOAD_BYTES_MAX: usize = FLUSH_BYTES_MAX - HEADER_BYTES;
 
 /// The format that this build writes. Magic, version, shard, payload length, LSN and checksum keep their places
-/// in every later format, so that an older build can tell a later format from damage.
-pub const FORMAT: u16 = 1;
+/// in every later format, so that an older build can tell a later format from damage. Format 2 has the records of
+/// transactions over several shards; format 1 is read as well.
+pub const FORMAT: u16 = 2;
+const FORMAT_MIN: u16 = 1;
 
 const MAGIC: [u8; 4] = *b"CRNL";
 const CRC_AT: usize = HEADER_BYTES - 4;
@@ -112,7 +114,7 @@ impl Flush {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
         match u16_at(bytes, 4) {
-            FORMAT => {}
+            FORMAT_MIN..=FORMAT => {}
             version => return Err(Invalid::Version(version)),
         }
         let flush = Flush {

@@ -7,6 +7,7 @@
 //! them. So its length is known before it is written ([`Record::archive_bytes`]) and it is written in one pass, with
 //! no scratch memory.
 
+use crate::units::{ShardId, TxnId};
 use core::mem::size_of;
 use rkyv::rancor::{Failure, Panic, Source};
 use rkyv::ser::allocator::SubAllocator;
@@ -75,7 +76,31 @@ pub enum Record<'a> {
     /// The records up to [`Record::GroupEnd`] are one unit.
     GroupBegin,
     GroupEnd,
+    /// The same as [`Record::GroupBegin`], of the part that a transaction over several shards has here: the group counts from
+    /// its [`Record::TxnDone`] on. `participants` are the shards that take part, this one included: ascending, 2 bytes each,
+    /// little-endian.
+    TxnBegin {
+        coordinator: u16,
+        number: u64,
+        #[rkyv(with = InlineAsBox)]
+        participants: &'a [u8],
+    },
+    /// The transaction is committed: the groups of all participants are stable.
+    TxnDone {
+        coordinator: u16,
+        number: u64,
+    },
+    /// The transaction never happened.
+    TxnAbort {
+        coordinator: u16,
+        number: u64,
+    },
+    /// In place of [`Record::GroupEnd`]: the records of the group never happened.
+    GroupAbort,
 }
+
+// Archives of format 1 are read as well: no kind may need a longer fixed part than the longest had then.
+const _: () = assert!(size_of::<ArchivedRecord<'static>>() == 35);
 
 impl<'a> Record<'a> {
     /// The database that it is about.
@@ -86,7 +111,7 @@ impl<'a> Record<'a> {
             | Record::Expire { db, .. }
             | Record::Delete { db, .. }
             | Record::Clear { db } => Some(*db),
-            Record::Opened | Record::GroupBegin | Record::GroupEnd => None,
+            _ => None,
         }
     }
 
@@ -97,7 +122,17 @@ impl<'a> Record<'a> {
             | Record::Splice { head, key, .. }
             | Record::Expire { head, key, .. }
             | Record::Delete { head, key, .. } => Some((*head, key)),
-            Record::Clear { .. } | Record::Opened | Record::GroupBegin | Record::GroupEnd => None,
+            _ => None,
+        }
+    }
+
+    /// The transaction that it is about, if it is about one rather than about rows.
+    pub fn txn(&self) -> Option<TxnId> {
+        match *self {
+            Record::TxnBegin { coordinator, number, .. }
+            | Record::TxnDone { coordinator, number }
+            | Record::TxnAbort { coordinator, number } => Some(TxnId { coordinator: ShardId(coordinator), number }),
+            _ => None,
         }
     }
 
@@ -108,7 +143,14 @@ impl<'a> Record<'a> {
             Record::Put { key, value, .. } => key.len() + value.len(),
             Record::Splice { key, bytes, .. } => key.len() + bytes.len(),
             Record::Expire { key, .. } | Record::Delete { key, .. } => key.len(),
-            Record::Clear { .. } | Record::Opened | Record::GroupBegin | Record::GroupEnd => 0,
+            Record::TxnBegin { participants, .. } => participants.len(),
+            Record::Clear { .. }
+            | Record::Opened
+            | Record::GroupBegin
+            | Record::GroupEnd
+            | Record::TxnDone { .. }
+            | Record::TxnAbort { .. }
+            | Record::GroupAbort => 0,
         };
         size_of::<ArchivedRecord<'static>>() + strings
     }
@@ -169,6 +211,16 @@ impl<'a> Record<'a> {
             ArchivedRecord::Opened => Record::Opened,
             ArchivedRecord::GroupBegin => Record::GroupBegin,
             ArchivedRecord::GroupEnd => Record::GroupEnd,
+            ArchivedRecord::TxnBegin { coordinator, number, participants } => {
+                Record::TxnBegin { coordinator: coordinator.to_native(), number: number.to_native(), participants }
+            }
+            ArchivedRecord::TxnDone { coordinator, number } => {
+                Record::TxnDone { coordinator: coordinator.to_native(), number: number.to_native() }
+            }
+            ArchivedRecord::TxnAbort { coordinator, number } => {
+                Record::TxnAbort { coordinator: coordinator.to_native(), number: number.to_native() }
+            }
+            ArchivedRecord::GroupAbort => Record::GroupAbort,
         })
     }
 }
@@ -227,5 +279,9 @@ mod tests {
         check(&Record::Opened);
         check(&Record::GroupBegin);
         check(&Record::GroupEnd);
+        check(&Record::TxnBegin { coordinator: 3, number: 1 << 60, participants: &[0, 0, 3, 0, 1, 2] });
+        check(&Record::TxnDone { coordinator: u16::MAX, number: u64::MAX });
+        check(&Record::TxnAbort { coordinator: 0, number: 1 });
+        check(&Record::GroupAbort);
     }
 }

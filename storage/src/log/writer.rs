@@ -15,6 +15,8 @@
 //! Of a record with long bytes that are shared, the flushes that hold nothing else take a buffer when they are issued: until
 //! then they refer to those bytes. Where they stand in the log is known at once, as for any other flush.
 
+mod lazy;
+
 use super::buffer::Buffers;
 use super::flush::{FRAME_BYTES, Flush, HEADER_BYTES, flush_bytes};
 use super::record::Record;
@@ -43,6 +45,12 @@ pub struct LogWriter {
     /// Where the flush begins in which the last record ends.
     appended_flush: Lsn,
     durable: Lsn,
+    /// Where this opening began.
+    begun: Lsn,
+    /// The last lazy record, and what is before the lazy ones that end with it.
+    lazy: (Lsn, Lsn),
+    /// Numbers that were handed out since.
+    numbered: u64,
     /// The open buffer is to go out as soon as a flight is free.
     seal_wanted: bool,
     /// Records have been written since the last flush that does nothing but prove them stable.
@@ -120,6 +128,8 @@ struct Open {
     cap: usize,
     carry: u32,
     records: u32,
+    /// Of these, those that nobody waits for.
+    lazy: u32,
 }
 
 struct Finished {
@@ -165,6 +175,9 @@ impl LogWriter {
             appended: resume.end,
             appended_flush: resume.end,
             durable: resume.end,
+            begun: resume.end,
+            lazy: (Lsn(0), Lsn(0)),
+            numbered: 0,
             seal_wanted: false,
             unproved: resume.unproved,
             segments: Segments::new(config.segment_bytes, unprepared),
@@ -234,7 +247,7 @@ impl LogWriter {
             len: HEADER_BYTES,
             cap,
             carry: rest.min(cap - HEADER_BYTES) as u32,
-            records: 0,
+            ..Open::default()
         };
     }
 
@@ -260,7 +273,7 @@ impl LogWriter {
 
     /// Closes the open buffer, if there is one. From here on the position of the next flush is known.
     fn finish(&mut self) {
-        let Open { buffer, lsn, len, cap, carry, records } = core::mem::take(&mut self.open);
+        let Open { buffer, lsn, len, cap, carry, records, .. } = core::mem::take(&mut self.open);
         if cap == 0 {
             return;
         }
@@ -268,25 +281,13 @@ impl LogWriter {
         self.push_finished(Finished { source: Payload::Buffer(buffer), lsn, payload, carry, records });
     }
 
-    /// Ends a turn: what was appended goes out as soon as a flight is free, together with what is appended until then.
+    /// Ends a turn: what was appended goes out as soon as a flight is free, together with what is appended until then. Lazy
+    /// records alone stay ([`Self::append_lazy`]).
     pub fn seal(&mut self) {
-        self.seal_wanted |= self.open.cap > 0;
+        self.seal_wanted |= self.open.records > self.open.lazy;
         if self.config.planted == Some(Bug::AcknowledgeBeforeFlush) {
             self.durable = self.durable.max(self.appended);
         }
-    }
-
-    /// Writes one empty flush that proves what is durable, so that damage to the last records is told from an
-    /// unfinished write. To be called when the log has been quiet for a while; does nothing, and returns false, if the
-    /// log is busy, cannot be written, or has nothing to prove.
-    pub fn seal_idle(&mut self) -> bool {
-        if !self.is_idle() || !self.unproved || self.state() != LogState::Open {
-            return false;
-        }
-        self.open(0);
-        self.finish();
-        self.unproved = false;
-        true
     }
 
     /// Whether a flush that proves the records before it to be stable has been made, or there are none.

@@ -66,11 +66,18 @@ pub(super) struct Building {
     pub superblock: Superblock,
     pub page: Box<[Frame]>,
     pub log_durable: Lsn,
+    /// The log must be durable up to here before the superblock is.
+    pub log_wanted: Lsn,
 }
 
 impl Default for Building {
     fn default() -> Building {
-        Building { superblock: Superblock::default(), page: bytemuck::zeroed_slice_box(1), log_durable: Lsn(0) }
+        Building {
+            superblock: Superblock::default(),
+            page: bytemuck::zeroed_slice_box(1),
+            log_durable: Lsn(0),
+            log_wanted: Lsn(0),
+        }
     }
 }
 
@@ -109,12 +116,14 @@ impl PageFile {
     }
 
     /// Begins a checkpoint of the trees as they are now. Its `superblock` says everything but what is the file's
-    /// to say. The caller has seen [`PageFile::can_begin`], and saves all that is of the generation which ends now.
-    pub(crate) fn begin(&mut self, superblock: Superblock, dirty_pages: usize, dirty_extents: usize) {
+    /// to say. It waits until the log is durable up to its own LSN and up to `behind`. The caller has seen
+    /// [`PageFile::can_begin`], and saves all that is of the generation which ends now.
+    pub(crate) fn begin(&mut self, superblock: Superblock, dirty_pages: usize, dirty_extents: usize, behind: Lsn) {
         assert!(matches!(self.phase, Phase::Idle));
         self.reserved = self.sites_needed(dirty_pages, dirty_extents) as u32;
         assert!(self.free_sites() >= self.reserved, "sites were counted before");
         self.stamp.lsn = superblock.lsn;
+        self.building.log_wanted = behind.max(superblock.lsn());
         self.building.superblock = Superblock { generation: self.generation.0, ..superblock };
         self.generation = Generation(self.generation.0 + 1);
         self.pages.freeze();
@@ -206,7 +215,7 @@ impl PageFile {
         match self.phase {
             Phase::Settling(_) if self.config.planted == Some(Bug::SuperblockBeforePages) => {}
             Phase::Settling(last) => {
-                let is_logged = self.building.log_durable >= self.building.superblock.lsn()
+                let is_logged = self.building.log_durable >= self.building.log_wanted
                     || self.config.planted == Some(Bug::SuperblockBeforeLog);
                 if !self.output.is_written(last) || !is_logged {
                     return None;

@@ -8,6 +8,7 @@ use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::{LogConfig, Record, Recovery, Removal, Step};
 use cairn_storage::pagefile::{Bug, OpenStep, Opening, PageFileConfig};
 use cairn_storage::pool::{Fetch, Fetched};
+use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::collections::BTreeMap;
 
@@ -493,7 +494,7 @@ pub fn open(
                 recovery.synced();
             }
             Step::Done(resume) => {
-                let engine = replay.finish(LOG, &resume);
+                let engine = replay.finish(LOG, &resume, &Decisions::none());
                 return Ok((engine, resume.end));
             }
             Step::Refuse(fault) => return Err(fault),

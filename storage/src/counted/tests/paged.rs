@@ -61,7 +61,7 @@ impl Paged {
         while !self.file().can_begin(dirty, 0) {
             self.serve();
         }
-        self.file().begin(Superblock::default(), dirty, 0);
+        self.file().begin(Superblock::default(), dirty, 0, crate::units::Lsn(0));
         self.pool.freeze();
         while self.file().checkpoint_state() != CheckpointState::Idle {
             let are_saved = self.pool.save_some(8);

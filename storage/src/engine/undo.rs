@@ -1,0 +1,173 @@
+//! What the rows were before a group changed them, and the way back. The log is not told: it has the group, and what says that
+//! it never happened.
+
+use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
+use crate::blob::Blob;
+use crate::error::Missing;
+use crate::pagefile::PageFile;
+use crate::row::{self, Header};
+use crate::tree::Tree;
+use crate::units::TxnId;
+
+/// What undoes a group: the rows as they were, the newest change last. Dropped if the group is committed.
+#[derive(Debug)]
+pub struct Undo {
+    pub(super) txn: Option<TxnId>,
+    pub(super) images: Vec<Image>,
+}
+
+impl Undo {
+    /// Changes that are to be undone.
+    pub fn len(&self) -> usize {
+        self.images.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.images.is_empty()
+    }
+}
+
+/// What was there before a change.
+#[derive(Debug)]
+pub(super) enum Image {
+    Row {
+        db: u8,
+        head: u64,
+        key: Box<[u8]>,
+        was: Option<Was>,
+    },
+    /// The rows of a whole database: [`Cleared::number`].
+    Rows(u64),
+}
+
+#[derive(Debug)]
+pub(super) struct Was {
+    kind: u8,
+    expire_ms: u64,
+    value: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    Own(Box<[u8]>),
+    /// It stood in an extent: the same memory.
+    Shared(Blob),
+}
+
+/// A database that was emptied, until that is decided.
+pub(super) struct Cleared {
+    pub number: u64,
+    pub txn: Option<TxnId>,
+    pub db: u8,
+    pub rows: Tree,
+    pub expiring: u64,
+    pub outside: u64,
+}
+
+impl Engine {
+    /// What a row is goes to the undo of the open group: it is about to change.
+    #[cold]
+    pub(super) fn keep_image(&mut self, row: RowKey<'_>) -> Result<(), Stop> {
+        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
+        let was = match payload.map(Header::decode) {
+            None => None,
+            Some((Header { kind, expire_ms, is_outside }, rest)) => {
+                let value = match is_outside {
+                    true => Held::Shared(self.extents.get(row::extent(rest))?.value.clone()),
+                    false => Held::Own(rest.into()),
+                };
+                Some(Was { kind, expire_ms, value })
+            }
+        };
+        self.txns.push(Image::Row { db: row.db, head: row.head, key: row.key.into(), was });
+        Ok(())
+    }
+
+    /// Before a group that can be undone, beside [`Engine::prepare_group`]: sees that what its rows are is in memory, values
+    /// that stand outside the leaves too.
+    pub fn prepare_undo<'a>(&self, rows: impl Iterator<Item = RowKey<'a>>) -> Result<(), Missing> {
+        for row in rows {
+            self.await_row(row)?;
+            let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
+            if let Some((Header { is_outside: true, .. }, rest)) = payload.map(Header::decode) {
+                self.extents.get(row::extent(rest))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Empties a database so that it can be undone.
+    pub(super) fn clear_undoably(&mut self, db: u8) -> Result<(), Stop> {
+        // What is pending of its rows would be lost.
+        self.await_redo()?;
+        let at = usize::from(db);
+        let rows = std::mem::take(&mut self.rows[at]);
+        let (expiring, outside) = (std::mem::take(&mut self.expiring[at]), std::mem::take(&mut self.outside[at]));
+        let number = self.txns.clear(|number, txn| Cleared { number, txn, db, rows, expiring, outside });
+        self.txns.push(Image::Rows(number));
+        Ok(())
+    }
+
+    /// A tree's pages are freed little by little.
+    pub(super) fn detach(&mut self, rows: &mut Tree, has_outside: bool) {
+        let rows = rows.detach();
+        self.detached.push(Detached { rows, has_outside });
+    }
+
+    /// Puts back what the rows were, the newest change first, without the log. Where it stops, `undo` is what is left: have
+    /// done what it waits for, and call again. `Crowded` and `Stuck` pass when others free memory, or the page file takes
+    /// something again; meanwhile the rows are nobody's to see.
+    pub fn undo(&mut self, undo: &mut Undo) -> Result<(), Stop> {
+        if undo.images.is_empty() {
+            return Ok(());
+        }
+        let undone = self.undo_some(&mut undo.images);
+        self.on_undone(undo.txn, undo.images.len());
+        undone
+    }
+
+    fn undo_some(&mut self, images: &mut Vec<Image>) -> Result<(), Stop> {
+        while let Some(image) = images.last() {
+            match image {
+                Image::Row { db, head, key, was } => {
+                    self.make_room_to_undo()?;
+                    self.put_back_row(RowKey { db: *db, head: *head, key }, was.as_ref())?;
+                }
+                Image::Rows(number) => self.put_back_rows(*number),
+            }
+            images.pop();
+        }
+        Ok(())
+    }
+
+    fn put_back_row(&mut self, row: RowKey<'_>, was: Option<&Was>) -> Result<(), Stop> {
+        match was {
+            None => self.apply_delete(row).map(drop),
+            Some(Was { kind, expire_ms, value: Held::Own(value) }) => {
+                self.apply_put(row, *kind, *expire_ms, value, None)
+            }
+            Some(Was { kind, expire_ms, value: Held::Shared(blob) }) => {
+                self.apply_put(row, *kind, *expire_ms, blob, Some(blob))
+            }
+        }
+    }
+
+    fn put_back_rows(&mut self, number: u64) {
+        let at = self.txns.cleared.iter().position(|cleared| cleared.number == number);
+        let Cleared { db, rows, expiring, outside, .. } =
+            self.txns.cleared.swap_remove(at.expect("it is kept until it is decided"));
+        let at = usize::from(db);
+        assert!(self.rows[at].is_empty(), "only the group has written to what it had emptied");
+        self.rows[at] = rows;
+        (self.expiring[at], self.outside[at]) = (expiring, outside);
+    }
+
+    /// Nobody can be told that there is no room to take something back: it takes what is otherwise kept for reads.
+    fn make_room_to_undo(&mut self) -> Result<(), Stop> {
+        if self.pool.file().is_none() || self.pool.frames_free() >= WRITE_PAGES_MAX {
+            return Ok(());
+        }
+        let Err(_) = self.pool.make_room(WRITE_PAGES_MAX) else { return Ok(()) };
+        Err(if self.pool.file().is_some_and(PageFile::is_stuck) { Stop::Stuck } else { Stop::Crowded })
+    }
+}
