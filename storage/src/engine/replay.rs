@@ -8,7 +8,7 @@ use crate::log::{LogConfig, LogWriter, Record, Resume};
 use crate::pagefile::{PageFile, Superblock};
 use crate::pool::ChunkHook;
 use crate::txn::{Decisions, Group, Tail};
-use crate::units::{Incarnation, Lsn, ShardId, TxnId};
+use crate::units::{Lsn, ShardId, TxnId};
 use std::collections::BTreeMap;
 
 /// An engine in the making.
@@ -232,10 +232,7 @@ impl Replay {
         assert!(self.limbo.is_empty() && self.applying.is_none(), "what was kept aside has been settled");
         let mut engine = self.engine;
         engine.sort_redo();
-        // Where a checkpoint is the end of the log, its flushes may be gone: numbers are not used again all the same.
-        let known = engine.page_file().map_or(0, |file| file.durable().incarnation);
-        let incarnation = Incarnation(resume.incarnation.0.max(known + 1));
-        engine.log = LogWriter::new(config, &Resume { incarnation, ..resume.clone() });
+        engine.log = LogWriter::new(config, resume);
         engine.log.append(&Record::Opened);
         for (id, is_committed) in self.decided {
             let (coordinator, number) = (id.coordinator.0, id.number);
