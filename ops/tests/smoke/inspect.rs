@@ -64,7 +64,7 @@ fn log_tree_and_page_are_shown_beside_a_server_too() {
 
     // Damage is named. The server may have moved the page.
     let (_, tree) = inspect(&case, "tree", &["--db", "0"]);
-    let leaf = tree.iter().find(|it| it["page"].to_string() == number).unwrap();
+    let leaf = tree.iter().find(|it| it["page"] == leaves[3]["page"]).unwrap();
     let offset = leaf["offset"].as_u64().unwrap();
     flip(&case.pages(), offset + 500);
     let (code, tree) = inspect(&case, "tree", &["--db", "0"]);
