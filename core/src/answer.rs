@@ -30,19 +30,40 @@ pub struct Progress {
     pub observed: Lsn,
 }
 
+/// Whether a question is about any rows at all, those that a transaction has changed included.
+fn looks_at_all(ask: &Ask) -> bool {
+    matches!(
+        ask,
+        Ask::RowCount { .. }
+            | Ask::Clear { .. }
+            | Ask::Keys { .. }
+            | Ask::Scan { .. }
+            | Ask::RandomKey { .. }
+            | Ask::KeysInSlot { .. }
+            | Ask::CountKeysInSlot { .. }
+    )
+}
+
 impl Machine {
     /// Answers a question about this shard. If something is missing for that it is being fetched; `None`: there is no room
     /// for it now.
     pub(crate) fn answer(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Option<Missing>> {
         loop {
-            let stop = match keyspace::answer(&mut self.shard, self.now, ask, progress) {
+            if looks_at_all(ask) && self.awaits_decisions() {
+                return Err(None);
+            }
+            let answered = match ask {
+                Ask::Watch { db, keys } => Some(self.watch_own(*db, keys)),
+                _ => keyspace::answer(&mut self.shard, self.now, ask, progress),
+            };
+            let stop = match answered {
                 None => return Ok(self.answer_of_machine(ask)),
                 Some(Ok(answer)) => return Ok(answer),
                 Some(Err(stop)) => stop,
             };
             match stop {
                 Stop::Refuse(refusal) => return Ok(Answer::Refused(refusal.line().into_owned())),
-                Stop::Crowded => return Err(None),
+                Stop::Crowded | Stop::Locked => return Err(None),
                 Stop::Missing(missing) => match self.fetch(missing) {
                     Absence::Over => {}
                     Absence::Wait(missing) => return Err(Some(missing)),
@@ -92,6 +113,7 @@ impl Machine {
             }
             Ask::Save => unreachable!("it is answered when the checkpoint is durable"),
             Ask::RowCount { .. }
+            | Ask::Watch { .. }
             | Ask::Clear { .. }
             | Ask::Keys { .. }
             | Ask::Scan { .. }

@@ -41,11 +41,12 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
     let seconds = |since: Now| now.mono_ns.saturating_sub(since.mono_ns) / 1_000_000_000;
     let text = String::from_utf8_lossy;
     let peer = &client.peer;
+    let multi_bytes = client.multi.as_ref().map_or(0, |multi| multi.memory_bytes());
     let events = if output > 0 { "rw" } else { "r" };
     writeln!(
         out,
         "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} db={db} sub=0 psub=0 \
-         ssub=0 multi=-1 qbuf={query} qbuf-free=0 argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl={output} oll=0 omem={output} \
+         ssub=0 multi={multi} qbuf={query} qbuf-free=0 argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={output} oll=0 omem={output} \
          tot-mem={total} events={events} cmd={cmd} user=default redir=-1 resp={resp} lib-name={lib_name} \
          lib-ver={lib_ver}",
         id = client.id,
@@ -57,7 +58,8 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
         idle = seconds(client.last_active),
         flags = flags(client),
         db = client.db,
-        total = size_of::<Client>() + query + output,
+        multi = client.multi.as_ref().map_or(-1, |multi| multi.len() as i64),
+        total = size_of::<Client>() + query + output + multi_bytes,
         cmd = client.last_command,
         resp = if client.is_resp3 { 3 } else { 2 },
         lib_name = text(&client.lib_name),
@@ -69,6 +71,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
 fn flags(client: &Client) -> String {
     let mut out = String::new();
     for (holds, letter) in [
+        (client.multi.is_some(), 'x'),
         (client.peer.addr.ends_with(":0"), 'U'),
         (client.is_readonly, 'r'),
         (client.no_evict, 'e'),
@@ -115,6 +118,8 @@ mod tests {
         assert_eq!(flags(&client), "reT");
         client.peer.addr = "/tmp/s:0".into();
         assert_eq!(flags(&client), "UreT");
+        client.multi = Some(Box::default());
+        assert_eq!(flags(&client), "xUreT");
     }
 
     #[test]

@@ -55,6 +55,8 @@ pub enum Stop {
     Missing(Missing),
     /// Memory is full until some of it has been written to the page file: run the command again later.
     Crowded,
+    /// A transaction that is not decided has its rows: run the command again later.
+    Locked,
 }
 
 impl Stop {
@@ -62,8 +64,17 @@ impl Stop {
     pub fn into_refusal(self) -> Refusal {
         match self {
             Stop::Refuse(refusal) => refusal,
-            Stop::Missing(_) | Stop::Crowded => unreachable!("a command that has to wait is not answered"),
+            Stop::Missing(_) | Stop::Crowded | Stop::Locked => {
+                unreachable!("a command that has to wait is not answered")
+            }
         }
+    }
+}
+
+impl Stop {
+    /// Whether the command runs again.
+    pub fn is_passing(&self) -> bool {
+        !matches!(self, Stop::Refuse(_))
     }
 }
 

@@ -26,4 +26,5 @@ pub mod shard;
 pub mod slowlog;
 pub mod snapshot;
 pub mod stats;
+pub mod tx;
 mod unstable;

@@ -1,5 +1,11 @@
 //! Every bound of this crate, with Redis's name where Redis has one.
 
+/// Bytes of the commands between MULTI and EXEC, if `client-query-buffer-limit` allows more.
+pub const MULTI_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Keys that one connection watches.
+pub const WATCHED_KEYS_MAX: usize = 64 * 1024;
+
 /// Arguments of one command (Redis: 1024 * 1024).
 pub const ARGS_MAX: usize = 1024 * 1024;
 

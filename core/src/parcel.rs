@@ -3,8 +3,11 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
+use crate::machine::Transaction;
 use crate::resp::replies::Replies;
 use crate::snapshot::Snapshot;
+use crate::tx::{ToCoordinator, ToParticipant, Watched};
+use cairn_storage::units::TxnId;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -45,7 +48,25 @@ pub enum Message {
         request: RequestId,
         reply: Box<Replies>,
     },
-    /// The reply of `Run`, encoded.
+    /// Run this transaction; answer as `Run` is answered.
+    Transaction {
+        request: RequestId,
+        transaction: Box<Transaction>,
+    },
+    ToParticipant {
+        txn: TxnId,
+        message: ToParticipant,
+    },
+    ToCoordinator {
+        txn: TxnId,
+        message: ToCoordinator,
+    },
+    /// A client watches this row no longer.
+    Unwatch {
+        db: u8,
+        head: u64,
+    },
+    /// The reply of `Run` or `Transaction`, encoded.
     Ran {
         request: RequestId,
         bytes: Range<u32>,
@@ -92,6 +113,11 @@ pub enum Ask {
     Save,
     /// When the last durable checkpoint began, in seconds of Unix time.
     LastSave,
+    /// Watch those of the keys that are yours.
+    Watch {
+        db: u8,
+        keys: Vec<Vec<u8>>,
+    },
     Snapshot,
     ClientList {
         filter: ClientFilter,
@@ -137,6 +163,7 @@ pub enum Answer {
     Text(String),
     Slow(Vec<SlowEntry>),
     Snapshot(Box<Snapshot>),
+    Watched(Vec<Watched>),
     Refused(String),
     Done,
 }

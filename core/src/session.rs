@@ -16,6 +16,7 @@ use crate::event::{Now, Peer};
 use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::query::Query;
 use crate::resp::decode::Decoder;
+use crate::tx::{Multi, Watched};
 
 /// What CLIENT REPLY has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -51,6 +52,10 @@ pub struct Client {
     pub commands: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// What it has queued since MULTI.
+    pub multi: Option<Box<Multi>>,
+    /// What it watches.
+    pub watched: Vec<Watched>,
 }
 
 impl Client {
@@ -74,6 +79,8 @@ impl Client {
             commands: 0,
             bytes_in: 0,
             bytes_out: 0,
+            multi: None,
+            watched: Vec::new(),
         }
     }
 }
@@ -97,6 +104,8 @@ pub enum Stall {
     Absent,
     /// Memory is full until some of it is written.
     Crowded,
+    /// A transaction that is not decided has its rows.
+    Locked,
     /// The server stops.
     Draining,
 }
@@ -104,7 +113,7 @@ pub enum Stall {
 impl Stall {
     /// Whether nothing tells when it is over, so that each turn has to look.
     pub fn has_no_event(self) -> bool {
-        matches!(self, Stall::LogRoom | Stall::Paused | Stall::Outbox | Stall::Crowded)
+        matches!(self, Stall::LogRoom | Stall::Paused | Stall::Outbox | Stall::Crowded | Stall::Locked)
     }
 }
 

@@ -9,13 +9,14 @@ use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, LONG_VALUE_BYTES_MIN};
 use crate::route::{self, CURSOR_DROPPED_BITS};
+use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::blob::Blob;
-use cairn_storage::engine::{self, Engine, Found, RowKey};
+use cairn_storage::engine::{self, Engine, Found, RowKey, Undo};
 use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
-use cairn_storage::units::{Epoch, Lsn};
+use cairn_storage::units::{Epoch, Lsn, ShardId, TxnId};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct ReadCounts {
 pub struct Shard {
     engine: Engine,
     unstable: Unstable,
+    /// Rows that somebody watches.
+    pub watches: Watches,
     watermark: Watermark,
     /// Of the data directory: what heads are computed with.
     hash_seed: u64,
@@ -117,6 +120,7 @@ impl Shard {
         Shard {
             engine,
             unstable: Unstable::default(),
+            watches: Watches::default(),
             watermark,
             hash_seed,
             observed: Cell::new(Lsn(0)),
@@ -327,13 +331,26 @@ impl Shard {
         let row_key = self.row_key(call, key);
         let removal = if was_live { Removal::Deleted } else { Removal::Expired };
         if let Some(lsn) = self.engine.delete(row_key, removal)? {
-            self.note(row_key, lsn);
+            // That a row's time is over is no change: who watches it looks at that.
+            if was_live {
+                self.watches.note(row_key.db, row_key.head);
+            }
+            self.note_unstable(row_key, lsn);
             self.counts.expired.set(self.counts.expired.get() + u64::from(!was_live));
         }
         Ok(was_live)
     }
 
+    #[inline]
     fn note(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
+        if !self.watches.is_empty() {
+            self.watches.note(row_key.db, row_key.head);
+        }
+        self.note_unstable(row_key, lsn);
+    }
+
+    #[inline]
+    fn note_unstable(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
         self.unstable.note(row_key.db, row_key.head, lsn);
         self.observe(lsn);
         if let Some(group) = &mut self.group {
@@ -344,6 +361,25 @@ impl Shard {
     #[inline]
     fn refuse_if_full(&self, bytes: usize) -> Result<(), Stop> {
         if self.engine.is_full(bytes) { Err(Refusal::text(OUT_OF_MEMORY).into()) } else { Ok(()) }
+    }
+
+    /// Begins to watch a row, on behalf of a client whose WATCH this is.
+    pub fn watch(&mut self, call: &Call<'_>, shard: ShardId, key: &[u8]) -> Result<Watched, Stop> {
+        let was_live = self.peek(call, key)?.is_some();
+        let (db, head) = (call.db, self.head(key));
+        let version = self.watches.watch(db, head);
+        Ok(Watched { shard, db, head, key: key.to_vec(), version, was_live })
+    }
+
+    /// Whether a watched row of this shard is not what it was. The running command has observed that.
+    pub fn is_touched(&self, call: &Call<'_>, watched: &Watched) -> Result<bool, Stop> {
+        let is_live = self.peek(&Call { db: watched.db, ..*call }, &watched.key)?.is_some();
+        Ok(self.watches.version(watched.db, watched.head) != watched.version || (watched.was_live && !is_live))
+    }
+
+    /// Whether a group is open, so that what comes is a part of it.
+    pub fn is_in_group(&self) -> bool {
+        self.group.is_some()
     }
 
     /// The changes until [`Shard::close_group`] are one atomic unit, also over a crash. Between the two nothing may be
@@ -362,6 +398,37 @@ impl Shard {
         for (db, head) in self.group.take().unwrap_or_default() {
             self.unstable.note(db, head, lsn);
         }
+    }
+
+    /// The same, of changes that [`Shard::rollback_group`] can take back.
+    pub fn open_undoable_group(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.refuse_if_full(bytes)?;
+        self.engine.admit(bytes)?;
+        self.engine.open_undoable_group();
+        self.group = Some(Vec::new());
+        Ok(())
+    }
+
+    /// The same, of this shard's part in a transaction of which `writers` have parts.
+    pub fn open_txn(&mut self, bytes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
+        self.refuse_if_full(bytes)?;
+        self.engine.admit(bytes)?;
+        let writers: Vec<ShardId> = writers.iter().copied().map(ShardId).collect();
+        self.engine.open_txn(txn, &writers);
+        self.group = Some(Vec::new());
+        Ok(())
+    }
+
+    /// The changes since a group was opened will be taken back by what is answered first; second are their rows, databases
+    /// and heads, which nobody may look at before.
+    pub fn rollback_group(&mut self) -> (Undo, Vec<(u8, u64)>) {
+        (self.engine.rollback_group(), self.group.take().unwrap_or_default())
+    }
+
+    /// A transaction's change of a row is undone, which readers know from this LSN on.
+    pub fn note_abort(&mut self, db: u8, head: u64, lsn: Lsn) {
+        self.unstable.note(db, head, lsn);
+        self.watches.note(db, head);
     }
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).
@@ -491,12 +558,15 @@ impl Shard {
     }
 
     /// Removes rows that are past their time, at most about `max`. Whether there may be more.
-    pub(crate) fn expire(&mut self, now: Now, max: usize) -> Result<bool, Stop> {
+    pub(crate) fn expire(&mut self, now: Now, max: usize, is_locked: impl Fn(u8, u64) -> bool) -> Result<bool, Stop> {
         if self.engine.deadline_next()?.is_none_or(|deadline| deadline >= now.unix_ms()) {
             return Ok(false);
         }
         let due = self.engine.due(now.unix_ms() - 1, max)?;
         for (db, head, key) in &due {
+            if is_locked(*db, *head) {
+                continue;
+            }
             let row_key = RowKey { db: *db, head: *head, key };
             if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
                 self.unstable.note(*db, *head, lsn);

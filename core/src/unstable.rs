@@ -15,7 +15,7 @@ const GENERATIONS_MAX: usize = 10;
 
 /// Heads are hashes already: they only need their entropy moved to where the map looks for it.
 #[derive(Default)]
-struct HeadHasher(u64);
+pub(crate) struct HeadHasher(u64);
 
 impl Hasher for HeadHasher {
     fn finish(&self) -> u64 {
@@ -32,22 +32,23 @@ impl Hasher for HeadHasher {
     }
 }
 
-type Heads = HashMap<u64, Lsn, BuildHasherDefault<HeadHasher>>;
+/// By [`place`].
+pub(crate) type Heads<T> = HashMap<u64, T, BuildHasherDefault<HeadHasher>>;
 
 /// Changes that are not stable.
 #[derive(Default)]
 pub struct Unstable {
     /// Oldest first; each with the LSN of its last change.
-    generations: VecDeque<(Lsn, Heads)>,
+    generations: VecDeque<(Lsn, Heads<Lsn>)>,
     is_sealed: bool,
-    spare: Vec<Heads>,
+    spare: Vec<Heads<Lsn>>,
     /// The last removal of all rows, by database.
     cleared: [Lsn; DATABASES],
 }
 
 /// Keys of one head in several databases are told apart; keys of one head in one database wait together.
 #[inline]
-fn place(db: u8, head: u64) -> u64 {
+pub(crate) fn place(db: u8, head: u64) -> u64 {
     head ^ u64::from(db) << 60
 }
 

@@ -31,6 +31,11 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
                 Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
             }
             Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return None,
+            // The clients of this simulation begin no transactions.
+            Message::Transaction { .. }
+            | Message::ToParticipant { .. }
+            | Message::ToCoordinator { .. }
+            | Message::Unwatch { .. } => return None,
         })
     };
     parcel.messages.iter().filter_map(task).collect()

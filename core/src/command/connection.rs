@@ -66,7 +66,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "quit",
         arity: -1,
-        flags: EARLY,
+        flags: EARLY.and(Flags::UNQUEUED),
         run: Run::Server(quit),
         summary: "Closes the connection once what it asked before is answered.",
         ..FAMILY
@@ -74,7 +74,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "reset",
         arity: 1,
-        flags: EARLY,
+        flags: EARLY.and(Flags::UNQUEUED),
         run: Run::Server(reset),
         since: "6.2.0",
         summary: "Puts the connection back to how it began.",
@@ -256,7 +256,9 @@ fn quit(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 
 fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let is_open = machine.settings.requirepass.is_none();
+    machine.unwatch(conn);
     let client = machine.client_mut(conn);
+    client.multi = None;
     client.db = 0;
     client.name.clear();
     client.is_resp3 = false;

@@ -19,6 +19,7 @@ pub mod slow;
 pub mod strings;
 pub mod synopsis;
 pub mod table;
+pub mod transactions;
 pub mod wait;
 
 use crate::command::args::Args;
@@ -82,6 +83,8 @@ pub enum Spread {
     Sum,
     /// Each shard runs it on its own keys; the elements of the array replies go back to their keys' places.
     Place,
+    /// Each shard runs it on its own pairs of keys and values, all in one transaction.
+    Pairs,
 }
 
 /// Where the keys stand: Redis's first, last (negative counts from the end) and step. `first` 0: no keys.
@@ -136,6 +139,8 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 13);
     pub const ALLOW_BUSY: Flags = Flags(1 << 14);
     pub const NO_MULTI: Flags = Flags(1 << 15);
+    /// It is not queued behind MULTI. Not one of Redis's.
+    pub const UNQUEUED: Flags = Flags(1 << 16);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

@@ -23,6 +23,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "save",
         arity: 1,
+        flags: Flags::ADMIN.and(Flags::NOSCRIPT).and(Flags::NO_MULTI),
         run: Run::Server(save),
         complexity: "O(N) where N is the number of pages that changed since the last checkpoint.",
         summary: "Makes a checkpoint on every shard, and answers when all are on stable storage.",

@@ -62,6 +62,9 @@ pub(super) fn as_one(
     bytes: usize,
     change: impl FnOnce(&mut Shard) -> Result<(), Stop>,
 ) -> Result<(), Stop> {
+    if shard.is_in_group() {
+        return change(shard);
+    }
     shard.open_group(bytes)?;
     let result = change(shard);
     shard.close_group();
@@ -219,6 +222,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: WRITE,
         keys: Keys::PAIRS,
+        spread: Spread::Pairs,
         run: Run::Row(many::mset),
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys.",

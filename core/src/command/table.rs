@@ -5,7 +5,7 @@
 
 use super::{
     Spec, client, cluster, config, connection, expire, info, introspect, keys, keyspace, latency, memory, save, server,
-    slow, strings, wait,
+    slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
@@ -26,6 +26,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     server::SPECS,
     slow::SPECS,
     strings::SPECS,
+    transactions::SPECS,
     wait::SPECS,
 ];
 

@@ -4,7 +4,8 @@
 //! it is finished at once; else a hole is left in the connection's output, commands behind it wait, and the answers
 //! find the hole by its number.
 
-use super::Machine;
+use super::coordinate::Exec;
+use super::{Machine, Transaction};
 use crate::answer::Progress;
 use crate::command::{Call, Flow};
 use crate::error::Stop;
@@ -13,7 +14,7 @@ use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::session::ReplyMode;
-use cairn_storage::units::ShardId;
+use cairn_storage::units::{ShardId, TxnId};
 use hashbrown::HashMap;
 
 /// What finishes a command when the answers of the shards it asked are in, in the order of shards.
@@ -24,9 +25,29 @@ pub type HostThen = Box<dyn FnOnce(&mut Machine, ConnId, Result<String, String>,
 
 /// What a command needs to finish.
 pub(super) enum Deferred {
-    Shards { shards: Vec<ShardId>, ask: Ask, merge: Merge },
-    Host { ask: HostAsk, then: HostThen },
-    Time { ns: u64, then: HostThen },
+    Shards {
+        shards: Vec<ShardId>,
+        ask: Ask,
+        merge: Merge,
+    },
+    Host {
+        ask: HostAsk,
+        then: HostThen,
+    },
+    Time {
+        ns: u64,
+        then: HostThen,
+    },
+    /// Another shard runs it.
+    Transaction {
+        shard: ShardId,
+        transaction: Box<Transaction>,
+    },
+    /// Several shards do.
+    Exec {
+        txn: TxnId,
+        exec: Box<Exec>,
+    },
 }
 
 /// A place in a connection's output. The client's number tells it from a later user of the connection's id.
@@ -61,6 +82,9 @@ pub(super) struct Pending {
     timers: Vec<(u64, HoleId, HostThen)>,
     /// Commands that run on several shards at once (see `remote`).
     pub spreads: HashMap<HoleId, super::remote::Spreading>,
+    /// Transactions over several shards that this core coordinates, and those that have not begun to.
+    pub execs: HashMap<TxnId, Box<Exec>>,
+    pub begun: Vec<TxnId>,
 }
 
 impl Machine {
@@ -118,6 +142,15 @@ impl Machine {
                 self.pending.hosts.insert(self.pending.ticket_last, (hole, then));
                 self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
             }
+            Deferred::Transaction { shard, transaction } => {
+                let HoleId { client, conn, hole } = self.open_hole(conn, out, true, transaction.multi.bytes());
+                let request = RequestId { client, conn, hole, part: 0 };
+                self.outbox[usize::from(shard.0)].messages.push(Message::Transaction { request, transaction });
+            }
+            Deferred::Exec { txn, exec } => {
+                let hole = self.open_hole(conn, out, true, exec.bytes());
+                self.begin_exec(txn, hole, exec);
+            }
             Deferred::Time { ns, then } => {
                 let hole = self.open_hole(conn, out, true, 0);
                 self.pending.timers.push((self.now.mono_ns + ns, hole, then));
@@ -136,7 +169,13 @@ impl Machine {
     /// An answer of a shard is in.
     pub(super) fn on_answer(&mut self, request: RequestId, answer: Answer) {
         let hole = HoleId::from(request);
-        let Some(gathering) = self.pending.gatherings.get_mut(&hole) else { return };
+        let Some(gathering) = self.pending.gatherings.get_mut(&hole) else {
+            // The client is gone.
+            if let Answer::Watched(watched) = answer {
+                self.forget_watched(watched);
+            }
+            return;
+        };
         gathering.answers[request.part as usize] = Some(answer);
         if gathering.answers.iter().any(Option::is_none) {
             return;

@@ -69,6 +69,7 @@ impl Machine {
         if let Some(session) = self.sessions[conn.0 as usize].take() {
             self.sessions_len -= 1;
             self.forget_pending(session.client.id);
+            self.forget_watched(session.client.watched);
             self.effects.push_back(Effect::Close { conn });
         }
     }

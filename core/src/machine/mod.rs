@@ -4,6 +4,8 @@
 //! - `input`: what a connection has sent: run at once, or kept.
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
+//! - `place`: where a command runs.
+//! - `exec`: transactions. Over several shards: `coordinate`, `participate`.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
@@ -15,10 +17,14 @@
 
 mod ask;
 mod clients;
+mod coordinate;
 mod deeds;
+mod exec;
 mod input;
 mod paging;
 mod parked;
+mod participate;
+mod place;
 mod redo;
 mod release;
 mod remote;
@@ -27,6 +33,7 @@ mod scrub;
 
 pub use ask::{HostThen, Merge};
 pub use deeds::{Deed, Noted};
+pub use exec::Transaction;
 pub(crate) use paging::Absence;
 pub use scrub::ScrubFigures;
 
@@ -47,6 +54,7 @@ use cairn_storage::op::DiskOp;
 use cairn_storage::units::{OpId, ShardId};
 use paging::Paging;
 use parked::Parking;
+use participate::Parts;
 use redo::Redo;
 use release::Held;
 use run::Batch;
@@ -128,6 +136,7 @@ pub struct Machine {
     batch: Batch,
     paging: Paging,
     parking: Parking,
+    parts: Parts,
     redo: Redo,
     scrub: scrub::Scrub,
     /// For one who checks; `None` in a server.
@@ -167,6 +176,7 @@ impl Machine {
             batch: Batch::default(),
             paging: Paging::default(),
             parking: Parking::default(),
+            parts: Parts::default(),
             redo,
             scrub: scrub::Scrub::default(),
             deeds: None,
@@ -208,10 +218,11 @@ impl Machine {
         self.redo();
         if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
             let before = self.shard.counts.expired.get();
-            match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX) {
+            let locks = self.parts.locks();
+            match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX, |db, head| !locks.admits(db, head, true)) {
                 Err(Stop::Missing(missing)) => drop(self.fetch(missing)),
                 // What memory has no room for now expires in a later turn.
-                Ok(_) | Err(Stop::Crowded | Stop::Refuse(_)) => {}
+                Ok(_) | Err(Stop::Crowded | Stop::Locked | Stop::Refuse(_)) => {}
             }
             let rows = self.shard.counts.expired.get() - before;
             if rows > 0 {
@@ -229,6 +240,8 @@ impl Machine {
         self.poll_log();
         self.wake_stalled();
         self.run_parked();
+        self.lock_begun();
+        self.work_parts();
         self.finish_saves();
         self.work_pages();
         self.send_parcels();
@@ -261,6 +274,8 @@ impl Machine {
             && self.effects.is_empty()
             && self.inbox.is_empty()
             && !self.is_anything_parked()
+            && !self.has_parts()
+            && self.execs_undecided() == 0
             && self.outbox.iter().all(|parcel| parcel.messages.is_empty())
             && self.sessions.iter().flatten().all(|session| session.output.is_empty() || session.output.is_at_barrier())
     }

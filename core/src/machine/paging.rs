@@ -98,6 +98,19 @@ impl Machine {
         }
     }
 
+    /// The same for one who can only go on or stop.
+    pub(super) fn fetch_or_stop(&mut self, missing: Missing) -> Result<(), Stop> {
+        match self.fetch(missing) {
+            Absence::Over => Ok(()),
+            Absence::Wait(missing) => Err(missing.into()),
+            Absence::Crowded => Err(Stop::Crowded),
+            Absence::Unusable(refusal) => {
+                self.note_deed(Deed::Unusable);
+                Err(refusal.into())
+            }
+        }
+    }
+
     /// Before a command of several keys runs: all of them are to be in memory, for after its first change nothing may be
     /// missing. Where nothing is absent and there is room, there is nothing to do.
     #[inline]
@@ -168,6 +181,7 @@ impl Machine {
                 self.wait_for_all(conn);
                 Stall::Absent
             }
+            Stop::Locked => Stall::Locked,
             _ => Stall::Crowded,
         }
     }

@@ -1,8 +1,8 @@
 //! What other shards want, and parts of commands of this one's connections, that could not be done when they came. Each
 //! client's are done in order, the first of them when what it has missed is here.
 
-use super::Machine;
 use super::deeds::Deed;
+use super::{Machine, Transaction};
 use crate::answer::Progress;
 use crate::command::args::Args;
 use crate::event::ConnId;
@@ -21,6 +21,7 @@ struct Parked {
 pub(super) enum Work {
     Run { db: u8, is_resp3: bool, input: Arc<Vec<u8>>, ranges: Vec<(u32, u32)> },
     Ask(Box<Ask>, Progress),
+    Transaction(Box<Transaction>),
 }
 
 /// A client: whose shard, which connection, and its number.
@@ -97,6 +98,7 @@ impl Machine {
                     Work::Run { db, is_resp3, input, ranges } => self.lending(&input, |machine| {
                         machine.run_for(of.0, request, db, is_resp3, &Args::new(&input, &ranges));
                     }),
+                    Work::Transaction(transaction) => self.transact_for(of.0, request, transaction),
                     Work::Ask(ask, progress) => self.answer_later(of.0, request, &ask, progress),
                 }
                 if let Some(again) = self.parking.queues.get_mut(&of) {

@@ -11,9 +11,10 @@ use crate::query::Query;
 use crate::resp::encode::Reply;
 use crate::resp::replies::{Outgoing, Replies};
 use crate::session::Stall;
+use crate::tx::{Denial, ToCoordinator};
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskDone;
-use cairn_storage::units::{Lsn, ShardId};
+use cairn_storage::units::{Lsn, ShardId, TxnId};
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
@@ -37,8 +38,19 @@ pub(super) struct Held {
 
 /// What is held for another shard.
 pub(super) enum HeldReply {
-    Ran { request: RequestId, reply: Replies },
-    Answer { request: RequestId, answer: Box<Answer> },
+    Ran {
+        request: RequestId,
+        reply: Replies,
+    },
+    Answer {
+        request: RequestId,
+        answer: Box<Answer>,
+    },
+    /// To the coordinator of a transaction.
+    Txn {
+        txn: TxnId,
+        message: ToCoordinator,
+    },
 }
 
 /// What a writer is told when the log cannot be written.
@@ -78,6 +90,10 @@ impl Machine {
         match reply {
             HeldReply::Ran { request, reply } if is_own => self.on_ran(request, reply),
             HeldReply::Answer { request, answer } if is_own => self.on_answer(request, *answer),
+            HeldReply::Txn { txn, message } if is_own => self.on_coordinator(to, txn, message),
+            HeldReply::Txn { txn, message } => {
+                self.outbox[usize::from(to.0)].messages.push(Message::ToCoordinator { txn, message });
+            }
             HeldReply::Ran { request, reply } => {
                 let parcel = &mut self.outbox[usize::from(to.0)];
                 if reply.has_blobs() {
@@ -95,14 +111,24 @@ impl Machine {
 
     fn refuse_foreign(&mut self, to: ShardId, reply: HeldReply) {
         let refusal = log_refusal(self.log_errno());
+        let line = || refusal.line().into_owned();
         let refused = match reply {
+            HeldReply::Txn { txn, message } => {
+                let message = match message {
+                    ToCoordinator::Ran(_) => ToCoordinator::Ran(Err(line())),
+                    ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(line()))),
+                    // It stays remembered until the next start.
+                    ToCoordinator::Learned => return,
+                };
+                HeldReply::Txn { txn, message }
+            }
             HeldReply::Ran { request, .. } => {
                 let mut reply = Replies::default();
                 Reply::new(&mut reply, false).refusal(&refusal);
                 HeldReply::Ran { request, reply }
             }
             HeldReply::Answer { request, .. } => {
-                HeldReply::Answer { request, answer: Box::new(Answer::Refused(refusal.line().into_owned())) }
+                HeldReply::Answer { request, answer: Box::new(Answer::Refused(line())) }
             }
         };
         self.deliver(to, refused);
@@ -253,7 +279,7 @@ impl Machine {
             Stall::LogRoom => matches!(self.admit_write(), Err(Stay::Wait(_))),
             Stall::Paused => self.pause.is_some(),
             // To run again is the only way to know.
-            Stall::Outbox => false,
+            Stall::Outbox | Stall::Locked => false,
             Stall::Absent => session.absent > 0,
             Stall::Crowded => !self.shard.engine().has_room_again(),
             Stall::Draining => true,

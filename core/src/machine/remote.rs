@@ -34,6 +34,18 @@ pub(super) struct Spreading {
     replies: Vec<Option<Replies>>,
 }
 
+impl Spreading {
+    pub fn new(how: Spread, places: Vec<Vec<usize>>) -> Spreading {
+        let replies = places.iter().map(|_| None).collect();
+        Spreading { how, places, replies }
+    }
+
+    /// The reply of a part is here.
+    pub fn set(&mut self, part: usize, reply: Replies) {
+        self.replies[part] = Some(reply);
+    }
+}
+
 impl Machine {
     /// Sends a command to the shard that owns its keys. `out` is the connection's output so far.
     pub(super) fn forward(&mut self, conn: ConnId, call: &Call<'_>, shard: ShardId, out: &Replies) -> Flow {
@@ -61,9 +73,7 @@ impl Machine {
         let shards: Vec<_> =
             (0..self.identity.shards).filter(|&shard| !places[usize::from(shard)].is_empty()).collect();
         places.retain(|places| !places.is_empty());
-        let replies = shards.iter().map(|_| None).collect();
-        let spreading = Spreading { how: call.spec.spread, places: places.clone(), replies };
-        self.pending.spreads.insert(hole, spreading);
+        self.pending.spreads.insert(hole, Spreading::new(call.spec.spread, places.clone()));
         for (part, (shard, places)) in shards.into_iter().zip(places).enumerate() {
             let keys = places.iter().map(|place| &call.args[first + place]);
             let mut args = std::iter::once(&call.args[0]).chain(keys);
@@ -155,6 +165,14 @@ impl Machine {
                         }
                     });
                 }
+                Message::ToParticipant { txn, message } => self.on_participant(from, txn, message),
+                Message::ToCoordinator { txn, message } => {
+                    self.on_coordinator(from, txn, message);
+                }
+                Message::Transaction { request, transaction } => self.transact_for(from, request, transaction),
+                Message::Unwatch { db, head } => {
+                    self.shard.watches.unwatch(db, head);
+                }
                 Message::Ran { request, bytes: at } => {
                     self.on_ran(request, bytes[at.start as usize..at.end as usize].to_vec().into());
                 }
@@ -173,6 +191,9 @@ impl Machine {
         let call = Call { spec, args, db, is_resp3, now: self.now, head };
         let mut reply = Replies::default();
         let start_ns = (self.identity.clock_ns)();
+        if self.is_locked(&call) {
+            return self.park_run(from, request, db, is_resp3, args, None);
+        }
         self.shard.begin();
         let ran = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
@@ -180,7 +201,7 @@ impl Machine {
         };
         match ran {
             Err(Stop::Missing(missing)) => return self.park_run(from, request, db, is_resp3, args, Some(missing)),
-            Err(Stop::Crowded) => return self.park_run(from, request, db, is_resp3, args, None),
+            Err(Stop::Crowded | Stop::Locked) => return self.park_run(from, request, db, is_resp3, args, None),
             _ => {}
         }
         if let Err(stop) = ran {
@@ -244,7 +265,7 @@ impl Machine {
         let Some(spreading) = self.pending.spreads.get_mut(&hole) else {
             return self.fill_hole(hole, reply);
         };
-        spreading.replies[request.part as usize] = Some(reply);
+        spreading.set(request.part as usize, reply);
         if spreading.replies.iter().all(Option::is_some) {
             let spreading = self.pending.spreads.remove(&hole).expect("it was just there");
             self.fill_hole(hole, spreading.join());
@@ -273,10 +294,10 @@ fn ranges(ends: &[u32], at: Range<u32>) -> Vec<(u32, u32)> {
 
 impl Spreading {
     /// One reply from those of the parts.
-    fn join(self) -> Replies {
+    pub fn join(self) -> Replies {
         let mut replies: Vec<Replies> = self.replies.into_iter().flatten().collect();
-        if let Some(error) = replies.iter().position(|reply| reply.bytes().starts_with(b"-")) {
-            return replies.swap_remove(error);
+        if let Some(at) = replies.iter().position(|reply| reply.bytes().starts_with(b"-")) {
+            return replies.swap_remove(at);
         }
         let mut out = Replies::default();
         let mut reply = Reply::new(&mut out, false);
@@ -306,6 +327,8 @@ impl Spreading {
                     out.extend_from_slice(end);
                 }
             }
+            // Each part has done its own.
+            Spread::Pairs => reply.ok(),
             Spread::Refuse => unreachable!("such a command does not run on several shards"),
         }
         out

@@ -7,9 +7,10 @@ use super::Machine;
 use super::ask::Deferred;
 use super::deeds::Deed;
 use super::paging::Absence;
+use super::place::{CROSSSLOT, Place};
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, Keys, RowRun, Run, Spread};
+use crate::command::{Call, Flags, Flow, RowRun, Run};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
 use crate::limits::OUTBOX_MESSAGES_MAX;
@@ -19,7 +20,7 @@ use crate::resp::replies::Replies;
 use crate::route;
 use crate::session::{ReplyMode, Stall};
 use cairn_storage::log::LogState;
-use cairn_storage::units::{Lsn, ShardId};
+use cairn_storage::units::Lsn;
 
 /// Requests that were decoded together. Kept to be used again.
 #[derive(Default)]
@@ -223,6 +224,7 @@ impl Machine {
             Ok(entry) => entry,
             Err(Stay::Wait(stall)) => return Ran::Stalled(stall),
             Err(Stay::Refuse(refusal)) => {
+                let refusal = self.spoil(conn, request.entry, refusal);
                 let ran = self.refuse(conn, args, &refusal, out);
                 if let Some(entry) = request.entry {
                     self.stats.on_rejected(entry.id);
@@ -231,36 +233,21 @@ impl Machine {
             }
         };
         let mark = out.len();
+        if self.session(conn).client.multi.is_some() && !spec.flags.has(Flags::UNQUEUED) {
+            return match self.queue(conn, Entry { id, spec }, request.head, args, out) {
+                Ok(()) => Ran::Done,
+                Err(refusal) => self.refuse(conn, args, &refusal, out),
+            };
+        }
         let client = &mut self.session_mut(conn).client;
         client.commands += 1;
         client.last_command = spec.name;
         let mode_before = client.reply_mode;
         let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
         self.shard.begin();
-        let flow = match spec.run {
-            Run::Row(run) => match self.place(&call) {
-                // A part of an earlier command that was spread waits for a page here.
-                Place::Here if self.is_anything_parked() && self.has_parked_of(conn) => {
-                    self.session_mut(conn).client.commands -= 1;
-                    return Ran::Stalled(Stall::Holes);
-                }
-                Place::Here => match self.run_row(run, &call, mark, out) {
-                    Err(stop @ (Stop::Missing(_) | Stop::Crowded)) => return Ran::Stalled(self.put_back(conn, stop)),
-                    ran => self.finish_row(id, ran, mark, call.is_resp3, out),
-                },
-                Place::There(shard) => self.forward(conn, &call, shard, out),
-                Place::Spread => self.spread(conn, &call, out),
-                Place::Nowhere => {
-                    let text = "CROSSSLOT Keys in request are on several shards. Commands that change or compare keys of several \
-                                shards are not supported yet; give the keys a common {hash tag}";
-                    self.finish_row(id, Err(Refusal::text(text).into()), mark, call.is_resp3, out)
-                }
-            },
-            Run::Server(run) => {
-                let ran = run(self, conn, &call, &mut Reply::new(out, call.is_resp3));
-                self.finish_server(conn, id, ran, &call, mark, out)
-            }
-            Run::Container => unreachable!("a container's subcommand was looked up"),
+        let flow = match self.dispatch(conn, id, &call, mark, out) {
+            Ok(flow) => flow,
+            Err(stall) => return Ran::Stalled(stall),
         };
         let now_ns = (self.identity.clock_ns)();
         let ns = now_ns.saturating_sub(*clock_ns);
@@ -273,6 +260,45 @@ impl Machine {
             self.gate(conn, id, mark, lsn, out, held);
         }
         if flow == Flow::Close { Ran::Last } else { Ran::Done }
+    }
+
+    /// Runs a command where it belongs. A stall: it was not begun.
+    #[inline(always)]
+    fn dispatch(
+        &mut self,
+        conn: ConnId,
+        id: u16,
+        call: &Call<'_>,
+        mark: usize,
+        out: &mut Replies,
+    ) -> Result<Flow, Stall> {
+        let ran = match call.spec.run {
+            Run::Row(run) => match self.place(call) {
+                // A part of an earlier command that was spread waits for a page here.
+                Place::Here if self.is_anything_parked() && self.has_parked_of(conn) => {
+                    self.session_mut(conn).client.commands -= 1;
+                    return Err(Stall::Holes);
+                }
+                Place::Here if self.is_locked(call) => Err(Stop::Locked),
+                Place::Here => self.run_row(run, call, mark, out),
+                Place::There(shard) => return Ok(self.forward(conn, call, shard, out)),
+                Place::Spread => return Ok(self.spread(conn, call, out)),
+                Place::Whole => self.begin_whole(conn, call, out),
+                Place::Nowhere => Err(Refusal::text(CROSSSLOT).into()),
+            },
+            Run::Server(run) => match run(self, conn, call, &mut Reply::new(out, call.is_resp3)) {
+                Err(stop) if stop.is_passing() => {
+                    out.truncate(mark);
+                    Err(stop)
+                }
+                ran => return Ok(self.finish_server(conn, id, ran, call, mark, out)),
+            },
+            Run::Container => unreachable!("a container's subcommand was looked up"),
+        };
+        match ran {
+            Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop)),
+            ran => Ok(self.finish_row(id, ran, mark, call.is_resp3, out)),
+        }
     }
 
     /// Runs a command on rows of this shard, as often as what it misses is here by then.
@@ -322,7 +348,14 @@ impl Machine {
         *held = (*held).max(lsn);
     }
 
-    fn finish_row(&mut self, id: u16, ran: Result<(), Stop>, mark: usize, is_resp3: bool, out: &mut Replies) -> Flow {
+    pub(super) fn finish_row(
+        &mut self,
+        id: u16,
+        ran: Result<(), Stop>,
+        mark: usize,
+        is_resp3: bool,
+        out: &mut Replies,
+    ) -> Flow {
         if let Err(stop) = ran {
             out.truncate(mark);
             let refusal = stop.into_refusal();
@@ -332,7 +365,7 @@ impl Machine {
         Flow::Done
     }
 
-    fn finish_server(
+    pub(super) fn finish_server(
         &mut self,
         conn: ConnId,
         id: u16,
@@ -384,7 +417,8 @@ impl Machine {
         if is_server && session.output.has_holes() {
             return Err(Stay::Wait(Stall::Holes));
         }
-        let is_write = spec.flags.has(Flags::WRITE);
+        let is_write = spec.flags.has(Flags::WRITE)
+            || session.client.multi.as_ref().is_some_and(|multi| multi.writes > 0 && spec.name == "exec");
         if let Some(pause) = self.pause
             && (is_write || !pause.writes_only)
         {
@@ -453,7 +487,7 @@ impl Machine {
 
     /// What CLIENT REPLY wants of the reply behind `mark`.
     #[inline]
-    fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Replies) {
+    pub(super) fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Replies) {
         let client = &mut self.session_mut(conn).client;
         match (mode_before, client.reply_mode) {
             (ReplyMode::On, ReplyMode::On) => {}
@@ -473,7 +507,7 @@ impl Machine {
     }
 
     #[inline]
-    fn note_if_slow(&mut self, conn: ConnId, ns: u64, call: &Call<'_>) {
+    pub(super) fn note_if_slow(&mut self, conn: ConnId, ns: u64, call: &Call<'_>) {
         let threshold_us = self.settings.slowlog_log_slower_than_us;
         if threshold_us >= 0 && ns / 1000 >= threshold_us as u64 && !call.spec.flags.has(Flags::SKIP_SLOWLOG) {
             let unix_s = self.now.unix_us / 1_000_000;
@@ -500,35 +534,10 @@ impl Machine {
         session.is_closing = true;
     }
 
-    /// Where a command on rows runs.
-    #[inline]
-    fn place(&self, call: &Call<'_>) -> Place {
-        let Keys { first, step, .. } = call.spec.keys;
-        // A list of pairs that lacks a value is refused by the command itself.
-        let is_odd = step == 2 && !(call.args.len() - first).is_multiple_of(2);
-        if self.identity.shards == 1 || first == 0 || is_odd {
-            return Place::Here;
-        }
-        let mut shards = call.spec.keys.positions(call.args.len()).map(|at| self.owner(route::slot(&call.args[at])));
-        let Some(first) = shards.next() else { return Place::Here };
-        if shards.any(|shard| shard != first) {
-            return if call.spec.spread == Spread::Refuse { Place::Nowhere } else { Place::Spread };
-        }
-        if first == self.identity.shard { Place::Here } else { Place::There(first) }
-    }
-
-    fn begin_deferred(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) {
+    pub(super) fn begin_deferred(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) {
         let deferred: Deferred = self.pending.deferred.take().expect("a command that finishes later has said how");
         self.start_deferred(conn, deferred, call, out);
     }
-}
-
-/// Where a command on rows runs.
-enum Place {
-    Here,
-    There(ShardId),
-    Spread,
-    Nowhere,
 }
 
 /// Why a request does not run now.

@@ -8,10 +8,10 @@ use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer, Ticket};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::resp::replies::Outgoing;
 use cairn_core::settings::{Settings, Source};
-use cairn_storage::engine::Replay;
-use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
+use cairn_storage::engine::{Applied, Replay};
+use cairn_storage::log::{LogConfig, Recovery, Resume, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp};
-use cairn_storage::txn::Decisions;
+use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{Epoch, Lsn, SegmentId, ShardId};
 use std::collections::{BTreeMap, VecDeque};
 
@@ -79,13 +79,28 @@ impl World {
             questions: VecDeque::new(),
             notes: Vec::new(),
         };
-        world.nodes = (0..shards).map(|shard| world.node(shard, shards, BTreeMap::new())).collect();
+        world.open((0..shards).map(|_| BTreeMap::new()).collect());
         world.settle();
         world
     }
 
-    /// A shard over what its disk holds.
-    fn node(&self, shard: u16, shards: u16, disk: BTreeMap<SegmentId, Vec<u8>>) -> Node {
+    /// All shards over what their disks hold: what became of transactions they find out together.
+    fn open(&mut self, disks: Vec<BTreeMap<SegmentId, Vec<u8>>>) {
+        let shards = disks.len() as u16;
+        let mut read: Vec<_> = (0..).zip(&disks).map(|(shard, disk)| self.read(shard, disk)).collect();
+        let tails: Vec<Tail> = read.iter_mut().map(|(_, replay, _)| replay.tail().clone()).collect();
+        let decisions = Decisions::of(&tails, shards).unwrap();
+        let open = |(shard, ((config, mut replay, resume), disk)): (u16, ((LogConfig, Replay, Resume), _))| {
+            assert_eq!(replay.settle(&decisions).unwrap(), Applied::Done, "without a page file nothing is absent");
+            let engine = replay.finish(config, &resume, &decisions);
+            let machine = Machine::new(self.identity(shard, shards), self.settings.clone(), engine, self.now);
+            Node { machine, disk, held: VecDeque::new() }
+        };
+        self.nodes = (0..).zip(read.into_iter().zip(disks)).map(open).collect();
+    }
+
+    /// What is in a shard's log.
+    fn read(&self, shard: u16, disk: &BTreeMap<SegmentId, Vec<u8>>) -> (LogConfig, Replay, Resume) {
         let config =
             LogConfig { shard: ShardId(shard), segment_bytes: SEGMENT_BYTES, salt: 5, epoch: Epoch(1), planted: None };
         let files = disk.keys().map(|&segment| SegmentFile { segment, bytes: SEGMENT_BYTES }).collect();
@@ -106,7 +121,11 @@ impl World {
                 Step::Refuse(fault) => panic!("the log is refused: {fault}"),
             }
         };
-        let identity = Identity {
+        (config, replay, resume)
+    }
+
+    fn identity(&self, shard: u16, shards: u16) -> Identity {
+        Identity {
             shard: ShardId(shard),
             shards,
             run_id: "0123456789".repeat(4),
@@ -120,10 +139,7 @@ impl World {
             seed: u64::from(shard) + 1,
             hash_seed: HASH_SEED,
             clock_ns: || 0,
-        };
-        let machine =
-            Machine::new(identity, self.settings.clone(), replay.finish(config, &resume, &Decisions::none()), self.now);
-        Node { machine, disk, held: VecDeque::new() }
+        }
     }
 
     /// Sends bytes for a client, which connects first if it has to: client n to shard n - 1, wrapped around.
@@ -254,10 +270,9 @@ impl World {
 
     /// Everything stops at once; what is stable is recovered. All connections are gone.
     pub fn crash(&mut self) {
-        let shards = self.nodes.len() as u16;
         let disks: Vec<_> = self.nodes.drain(..).map(|node| node.disk).collect();
         self.clients.clear();
-        self.nodes = (0..).zip(disks).map(|(shard, disk)| self.node(shard, shards, disk)).collect();
+        self.open(disks);
         self.settle();
     }
 

@@ -1,0 +1,395 @@
+//! Transactions over several shards, as the machine of their connection sees them: shard by shard it has rows locked, then
+//! all run their parts at once, and when all parts are stable the client is answered.
+
+use super::Machine;
+use super::ask::{Deferred, HoleId};
+use super::participate::locks_of;
+use super::remote::Spreading;
+use crate::command::args::Args;
+use crate::command::{Call, Run, Spread, table};
+use crate::error::Stop;
+use crate::event::ConnId;
+use crate::parcel::Message;
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::tx::{Command, Denial, Go, Multi, RowLock, ToCoordinator, ToParticipant, Watched};
+use cairn_storage::units::{ShardId, TxnId};
+
+/// A transaction under way.
+pub(super) struct Exec {
+    hole: HoleId,
+    is_resp3: bool,
+    /// EXEC answers an array, a command that is a transaction by itself its own reply.
+    is_exec: bool,
+    /// One for each command.
+    slots: Vec<Slot>,
+    /// What each shard does, in the order of shards.
+    parts: Vec<Part>,
+    /// What its connection has watched.
+    watched: Vec<Watched>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// So many parts are locked.
+    Locking(usize),
+    /// So many have not answered; and what the first one says that cannot do its part.
+    Running { left: usize, refused: Option<String> },
+    /// So many writers may not have `TxnDone` in their logs.
+    Learning(usize),
+}
+
+/// A command's reply.
+enum Slot {
+    Reply(Replies),
+    /// Of its parts.
+    Parts(Spreading),
+    /// It is run on this core when the transaction is over.
+    Server(Multi),
+}
+
+struct Part {
+    shard: ShardId,
+    rows: Vec<RowLock>,
+    watched: Vec<Watched>,
+    commands: Multi,
+    /// Where the reply of each command goes: the slot, and which part of it.
+    places: Vec<(usize, usize)>,
+    is_writer: bool,
+}
+
+const UNFINISHED: &str = "ERR this command cannot be part of a transaction over several shards";
+
+/// A plan in the making.
+struct Plan<'a> {
+    machine: &'a Machine,
+    slots: Vec<Slot>,
+    parts: Vec<Part>,
+}
+
+impl Plan<'_> {
+    fn part(&mut self, shard: ShardId) -> &mut Part {
+        let at = self.parts.binary_search_by_key(&shard.0, |part| part.shard.0).unwrap_or_else(|at| {
+            let (rows, watched, commands, places) = (Vec::new(), Vec::new(), Multi::default(), Vec::new());
+            self.parts.insert(at, Part { shard, rows, watched, commands, places, is_writer: false });
+            at
+        });
+        &mut self.parts[at]
+    }
+
+    /// A command on rows, on the shards that have them.
+    fn add(&mut self, call: &Call<'_>) {
+        let (args, spec) = (call.args, call.spec);
+        let entry = table::entry(spec.name.as_bytes()).expect("a spec that runs is in the table");
+        let slot = self.slots.len();
+        let mut places: Vec<(ShardId, Vec<usize>)> = Vec::new();
+        for (place, at) in spec.keys.positions(args.len()).enumerate() {
+            let shard = self.machine.owner(route::slot(&args[at]));
+            match places.iter_mut().find(|(known, _)| *known == shard) {
+                Some((_, places)) => places.push(place),
+                None => places.push((shard, vec![place])),
+            }
+        }
+        let rows = locks_of(self.machine, call);
+        match (&places[..], spec.spread) {
+            ([], _) => unreachable!("a command without keys belongs to the connection's shard"),
+            ([(shard, _)], _) => {
+                let part = self.part(*shard);
+                part.rows.extend(rows);
+                part.commands.push(entry, call.db, call.head, args.iter());
+                part.places.push((slot, 0));
+                self.slots.push(Slot::Reply(Replies::default()));
+            }
+            (_, Spread::Refuse) => {
+                let mut bytes = Replies::default();
+                Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);
+                self.slots.push(Slot::Reply(bytes));
+            }
+            (_, how) => {
+                let (first, step) = (spec.keys.first, spec.keys.step);
+                for (number, (shard, of_shard)) in places.iter().enumerate() {
+                    let at = |place: &usize| first + place * step;
+                    let words = of_shard.iter().flat_map(|place| at(place)..at(place) + step).map(|at| &args[at]);
+                    let head = self.machine.shard.head(&args[at(&of_shard[0])]);
+                    let locks: Vec<RowLock> = of_shard.iter().map(|place| rows[*place]).collect();
+                    let part = self.part(*shard);
+                    part.rows.extend(locks);
+                    part.commands.push(entry, call.db, head, std::iter::once(&args[0]).chain(words));
+                    part.places.push((slot, number));
+                }
+                let places: Vec<Vec<usize>> = places.into_iter().map(|(_, places)| places).collect();
+                self.slots.push(Slot::Parts(Spreading::new(how, places)));
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// EXEC of a transaction whose rows are not all on this shard.
+    pub(super) fn plan_exec(&self, call: &Call<'_>, multi: &Multi, watched: Vec<Watched>) -> Box<Exec> {
+        let mut plan = Plan { machine: self, slots: Vec::new(), parts: Vec::new() };
+        let mut db = call.db;
+        for Command { entry, head, args, .. } in multi.commands() {
+            if let Run::Row(_) = entry.spec.run {
+                plan.add(&Call { spec: entry.spec, args: &args, db, head, ..*call });
+                continue;
+            }
+            if entry.spec.name == "select"
+                && let Ok(index) = args.integer(1)
+                && (0..i64::from(self.settings.databases)).contains(&index)
+            {
+                db = index as u8;
+            }
+            let mut server = Multi::default();
+            server.push(entry, db, head, args.iter());
+            plan.slots.push(Slot::Server(server));
+        }
+        for watched in &watched {
+            let part = plan.part(watched.shard);
+            part.rows.push(RowLock { db: watched.db, head: watched.head, is_exclusive: false });
+            part.watched.push(watched.clone());
+        }
+        let Plan { slots, parts, .. } = plan;
+        let mut exec = Box::new(Exec::new(call.is_resp3, true, slots, parts));
+        exec.watched = watched;
+        exec
+    }
+
+    /// A command whose keys are on several shards, and which is one change of all of them.
+    #[cold]
+    pub(super) fn begin_whole(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
+        let txn = self.name_txn()?;
+        let mut plan = Plan { machine: self, slots: Vec::new(), parts: Vec::new() };
+        plan.add(call);
+        let Plan { slots, parts, .. } = plan;
+        let exec = Box::new(Exec::new(call.is_resp3, false, slots, parts));
+        self.start_deferred(conn, Deferred::Exec { txn, exec }, call, out);
+        Ok(())
+    }
+
+    /// Begins a transaction, whose reply `hole` waits for.
+    pub(super) fn begin_exec(&mut self, txn: TxnId, hole: HoleId, mut exec: Box<Exec>) {
+        exec.hole = hole;
+        self.pending.execs.insert(txn, exec);
+        // Not before the turn's end: its connection's output is in use.
+        self.pending.begun.push(txn);
+    }
+
+    /// The end of a turn: what was begun in it asks for its first locks.
+    pub(super) fn lock_begun(&mut self) {
+        for txn in std::mem::take(&mut self.pending.begun) {
+            self.lock_next(txn);
+        }
+    }
+
+    /// A name for a transaction. None can be had before the log's first flush is stable.
+    pub(super) fn name_txn(&mut self) -> Result<TxnId, Stop> {
+        self.shard.engine_mut().next_txn().ok_or(Stop::Locked)
+    }
+
+    fn lock_next(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        let Stage::Locking(locked) = exec.stage else { unreachable!("it gets its locks first") };
+        match exec.parts.get_mut(locked) {
+            Some(part) => {
+                let (rows, watched) = (std::mem::take(&mut part.rows), std::mem::take(&mut part.watched));
+                let shard = part.shard;
+                self.tell(shard, txn, ToParticipant::Lock { rows, watched });
+            }
+            None => self.go(txn),
+        }
+    }
+
+    /// All rows are locked: all parts run.
+    fn go(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        let writers = exec.writers();
+        let is_resp3 = exec.is_resp3;
+        exec.stage = Stage::Running { left: exec.parts.len(), refused: None };
+        let parts: Vec<(ShardId, Multi)> =
+            exec.parts.iter_mut().map(|part| (part.shard, std::mem::take(&mut part.commands))).collect();
+        for (shard, commands) in parts {
+            let go = Box::new(Go { commands, is_resp3, writers: writers.clone() });
+            self.tell(shard, txn, ToParticipant::Go(go));
+        }
+    }
+
+    fn tell(&mut self, shard: ShardId, txn: TxnId, message: ToParticipant) {
+        if shard == self.identity.shard {
+            self.on_participant(shard, txn, message);
+        } else {
+            self.outbox[usize::from(shard.0)].messages.push(Message::ToParticipant { txn, message });
+        }
+    }
+
+    /// What a participant answers.
+    pub(super) fn on_coordinator(&mut self, from: ShardId, txn: TxnId, message: ToCoordinator) {
+        let exec = self.pending.execs.get_mut(&txn).expect("its participants' answers are waited for");
+        match (message, &mut exec.stage) {
+            (ToCoordinator::Locked(Ok(())), Stage::Locking(locked)) => {
+                *locked += 1;
+                self.lock_next(txn);
+            }
+            (ToCoordinator::Locked(Err(denial)), Stage::Locking(locked)) => {
+                let locked = *locked + 1;
+                self.deny(txn, locked, denial);
+            }
+            (ToCoordinator::Ran(result), Stage::Running { left, refused }) => {
+                *left -= 1;
+                let is_last = *left == 0;
+                match result {
+                    Ok(replies) => exec.note_replies(from, replies),
+                    Err(line) => *refused = Some(line),
+                }
+                if is_last {
+                    self.decide(txn);
+                }
+            }
+            (ToCoordinator::Learned, Stage::Learning(left)) => {
+                *left -= 1;
+                if *left == 0 {
+                    let exec = self.pending.execs.remove(&txn).expect("it is under way");
+                    for shard in exec.writers() {
+                        self.tell(ShardId(shard), txn, ToParticipant::Forget);
+                    }
+                }
+            }
+            _ => unreachable!("a participant answers what it was asked"),
+        }
+    }
+
+    /// One of the shards does not lock: those that have, and that one, end it.
+    fn deny(&mut self, txn: TxnId, locked: usize, denial: Denial) {
+        let exec = self.pending.execs.remove(&txn).expect("it is under way");
+        for part in &exec.parts[..locked] {
+            self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
+        }
+        let mut bytes = Replies::default();
+        let mut reply = Reply::new(&mut bytes, exec.is_resp3);
+        match denial {
+            Denial::Touched => reply.null_array(),
+            Denial::Refused(line) => exec.refuse(&line, &mut reply),
+        }
+        self.forget_watched(exec.watched);
+        self.answer_exec(exec.hole, bytes);
+    }
+
+    /// All parts have answered.
+    fn decide(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        let Stage::Running { refused, .. } = &mut exec.stage else { unreachable!("its parts ran") };
+        let refused = refused.take();
+        let is_committed = refused.is_none();
+        let shards: Vec<ShardId> = exec.parts.iter().map(|part| part.shard).collect();
+        let writers = exec.writers().len();
+        exec.stage = Stage::Learning(writers);
+        let mut bytes = Replies::default();
+        let mut exec = self.pending.execs.remove(&txn).expect("it is under way");
+        match refused {
+            Some(line) => exec.refuse(&line, &mut Reply::new(&mut bytes, exec.is_resp3)),
+            None => self.write_replies(&mut exec, &mut bytes),
+        }
+        self.forget_watched(std::mem::take(&mut exec.watched));
+        let hole = exec.hole;
+        if is_committed && writers > 1 {
+            self.pending.execs.insert(txn, exec);
+        }
+        for shard in shards {
+            self.tell(shard, txn, ToParticipant::Finish { is_committed });
+        }
+        self.answer_exec(hole, bytes);
+    }
+
+    fn answer_exec(&mut self, hole: HoleId, bytes: Replies) {
+        if let Some(line) = bytes.bytes().strip_prefix(b"-") {
+            let code = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+            self.stats.on_error(&String::from_utf8_lossy(code));
+        }
+        self.fill_hole(hole, bytes);
+    }
+
+    /// The replies of all commands; those on no rows run now.
+    fn write_replies(&mut self, exec: &mut Exec, bytes: &mut Replies) {
+        let conn = ConnId(exec.hole.conn);
+        let slots = std::mem::take(&mut exec.slots);
+        if exec.is_exec {
+            Reply::new(bytes, exec.is_resp3).array(slots.len());
+        }
+        for slot in slots {
+            match slot {
+                Slot::Reply(reply) => bytes.append(reply),
+                Slot::Parts(spreading) => bytes.append(spreading.join()),
+                Slot::Server(commands) => {
+                    let is_here = self.find_session(conn).is_some_and(|session| session.client.id == exec.hole.client);
+                    for Command { entry, args, .. } in commands.commands().filter(|_| is_here) {
+                        self.run_server_at_end(conn, entry.id, &args, bytes);
+                    }
+                }
+            }
+        }
+    }
+
+    fn run_server_at_end(&mut self, conn: ConnId, id: u16, args: &Args<'_>, bytes: &mut Replies) {
+        let client = self.client(conn);
+        let spec = table::spec(id);
+        let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: 0 };
+        let Run::Server(run) = spec.run else { unreachable!("commands on rows ran on their shards") };
+        let mark = bytes.len();
+        let ran = run(self, conn, &call, &mut Reply::new(bytes, call.is_resp3));
+        if self.pending.deferred.take().is_some() {
+            bytes.truncate(mark);
+            Reply::new(bytes, false).error(UNFINISHED);
+        } else if let Err(Stop::Refuse(refusal)) = ran {
+            bytes.truncate(mark);
+            self.count_error(Some(id), &refusal);
+            Reply::new(bytes, false).refusal(&refusal);
+        }
+        self.stats.on_command(id, 0);
+    }
+
+    /// Transactions that this core coordinates and that are not decided.
+    pub(super) fn execs_undecided(&self) -> usize {
+        self.pending.execs.values().filter(|exec| !matches!(exec.stage, Stage::Learning(_))).count()
+    }
+}
+
+impl Exec {
+    fn new(is_resp3: bool, is_exec: bool, slots: Vec<Slot>, mut parts: Vec<Part>) -> Exec {
+        for part in &mut parts {
+            part.is_writer = part.commands.writes > 0;
+        }
+        let hole = HoleId { client: 0, conn: 0, hole: 0 };
+        Exec { hole, is_resp3, is_exec, slots, parts, watched: Vec::new(), stage: Stage::Locking(0) }
+    }
+
+    /// Bytes of all arguments.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.commands.bytes()).sum()
+    }
+
+    /// The shards that have changes.
+    fn writers(&self) -> Vec<u16> {
+        self.parts.iter().filter(|part| part.is_writer).map(|part| part.shard.0).collect()
+    }
+
+    fn note_replies(&mut self, from: ShardId, replies: Vec<Replies>) {
+        let part = self.parts.iter().find(|part| part.shard == from).expect("only participants answer");
+        for (reply, &(slot, number)) in replies.into_iter().zip(&part.places) {
+            match &mut self.slots[slot] {
+                Slot::Reply(empty) => *empty = reply,
+                Slot::Parts(spreading) => spreading.set(number, reply),
+                Slot::Server(_) => unreachable!("it has no parts"),
+            }
+        }
+    }
+
+    fn refuse(&self, line: &str, reply: &mut Reply<'_>) {
+        if self.is_exec {
+            let why = line.strip_prefix("ERR ").unwrap_or(line);
+            reply.error(&format!("EXECABORT Transaction discarded because of: {why}"));
+        } else {
+            reply.error(line);
+        }
+    }
+}

@@ -1,0 +1,416 @@
+//! EXEC and WATCH. The commands of a transaction run one after the other with nothing between them, and what they change is one
+//! group of the log.
+//!
+//! What a command meets that is not in memory undoes what those before it have changed; all of them run again when it is here.
+
+use super::Machine;
+use super::ask::Deferred;
+use super::deeds::Deed;
+use super::parked::Work;
+use super::release::HeldReply;
+use super::run::Stay;
+use crate::command::args::Args;
+use crate::command::table::Entry;
+use crate::command::{Call, Flags, Flow, Run};
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::limits::{MULTI_BYTES_MAX, WATCHED_KEYS_MAX};
+use crate::parcel::{Answer, Ask, Message, RequestId};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::tx::{Command, Multi, Watched};
+use cairn_storage::units::ShardId;
+
+/// A transaction that another shard runs.
+#[derive(Debug)]
+pub struct Transaction {
+    pub db: u8,
+    pub is_resp3: bool,
+    pub multi: Box<Multi>,
+    pub watched: Vec<Watched>,
+}
+
+impl Machine {
+    /// Queues a command behind MULTI, and says so.
+    #[cold]
+    pub(super) fn queue(
+        &mut self,
+        conn: ConnId,
+        entry: Entry,
+        head: u64,
+        args: &Args<'_>,
+        out: &mut Replies,
+    ) -> Result<(), Refusal> {
+        let limit = self.settings.client_query_buffer_limit.min(MULTI_BYTES_MAX);
+        let client = self.client_mut(conn);
+        let mode = client.reply_mode;
+        let multi = client.multi.as_mut().expect("the caller has seen it");
+        let bytes = multi.bytes() + args.iter().map(<[u8]>::len).sum::<usize>();
+        let refusal = if entry.spec.flags.has(Flags::NO_MULTI) {
+            Refusal::text("ERR Command not allowed inside a transaction")
+        } else if bytes > limit {
+            Refusal::text(format!(
+                "ERR the commands of a transaction are longer than {limit} bytes (client-query-buffer-limit)"
+            ))
+        } else {
+            // SELECT may come before it: the database is known when it runs.
+            multi.push(entry, 0, head, args.iter());
+            let mark = out.len();
+            Reply::new(out, false).simple("QUEUED");
+            self.silence(conn, mode, mark, out);
+            return Ok(());
+        };
+        multi.is_aborted = true;
+        self.stats.on_rejected(entry.id);
+        Err(refusal)
+    }
+
+    /// A command was refused before it ran. Between MULTI and EXEC that spoils the transaction; if it was EXEC, ends it.
+    pub(super) fn spoil(&mut self, conn: ConnId, entry: Option<Entry>, refusal: Refusal) -> Refusal {
+        let Some(multi) = &mut self.client_mut(conn).multi else { return refusal };
+        multi.is_aborted = true;
+        if entry.is_none_or(|entry| entry.spec.name != "exec") {
+            return refusal;
+        }
+        self.client_mut(conn).multi = None;
+        self.unwatch(conn);
+        let line = refusal.line();
+        let why = line.strip_prefix("ERR ").unwrap_or(&line);
+        Refusal::text(format!("EXECABORT Transaction discarded because of: {why}"))
+    }
+
+    /// EXEC.
+    pub fn exec(&mut self, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+        let Some(multi) = self.client_mut(conn).multi.take() else {
+            return Err(Refusal::text("ERR EXEC without MULTI").into());
+        };
+        if multi.is_aborted {
+            self.unwatch(conn);
+            return Err(Refusal::text("EXECABORT Transaction discarded because of previous errors.").into());
+        }
+        let shards = self.shards_of(conn, &multi);
+        match shards[..] {
+            [] => {}
+            [shard] if shard == self.identity.shard => {}
+            [shard] if multi.is_on_rows() => {
+                let watched = std::mem::take(&mut self.client_mut(conn).watched);
+                let transaction = Box::new(Transaction { db: call.db, is_resp3: call.is_resp3, multi, watched });
+                self.pending.deferred = Some(Deferred::Transaction { shard, transaction });
+                return Ok(Flow::Later);
+            }
+            _ => {
+                let txn = match self.name_txn() {
+                    Ok(txn) => txn,
+                    Err(stop) => {
+                        self.client_mut(conn).multi = Some(multi);
+                        return Err(stop);
+                    }
+                };
+                let watched = std::mem::take(&mut self.client_mut(conn).watched);
+                let exec = self.plan_exec(call, &multi, watched);
+                self.pending.deferred = Some(Deferred::Exec { txn, exec });
+                return Ok(Flow::Later);
+            }
+        }
+        let watched = std::mem::take(&mut self.client_mut(conn).watched);
+        let ran = self.transact(Some(conn), call, &multi, &watched, reply.out);
+        self.client_mut(conn).watched = watched;
+        if ran.as_ref().is_err_and(Stop::is_passing) {
+            self.client_mut(conn).multi = Some(multi);
+        } else {
+            self.unwatch(conn);
+        }
+        ran.map(|()| Flow::Done)
+    }
+
+    /// The shards whose rows the transaction is about, none twice.
+    fn shards_of(&self, conn: ConnId, multi: &Multi) -> Vec<ShardId> {
+        let mut shards: Vec<ShardId> = Vec::new();
+        if self.identity.shards == 1 {
+            return shards;
+        }
+        let mut meet = |shard: ShardId| {
+            if !shards.contains(&shard) {
+                shards.push(shard);
+            }
+        };
+        self.client(conn).watched.iter().for_each(|watched| meet(watched.shard));
+        for Command { entry, args, .. } in multi.commands() {
+            if let Run::Row(_) = entry.spec.run {
+                let keys = entry.spec.keys.positions(args.len());
+                keys.for_each(|at| meet(self.owner(route::slot(&args[at]))));
+            }
+        }
+        shards
+    }
+
+    /// Runs a transaction on this shard. `conn` is its connection, if that is on this core. A stop has changed nothing.
+    fn transact(
+        &mut self,
+        conn: Option<ConnId>,
+        call: &Call<'_>,
+        multi: &Multi,
+        watched: &[Watched],
+        out: &mut Replies,
+    ) -> Result<(), Stop> {
+        if !self.parts.locks().is_empty() && self.is_any_row_locked(call, multi, watched) {
+            return Err(Stop::Locked);
+        }
+        for watched in watched {
+            if self.is_touched(call, watched)? {
+                Reply::new(out, call.is_resp3).null_array();
+                return Ok(());
+            }
+        }
+        let counts = self.shard.read_counts();
+        // One write is one unit anyway.
+        let is_group = multi.writes > 1;
+        if is_group {
+            self.shard.open_undoable_group(multi.bytes())?;
+        }
+        Reply::new(out, call.is_resp3).array(multi.len());
+        let ran = self.run_queued(conn, call, multi, out);
+        match ran {
+            Ok(()) if is_group => self.shard.close_group(),
+            Ok(()) => {}
+            Err(_) => {
+                self.shard.restore_counts(counts);
+                if is_group {
+                    self.roll_back();
+                }
+            }
+        }
+        ran
+    }
+
+    #[cold]
+    fn is_any_row_locked(&self, call: &Call<'_>, multi: &Multi, watched: &[Watched]) -> bool {
+        let mut commands = multi.commands().filter(|it| matches!(it.entry.spec.run, Run::Row(_)));
+        watched.iter().any(|watched| self.is_row_locked(watched.db, watched.head, false))
+            || commands.any(|Command { entry, args, head, .. }| {
+                // SELECT may come between: a row of that place in any database will do.
+                let is_locked = |db| self.is_locked(&Call { spec: entry.spec, args: &args, db, head, ..*call });
+                (0..self.settings.databases).any(is_locked)
+            })
+    }
+
+    /// [`crate::shard::Shard::is_touched`], as often as what it misses is here by then.
+    pub(super) fn is_touched(&mut self, call: &Call<'_>, watched: &Watched) -> Result<bool, Stop> {
+        loop {
+            match self.shard.is_touched(call, watched) {
+                Err(Stop::Missing(missing)) => self.fetch_or_stop(missing)?,
+                touched => return touched,
+            }
+        }
+    }
+
+    /// Runs commands on rows, a part of a transaction; keeps the reply of each.
+    pub(super) fn run_commands(
+        &mut self,
+        commands: &Multi,
+        is_resp3: bool,
+        replies: &mut Vec<Replies>,
+    ) -> Result<(), Stop> {
+        for Command { entry, db, head, args } in commands.commands() {
+            let Run::Row(run) = entry.spec.run else { unreachable!("a part is on rows only") };
+            let call = Call { spec: entry.spec, args: &args, db, is_resp3, now: self.now, head };
+            let start_ns = (self.identity.clock_ns)();
+            let mut reply = Replies::default();
+            let ran = self.run_row(run, &call, 0, &mut reply);
+            if ran.as_ref().is_err_and(Stop::is_passing) {
+                return ran;
+            }
+            self.finish_row(entry.id, ran, 0, is_resp3, &mut reply);
+            self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
+            replies.push(reply);
+        }
+        Ok(())
+    }
+
+    fn run_queued(
+        &mut self,
+        conn: Option<ConnId>,
+        exec: &Call<'_>,
+        multi: &Multi,
+        out: &mut Replies,
+    ) -> Result<(), Stop> {
+        let mut clock_ns = (self.identity.clock_ns)();
+        for Command { entry: Entry { id, spec }, db, head, args } in multi.commands() {
+            // A command before it may have changed both.
+            let (db, is_resp3) = conn.map_or((db, exec.is_resp3), |conn| {
+                let client = self.client(conn);
+                (client.db, client.is_resp3)
+            });
+            let call = Call { spec, args: &args, db, is_resp3, now: exec.now, head };
+            let mark = out.len();
+            match spec.run {
+                Run::Row(run) => {
+                    let ran = self.run_row(run, &call, mark, out);
+                    if ran.as_ref().is_err_and(Stop::is_passing) {
+                        return ran;
+                    }
+                    self.finish_row(id, ran, mark, is_resp3, out);
+                }
+                Run::Server(run) => {
+                    let conn = conn.expect("a transaction for another shard is on rows only");
+                    self.run_queued_server(conn, id, run, &call, out)?;
+                }
+                Run::Container => unreachable!("a container's subcommand was looked up"),
+            }
+            let now_ns = (self.identity.clock_ns)();
+            let ns = now_ns.saturating_sub(clock_ns);
+            clock_ns = now_ns;
+            self.stats.on_command(id, ns);
+            if let Some(conn) = conn {
+                self.note_if_slow(conn, ns, &call);
+            }
+        }
+        Ok(())
+    }
+
+    /// What finishes later leaves a hole among the replies. What would block does not.
+    fn run_queued_server(
+        &mut self,
+        conn: ConnId,
+        id: u16,
+        run: crate::command::ServerRun,
+        call: &Call<'_>,
+        out: &mut Replies,
+    ) -> Result<(), Stop> {
+        let mark = out.len();
+        let ran = run(self, conn, call, &mut Reply::new(out, call.is_resp3));
+        match ran {
+            Err(stop) if stop.is_passing() => return Err(stop),
+            _ => {}
+        }
+        if let Some(Deferred::Time { then, .. }) =
+            self.pending.deferred.take_if(|it| matches!(it, Deferred::Time { .. }))
+        {
+            then(self, conn, Ok(String::new()), &mut Reply::new(out, call.is_resp3));
+            return Ok(());
+        }
+        let observed = self.shard.observed();
+        let flow = self.finish_server(conn, id, ran, call, mark, out);
+        self.shard.observe_only(observed);
+        if flow == Flow::Close {
+            self.session_mut(conn).is_closing = true;
+        }
+        Ok(())
+    }
+
+    /// Runs a transaction for a connection of another core.
+    pub(super) fn transact_for(&mut self, from: ShardId, request: RequestId, transaction: Box<Transaction>) {
+        if self.has_parked(from, request) {
+            return self.park(from, request, Work::Transaction(transaction), None);
+        }
+        let Transaction { db, is_resp3, multi, watched } = &*transaction;
+        let name = Args::new(b"exec", &[(0, 4)]);
+        let spec = crate::command::table::find(b"exec").expect("it is in the table");
+        let call = Call { spec, args: &name, db: *db, is_resp3: *is_resp3, now: self.now, head: 0 };
+        let mut bytes = Replies::default();
+        self.shard.begin();
+        let ran = match self.admit_write() {
+            Err(Stay::Refuse(refusal)) if multi.writes > 0 => Err(refusal.into()),
+            _ => self.transact(None, &call, multi, watched, &mut bytes),
+        };
+        match ran {
+            Err(Stop::Missing(missing)) => {
+                return self.park(from, request, Work::Transaction(transaction), Some(missing));
+            }
+            Err(Stop::Crowded | Stop::Locked) => return self.park(from, request, Work::Transaction(transaction), None),
+            Err(Stop::Refuse(refusal)) => {
+                bytes.truncate(0);
+                self.count_error(None, &refusal);
+                Reply::new(&mut bytes, false).refusal(&refusal);
+            }
+            Ok(()) => {}
+        }
+        for watched in watched {
+            self.shard.watches.unwatch(watched.db, watched.head);
+        }
+        self.note_deed(Deed::Ran { from, request });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply: bytes });
+    }
+
+    /// WATCH: each shard watches its own of the keys.
+    pub fn watch_keys(&mut self, conn: ConnId, call: &Call<'_>) -> Result<Flow, Stop> {
+        let watched = &self.client(conn).watched;
+        let mut keys: Vec<&[u8]> = Vec::new();
+        for key in call.args.skip(1).iter() {
+            let is_known = watched.iter().any(|known| known.db == call.db && known.key == key);
+            if !is_known && !keys.contains(&key) {
+                keys.push(key);
+            }
+        }
+        if watched.len() + keys.len() > WATCHED_KEYS_MAX {
+            return Err(Refusal::text(format!("ERR a connection watches {WATCHED_KEYS_MAX} keys at most")).into());
+        }
+        let own = self.identity.shard;
+        let keys: Vec<Vec<u8>> = keys.into_iter().map(<[u8]>::to_vec).collect();
+        let mut shards: Vec<ShardId> = keys.iter().map(|key| self.owner(route::slot(key))).collect();
+        shards.sort_unstable_by_key(|shard| shard.0);
+        shards.dedup();
+        let ask = Ask::Watch { db: call.db, keys };
+        if shards.iter().all(|shard| *shard == own) {
+            match self.answer(&ask, &mut crate::answer::Progress::default()) {
+                Ok(Answer::Watched(watched)) => self.client_mut(conn).watched.extend(watched),
+                Ok(Answer::Refused(line)) => return Err(Refusal::text(line).into()),
+                Ok(_) => unreachable!("a watch is answered with what is watched"),
+                Err(Some(missing)) => return Err(missing.into()),
+                Err(None) => return Err(Stop::Locked),
+            }
+            return Ok(Flow::Done);
+        }
+        let merge = |machine: &mut Machine, conn: ConnId, answers: Vec<Answer>, reply: &mut Reply<'_>| {
+            let mut refused = None;
+            for answer in answers {
+                match answer {
+                    Answer::Watched(watched) => machine.client_mut(conn).watched.extend(watched),
+                    Answer::Refused(line) => refused = Some(line),
+                    _ => unreachable!("a watch is answered with what is watched"),
+                }
+            }
+            match refused {
+                Some(line) => reply.error(&line),
+                None => reply.ok(),
+            }
+        };
+        self.pending.deferred = Some(Deferred::Shards { shards, ask, merge: Box::new(merge) });
+        Ok(Flow::Later)
+    }
+
+    /// Watches those of the keys that are this shard's, once all of them are in memory.
+    pub(crate) fn watch_own(&mut self, db: u8, keys: &[Vec<u8>]) -> Result<Answer, Stop> {
+        let own = self.identity.shard;
+        let name = Args::new(b"watch", &[(0, 5)]);
+        let spec = crate::command::table::find(b"watch").expect("it is in the table");
+        let call = Call { spec, args: &name, db, is_resp3: false, now: self.now, head: 0 };
+        let keys: Vec<&Vec<u8>> = keys.iter().filter(|key| self.owner(route::slot(key)) == own).collect();
+        for key in &keys {
+            if self.is_row_locked(db, self.shard.head(key), false) {
+                return Err(Stop::Locked);
+            }
+            self.shard.peek(&call, key)?;
+        }
+        let watched: Result<Vec<Watched>, Stop> = keys.iter().map(|key| self.shard.watch(&call, own, key)).collect();
+        Ok(Answer::Watched(watched?))
+    }
+
+    /// The connection watches nothing any more.
+    pub fn unwatch(&mut self, conn: ConnId) {
+        let watched = std::mem::take(&mut self.client_mut(conn).watched);
+        self.forget_watched(watched);
+    }
+
+    /// Nobody waits for these any more.
+    pub(super) fn forget_watched(&mut self, watched: Vec<Watched>) {
+        for Watched { shard, db, head, .. } in watched {
+            if shard == self.identity.shard {
+                self.shard.watches.unwatch(db, head);
+            } else {
+                self.outbox[usize::from(shard.0)].messages.push(Message::Unwatch { db, head });
+            }
+        }
+    }
+}

@@ -1,0 +1,331 @@
+//! A shard's part in transactions over several shards: locks, its group of the log, undo.
+//!
+//! - **X1** From the grant until the transaction is decided here nobody else looks at what it changes, or changes what it has
+//!   looked at: `Machine::is_locked` is asked before every command, and before a row expires.
+//! - **X2** What is granted can be done: the log takes writes, and what the rows need has been seen in memory. If it has left
+//!   again meanwhile, the part is undone and runs again.
+//! - **X3** While somebody waits for a moment without undecided transactions (a look at all rows, a checkpoint) no locks are
+//!   granted. What was granted goes on, so the moment comes.
+
+use super::Machine;
+use super::release::HeldReply;
+use super::run::Stay;
+use crate::command::args::Args;
+use crate::command::{Call, table};
+use crate::error::Stop;
+use crate::tx::{Denial, Go, Locks, RowLock, ToCoordinator, ToParticipant, Watched};
+use cairn_storage::engine::Undo;
+use cairn_storage::units::{Lsn, ShardId, TxnId};
+use hashbrown::HashMap;
+
+/// All parts that this shard has.
+#[derive(Default)]
+pub(super) struct Parts {
+    locks: Locks<TxnId>,
+    parts: HashMap<TxnId, Part>,
+    /// Parts that try again at the end of each turn: something was not in memory.
+    retrying: Vec<TxnId>,
+    /// Somebody waits until nothing is undecided.
+    is_draining: bool,
+    /// Groups of single shards that were rolled back, whose rows are still to be put back.
+    undoing: Vec<(Undo, Vec<RowLock>)>,
+}
+
+impl Parts {
+    pub fn locks(&self) -> &Locks<TxnId> {
+        &self.locks
+    }
+}
+
+struct Part {
+    from: ShardId,
+    rows: Vec<RowLock>,
+    stage: Stage,
+}
+
+enum Stage {
+    /// It waits for its locks, or has them and waits for memory.
+    Locking(Vec<Watched>),
+    Locked,
+    /// It waits for memory.
+    Running(Box<Go>),
+    /// Its group is in the log.
+    Ran {
+        undo: Option<Undo>,
+    },
+    /// It is decided: never.
+    Undoing(Undo),
+}
+
+impl Machine {
+    /// What a coordinator wants.
+    pub(super) fn on_participant(&mut self, from: ShardId, txn: TxnId, message: ToParticipant) {
+        match message {
+            ToParticipant::Lock { rows, watched } => {
+                self.parts.locks.request(txn, rows);
+                let part = Part { from, rows: Vec::new(), stage: Stage::Locking(watched) };
+                let before = self.parts.parts.insert(txn, part);
+                assert!(before.is_none(), "a transaction locks once at a shard");
+                self.grant_locks();
+            }
+            ToParticipant::Go(go) => self.run_part(txn, go),
+            ToParticipant::Finish { is_committed } => self.finish_part(txn, is_committed),
+            ToParticipant::Forget => self.shard.engine_mut().forget(txn),
+        }
+    }
+
+    /// Whether a row may not be looked at, or changed, now.
+    #[inline]
+    pub(super) fn is_row_locked(&self, db: u8, head: u64, is_write: bool) -> bool {
+        !self.parts.locks.is_empty() && !self.parts.locks.admits(db, head, is_write)
+    }
+
+    /// Whether a command's rows are locked against it.
+    #[inline]
+    pub(super) fn is_locked(&self, call: &Call<'_>) -> bool {
+        !self.parts.locks.is_empty() && self.is_any_locked(call)
+    }
+
+    #[cold]
+    fn is_any_locked(&self, call: &Call<'_>) -> bool {
+        locks_of(self, call).iter().any(|row| self.is_row_locked(row.db, row.head, row.is_exclusive))
+    }
+
+    /// Whether one who looks at all rows has to wait. If so, the moment will come.
+    pub(crate) fn awaits_decisions(&mut self) -> bool {
+        let waits = self.shard.engine().undecided() > 0;
+        self.parts.is_draining |= waits;
+        waits
+    }
+
+    /// Grants what can be granted.
+    fn grant_locks(&mut self) {
+        if self.parts.is_draining {
+            return;
+        }
+        while let Some((txn, rows)) = self.parts.locks.grant() {
+            let part = self.parts.parts.get_mut(&txn).expect("who asks for locks has a part");
+            part.rows = rows;
+            self.try_locked(txn);
+        }
+    }
+
+    /// The rows are locked. Keeps X2: sees that all that is needed is here.
+    fn try_locked(&mut self, txn: TxnId) {
+        let Some(part) = self.parts.parts.get_mut(&txn) else { return };
+        let Stage::Locking(watched) = &mut part.stage else { unreachable!("it has just got its locks") };
+        let watched = std::mem::take(watched);
+        let is_write = part.rows.iter().any(|row| row.is_exclusive);
+        let result = match self.admit_write() {
+            Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(refusal.line().into_owned())),
+            Err(Stay::Wait(_)) if is_write => return self.retry_part(txn, Stage::Locking(watched)),
+            _ => match self.is_any_touched(&watched) {
+                Ok(true) => Err(Denial::Touched),
+                Ok(false) => Ok(()),
+                Err(Stop::Refuse(refusal)) => Err(Denial::Refused(refusal.line().into_owned())),
+                Err(_) => return self.retry_part(txn, Stage::Locking(watched)),
+            },
+        };
+        // Whether something was touched is seen by a client.
+        let observed = self.shard.observed();
+        if let Some(part) = self.parts.parts.get_mut(&txn) {
+            part.stage = Stage::Locked;
+            let from = part.from;
+            self.hold_foreign(from, observed, HeldReply::Txn { txn, message: ToCoordinator::Locked(result) });
+        }
+    }
+
+    fn is_any_touched(&mut self, watched: &[Watched]) -> Result<bool, Stop> {
+        let (name, spec) = (Args::new(b"exec", &[(0, 4)]), table::find(b"exec").expect("it is in the table"));
+        let call = Call { spec, args: &name, db: 0, is_resp3: false, now: self.now, head: 0 };
+        self.shard.begin();
+        for watched in watched {
+            if self.is_touched(&call, watched)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// It goes on at the end of a later turn.
+    fn retry_part(&mut self, txn: TxnId, stage: Stage) {
+        if let Some(part) = self.parts.parts.get_mut(&txn) {
+            part.stage = stage;
+            self.parts.retrying.push(txn);
+        }
+    }
+
+    /// Runs a part whose rows are locked, and appends its group to the log.
+    fn run_part(&mut self, txn: TxnId, go: Box<Go>) {
+        let Some(part) = self.parts.parts.get(&txn) else { unreachable!("what goes has locked before") };
+        let from = part.from;
+        if !self.parts.undoing.is_empty() {
+            // It may be its own first try.
+            return self.retry_part(txn, Stage::Running(go));
+        }
+        let is_write = go.commands.writes > 0;
+        if is_write {
+            match self.admit_write() {
+                Err(Stay::Refuse(refusal)) => {
+                    let message = ToCoordinator::Ran(Err(refusal.line().into_owned()));
+                    return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
+                }
+                Err(Stay::Wait(_)) => return self.retry_part(txn, Stage::Running(go)),
+                Ok(()) => {}
+            }
+        }
+        self.shard.begin();
+        let is_numbered = is_write && go.writers.len() > 1;
+        if is_write {
+            let opened = match is_numbered {
+                true => self.shard.open_txn(go.commands.bytes(), txn, &go.writers),
+                false => self.shard.open_group(go.commands.bytes()),
+            };
+            match opened {
+                Ok(()) => {}
+                Err(Stop::Refuse(refusal)) => {
+                    let message = ToCoordinator::Ran(Err(refusal.line().into_owned()));
+                    return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
+                }
+                Err(_) => return self.retry_part(txn, Stage::Running(go)),
+            }
+        }
+        let mut replies = Vec::new();
+        let ran = self.run_commands(&go.commands, go.is_resp3, &mut replies);
+        let mut undo = None;
+        match ran {
+            Ok(()) if is_write => {
+                self.shard.close_group();
+                if is_numbered {
+                    undo = Some(self.shard.engine_mut().take_undo());
+                }
+            }
+            Ok(()) => {}
+            Err(_) => {
+                if is_write {
+                    self.roll_back();
+                }
+                return self.retry_part(txn, Stage::Running(go));
+            }
+        }
+        let observed = self.shard.observed();
+        if let Some(part) = self.parts.parts.get_mut(&txn) {
+            part.stage = Stage::Ran { undo };
+        }
+        self.hold_foreign(from, observed, HeldReply::Txn { txn, message: ToCoordinator::Ran(Ok(replies)) });
+    }
+
+    /// The transaction is decided, or was never begun in earnest.
+    fn finish_part(&mut self, txn: TxnId, is_committed: bool) {
+        let Some(part) = self.parts.parts.get_mut(&txn) else { unreachable!("a transaction ends once") };
+        match std::mem::replace(&mut part.stage, Stage::Locked) {
+            Stage::Ran { undo: Some(_) } if is_committed => {
+                let from = part.from;
+                let lsn = self.shard.engine_mut().append_done(txn);
+                self.end_part(txn);
+                self.hold_foreign(from, lsn, HeldReply::Txn { txn, message: ToCoordinator::Learned });
+            }
+            Stage::Ran { undo: Some(undo) } => self.undo_part(txn, undo),
+            Stage::Locking(_) | Stage::Locked | Stage::Running(_) | Stage::Ran { undo: None } => self.end_part(txn),
+            Stage::Undoing(_) => unreachable!("a transaction is decided once"),
+        }
+    }
+
+    fn undo_part(&mut self, txn: TxnId, mut undo: Undo) {
+        if !self.undo(&mut undo) {
+            return self.retry_part(txn, Stage::Undoing(undo));
+        }
+        let lsn = self.shard.engine_mut().append_abort(txn);
+        let rows = self.parts.parts.get(&txn).map_or(&[][..], |part| &part.rows);
+        // Who reads them sees that it never happened, which must not be taken back.
+        for row in rows.iter().filter(|row| row.is_exclusive) {
+            self.shard.note_abort(row.db, row.head, lsn);
+        }
+        self.end_part(txn);
+    }
+
+    /// Gives the locks back.
+    fn end_part(&mut self, txn: TxnId) {
+        let part = self.parts.parts.remove(&txn).expect("a transaction ends once");
+        self.parts.retrying.retain(|retrying| *retrying != txn);
+        self.parts.locks.release(&part.rows);
+        self.grant_locks();
+    }
+
+    /// Takes back what the open group has changed. Where that cannot be done at once its rows are locked until it is.
+    pub(super) fn roll_back(&mut self) {
+        let (mut undo, rows) = self.shard.rollback_group();
+        if !self.undo(&mut undo) {
+            let rows = rows.into_iter().map(|(db, head)| RowLock { db, head, is_exclusive: true }).collect();
+            let rows = self.parts.locks.seize(rows);
+            self.parts.undoing.push((undo, rows));
+        }
+    }
+
+    /// Goes on with an undo. Whether it is done.
+    fn undo(&mut self, undo: &mut Undo) -> bool {
+        loop {
+            match self.shard.engine_mut().undo(undo).map_err(Stop::from) {
+                Ok(()) => return true,
+                Err(Stop::Missing(missing)) => {
+                    if self.fetch_or_stop(missing).is_err() {
+                        return false;
+                    }
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+
+    /// The end of a turn: what has waited for memory, or for a moment without undecided transactions, goes on.
+    pub(super) fn work_parts(&mut self) {
+        let is_undecided = self.shard.engine().undecided() > 0;
+        if is_undecided && self.shard.engine().is_checkpoint_wanted() {
+            self.parts.is_draining = true;
+        }
+        if self.parts.is_draining && !is_undecided {
+            self.parts.is_draining = false;
+            self.grant_locks();
+        }
+        for (mut undo, rows) in std::mem::take(&mut self.parts.undoing) {
+            if self.undo(&mut undo) {
+                self.parts.locks.release(&rows);
+                self.grant_locks();
+            } else {
+                self.parts.undoing.push((undo, rows));
+            }
+        }
+        for txn in std::mem::take(&mut self.parts.retrying) {
+            let Some(part) = self.parts.parts.get_mut(&txn) else { continue };
+            match std::mem::replace(&mut part.stage, Stage::Locked) {
+                Stage::Locking(watched) => {
+                    part.stage = Stage::Locking(watched);
+                    self.try_locked(txn);
+                }
+                Stage::Running(go) => self.run_part(txn, go),
+                Stage::Undoing(undo) => self.undo_part(txn, undo),
+                Stage::Locked | Stage::Ran { .. } => unreachable!("these wait for a message"),
+            }
+        }
+    }
+
+    /// Whether a part is under way.
+    pub(super) fn has_parts(&self) -> bool {
+        !self.parts.parts.is_empty() || !self.parts.undoing.is_empty()
+    }
+}
+
+/// The rows of a command, as one who runs it locks them.
+pub(super) fn locks_of(machine: &Machine, call: &Call<'_>) -> Vec<RowLock> {
+    let is_exclusive = call.spec.flags.has(crate::command::Flags::WRITE);
+    let keys = call.spec.keys.positions(call.args.len());
+    let mut rows: Vec<RowLock> =
+        keys.map(|at| RowLock { db: call.db, head: machine.shard.head(&call.args[at]), is_exclusive }).collect();
+    // COPY may name another database for its target. No other command reaches beyond its own.
+    if call.spec.name == "copy"
+        && let Some(&target) = rows.last()
+    {
+        rows.extend((0..machine.settings.databases).map(|db| RowLock { db, ..target }));
+    }
+    rows
+}

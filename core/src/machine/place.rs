@@ -1,0 +1,43 @@
+//! Stop 4 of 10: where a command on rows runs.
+
+use super::Machine;
+use crate::command::{Call, Keys, Spread};
+use crate::route;
+use cairn_storage::units::ShardId;
+
+pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request are on several shards. Commands that change or compare keys of several \
+                                     shards are not supported yet; give the keys a common {hash tag}";
+
+/// Where a command on rows runs.
+pub(super) enum Place {
+    Here,
+    There(ShardId),
+    /// Each shard its part.
+    Spread,
+    /// On several shards, as one change.
+    Whole,
+    Nowhere,
+}
+
+impl Machine {
+    /// By the shards that own the command's keys.
+    #[inline]
+    pub(super) fn place(&self, call: &Call<'_>) -> Place {
+        let Keys { first, step, .. } = call.spec.keys;
+        // A list of pairs that lacks a value is refused by the command itself.
+        let is_odd = step == 2 && !(call.args.len() - first).is_multiple_of(2);
+        if self.identity.shards == 1 || first == 0 || is_odd {
+            return Place::Here;
+        }
+        let mut shards = call.spec.keys.positions(call.args.len()).map(|at| self.owner(route::slot(&call.args[at])));
+        let Some(first) = shards.next() else { return Place::Here };
+        if shards.any(|shard| shard != first) {
+            return match call.spec.spread {
+                Spread::Refuse => Place::Nowhere,
+                Spread::Pairs => Place::Whole,
+                Spread::Sum | Spread::Place => Place::Spread,
+            };
+        }
+        if first == self.identity.shard { Place::Here } else { Place::There(first) }
+    }
+}

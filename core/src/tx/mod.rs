@@ -1,0 +1,14 @@
+//! Transactions: what a connection has queued, what it watches.
+//!
+//! How they commit and recover over several shards: `docs/decisions/0015-transactions.md`. The machine's part is
+//! `machine/exec.rs`, the commands are `command/transactions.rs`.
+
+mod locks;
+mod message;
+mod multi;
+mod watch;
+
+pub use locks::{Locks, RowLock};
+pub use message::{Denial, Go, ToCoordinator, ToParticipant};
+pub use multi::{Command, Multi};
+pub use watch::{Watched, Watches};

@@ -1,0 +1,115 @@
+//! The commands of a connection from MULTI to EXEC.
+
+use crate::command::args::Args;
+use crate::command::table::{self, Entry};
+use crate::command::{Flags, Run};
+
+/// A queue of commands, their arguments copied one behind the other.
+#[derive(Clone, Debug, Default)]
+pub struct Multi {
+    bytes: Vec<u8>,
+    ranges: Vec<(u32, u32)>,
+    commands: Vec<Queued>,
+    /// Commands that may change rows.
+    pub writes: usize,
+    /// A command was refused when it came: EXEC discards all.
+    pub is_aborted: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Queued {
+    /// The command's number in the table.
+    id: u16,
+    db: u8,
+    /// Its arguments among the ranges.
+    ranges: (u32, u32),
+    /// Of its first key.
+    head: u64,
+}
+
+/// A queued command.
+#[derive(Clone, Copy)]
+pub struct Command<'a> {
+    pub entry: Entry,
+    /// The database that it is for, if the one who queued it has known.
+    pub db: u8,
+    /// Of its first key.
+    pub head: u64,
+    pub args: Args<'a>,
+}
+
+impl Multi {
+    pub fn push<'a>(&mut self, entry: Entry, db: u8, head: u64, args: impl Iterator<Item = &'a [u8]>) {
+        let first = self.ranges.len() as u32;
+        for arg in args {
+            let start = self.bytes.len() as u32;
+            self.bytes.extend_from_slice(arg);
+            self.ranges.push((start, self.bytes.len() as u32));
+        }
+        self.writes += usize::from(entry.spec.flags.has(Flags::WRITE));
+        self.commands.push(Queued { id: entry.id, db, ranges: (first, self.ranges.len() as u32), head });
+    }
+
+    /// Commands.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Bytes of all arguments.
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Bytes of memory that the queue takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.capacity()
+            + self.ranges.capacity() * size_of::<(u32, u32)>()
+            + self.commands.capacity() * size_of::<Queued>()
+    }
+
+    /// Whether all commands are on rows, so that any shard could run them.
+    pub fn is_on_rows(&self) -> bool {
+        self.commands.iter().all(|queued| matches!(table::spec(queued.id).run, Run::Row(_)))
+    }
+
+    /// The commands in their order.
+    pub fn commands(&self) -> impl Iterator<Item = Command<'_>> {
+        self.commands.iter().map(|queued| {
+            let entry = Entry { id: queued.id, spec: table::spec(queued.id) };
+            let ranges = &self.ranges[queued.ranges.0 as usize..queued.ranges.1 as usize];
+            Command { entry, db: queued.db, head: queued.head, args: Args::new(&self.bytes, ranges) }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Multi;
+    use crate::command::args::Args;
+    use crate::command::table;
+
+    #[test]
+    fn commands_come_back_as_they_were_queued() {
+        let mut multi = Multi::default();
+        assert!(multi.is_empty());
+        let set = Args::new(b"SETkeyvalue", &[(0, 3), (3, 6), (6, 11)]);
+        multi.push(table::entry(b"set").unwrap(), 3, 7, set.iter());
+        multi.push(table::entry(b"get").unwrap(), 0, 8, Args::new(b"getkey", &[(0, 3), (3, 6)]).iter());
+        assert!(multi.is_on_rows());
+        multi.push(table::entry(b"ping").unwrap(), 0, 0, Args::new(b"PING", &[(0, 4)]).iter());
+        assert!(!multi.is_on_rows());
+        assert_eq!((multi.len(), multi.bytes(), multi.writes), (3, 21, 1));
+        let shown: Vec<(&str, u8, u64, Vec<Vec<u8>>)> = multi
+            .commands()
+            .map(|it| (it.entry.spec.name, it.db, it.head, it.args.iter().map(<[u8]>::to_vec).collect()))
+            .collect();
+        let words = |words: &[&str]| words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>();
+        assert_eq!(shown[0], ("set", 3, 7, words(&["SET", "key", "value"])));
+        assert_eq!(shown[1], ("get", 0, 8, words(&["get", "key"])));
+        assert_eq!(shown[2], ("ping", 0, 0, words(&["PING"])));
+    }
+}
