@@ -13,6 +13,7 @@ pub mod datadir;
 pub mod disk;
 pub mod disk_probe;
 pub mod error;
+pub mod exchange;
 pub mod facts;
 pub mod host;
 pub mod inspect;

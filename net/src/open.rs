@@ -16,7 +16,7 @@ use cairn_storage::limits::GROW_BYTES;
 use cairn_storage::log::recovery::{Recovery, SegmentFile, Step};
 use cairn_storage::log::{LogConfig, Resume};
 use cairn_storage::pagefile::PageFileConfig;
-use cairn_storage::txn::Decisions;
+use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{SegmentId, ShardId};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
 use rustix::io::Errno;
@@ -48,8 +48,17 @@ impl Progress {
     }
 }
 
-/// Recovers the shard whose log is in `dir`. `memory_bytes` bounds its rows in memory.
-pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Progress) -> Result<Engine, StartError> {
+/// A shard whose log has been read.
+pub struct Scanned {
+    dir: PathBuf,
+    config: LogConfig,
+    pages: PageSource,
+    replay: Replay,
+    resume: Resume,
+}
+
+/// Reads the log of the shard whose log is in `dir`. `memory_bytes` bounds its rows in memory.
+pub fn scan(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Progress) -> Result<Scanned, StartError> {
     let unusable = |error| StartError::DirectoryUnusable { dir: dir.to_owned(), error };
     await_writes(dir)?;
     // What a crash left half-created is there for good from now on, or not at all.
@@ -62,12 +71,12 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
     sync_dir(path.parent().expect("a page file is in its shard's directory")).map_err(unusable)?;
     let (file, superblock, start) = pages.find(page_file_config(&config))?;
     let mut replay = Replay::over(config, memory_bytes, Box::new(advise_huge), file, &superblock);
-    let mut resume = {
+    let (mut resume, pages) = {
         let first = SegmentId(start.needed(config.segment_bytes).0 / config.segment_bytes);
         let wanted = files.iter().filter(|file| file.segment >= first).copied().collect();
         let log = ReadAhead::new(dir.to_owned(), wanted).map_err(unusable)?;
         let mut source = Source { dir, config, pages, log, buffer: Vec::new(), progress };
-        source.read(Recovery::new(config, files, start), &mut replay)?
+        (source.read(Recovery::new(config, files, start), &mut replay)?, source.pages)
     };
     // The first one stays, whatever is in it: a log without segments is one that was lost.
     for segment in resume.useless.iter().filter(|segment| segment.0 > 0) {
@@ -83,9 +92,24 @@ pub fn recover(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Prog
             resume.prepared.push(first);
         }
     }
-    let engine = replay.finish(config, &resume, &Decisions::none());
-    progress.pending.fetch_add(engine.redo_left(), Ordering::Relaxed);
-    Ok(engine)
+    Ok(Scanned { dir: dir.to_owned(), config, pages, replay, resume })
+}
+
+impl Scanned {
+    /// What its log has of transactions over several shards.
+    pub fn tail(&mut self) -> Tail {
+        self.replay.tail().clone()
+    }
+
+    /// The engine, once it is known what has become of these.
+    pub fn finish(self, decisions: &Decisions, progress: &Progress) -> Result<Engine, StartError> {
+        let Scanned { dir, config, mut pages, mut replay, resume } = self;
+        let settled = pages.drive(&mut replay, |replay| replay.settle(decisions))?;
+        settled.map_err(|fault| refuse(&dir, &config, &fault))?;
+        let engine = replay.finish(config, &resume, decisions);
+        progress.pending.fetch_add(engine.redo_left(), Ordering::Relaxed);
+        Ok(engine)
+    }
 }
 
 /// Prepares the segment that the log goes on with, where there is none and it is small: without it the first writes would
@@ -130,7 +154,8 @@ impl Source<'_> {
         loop {
             match recovery.step() {
                 Step::Record { lsn, record } => {
-                    self.pages.apply(replay, lsn, &record)?.map_err(|fault| self.refuse(&fault))?;
+                    let fed = self.pages.drive(replay, |replay| replay.feed(lsn, &record))?;
+                    fed.map_err(|fault| self.refuse(&fault))?;
                     records += 1;
                 }
                 Step::Read { segment, offset, len } => {
@@ -165,18 +190,19 @@ impl Source<'_> {
         self.dir.join(segment_name(segment))
     }
 
-    /// Names the file and the place in it that a fault is about.
     fn refuse(&self, fault: &Fault) -> StartError {
-        let (segment, offset) = match *fault {
-            Fault::Corrupt { segment, offset, .. } | Fault::Read { segment, offset, .. } => (segment, offset),
-            Fault::Record { lsn, .. } => {
-                let bytes = self.config.segment_bytes;
-                (SegmentId(lsn.0 / bytes), lsn.0 % bytes)
-            }
-            _ => return StartError::Log { file: self.dir.to_owned(), offset: 0, what: fault.to_string() },
-        };
-        StartError::Log { file: self.path(segment), offset, what: fault.to_string() }
+        refuse(self.dir, &self.config, fault)
     }
+}
+
+/// Names the file and the place in it that a fault is about.
+fn refuse(dir: &Path, config: &LogConfig, fault: &Fault) -> StartError {
+    let (segment, offset) = match *fault {
+        Fault::Corrupt { segment, offset, .. } | Fault::Read { segment, offset, .. } => (segment, offset),
+        Fault::Record { lsn, .. } => (SegmentId(lsn.0 / config.segment_bytes), lsn.0 % config.segment_bytes),
+        _ => return StartError::Log { file: dir.to_owned(), offset: 0, what: fault.to_string() },
+    };
+    StartError::Log { file: dir.join(segment_name(segment)), offset, what: fault.to_string() }
 }
 
 /// How the page file beside a log is opened.
@@ -203,10 +229,11 @@ pub fn log_config(shard: ShardId, manifest: &crate::datadir::Manifest) -> LogCon
 
 #[cfg(test)]
 mod tests {
-    use super::{Progress, prepare, recover};
+    use super::{Progress, prepare, scan};
     use crate::datadir::{segment_name, segments};
     use cairn_storage::log::LogConfig;
     use cairn_storage::op::DiskOp;
+    use cairn_storage::txn::Decisions;
     use cairn_storage::units::{Epoch, SegmentId, ShardId};
     use std::fs::{self, File};
     use std::path::{Path, PathBuf};
@@ -223,7 +250,9 @@ mod tests {
 
     fn next_prepared(log: &Path) -> SegmentId {
         let config = LogConfig { shard: ShardId(0), segment_bytes: BYTES, salt: 7, epoch: Epoch(0), planted: None };
-        let mut engine = recover(log, config, 1 << 30, &Progress::default()).unwrap();
+        let mut scanned = scan(log, config, 1 << 30, &Progress::default()).unwrap();
+        let decisions = Decisions::of(&[scanned.tail()], 1).unwrap();
+        let mut engine = scanned.finish(&decisions, &Progress::default()).unwrap();
         let Some(DiskOp::Prepare { segment, .. }) = engine.log_mut().poll() else { panic!("it prepares nothing") };
         segment
     }

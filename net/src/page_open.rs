@@ -5,11 +5,10 @@ use crate::pages::{Buffer, open_file};
 use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::limits::OUTPUT_BYTES_MAX;
-use cairn_storage::log::{LogStart, Record};
+use cairn_storage::log::LogStart;
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFile, PageFileConfig, Superblock};
 use cairn_storage::pool::Fetched;
-use cairn_storage::units::Lsn;
 use rustix::fs::{FallocateFlags, fallocate, fdatasync};
 use std::fs::File;
 use std::io;
@@ -58,15 +57,14 @@ impl PageSource {
         Ok((file, superblock, start))
     }
 
-    /// Applies a record, whatever it needs of the page file.
-    pub fn apply(
+    /// Goes through with a step of a replay, whatever it needs of the page file.
+    pub fn drive(
         &mut self,
         replay: &mut Replay,
-        lsn: Lsn,
-        record: &Record<'_>,
+        mut step: impl FnMut(&mut Replay) -> Result<Applied, Fault>,
     ) -> Result<Result<(), Fault>, StartError> {
         loop {
-            match replay.feed(lsn, record) {
+            match step(replay) {
                 Ok(Applied::Done) => return Ok(Ok(())),
                 Ok(Applied::Missing(missing)) => drop(replay.engine_mut().fetch(missing)),
                 // Room is made of what has been written.

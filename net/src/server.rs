@@ -8,18 +8,21 @@
 use crate::clock;
 use crate::datadir::{DataDir, Manifest, random_bytes, random_id};
 use crate::error::StartError;
+use crate::exchange::{Entry, Exchange, NoDecisions};
 use crate::facts;
 use crate::host::Thread;
 use crate::limits::WORKERS_MAX;
 use crate::listener::{tcp_shared, unix};
 use crate::mesh::{Doorbell, Inbox, Letter, Receiver, Sender, mailbox};
-use crate::open::{Progress, log_config, recover};
+use crate::open::{Progress, Scanned, log_config, scan};
 use crate::probe;
 use crate::report::{self, Report, Reporter};
 use crate::worker::{Shared, Worker, WorkerParts};
 use cairn_core::event::{ProcessFacts, Ticket};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::Settings;
+use cairn_storage::engine::Engine;
+use cairn_storage::error::Fault;
 use cairn_storage::units::ShardId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -255,6 +258,7 @@ struct Plan {
     memory_bytes: u64,
     spin_ns: u64,
     progress: Arc<Progress>,
+    exchange: Exchange,
 }
 
 impl Plan {
@@ -279,20 +283,41 @@ impl Plan {
             seed: u64::from_le_bytes(random_bytes().map_err(unusable)?),
             memory_bytes: memory_bytes / u64::from(manifest.shards),
             spin_ns: config.spin_ns,
+            exchange: Exchange::new(manifest.shards),
             manifest,
             progress: Arc::clone(&config.progress),
         })
     }
 
     /// Recovers the shards of a worker. Runs on its thread.
-    fn open(&self, worker: u16) -> Result<Vec<Machine>, StartError> {
+    fn open(&self, worker: u16, entry: &mut Entry<'_>) -> Result<Vec<Machine>, StartError> {
         let is_home = |shard: &u16| self.homes[usize::from(*shard)] == worker;
-        (0..self.manifest.shards).filter(is_home).map(|shard| self.open_shard(ShardId(shard))).collect()
+        let shards: Vec<ShardId> = (0..self.manifest.shards).filter(is_home).map(ShardId).collect();
+        let mut scanned = Vec::new();
+        for shard in &shards {
+            let config = log_config(*shard, &self.manifest);
+            scanned.push(scan(&self.logs[usize::from(shard.0)], config, self.memory_bytes, &self.progress)?);
+        }
+        let tails = scanned.iter_mut().map(Scanned::tail).collect();
+        let decisions = entry.decide(tails).map_err(|why| self.undecided(worker, &why))?;
+        let finished = scanned.into_iter().map(|scanned| scanned.finish(&decisions, &self.progress));
+        shards.iter().zip(finished).map(|(shard, engine)| Ok(self.machine(*shard, engine?))).collect()
     }
 
-    fn open_shard(&self, shard: ShardId) -> Result<Machine, StartError> {
-        let config = log_config(shard, &self.manifest);
-        let engine = recover(&self.logs[usize::from(shard.0)], config, self.memory_bytes, &self.progress)?;
+    fn undecided(&self, worker: u16, why: &NoDecisions) -> StartError {
+        match why {
+            NoDecisions::OtherFailed => {
+                let what = "another worker could not open its shards".to_owned();
+                StartError::Worker { worker: usize::from(worker), what }
+            }
+            NoDecisions::Refused(fault) => {
+                let shard = if let Fault::Transaction { shard, .. } = fault { usize::from(shard.0) } else { 0 };
+                StartError::Log { file: self.logs[shard].clone(), offset: 0, what: fault.to_string() }
+            }
+        }
+    }
+
+    fn machine(&self, shard: ShardId, engine: Engine) -> Machine {
         let now = clock::now();
         let identity = Identity {
             shard,
@@ -309,7 +334,7 @@ impl Plan {
             hash_seed: self.manifest.seed,
             clock_ns: clock::mono_ns,
         };
-        Ok(Machine::new(identity, self.settings.clone(), engine, now))
+        Machine::new(identity, self.settings.clone(), engine, now)
     }
 }
 
@@ -381,6 +406,7 @@ impl Seats {
                 Ok(thread) => threads.push(thread),
                 Err(what) => {
                     failure = Some(StartError::Worker { worker, what });
+                    self.plan.exchange.fail();
                     break;
                 }
             }
@@ -411,7 +437,8 @@ impl Seats {
 /// The life of a worker's thread. Says once whether it is ready.
 async fn work(plan: Arc<Plan>, parts: WorkerParts, ready: mpsc::Sender<Result<(), StartError>>) {
     let number = parts.worker;
-    let worker = plan.open(number).and_then(|machines| {
+    let mut entry = plan.exchange.enter();
+    let worker = plan.open(number, &mut entry).and_then(|machines| {
         let logs = machines.iter().map(|machine| plan.logs[usize::from(machine.identity.shard.0)].clone()).collect();
         Worker::new(parts, machines, logs).map_err(StartError::Ring)
     });
@@ -419,10 +446,11 @@ async fn work(plan: Arc<Plan>, parts: WorkerParts, ready: mpsc::Sender<Result<()
     match worker {
         Ok(worker) => {
             let _ = ready.send(Ok(()));
-            drop(ready);
+            drop((ready, entry));
             worker.run().await;
         }
         Err(error) => {
+            // Before the entry goes: it is the first failure that is reported.
             let _ = ready.send(Err(error));
         }
     }
