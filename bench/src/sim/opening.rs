@@ -10,11 +10,11 @@ use super::world::World;
 use crate::model::{DATABASES, Row, Rows};
 use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
-use cairn_storage::log::{LogConfig, LogStart, Record, Recovery, Resume, Step};
+use cairn_storage::log::{LogConfig, LogStart, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig, Superblock};
 use cairn_storage::pool::Fetched;
-use cairn_storage::txn::Decisions;
+use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{Lsn, SegmentId};
 use fastrand::Rng;
 use std::ops::ControlFlow;
@@ -39,6 +39,19 @@ pub(super) enum Halt {
 impl From<Fault> for Halt {
     fn from(fault: Fault) -> Halt {
         Halt::Refused(fault)
+    }
+}
+
+/// A shard whose log has been read.
+pub(super) struct Scanned {
+    replay: Replay,
+    resume: Resume,
+}
+
+impl Scanned {
+    /// What it has of transactions over several shards.
+    pub(super) fn tail(&mut self) -> &Tail {
+        self.replay.tail()
     }
 }
 
@@ -81,18 +94,73 @@ impl World {
         }
     }
 
-    /// Recovers one shard, as the server does.
+    /// Recovers one shard, as the server does, to be looked at.
     pub(super) fn open(&mut self, shard: usize, trouble: &mut Trouble, memory_bytes: u64) -> Checked<Opened> {
+        let scanned = self.scan(shard, trouble, memory_bytes)?;
+        let finished = match scanned {
+            Err(halt) => Err(halt),
+            Ok(mut scanned) => {
+                // Where nothing waits for the others, they need not be asked.
+                let tail = scanned.tail().clone();
+                let is_alone = tail.limbo().len() == 0;
+                let decisions = if is_alone { Decisions::none() } else { self.decisions_with(tail)? };
+                self.finish(shard, scanned, &decisions, trouble)?
+            }
+        };
+        Ok(match finished {
+            Ok((engine, end)) => Opened::Engine(Box::new(engine), end),
+            Err(Halt::Cut) => Opened::Cut,
+            Err(Halt::Refused(fault)) => Opened::Refused(fault),
+            Err(Halt::Broken(what)) => return Err(what),
+        })
+    }
+
+    /// Reads one shard's log.
+    pub(super) fn scan(
+        &mut self,
+        shard: usize,
+        trouble: &mut Trouble,
+        memory_bytes: u64,
+    ) -> Checked<Result<Scanned, Halt>> {
         let mut files = self.files(shard);
-        let opened = files.open(trouble, memory_bytes);
+        let scanned = files.scan(trouble, memory_bytes);
         let took_ns = files.took_ns;
         self.clock.pass(took_ns);
-        match opened {
-            Ok((engine, end)) => Ok(Opened::Engine(Box::new(engine), end)),
-            Err(Halt::Cut) => Ok(Opened::Cut),
-            Err(Halt::Refused(fault)) => Ok(Opened::Refused(fault)),
-            Err(Halt::Broken(what)) => Err(what),
+        sound(scanned)
+    }
+
+    /// The engine of a shard whose log was read, and where that ends.
+    pub(super) fn finish(
+        &mut self,
+        shard: usize,
+        scanned: Scanned,
+        decisions: &Decisions,
+        trouble: &mut Trouble,
+    ) -> Checked<Result<(Engine, Lsn), Halt>> {
+        let mut files = self.files(shard);
+        let finished = files.finish(scanned, decisions, trouble);
+        let took_ns = files.took_ns;
+        self.clock.pass(took_ns);
+        sound(finished)
+    }
+
+    /// What all shards together say, with this one's tail: the others are read and left as they are.
+    fn decisions_with(&mut self, tail: Tail) -> Checked<Decisions> {
+        let mut tails = Vec::new();
+        for shard in (0..self.disks.len()).filter(|shard| *shard != usize::from(tail.shard().0)) {
+            let before = (self.disks[shard].clone(), self.pages[shard].clone());
+            let scanned = self.scan(shard, &mut Trouble::default(), MEMORY_BYTES)?;
+            (self.disks[shard], self.pages[shard]) = before;
+            match scanned {
+                Ok(mut scanned) => tails.push(scanned.tail().clone()),
+                Err(Halt::Refused(fault)) => {
+                    return Err(format!("{RECOVERY}: shard {shard} is not to be read: {fault}"));
+                }
+                Err(_) => unreachable!("nothing goes wrong"),
+            }
         }
+        tails.push(tail);
+        Decisions::of(&tails, tails.len() as u16).map_err(|fault| format!("{RECOVERY}: {fault}"))
     }
 
     /// From where on the log is read at the next start, if nothing is damaged.
@@ -102,8 +170,15 @@ impl World {
 }
 
 impl Files<'_> {
-    /// The engine, and where its log ends.
+    /// The engine of a shard that is alone, and where its log ends.
     pub(super) fn open(&mut self, trouble: &mut Trouble, memory_bytes: u64) -> Result<(Engine, Lsn), Halt> {
+        let mut scanned = self.scan(trouble, memory_bytes)?;
+        let decisions = Decisions::of(&[scanned.tail().clone()], 1)?;
+        self.finish(scanned, &decisions, trouble)
+    }
+
+    /// Reads the log behind the checkpoint.
+    pub(super) fn scan(&mut self, trouble: &mut Trouble, memory_bytes: u64) -> Result<Scanned, Halt> {
         self.disk.sync_dir();
         let (mut replay, start) = match self.find(trouble)? {
             Some(opening) => {
@@ -115,7 +190,19 @@ impl Files<'_> {
         };
         let mut resume = self.replay(&mut replay, start, trouble)?;
         self.prepare(&mut resume, trouble)?;
-        Ok((replay.finish(self.config, &resume, &Decisions::none()), resume.end))
+        Ok(Scanned { replay, resume })
+    }
+
+    /// The engine of a shard whose log was read, and where that ends.
+    pub(super) fn finish(
+        &mut self,
+        scanned: Scanned,
+        decisions: &Decisions,
+        trouble: &mut Trouble,
+    ) -> Result<(Engine, Lsn), Halt> {
+        let Scanned { mut replay, resume } = scanned;
+        self.drive(&mut replay, trouble, |replay| replay.settle(decisions))?;
+        Ok((replay.finish(self.config, &resume, decisions), resume.end))
     }
 
     /// From where on the log is read, if nothing is damaged.
@@ -243,7 +330,7 @@ impl Files<'_> {
                     return Err(Halt::Broken(what));
                 }
                 Step::Record { lsn, record } => {
-                    self.apply(replay, lsn, &record, trouble).map_err(|halt| match halt {
+                    self.drive(replay, trouble, |replay| replay.feed(lsn, &record)).map_err(|halt| match halt {
                         Halt::Refused(fault @ (Fault::Record { .. } | Fault::MemoryFull { .. })) => {
                             Halt::Broken(format!("{RECOVERY}: {fault}"))
                         }
@@ -279,10 +366,15 @@ impl Files<'_> {
         trouble.change()
     }
 
-    /// Applies a record, whatever it needs of the page file.
-    fn apply(&mut self, replay: &mut Replay, lsn: Lsn, record: &Record<'_>, trouble: &mut Trouble) -> Result<(), Halt> {
+    /// Goes through with a step of a replay, whatever it needs of the page file.
+    fn drive(
+        &mut self,
+        replay: &mut Replay,
+        trouble: &mut Trouble,
+        mut step: impl FnMut(&mut Replay) -> Result<Applied, Fault>,
+    ) -> Result<(), Halt> {
         loop {
-            match replay.feed(lsn, record)? {
+            match step(replay)? {
                 Applied::Done => return Ok(()),
                 Applied::Missing(missing) => drop(replay.engine_mut().fetch(missing)),
                 // Room is made of what has been written.
@@ -338,6 +430,14 @@ impl Trouble {
     /// A step that changes what is on the disk.
     fn change(&mut self) -> Result<(), Halt> {
         if count_down(&mut self.cut) { Err(Halt::Cut) } else { Ok(()) }
+    }
+}
+
+/// What breaks a check ends the run.
+fn sound<T>(outcome: Result<T, Halt>) -> Checked<Result<T, Halt>> {
+    match outcome {
+        Err(Halt::Broken(what)) => Err(what),
+        outcome => Ok(outcome),
     }
 }
 

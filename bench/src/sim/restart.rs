@@ -10,6 +10,7 @@ use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::Engine;
 use cairn_storage::error::Fault;
+use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::ShardId;
 
 /// Memory in which all rows of a run find room.
@@ -45,41 +46,58 @@ impl World {
     /// None if it came to nothing.
     fn open_all(&mut self, trouble: &mut Trouble) -> Checked<Option<Vec<Engine>>> {
         self.epoch += 1;
-        let mut engines = Vec::new();
+        let mut sound = Vec::new();
         for shard in 0..self.disks.len() {
-            let sound = self.inspect(shard)?;
-            match self.open(shard, trouble, self.faults.memory_bytes)? {
-                Opened::Engine(mut engine, end) => {
-                    self.disks[shard].opened(end);
-                    let survivors = match sound {
-                        // What the log has beyond the checkpoint is redone while clients are there: they see to it.
-                        Some(sound) if self.rng.u8(..4) > 0 => sound,
-                        sound => {
-                            let Some(survivors) = self.survivors(shard, &mut engine)? else {
-                                return Err(format!("{STRUCTURE}: shard {shard} cannot read what it has written"));
-                            };
-                            if sound.is_some_and(|sound| sound != survivors) {
-                                return Err(format!("{STRUCTURE}: shard {shard} comes back in two ways"));
-                            }
-                            survivors
-                        }
+            sound.push(self.inspect(shard)?);
+        }
+        let mut scanned = Vec::new();
+        for shard in 0..self.disks.len() {
+            let opened = self.scan(shard, trouble, self.faults.memory_bytes)?;
+            let Some(opened) = self.unless_troubled(opened, trouble)? else { return Ok(None) };
+            scanned.push(opened);
+        }
+        let tails: Vec<Tail> = scanned.iter_mut().map(|scanned| scanned.tail().clone()).collect();
+        let decisions = Decisions::of(&tails, tails.len() as u16).map_err(|fault| format!("{RECOVERY}: {fault}"))?;
+        let mut engines = Vec::new();
+        for ((shard, scanned), sound) in scanned.into_iter().enumerate().zip(sound) {
+            let opened = self.finish(shard, scanned, &decisions, trouble)?;
+            let Some((mut engine, end)) = self.unless_troubled(opened, trouble)? else { return Ok(None) };
+            self.disks[shard].opened(end);
+            let survivors = match sound {
+                // What the log has beyond the checkpoint is redone while clients are there: they see to it.
+                Some(sound) if self.rng.u8(..4) > 0 => sound,
+                sound => {
+                    let Some(survivors) = self.survivors(shard, &mut engine)? else {
+                        return Err(format!("{STRUCTURE}: shard {shard} cannot read what it has written"));
                     };
-                    self.figures.redos += u64::from(engine.redo_left() > 0);
-                    let kept = self.checks.recover(shard, survivors)?;
-                    self.note(format_args!("shard {shard} is back, ends at {end}, {kept} steps more than told"));
-                    engines.push(*engine);
+                    if sound.is_some_and(|sound| sound != survivors) {
+                        return Err(format!("{STRUCTURE}: shard {shard} comes back in two ways"));
+                    }
+                    survivors
                 }
-                Opened::Cut => return Ok(None),
-                Opened::Refused(fault)
-                    if trouble.fails == Some(0) && matches!(fault, Fault::Read { .. } | Fault::PageFileRead { .. }) =>
-                {
-                    self.note(format_args!("refused: {fault}"));
-                    return Ok(None);
-                }
-                Opened::Refused(fault) => return Err(format!("{RECOVERY}: after an honest crash: {fault}")),
-            }
+            };
+            self.figures.redos += u64::from(engine.redo_left() > 0);
+            let kept = self.checks.recover(shard, survivors)?;
+            self.note(format_args!("shard {shard} is back, ends at {end}, {kept} steps more than told"));
+            engines.push(engine);
         }
         Ok(Some(engines))
+    }
+
+    /// What was opened. `None`: trouble came first.
+    fn unless_troubled<T>(&mut self, opened: Result<T, Halt>, trouble: &Trouble) -> Checked<Option<T>> {
+        match opened {
+            Ok(opened) => Ok(Some(opened)),
+            Err(Halt::Cut) => Ok(None),
+            Err(Halt::Refused(fault @ (Fault::Read { .. } | Fault::PageFileRead { .. })))
+                if trouble.fails == Some(0) =>
+            {
+                self.note(format_args!("refused: {fault}"));
+                Ok(None)
+            }
+            Err(Halt::Refused(fault)) => Err(format!("{RECOVERY}: after an honest crash: {fault}")),
+            Err(Halt::Broken(what)) => Err(what),
+        }
     }
 
     /// With a page file: opens a copy of the shard in memory enough for everything, and checks all its structures. Answers

@@ -4,7 +4,7 @@
 use super::checks::{Checked, RECOVERY};
 use super::damage;
 use super::disk::{EIO, Harm};
-use super::opening::{Opened, Trouble};
+use super::opening::{Halt, Trouble};
 use super::world::{Happening, World};
 use cairn_core::event::{Event, Notice};
 use cairn_storage::error::Fault;
@@ -102,7 +102,7 @@ impl World {
                 continue;
             }
             let before = (self.disks[shard].clone(), self.pages[shard].clone());
-            if let Opened::Refused(fault) = self.open(shard, &mut Trouble::default(), self.faults.memory_bytes)? {
+            if let Err(Halt::Refused(fault)) = self.scan(shard, &mut Trouble::default(), self.faults.memory_bytes)? {
                 damage::judge_fault(harm, &fault).map_err(|what| format!("{what} (shard {shard})"))?;
             }
             (self.disks[shard], self.pages[shard]) = before;
