@@ -193,7 +193,7 @@ impl Machine {
         let figures = ShardFigures {
             shard: self.identity.shard.0,
             rows: databases.iter().map(|database| database.rows).sum(),
-            log: log_figures(&self.shard),
+            log: log_figures(&self.shard, self.redo_blocked()),
             pages: self.page_figures(),
             memory: MemoryFigures {
                 pages,
@@ -254,6 +254,7 @@ impl Machine {
             file_bytes: bytes(numbers.sites),
             free_bytes: bytes(numbers.sites_free),
             held_bytes: bytes(numbers.sites_held),
+            is_checkpoint_barred: self.is_checkpoint_barred(),
             has_failed: matches!(file.state(), FileState::Failed { .. }),
         }
     }
@@ -314,7 +315,7 @@ const EIO: i32 = 5;
 
 const UNBLOCKED: &str = "UNBLOCKED client unblocked via CLIENT UNBLOCK";
 
-fn log_figures(shard: &Shard) -> LogFigures {
+fn log_figures(shard: &Shard, redo_blocked: u64) -> LogFigures {
     let log = shard.engine().log();
     let numbers = log.numbers();
     LogFigures {
@@ -328,6 +329,7 @@ fn log_figures(shard: &Shard) -> LogFigures {
         appended_lsn: log.appended().0,
         flights: numbers.flights as u64,
         redo_left: shard.engine().redo_left(),
+        redo_blocked,
         segments_ready: numbers.segments_ahead,
         segments: numbers.segments,
         flushes: numbers.flushes,

@@ -203,7 +203,9 @@ pub enum Notice {
     /// What a start had left to do is done.
     Redone { shard: ShardId, effects: u64, ms: u64 },
     /// Some of it cannot be done now.
-    RedoBlocked { shard: ShardId, effects: u64, why: String },
+    RedoBlocked { shard: ShardId, effects: u64, why: String, is_carried: bool },
+    /// No checkpoint can be made, for another reason: pages of what was dropped as a whole cannot be had.
+    CheckpointBarred { shard: ShardId, why: String },
     /// A client was cut off: its output buffer, its query buffer or its time.
     ClientCut { shard: ShardId, addr: String, why: &'static str },
     /// Somebody speaks HTTP to this port.
@@ -226,6 +228,7 @@ impl Notice {
             | Notice::PageFileFailed { .. }
             | Notice::PageFileFull { .. }
             | Notice::RedoBlocked { .. }
+            | Notice::CheckpointBarred { .. }
             | Notice::CrossProtocol { .. } => Level::Warning,
             Notice::ClientCut { .. }
             | Notice::Redone { .. }
@@ -239,6 +242,26 @@ impl Notice {
 impl fmt::Display for Notice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Notice::ClientCut { shard, addr, why } => write!(f, "shard {shard}: client {addr} closed: {why}"),
+            Notice::CrossProtocol { addr } => write!(
+                f,
+                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Cairn. This is \
+                 likely due to an attacker attempting to use Cross Protocol Scripting. Connection from {addr} aborted."
+            ),
+            Notice::ConfigSet { name, value } => write!(f, "CONFIG SET {name} {value}"),
+            Notice::LogFailed { .. }
+            | Notice::LogFull { .. }
+            | Notice::LogSpaceBack { .. }
+            | Notice::LogDamaged { .. }
+            | Notice::LogMended { .. } => self.fmt_of_log(f),
+            _ => self.fmt_of_pages(f),
+        }
+    }
+}
+
+impl Notice {
+    fn fmt_of_log(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Notice::LogFailed { shard, segment, offset, errno } => write!(
                 f,
                 "shard {shard}: writing the log failed (segment {segment}, offset {offset}): {}. The shard is read-only \
@@ -251,6 +274,23 @@ impl fmt::Display for Notice {
                  acknowledged is lost",
                 errno_text(*errno)
             ),
+            Notice::LogDamaged { shard, fault } => write!(
+                f,
+                "shard {shard}: {fault}. All that it has is in memory too, and is in the checkpoints that are made now: after the \
+                 second of them no start needs this part of the log, which is said here. Until then a start would refuse it: leave \
+                 the server running. Check the disk"
+            ),
+            Notice::LogMended { shard } => write!(
+                f,
+                "shard {shard}: no start needs the damaged part of the log any more: the checkpoints have what was in it"
+            ),
+            Notice::LogSpaceBack { shard } => write!(f, "shard {shard}: the log has room again, writes are accepted"),
+            _ => unreachable!("it is not about the log"),
+        }
+    }
+
+    fn fmt_of_pages(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Notice::PageDamaged(damage) => write!(
                 f,
                 "shard {}: {damage}. The rows of that page are refused, all others served. Check the disk; restore the page from a \
@@ -262,16 +302,6 @@ impl fmt::Display for Notice {
                 "shard {}: {damage}. What it ought to be is in memory and is written anew by the checkpoint that begins now, so \
                  nothing is lost. Check the disk",
                 damage.shard
-            ),
-            Notice::LogDamaged { shard, fault } => write!(
-                f,
-                "shard {shard}: {fault}. All that it has is in memory too, and is in the checkpoints that are made now: after the \
-                 second of them no start needs this part of the log, which is said here. Until then a start would refuse it: leave \
-                 the server running. Check the disk"
-            ),
-            Notice::LogMended { shard } => write!(
-                f,
-                "shard {shard}: no start needs the damaged part of the log any more: the checkpoints have what was in it"
             ),
             Notice::PageFileFailed { shard, offset, errno } => write!(
                 f,
@@ -290,19 +320,25 @@ impl fmt::Display for Notice {
                     "shard {shard}: redo is over: {effects} effects of the log were applied beside the clients in {ms} ms"
                 )
             }
-            Notice::RedoBlocked { shard, effects, why } => write!(
+            Notice::RedoBlocked { shard, effects, why, is_carried } => {
+                let checkpoints = match is_carried {
+                    true => "Checkpoints carry them on in the log, so nothing of them is lost",
+                    false => {
+                        "They are too many for checkpoints to carry them on: none is made before, and the log grows"
+                    }
+                };
+                write!(
+                    f,
+                    "shard {shard}: {effects} effects of the log cannot be applied now: {why}. Their rows are refused, all others \
+                     served; it is tried again. {checkpoints}"
+                )
+            }
+            Notice::CheckpointBarred { shard, why } => write!(
                 f,
-                "shard {shard}: {effects} effects of the log cannot be applied now: {why}. Their rows are refused, all others \
-                 served; it is tried again, and no checkpoint is made before"
+                "shard {shard}: pages of a database that was emptied cannot be freed: {why}. No checkpoint is made before, and the \
+                 log grows; nothing acknowledged is lost. Check the disk, then restart"
             ),
-            Notice::LogSpaceBack { shard } => write!(f, "shard {shard}: the log has room again, writes are accepted"),
-            Notice::ClientCut { shard, addr, why } => write!(f, "shard {shard}: client {addr} closed: {why}"),
-            Notice::CrossProtocol { addr } => write!(
-                f,
-                "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Cairn. This is \
-                 likely due to an attacker attempting to use Cross Protocol Scripting. Connection from {addr} aborted."
-            ),
-            Notice::ConfigSet { name, value } => write!(f, "CONFIG SET {name} {value}"),
+            _ => unreachable!("it is not about the page file"),
         }
     }
 }

@@ -41,6 +41,8 @@ pub struct LogFigures {
     pub flights: u64,
     /// Effects of the log that are not in the trees yet: there are some for a while after a start.
     pub redo_left: u64,
+    /// Of these, those that cannot be applied now, because their page is damaged.
+    pub redo_blocked: u64,
     /// Prepared segments that wait to be used, the current one not counted.
     pub segments_ready: u64,
     /// Segments up to the current one.
@@ -177,6 +179,8 @@ pub struct PageFigures {
     /// Of these, free now, and free after a later checkpoint.
     pub free_bytes: u64,
     pub held_bytes: u64,
+    /// Something damaged stands in the way of checkpoints, so that the log grows.
+    pub is_checkpoint_barred: bool,
     /// Its last operation failed: no checkpoint succeeds.
     pub has_failed: bool,
 }

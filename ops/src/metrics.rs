@@ -35,6 +35,10 @@ const GAUGES: &[(&str, &str)] = &[
         "cairn_redo_pending_effects",
         "Effects of the log that a start has left to be applied while clients are served; 0 when redo is over.",
     ),
+    (
+        "cairn_redo_blocked_effects",
+        "Of these, those that cannot be applied because their page is damaged: their rows are refused, and checkpoints carry them.",
+    ),
     ("cairn_log_segments_ready", "Log segments that are prepared and wait to be used."),
     ("cairn_rows", "Keys in all databases."),
     ("cairn_database_keys", "Keys of a database."),
@@ -289,6 +293,7 @@ impl Metrics {
                 ("cairn_log_segments", figures.log.segments),
                 ("cairn_log_segments_ready", figures.log.segments_ready),
                 ("cairn_redo_pending_effects", figures.log.redo_left),
+                ("cairn_redo_blocked_effects", figures.log.redo_blocked),
                 ("cairn_rows", figures.rows),
                 ("cairn_outbox_messages", figures.outbox_messages),
                 ("cairn_slowlog_entries", figures.slowlog_len),

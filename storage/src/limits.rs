@@ -45,6 +45,10 @@ pub const REDO_AHEAD_SHARE: usize = 8;
 /// Effects of one row that are applied at once when somebody looks at it.
 pub const REDO_ROW_EFFECTS_MAX: usize = 4096;
 
+/// Records of effects that cannot be applied, which a checkpoint writes to the log once more: with more than so many bytes
+/// of them none is made.
+pub const CARRIED_BYTES_MAX: usize = LOG_STAGED_BYTES_MAX;
+
 /// Bytes of records that wait for a flush, above which a shard takes no further writes until some are written.
 /// One command may exceed it by its own size.
 pub const LOG_STAGED_BYTES_MAX: usize = 32 * 1024 * 1024;

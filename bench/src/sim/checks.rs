@@ -208,7 +208,7 @@ impl Checks {
         self.shards[shard].has_failed |= matches!(log.state(), LogState::Failed(_));
         if let Some(file) = machine.shard.engine().page_file() {
             self.shards[shard].durable = file.durable().generation;
-            self.shards[shard].is_page_file_bad |= file.state() != FileState::Open;
+            self.shards[shard].is_page_file_bad |= file.state() != FileState::Open || machine.damages() > 0;
         }
         let rejected: u64 = if met.accepts_writes {
             self.shards[shard].rejected

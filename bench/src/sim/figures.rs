@@ -18,6 +18,9 @@ pub struct Figures {
     pub rots: u64,
     pub rots_found: u64,
     pub rots_mended: u64,
+    /// Pages that went wrong while a machine ran, and times that redo could not go on for that.
+    pub pages_rotten: u64,
+    pub redos_blocked: u64,
     /// Turns that ended with more records waiting than a log takes.
     pub floods: u64,
     pub checkpoints: u64,
@@ -51,6 +54,8 @@ impl std::ops::AddAssign for Figures {
         self.rots += other.rots;
         self.rots_found += other.rots_found;
         self.rots_mended += other.rots_mended;
+        self.pages_rotten += other.pages_rotten;
+        self.redos_blocked += other.redos_blocked;
         self.floods += other.floods;
         self.checkpoints += other.checkpoints;
         self.page_ops += other.page_ops;

@@ -6,6 +6,7 @@ use super::faults::Fate;
 use super::sparse::Sparse;
 use super::verdict::Verdict;
 use cairn_storage::engine::Engine;
+use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::units::{OpId, SegmentId};
 use fastrand::Rng;
@@ -194,6 +195,27 @@ impl PageDisk {
             self.stable.truncate(self.len as usize);
         }
         forgotten
+    }
+
+    /// A bit of the page at `offset` goes wrong, if it was synced. Answers the page as it was, and as it is.
+    pub fn rot(&mut self, offset: u64, rng: &mut Rng) -> Option<(Vec<u8>, Vec<u8>)> {
+        let at = offset as usize + rng.usize(..PAGE_BYTES);
+        let sound = self.read(offset, PAGE_BYTES, Fate::Done).ok().filter(|_| at < self.stable.len())?;
+        let mask = 1 << rng.u8(..8);
+        self.stable.flip(at, mask);
+        let rotten = self.read(offset, PAGE_BYTES, Fate::Done).ok()?;
+        if sound == rotten {
+            self.stable.flip(at, mask);
+            return None;
+        }
+        Some((sound, rotten))
+    }
+
+    /// Puts a page right again, unless something else stands there by now.
+    pub fn mend(&mut self, offset: u64, sound: &[u8], rotten: &[u8]) {
+        if self.read(offset, PAGE_BYTES, Fate::Done).is_ok_and(|now| now == rotten) {
+            self.stable.write(offset as usize, sound);
+        }
     }
 
     /// A bit goes wrong in what was synced, if anything was. Answers where.

@@ -33,6 +33,7 @@ impl World {
                 let machines = engines.into_iter().zip(0..).map(|(engine, shard)| self.machine(shard, engine));
                 let machines = machines.collect();
                 self.begin(machines);
+                self.rot_pages();
                 return Ok(());
             }
             let is_power_cut = self.rng.bool();

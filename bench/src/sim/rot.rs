@@ -1,14 +1,18 @@
-//! Damage to a log while its machine writes it: the scrub must find it, checkpoints must leave it behind, and a log that is
-//! sound must never be accused.
+//! Damage that comes while a machine runs. To its log: the scrub must find it, checkpoints must leave it behind, and a log that
+//! is sound must never be accused. To its page file, when it has just begun: what the log has for the page is kept, whatever
+//! checkpoints come meanwhile, until the page is sound again.
 
 use super::checks::{Checked, RECOVERY};
 use super::damage;
 use super::disk::{EIO, Harm};
+use super::faults::Planted;
 use super::opening::{Halt, Trouble};
 use super::world::{Happening, World};
 use cairn_core::event::{Event, Notice};
 use cairn_storage::error::Fault;
 use cairn_storage::op::LogRead;
+use cairn_storage::pagefile::Bug;
+use cairn_storage::units::PageId;
 use std::collections::BTreeSet;
 
 /// Of all shards.
@@ -18,6 +22,8 @@ pub(super) struct Rot {
     harms: Vec<Option<(Harm, bool)>>,
     /// Segments, by shard, of which a read has gone wrong. Not twice: that would be damage.
     misread: BTreeSet<(usize, u64)>,
+    /// Pages that are damaged: of which shard, where, what stood there, and what does.
+    pages: Vec<(usize, u64, Vec<u8>, Vec<u8>)>,
 }
 
 impl Rot {
@@ -41,6 +47,27 @@ impl World {
             self.figures.rots += 1;
             self.disks[shard].flip(harm);
             self.rot.harms[shard] = Some((harm, false));
+        }
+    }
+
+    /// Now and then some pages of a shard that has just begun go wrong.
+    pub(super) fn rot_pages(&mut self) {
+        let may_rot = matches!(self.planted, None | Some(Planted::Pages(Bug::RedoNotCarried)));
+        if !self.has_pages || !self.faults.has_harm || self.faults.is_over || !may_rot {
+            return;
+        }
+        for shard in 0..self.nodes.len() {
+            let engine = self.nodes[shard].machine.shard.engine();
+            let (pages, redo_left) = (engine.page_counts().0 as u32, engine.redo_left());
+            for _ in 0..self.rng.usize(..3) {
+                let page = PageId(self.rng.u32(..=pages));
+                let file = self.nodes[shard].machine.shard.engine().page_file().expect("it has one");
+                let Some(offset) = file.offset_of(page) else { continue };
+                let Some((sound, rotten)) = self.pages[shard].rot(offset, &mut self.rng) else { continue };
+                self.note(format_args!("shard {shard}: page {page} at {offset} goes wrong, {redo_left} effects left"));
+                self.figures.pages_rotten += 1;
+                self.rot.pages.push((shard, offset, sound, rotten));
+            }
         }
     }
 
@@ -88,6 +115,10 @@ impl World {
                 Ok(())
             }
             (Notice::LogMended { .. }, _) => Err(format!("{RECOVERY}: shard {shard}: nothing was to be mended")),
+            (Notice::RedoBlocked { .. }, _) => {
+                self.figures.redos_blocked += 1;
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -96,6 +127,9 @@ impl World {
     /// right.
     pub(super) fn settle_rot(&mut self) -> Checked {
         self.rot.misread.clear();
+        for (shard, offset, sound, rotten) in std::mem::take(&mut self.rot.pages).into_iter().rev() {
+            self.pages[shard].mend(offset, &sound, &rotten);
+        }
         for shard in 0..self.disks.len() {
             let Some((harm, _)) = self.rot.harms[shard].take() else { continue };
             if !self.disks[shard].has(harm.segment) {

@@ -258,6 +258,7 @@ fn persistence(page: &mut Page<'_>) {
     page.field("cairn_page_reads_damaged", sum(|shard| shard.damaged_reads));
     page.field("cairn_pages_damaged", sum(|shard| shard.damaged));
     page.field("cairn_checkpoint_fallbacks", sum(|shard| shard.fallbacks));
+    page.field("cairn_checkpoints_barred", sum(|shard| u64::from(shard.is_checkpoint_barred)));
     page.field("cairn_scrub_in_progress", u8::from(pages.iter().any(|shard| shard.scrub.is_passing)));
     page.field("cairn_scrub_passes", pages.iter().map(|shard| shard.scrub.passes).min().unwrap_or(0));
     page.field("cairn_scrub_pages", sum(|shard| shard.scrub.images));
@@ -422,6 +423,7 @@ fn wal(page: &mut Page<'_>) {
     page.field("wal_state", all.log_state().name());
     page.field("wal_errno", all.log_state().errno());
     page.field("wal_redo_pending", all.shards.iter().map(|shard| shard.log.redo_left).sum::<u64>());
+    page.field("wal_redo_blocked", all.shards.iter().map(|shard| shard.log.redo_blocked).sum::<u64>());
     let flushes = &all.flushes;
     page.field("wal_flushes", flushes.us.count());
     for (name, histogram) in [

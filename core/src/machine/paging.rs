@@ -47,6 +47,8 @@ pub(super) struct Paging {
     damaged: Vec<(Missing, Damage)>,
     file_state: Option<FileState>,
     pace: Pace,
+    /// Pages of what was dropped as a whole cannot be had, so that no checkpoint begins.
+    is_freeing_barred: bool,
     /// SAVE waits for a checkpoint of this generation.
     saves: Vec<(u32, ShardId, RequestId)>,
 }
@@ -295,10 +297,22 @@ impl Machine {
 
     /// Pages of what was dropped as a whole become free little by little.
     pub(super) fn free_dropped(&mut self) {
-        if let Err(missing) = self.shard.engine_mut().free_some(super::FREE_PAGES_PER_TURN) {
-            // It is tried again at the end of each turn.
-            let _ = self.fetch(missing);
+        let Err(missing) = self.shard.engine_mut().free_some(super::FREE_PAGES_PER_TURN) else {
+            self.paging.is_freeing_barred = false;
+            return;
+        };
+        // It is tried again at the end of each turn.
+        if let Absence::Unusable(refusal) = self.fetch(missing)
+            && !std::mem::replace(&mut self.paging.is_freeing_barred, true)
+        {
+            let shard = self.identity.shard;
+            self.notice(Notice::CheckpointBarred { shard, why: refusal.line().into_owned() });
         }
+    }
+
+    /// Whether no checkpoint can begin, and why that will end is not known: something that is damaged stands in its way.
+    pub(crate) fn is_checkpoint_barred(&self) -> bool {
+        self.paging.is_freeing_barred || self.shard.engine().is_redo_too_much()
     }
 
     /// The end of a turn: the checkpoint goes on as far as it ought to, and operations leave.
@@ -429,7 +443,9 @@ impl Machine {
         // Without a page file there is nothing to wait for.
         let file = engine.page_file();
         let durable = file.map_or(u32::MAX, |file| file.durable().generation);
-        let has_failed = file.is_some_and(|file| matches!(file.state(), FileState::Failed { .. }));
+        let is_idle = engine.checkpoint_state() == CheckpointState::Idle;
+        let has_failed = file.is_some_and(|file| matches!(file.state(), FileState::Failed { .. }))
+            || is_idle && self.is_checkpoint_barred();
         for (generation, from, request) in std::mem::take(&mut self.paging.saves) {
             let answer = if durable >= generation {
                 Answer::Done

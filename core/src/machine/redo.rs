@@ -3,7 +3,7 @@
 //!
 //! A command on rows meets `Missing::Pending`: the row's effects are applied and it runs again, or it waits for a page like
 //! any other. A command about many rows meets `Missing::Redo` and waits for the end. A page that cannot be had holds up
-//! its own rows only: the others go on, and what is left is tried again.
+//! its own rows only: the others go on, and what is left is tried again, and carried from checkpoint to checkpoint.
 
 use super::Machine;
 use super::paging::Absence;
@@ -30,12 +30,14 @@ pub(super) struct Redo {
     blocked: Option<(u64, Refusal)>,
     /// Why the last row was skipped.
     skipped: Option<Refusal>,
+    /// So many effects were blocked when that was said last.
+    told: u64,
 }
 
 impl Redo {
     pub fn new(effects: u64, begun_ns: u64) -> Redo {
         let effects_per_turn = REDO_EFFECTS_PER_TURN;
-        Redo { effects_per_turn, effects, begun_ns, is_eager: false, blocked: None, skipped: None }
+        Redo { effects_per_turn, effects, begun_ns, is_eager: false, blocked: None, skipped: None, told: 0 }
     }
 }
 
@@ -99,7 +101,12 @@ impl Machine {
     /// Who waits for the end is told why it does not come.
     fn block_redo(&mut self, refusal: Refusal) {
         let (shard, effects) = (self.identity.shard, self.shard.engine().redo_left());
-        self.notice(Notice::RedoBlocked { shard, effects, why: refusal.line().into_owned() });
+        if std::mem::replace(&mut self.redo.told, effects) != effects {
+            let is_carried = !self.shard.engine().is_redo_too_much();
+            self.notice(Notice::RedoBlocked { shard, effects, why: refusal.line().into_owned(), is_carried });
+            // It carries them, and the next start has less to do.
+            self.shard.engine_mut().want_checkpoint();
+        }
         self.redo.blocked = Some((self.now.mono_ns, refusal));
         self.arrived(Missing::Redo);
     }
@@ -111,6 +118,11 @@ impl Machine {
         // The next start is to have less to do.
         self.shard.engine_mut().want_checkpoint();
         self.arrived(Missing::Redo);
+    }
+
+    /// Effects that cannot be applied now.
+    pub(crate) fn redo_blocked(&self) -> u64 {
+        if self.redo.blocked.is_some() { self.shard.engine().redo_left() } else { 0 }
     }
 
     /// Has done what a command waits for that looks at what redo has not come to.

@@ -14,6 +14,10 @@ pub(super) const GAUGES: &[(&str, &str)] = &[
         "1 if the start had to go back to another checkpoint than the newest. Nothing acknowledged was lost.",
     ),
     (
+        "cairn_checkpoint_barred",
+        "1 while something damaged stands in the way of all checkpoints, so that the log grows.",
+    ),
+    (
         "cairn_log_damaged",
         "1 while a part of the log is damaged that a start may need: leave the server running until it is 0 again.",
     ),
@@ -42,6 +46,7 @@ impl Metrics {
             &[
                 ("cairn_pages_damaged", figures.damaged),
                 ("cairn_checkpoint_fallbacks", figures.fallbacks),
+                ("cairn_checkpoint_barred", u64::from(figures.is_checkpoint_barred)),
                 ("cairn_log_damaged", u64::from(scrub.is_log_damaged)),
                 ("cairn_scrub_in_progress", u64::from(scrub.is_passing)),
                 ("cairn_scrub_begin_timestamp_seconds", scrub.begun_unix_s),

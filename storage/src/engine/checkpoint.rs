@@ -205,7 +205,7 @@ impl Engine {
         let _ = self.pool.make_room(ahead);
         self.shrink_redo();
         // Keeps E6 and T1.
-        let can_begin = self.detached.is_empty() && self.redo.is_none() && self.may_pass_txns();
+        let can_begin = self.detached.is_empty() && self.can_carry_redo() && self.may_pass_txns();
         if self.is_checkpoint_wanted && self.checkpoint_state() == CheckpointState::Idle && can_begin {
             self.begin_checkpoint(unix_us);
         }
@@ -234,6 +234,7 @@ impl Engine {
             deadlines: self.deadlines.root(),
             ..Superblock::default()
         };
+        self.carry_redo();
         let behind = self.pass_txns();
         let frozen = self.extents.freeze(generation);
         self.file_mut().begin(superblock, pages, extents, behind);

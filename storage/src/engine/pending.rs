@@ -54,6 +54,8 @@ pub(super) struct Pending {
     ahead: (usize, usize),
     /// Something before `next` could not be applied.
     has_skipped: bool,
+    /// Nothing but what was skipped is left: bytes of the records that would say it once more.
+    blocked_bytes: Option<usize>,
     /// What is to be applied once more at the end: a planted bug.
     twice: Vec<(PendingId, u64)>,
 }
@@ -183,6 +185,25 @@ impl Pending {
         self.first_of(db, index, head)
     }
 
+    /// Bytes of records that say once more what is left, if nothing is left but what was skipped.
+    pub fn blocked_bytes(&self) -> Option<usize> {
+        self.blocked_bytes
+    }
+
+    /// Notes that nothing is left but what was skipped.
+    pub fn block(&mut self) {
+        let bytes = self.records().map(|record| record.archive_bytes()).sum();
+        self.blocked_bytes = Some(bytes);
+    }
+
+    /// All that is left, in the log's order for each row.
+    pub fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        let lists = self.lists.iter().zip(0..);
+        let left =
+            lists.flat_map(|(list, db)| list.iter().filter(|entry| entry.at != DONE).map(move |entry| (db, entry)));
+        left.map(|(db, entry)| self.record(db, *entry))
+    }
+
     /// The next effect in the order of rows. `None`: there is none, or nothing but what was skipped.
     pub fn next(&mut self) -> Option<PendingId> {
         if self.left == self.twice.len() {
@@ -214,6 +235,7 @@ impl Pending {
     /// Begins again with what was skipped.
     pub fn rewind(&mut self) {
         (self.next, self.ahead, self.has_skipped) = ((0, 0), (0, 0), false);
+        self.blocked_bytes = None;
     }
 
     /// The effect as the log has it, and its row.

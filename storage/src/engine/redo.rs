@@ -12,15 +12,20 @@
 //! - **E4** Whoever looks at a row, or changes it, finds the effects on it applied, or is told
 //!   [`Missing::Pending`]. Whoever looks at many rows, or counts them, is told [`Missing::Redo`] until redo is over.
 //! - **E5** An effect is applied once, and after all earlier ones on its row.
-//! - **E6** No checkpoint begins: its superblock would stand for effects that are not in its pages. So a crash finds the
-//!   checkpoint that this start found, and a longer log.
+//! - **E6** No checkpoint begins as long as effects can be applied: its superblock would stand for effects that are not in its
+//!   pages. So a crash finds the checkpoint that this start found, and a longer log. What is left when all else has been
+//!   applied cannot be applied for a long time, perhaps: its page is damaged. Then a checkpoint *carries* it: it is written to
+//!   the log once more, right behind the checkpoint's LSN, and the superblock waits until that is durable. So whichever
+//!   checkpoint a start finds, the log behind it has all that its pages lack, in order, for nobody changes such a row
+//!   meanwhile (E4). A start from the older checkpoint meets these effects twice, which is the same as once: the second time
+//!   they are in the same order, and each says what becomes of the row, not how it differs.
 
 use super::pending::Pending;
 use super::{Engine, RowKey, Stop};
 use crate::error::Missing;
 use crate::limits::{
-    DATABASES, PAGE_BYTES, REDO_AHEAD_MAX, REDO_AHEAD_SHARE, REDO_CHUNK_BYTES, REDO_CHUNK_SHARE, REDO_READS_MAX,
-    REDO_READS_SHARE, REDO_ROW_EFFECTS_MAX, REDO_SHARE, TOUCH_KEYS_MAX,
+    CARRIED_BYTES_MAX, DATABASES, PAGE_BYTES, REDO_AHEAD_MAX, REDO_AHEAD_SHARE, REDO_CHUNK_BYTES, REDO_CHUNK_SHARE,
+    REDO_READS_MAX, REDO_READS_SHARE, REDO_ROW_EFFECTS_MAX, REDO_SHARE, TOUCH_KEYS_MAX,
 };
 use crate::log::Record;
 use crate::pagefile::Bug;
@@ -205,7 +210,10 @@ impl Engine {
 
     fn redo_next(&mut self, pending: &mut Pending, effects: usize) -> Redone {
         for _ in 0..effects {
-            let Some(next) = pending.next() else { return Redone::Blocked };
+            let Some(next) = pending.next() else {
+                pending.block();
+                return Redone::Blocked;
+            };
             if let Err(stop) = self.redo_one(pending, next) {
                 return stop;
             }
@@ -240,6 +248,34 @@ impl Engine {
     pub fn skip_redo(&mut self) {
         if let Some(pending) = &mut self.redo {
             pending.skip();
+        }
+    }
+
+    /// Whether a checkpoint may begin as far as redo is concerned. Keeps E6.
+    pub(super) fn can_carry_redo(&self) -> bool {
+        match &self.redo {
+            None => true,
+            Some(pending) => {
+                let is_little = pending.blocked_bytes().is_some_and(|bytes| bytes <= CARRIED_BYTES_MAX);
+                is_little && self.log.accepts_writes() && self.log.has_room()
+            }
+        }
+    }
+
+    /// Whether what is left of redo cannot be applied now, and is too much to be carried by checkpoints.
+    pub fn is_redo_too_much(&self) -> bool {
+        self.redo.as_ref().and_then(|pending| pending.blocked_bytes()).is_some_and(|bytes| bytes > CARRIED_BYTES_MAX)
+    }
+
+    /// A checkpoint of all records so far begins: what the trees lack is written to the log once more. The superblock waits
+    /// until all that is appended then is durable. Keeps E6.
+    pub(super) fn carry_redo(&mut self) {
+        if let Some(pending) = &self.redo
+            && !self.has_planted(Bug::RedoNotCarried)
+        {
+            for record in pending.records() {
+                self.log.append(&record);
+            }
         }
     }
 

@@ -22,7 +22,7 @@
 //!   durable, for then both superblocks are of checkpoints that do not lead to it; and not before every pinned
 //!   checkpoint older than g is unpinned.
 //! - **P2** A superblock is written when everything that it leads to was written and then synced, and when the log is
-//!   durable up to its LSN.
+//!   durable up to its LSN, and behind that up to what the checkpoint carries ([`crate::engine`], E6).
 //! - **P3** A page of a generation that the running checkpoint has not yet saved is copied before it is changed or freed.
 //! - **P4** What the checkpoint has to save fits into free sites that were counted when it began, so that no change of a
 //!   page ever waits for space.

@@ -94,6 +94,12 @@ impl PageFile {
         first.is_some_and(|first| first.0 != 0 && self.offset(first) == offset)
     }
 
+    /// Where the newest image of a page stands, if it has one.
+    pub fn offset_of(&self, page: PageId) -> Option<u64> {
+        let site = site_of(self.pages.get(page.0));
+        (site.0 != 0).then(|| self.offset(site))
+    }
+
     /// The next read that was asked for. [`PageFile::poll`] answers these too; this is for a driver in the middle of a turn.
     pub(crate) fn poll_read(&mut self) -> Option<PageOp> {
         self.reads_new.pop_front()
