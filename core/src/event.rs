@@ -69,7 +69,7 @@ pub enum HostAsk {
     /// Write these parameters into the configuration file (CONFIG REWRITE).
     RewriteConfig { parameters: Vec<(String, String)> },
     /// Stop the whole server in good order (SHUTDOWN). Not answered when it succeeds.
-    Shutdown { is_forced: bool },
+    Shutdown { is_forced: bool, saves: bool },
 }
 
 /// Finds the asker again.
@@ -124,8 +124,11 @@ pub enum Event<'a> {
     Facts(ProcessFacts),
     /// At least every 100 ms.
     Tick,
-    /// Finish what was begun and acknowledge it, begin nothing new: the process ends soon.
-    Drain,
+    /// Finish what was begun and acknowledge it, begin nothing new: the process ends soon. `saves`: a checkpoint is made last,
+    /// if there is time.
+    Drain {
+        saves: bool,
+    },
 }
 
 /// What a machine wants done.

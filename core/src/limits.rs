@@ -65,6 +65,9 @@ pub fn checkpoint_log_bytes(memory_bytes: u64) -> u64 {
 
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 16 * 1024 * 1024;
 
+/// What the checkpoint at the end of a server may take; or half of `shutdown-timeout`, if that is less.
+pub const SHUTDOWN_CHECKPOINT_SECONDS: u64 = 4;
+
 /// What a checkpoint goes on by in one turn at most: copying and checksumming that much takes some tens of microseconds.
 pub const CHECKPOINT_TURN_BYTES_MAX: u64 = 128 * 1024;
 

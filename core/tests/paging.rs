@@ -317,6 +317,18 @@ impl World {
         machine.handle(self.now, event);
     }
 
+    /// An orderly stop.
+    fn drain(&mut self) {
+        self.nodes.iter_mut().for_each(|node| node.machine.handle(self.now, Event::Drain { saves: true }));
+        for _ in 0..20_000 {
+            self.turn();
+            if self.nodes.iter().all(|node| node.machine.is_drained() && node.flying.is_empty()) {
+                return;
+            }
+        }
+        panic!("it never ends");
+    }
+
     fn settle(&mut self) {
         for turn in 0..20_000 {
             if turn % 50 == 0 {
@@ -347,7 +359,7 @@ fn clients_get_their_replies_in_order_whatever_is_in_memory() {
         let clients = (0..CLIENTS).map(|_| Client::default()).collect();
         let mut world = World { nodes, clients, rng: Rng(seed), now: Now { mono_ns: 1, unix_us: 1 } };
         let (mut evictions, mut counts_off) = (0, 0);
-        for _ in 0..4 {
+        for era in 0..4 {
             world.connect();
             counts_off += u32::from(world.check_counts());
             for round in 0..250 {
@@ -361,9 +373,15 @@ fn clients_get_their_replies_in_order_whatever_is_in_memory() {
                 }
             }
             world.settle();
+            let is_orderly = era % 2 == 1;
+            if is_orderly {
+                world.drain();
+            }
             evictions += world.nodes.iter().map(|node| node.machine.shard.engine().page_counts().2).sum::<u64>();
             let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
             world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk)).collect();
+            let redo_left: u64 = world.nodes.iter().map(|node| node.machine.shard.engine().redo_left()).sum();
+            assert_eq!(redo_left == 0, is_orderly, "{redo_left} effects to redo in the end of era {era}");
         }
         assert!(evictions > 1000, "memory was not short: {evictions}");
         assert!(counts_off > 0, "redo was over before anybody counted");

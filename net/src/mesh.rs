@@ -250,7 +250,9 @@ pub enum Letter {
     /// All shards are there: accept connections.
     Serve,
     /// Accept nobody any more, finish what was begun, then end.
-    Drain,
+    Drain {
+        saves: bool,
+    },
     /// End now, finished or not.
     Halt,
 }

@@ -180,9 +180,10 @@ impl ServerHandle {
         self.shared.clients.load(Ordering::Relaxed)
     }
 
-    /// Accepts nobody any more, finishes what was begun, and ends; at the latest after `limit`.
-    pub fn stop(mut self, limit: Duration) -> Stopped {
-        self.post_all(|| Letter::Drain);
+    /// Accepts nobody any more, finishes what was begun, makes a last checkpoint if it `saves`, and ends; at the latest after
+    /// `limit`.
+    pub fn stop(mut self, limit: Duration, saves: bool) -> Stopped {
+        self.post_all(|| Letter::Drain { saves });
         let deadline = Instant::now() + limit;
         let mut quiet = 0;
         // Twice in a row and a tick apart: a parcel may have been under way between two workers that had nothing to do.

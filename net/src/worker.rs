@@ -469,11 +469,11 @@ impl Worker {
                     self.state = State::Serving;
                     self.listeners.arm(&mut self.ring, self.now.mono_ns)?;
                 }
-                Letter::Drain => {
+                Letter::Drain { saves } => {
                     self.state = State::Draining;
                     self.listeners.stop(&mut self.ring)?;
                     for machine in 0..self.machines.len() {
-                        self.tell(machine as u16, Event::Drain);
+                        self.tell(machine as u16, Event::Drain { saves });
                     }
                 }
                 Letter::Halt => self.state = State::Halted,

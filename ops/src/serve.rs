@@ -35,6 +35,7 @@ enum Stop {
     Signal(&'static str),
     Command {
         is_forced: bool,
+        saves: bool,
     },
     /// The workers are gone.
     WorkersEnded,
@@ -231,19 +232,20 @@ fn introduce(settings: &Settings, handle: &ServerHandle, metrics: Option<&str>) 
 
 fn finish(handle: ServerHandle, settings: &Settings, why: Stop) -> Result<(), String> {
     let limit = Duration::from_secs(settings.shutdown_timeout_s.max(1));
-    let limit = match why {
+    let (limit, saves) = match why {
         Stop::Signal(name) => {
             info!("Received {name}, scheduling shutdown...");
-            limit
+            (limit, true)
         }
-        Stop::Command { is_forced } => {
+        Stop::Command { is_forced, saves } => {
             info!("User requested shutdown...");
-            if is_forced { FORCED_STOP } else { limit }
+            // Who cannot wait for clients cannot wait for that either.
+            if is_forced { (FORCED_STOP, false) } else { (limit, saves) }
         }
         Stop::WorkersEnded => return Err("The workers have ended unexpectedly".into()),
     };
     notify::tell("STOPPING=1\nSTATUS=Shutting down");
-    if !handle.stop(limit).is_clean {
+    if !handle.stop(limit, saves).is_clean {
         warn!("Not everything was finished in time; every acknowledged write is on stable storage all the same");
     }
     info!("Cairn is now ready to exit, bye bye...");
@@ -327,8 +329,8 @@ impl Host {
             HostAsk::CheckPassword { hash, password } => self.passwords.check(hash, password, answer),
             HostAsk::HashPassword { password } => self.passwords.hash(password, answer),
             HostAsk::RewriteConfig { parameters } => answer(self.rewrite(&parameters)),
-            HostAsk::Shutdown { is_forced } => {
-                if self.stop.send(Stop::Command { is_forced }).is_err() {
+            HostAsk::Shutdown { is_forced, saves } => {
+                if self.stop.send(Stop::Command { is_forced, saves }).is_err() {
                     answer(Err("Errors trying to SHUTDOWN. Check logs.".into()));
                 }
             }

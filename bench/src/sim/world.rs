@@ -243,8 +243,9 @@ impl World {
     fn shut_down(&mut self) -> Checked {
         self.note(format_args!("shutdown"));
         self.is_quiet = true;
+        let saves = self.rng.bool();
         for shard in 0..self.nodes.len() {
-            self.tell(shard, Event::Drain)?;
+            self.tell(shard, Event::Drain { saves })?;
         }
         let is_done = |world: &World| world.parcels == 0 && world.nodes.iter().all(|node| node.machine.is_drained());
         self.go_on_until(self.clock.now_ns() + ANSWERED_NS, is_done)?;

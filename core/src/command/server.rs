@@ -162,7 +162,7 @@ fn shutdown(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<
     }
     machine.ask_host(
         conn,
-        HostAsk::Shutdown { is_forced },
+        HostAsk::Shutdown { is_forced, saves: !nosave },
         Box::new(|_, _, result, reply| match result {
             Ok(_) => reply.ok(),
             Err(_) => reply.error("ERR Errors trying to SHUTDOWN. Check logs."),

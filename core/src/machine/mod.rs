@@ -12,6 +12,7 @@
 //! - `redo`: what a start has left to do.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
+//! - `drain`: how it ends.
 //! - `clients`: connections come, go, and are held to their limits.
 //! - `deeds`: what was done, in order, for one who checks.
 
@@ -19,6 +20,7 @@ mod ask;
 mod clients;
 mod coordinate;
 mod deeds;
+mod drain;
 mod exec;
 mod input;
 mod paging;
@@ -52,6 +54,7 @@ use cairn_storage::engine::Engine;
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskOp;
 use cairn_storage::units::{OpId, ShardId};
+use drain::Drain;
 use paging::Paging;
 use parked::Parking;
 use participate::Parts;
@@ -132,7 +135,7 @@ pub struct Machine {
     log_active_ns: u64,
     prepare_retried_ns: u64,
     second_ns: u64,
-    is_draining: bool,
+    drain: Drain,
     batch: Batch,
     paging: Paging,
     parking: Parking,
@@ -172,7 +175,7 @@ impl Machine {
             log_active_ns: now.mono_ns,
             prepare_retried_ns: now.mono_ns,
             second_ns: now.mono_ns,
-            is_draining: false,
+            drain: Drain::Serving,
             batch: Batch::default(),
             paging: Paging::default(),
             parking: Parking::default(),
@@ -205,7 +208,7 @@ impl Machine {
             Event::HostAnswer { ticket, result } => self.on_host_answer(ticket, result),
             Event::Facts(facts) => self.facts = facts,
             Event::Tick => self.on_tick(),
-            Event::Drain => self.is_draining = true,
+            Event::Drain { saves } => self.on_drain(saves),
         }
     }
 
@@ -233,7 +236,7 @@ impl Machine {
         if !goes_on || self.shard.engine().log().numbers().flights == 0 {
             self.shard.seal();
         }
-        if self.is_draining {
+        if self.is_draining() {
             // Who looks at the log next is to know that its last records were acknowledged.
             self.shard.engine_mut().log_mut().seal_idle();
         }
@@ -243,6 +246,9 @@ impl Machine {
         self.lock_begun();
         self.work_parts();
         self.finish_saves();
+        if self.is_draining() {
+            self.go_on_draining();
+        }
         self.work_pages();
         self.send_parcels();
     }
@@ -259,25 +265,6 @@ impl Machine {
 
     pub fn notice(&mut self, notice: Notice) {
         self.effect(Effect::Notice(notice));
-    }
-
-    /// After [`Event::Drain`]: nothing is in flight and nothing unacknowledged is left.
-    pub fn is_drained(&self) -> bool {
-        let log = self.shard.engine().log();
-        let is_written = match log.state() {
-            LogState::Open => log.is_idle() && log.is_proved(),
-            LogState::Full { .. } => log.is_idle(),
-            LogState::Failed(_) => true,
-        };
-        self.is_draining
-            && is_written
-            && self.effects.is_empty()
-            && self.inbox.is_empty()
-            && !self.is_anything_parked()
-            && !self.has_parts()
-            && self.execs_undecided() == 0
-            && self.outbox.iter().all(|parcel| parcel.messages.is_empty())
-            && self.sessions.iter().flatten().all(|session| session.output.is_empty() || session.output.is_at_barrier())
     }
 
     /// Messages to other shards that wait for the turn's end.

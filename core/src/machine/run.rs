@@ -424,7 +424,7 @@ impl Machine {
         {
             return Err(Stay::Wait(Stall::Paused));
         }
-        if self.is_draining {
+        if self.is_draining() {
             return Err(Stay::Wait(Stall::Draining));
         }
         if is_write {

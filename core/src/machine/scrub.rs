@@ -56,7 +56,7 @@ impl Machine {
     #[inline]
     pub(super) fn work_scrub(&mut self) {
         let rate = self.settings.scrub_bytes_per_second;
-        if rate == 0 || self.is_draining {
+        if rate == 0 || self.is_draining() {
             return;
         }
         if self.shard.engine_mut().heal_log() {

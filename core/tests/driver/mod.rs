@@ -352,7 +352,7 @@ impl World {
                 self.notes.push("rewrite".into());
                 Ok(String::new())
             }
-            HostAsk::Shutdown { is_forced } => {
+            HostAsk::Shutdown { is_forced, .. } => {
                 self.notes.push(format!("shutdown forced={is_forced}"));
                 Err("it goes on, for the script's sake".into())
             }

@@ -32,7 +32,7 @@ fn config(dir: &Path, pairs: &[(&str, &str)]) -> ServerConfig {
 }
 
 fn stop(server: ServerHandle) {
-    assert_eq!(server.stop(Duration::from_secs(20)), Stopped { is_clean: true });
+    assert_eq!(server.stop(Duration::from_secs(20), true), Stopped { is_clean: true });
 }
 
 struct Client<S: Read + Write>(BufReader<S>);
