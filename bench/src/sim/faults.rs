@@ -6,6 +6,7 @@ use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log;
 use cairn_storage::op::PageOp;
 use cairn_storage::pagefile;
+use cairn_storage::txn;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use fastrand::Rng;
 
@@ -19,6 +20,10 @@ pub enum Planted {
     RecoverWithoutSync,
     AnswerBeforeWrite,
     DirectoryUnsynced,
+    /// Those of transactions are found by [`super::shard::txns`].
+    Txn(txn::Bug),
+    AcknowledgeEarly,
+    UnlockEarly,
 }
 
 impl std::fmt::Display for Planted {
@@ -40,11 +45,23 @@ impl Planted {
         log.chain(Planted::OF_DRIVER).chain(pagefile::Bug::ALL.iter().copied().map(Planted::Pages))
     }
 
+    /// Those of transactions over several shards.
+    pub fn of_transactions() -> impl Iterator<Item = Planted> {
+        txn::Bug::ALL.iter().copied().map(Planted::Txn).chain([Planted::AcknowledgeEarly, Planted::UnlockEarly])
+    }
+
     /// Its name on a command line, and what is done wrong.
     fn told(self) -> (&'static str, &'static str) {
         match self {
             Planted::Log(bug) => (bug.name(), bug.meaning()),
             Planted::Pages(bug) => (bug.name(), bug.meaning()),
+            Planted::Txn(bug) => (bug.name(), bug.meaning()),
+            Planted::AcknowledgeEarly => {
+                ("acknowledge-early", "A transaction is acknowledged when it is stable at one of its participants")
+            }
+            Planted::UnlockEarly => {
+                ("unlock-early", "A transaction gives its locks back before the log says that it is done")
+            }
             Planted::WriteWithoutSync => {
                 ("write-without-sync", "The driver writes to the disk's cache and says that it is stable")
             }
@@ -63,15 +80,21 @@ impl Planted {
 
     /// Reads a name on a command line; its help has them all.
     pub fn parser() -> impl TypedValueParser<Value = Planted> {
-        let values = Planted::all().map(|bug| PossibleValue::new(bug.told().0).help(bug.told().1));
-        PossibleValuesParser::new(values).map(|name| {
-            Planted::all().find(|bug| bug.told().0 == name).expect("the parser lets only these names through")
+        let known = || Planted::all().chain(Planted::of_transactions());
+        let values = known().map(|bug| PossibleValue::new(bug.told().0).help(bug.told().1));
+        PossibleValuesParser::new(values).map(move |name| {
+            known().find(|bug| bug.told().0 == name).expect("the parser lets only these names through")
         })
     }
 
     /// The log's part of the bug.
     pub fn log(self) -> Option<log::Bug> {
         if let Planted::Log(bug) = self { Some(bug) } else { None }
+    }
+
+    /// The part of transactions.
+    pub fn txn(self) -> Option<txn::Bug> {
+        if let Planted::Txn(bug) = self { Some(bug) } else { None }
     }
 
     /// The page file's part of it.

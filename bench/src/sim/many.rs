@@ -1,6 +1,6 @@
 //! Many seeds, one after the other or several at once. The library behind `cairn sim`.
 
-use super::shard::{ImageId, RoundId, run_faults, run_images};
+use super::shard::{ImageId, RoundId, run_faults, run_images, run_transactions};
 use super::{Failure, Figures, Planted, run};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
@@ -28,8 +28,11 @@ pub struct SimArgs {
     /// not yet stable is lost, kept, overtaken or torn in many ways, and what comes back is checked. 100000 take minutes
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "seed", "faults"])]
     pub crash_images: Option<u64>,
-    /// Only this image
-    #[arg(long, value_name = "RUN:OPERATION:IMAGE", requires = "crash_images")]
+    /// Make so many crash images of several shards instead, with transactions over them: on all shards or on none
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "seed", "faults", "crash_images"])]
+    pub transactions: Option<u64>,
+    /// Only this image, of --crash-images or --transactions
+    #[arg(long, value_name = "RUN:OPERATION:IMAGE")]
     pub image: Option<ImageId>,
     /// Inject so many I/O faults into single shards instead: while they run, make checkpoints and recover, operations fail,
     /// fall short, find no room or bring something else, and what was stable goes bad. 1000000 take minutes
@@ -62,6 +65,7 @@ Examples:
   cairn sim --bug ignore-short-write
   cairn sim --crash-images 100000
   cairn sim --faults 1000000 --jobs 2
+  cairn sim --transactions 100000 --jobs 2
 
 To run more, ask for more: every count goes on with further seeds. --first begins elsewhere.";
 
@@ -77,6 +81,9 @@ struct Shared {
 pub fn run_all(args: &SimArgs) -> ExitCode {
     if let Some(count) = args.crash_images {
         return run_images(args, count);
+    }
+    if let Some(count) = args.transactions {
+        return run_transactions(args, count);
     }
     if let Some(count) = args.faults {
         return run_faults(args, count);

@@ -2,6 +2,7 @@
 
 use super::images::{self, ImageId, WAYS};
 use super::injected::{self, RoundId};
+use super::txns::{self, Figures as Txns};
 use super::{Kind, images::Figures as Images, injected::Figures as Faults};
 use crate::sim::many::{SimArgs, progress};
 use std::fmt::{self, Write};
@@ -30,6 +31,14 @@ pub fn run_images(args: &SimArgs, count: u64) -> ExitCode {
     let broken = |(id, what): (ImageId, String)| Broken { what, repeat: format!("--crash-images 1 --image {id}") };
     let seed = only.map(|only| only.seed);
     list(args, count, seed, |seed, left| images::run(seed, args.bug, only, left).map_err(broken))
+}
+
+/// Makes the crash images of several shards with transactions over them that the command line asks for.
+pub fn run_transactions(args: &SimArgs, count: u64) -> ExitCode {
+    let only = args.image;
+    let broken = |(id, what): (ImageId, String)| Broken { what, repeat: format!("--transactions 1 --image {id}") };
+    let seed = only.map(|only| only.seed);
+    list(args, count, seed, |seed, left| txns::run(seed, args.bug, only, left).map_err(broken))
 }
 
 /// Injects the faults that the command line asks for.
@@ -152,5 +161,39 @@ impl fmt::Display for Faults {
             f,
             "{refused} commands and {refused_starts} starts refused, {recoveries} recoveries, {rows} rows compared"
         )
+    }
+}
+
+impl Sum for Txns {
+    fn add(&mut self, other: Txns) {
+        self.images += other.images;
+        self.in_recovery += other.in_recovery;
+        self.operations += other.operations;
+        self.runs += other.runs;
+        self.committed += other.committed;
+        self.aborted += other.aborted;
+        self.found_committed += other.found_committed;
+        self.found_aborted += other.found_aborted;
+        self.checkpoints += other.checkpoints;
+        self.logs_failed += other.logs_failed;
+    }
+
+    fn count(&self) -> u64 {
+        self.images
+    }
+}
+
+impl fmt::Display for Txns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Txns { images, in_recovery, operations, runs, .. } = self;
+        writeln!(
+            f,
+            "{images} crash images of {operations} operations in {runs} runs, {in_recovery} of them cut in recovery"
+        )?;
+        let Txns { committed, aborted, found_committed, found_aborted, checkpoints, logs_failed, .. } = self;
+        writeln!(f, "{committed:>9}  transactions acknowledged\n{aborted:>9}  refusals that somebody saw")?;
+        writeln!(f, "{found_committed:>9}  transactions that recovery found undecided and committed")?;
+        writeln!(f, "{found_aborted:>9}  transactions that recovery found undecided and aborted")?;
+        writeln!(f, "{checkpoints:>9}  checkpoints\n{logs_failed:>9}  logs that failed for ever")
     }
 }

@@ -7,10 +7,11 @@ pub mod injected;
 mod ledger;
 mod lists;
 mod steps;
+pub mod txns;
 
 pub use images::ImageId;
 pub use injected::RoundId;
-pub use lists::{run_faults, run_images};
+pub use lists::{run_faults, run_images, run_transactions};
 
 use super::disk::Disk;
 use super::faults::{Fate, Planted};
