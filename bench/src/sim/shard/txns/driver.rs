@@ -62,12 +62,14 @@ impl World {
             18..22 => self.parts[shard].engine.want_checkpoint(),
             22..28 => self.check(shard)?,
             28..40 => self.background(shard)?,
-            40..70 if !self.txns.is_empty() => {
-                let at = self.rng.usize(..self.txns.len());
-                self.go_on(at)?;
+            40..70 => {
+                for _ in 0..self.rng.u32(1..8) {
+                    let Some(at) = (!self.txns.is_empty()).then(|| self.rng.usize(..self.txns.len())) else { break };
+                    self.go_on(at)?;
+                }
             }
             70..72 => drop(self.parts[shard].engine.log_mut().seal_idle()),
-            72..82 => self.parts[shard].engine.log_mut().seal(),
+            72..80 => self.parts[shard].engine.log_mut().seal(),
             _ => drop(self.turn_io(shard)?),
         }
         Ok(())

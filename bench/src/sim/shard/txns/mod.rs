@@ -38,7 +38,7 @@ use std::rc::Rc;
 use truth::Truth;
 
 /// Steps of a run between two of its own crashes, and how many crashes there are.
-const STEPS: usize = 250;
+const STEPS: usize = 300;
 const ROUNDS: usize = 4;
 
 /// Keys of each shard.
@@ -163,7 +163,7 @@ impl World {
             self.parts = parts.map(|engine| Part { engine, flying: Vec::new(), locks: BTreeMap::new() }).collect();
             self.txns.clear();
             let shard = self.rng.usize(..self.parts.len());
-            self.failing = (self.rng.u8(..3) == 0).then(|| (shard, self.rng.u32(1..40)));
+            self.failing = self.rng.bool().then(|| (shard, self.rng.u32(1..9)));
             return Ok(());
         }
         unreachable!("the fourth attempt meets no trouble");

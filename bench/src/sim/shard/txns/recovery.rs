@@ -15,6 +15,11 @@ use fastrand::Rng;
 /// At one operation in so many, recovery is cut at each of its own operations.
 const RECOVERY_IN: u32 = 40;
 
+/// What a crash is and leaves: all of them take their turns, so many at each operation.
+const CRASHES: [(bool, Keep); 5] =
+    [(true, Keep::None), (true, Keep::Some), (true, Keep::All), (true, Keep::Chance), (false, Keep::Chance)];
+const WAYS: usize = 2;
+
 fn files<'a>(media: &'a mut Media, shard: usize, rng: &'a mut Rng) -> Files<'a> {
     let Media { disk, pages } = media;
     let config = config(shard);
@@ -87,10 +92,11 @@ impl Images {
         self.now.operation += 1;
         self.now.image = 0;
         self.figures.operations += 1;
-        for keep in [Keep::None, Keep::All, Keep::Some, Keep::Chance] {
-            self.image(media, truth, true, keep)?;
+        for way in 0..WAYS {
+            let at = (self.now.operation as usize + way * WAYS) % CRASHES.len();
+            let (is_power_cut, keep) = CRASHES[at];
+            self.image(media, truth, is_power_cut, keep)?;
         }
-        self.image(media, truth, false, Keep::Chance)?;
         if self.rng().u32(..RECOVERY_IN) == 0 {
             self.cut_recovery(media, truth)?;
         }
