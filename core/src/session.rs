@@ -17,6 +17,7 @@ use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::query::Query;
 use crate::resp::decode::Decoder;
 use crate::tx::{Multi, Watched};
+use cairn_storage::blob::Blob;
 
 /// What CLIENT REPLY has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -128,6 +129,8 @@ pub struct Session {
     pub stall: Option<Stall>,
     /// What it waits for that is being read: when all of it is here its commands go on.
     pub absent: u32,
+    /// Long values that its next command needs, until it has run.
+    pub held: Vec<Blob>,
     /// Its last command met something absent, so the next ones may.
     pub has_missed: bool,
     /// Reading is stopped at the socket.
@@ -149,6 +152,7 @@ impl Session {
             output: Output::default(),
             stall: None,
             absent: 0,
+            held: Vec::new(),
             has_missed: false,
             is_paused: false,
             is_closing: false,

@@ -3,8 +3,8 @@
 //! While a command runs, the shard notes the highest LSN that the command has observed: of what it wrote, and of the
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
-use crate::command::Call;
 use crate::command::args::{Args, KeptArgs};
+use crate::command::{Call, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, LONG_VALUE_BYTES_MIN};
@@ -196,6 +196,16 @@ impl Shard {
         let mut absent: Vec<Missing> = rows.filter_map(|row| self.engine.get(row).err()).collect();
         absent.dedup();
         absent
+    }
+
+    /// The long values among a command's rows that are in memory: who holds them has them here again when it runs once more.
+    pub(crate) fn long_values(&self, db: u8, spec: &Spec, args: &Args<'_>) -> Vec<Blob> {
+        if spec.keys.is_single() {
+            return Vec::new();
+        }
+        let keys = spec.keys.positions(args.len()).map(|at| &args[at]);
+        let rows = keys.map(|key| RowKey { db, head: self.head(key), key });
+        rows.filter_map(|row| self.engine.blob(row).ok().flatten()).collect()
     }
 
     /// What the command since `begin` has to wait for.

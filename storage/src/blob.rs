@@ -4,7 +4,7 @@
 //! What others hold is never changed: who wants to change it makes a copy first.
 
 use std::ops::{Deref, Range};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 /// A part of a buffer that is shared. A clone is the same memory.
 #[derive(Clone, Debug, Default)]
@@ -58,9 +58,37 @@ impl Blob {
         (self.start, self.end) = (0, bytes.len());
     }
 
+    /// Whether somebody else holds it, or another part of its buffer.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.buffer) > 1
+    }
+
+    /// The way back to it, which keeps nothing.
+    pub(crate) fn downgrade(&self) -> WeakBlob {
+        WeakBlob { buffer: Arc::downgrade(&self.buffer), start: self.start, end: self.end }
+    }
+
     /// Bytes of memory that it keeps.
     pub fn memory_bytes(&self) -> u64 {
         self.buffer.capacity() as u64
+    }
+}
+
+/// A blob, as long as somebody else holds it.
+#[derive(Debug)]
+pub(crate) struct WeakBlob {
+    buffer: Weak<Vec<u8>>,
+    start: usize,
+    end: usize,
+}
+
+impl WeakBlob {
+    pub(crate) fn upgrade(&self) -> Option<Blob> {
+        Some(Blob { buffer: self.buffer.upgrade()?, start: self.start, end: self.end })
+    }
+
+    pub(crate) fn is_alive(&self) -> bool {
+        self.buffer.strong_count() > 0
     }
 }
 

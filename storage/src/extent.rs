@@ -1,13 +1,15 @@
 //! Values, and keys, that are too long for a leaf. They stand outside the tree; a row refers to one by number.
 //!
 //! An extent may be absent: its image is in the page file. It is never changed while somebody else holds it (the log or a
-//! checkpoint that is writing it, a reply on its way out): the change is made to a copy then.
+//! checkpoint that is writing it, a reply on its way out): the change is made to a copy then. One that has left memory while
+//! somebody held it comes back without a read, as long as somebody does.
 
-use crate::blob::Blob;
+use crate::blob::{Blob, WeakBlob};
 use crate::error::Missing;
 use crate::pagefile::PageFile;
 use crate::units::{ExtentId, Generation};
 use core::cell::Cell;
+use hashbrown::HashMap;
 use std::sync::Arc;
 
 /// What stands in an extent. A clone is the same memory.
@@ -45,7 +47,20 @@ pub struct Extents {
     dirty: Vec<ExtentId>,
     /// Where the search for extents that can leave memory goes on.
     hand: usize,
+    /// Absent ones that somebody held when they left memory.
+    lent: HashMap<ExtentId, Lent>,
+    /// When those that nobody holds any more are looked for.
+    lent_max: usize,
 }
+
+#[derive(Debug)]
+struct Lent {
+    key: Arc<[u8]>,
+    value: WeakBlob,
+}
+
+/// Entries of `lent` below which it is not worth looking through.
+const LENT_MIN: usize = 64;
 
 impl Extents {
     /// The extents that a page file has; all are absent.
@@ -140,7 +155,7 @@ impl Extents {
                     self.dirty_bytes -= weight(&extent);
                 }
             }
-            Slot::Absent => {}
+            Slot::Absent => drop(self.lent.remove(&id)),
             Slot::Free => panic!("an extent is removed once"),
         }
         self.free.push(id);
@@ -182,9 +197,37 @@ impl Extents {
     pub(crate) fn supply(&mut self, id: ExtentId, extent: Extent) {
         let slot = &mut self.slots[id.0 as usize];
         if matches!(slot, Slot::Absent) {
+            self.lent.remove(&id);
             self.bytes += weight(&extent);
             *slot = Slot::Here { extent, generation: Generation(0), is_used: Cell::new(true) };
         }
+    }
+
+    /// Has an absent extent back, if somebody holds its value still. Whether it is.
+    pub(crate) fn recall(&mut self, id: ExtentId) -> bool {
+        let Some(Lent { key, value }) = self.lent.remove(&id) else { return false };
+        let Some(value) = value.upgrade() else { return false };
+        self.supply(id, Extent { key, value });
+        true
+    }
+
+    /// An extent leaves memory: its image is in the file.
+    fn leave(&mut self, id: ExtentId) {
+        if let Slot::Here { extent, .. } = std::mem::replace(&mut self.slots[id.0 as usize], Slot::Absent) {
+            self.bytes -= weight(&extent);
+            if extent.value.is_shared() {
+                self.lend(id, &extent);
+            }
+        }
+    }
+
+    #[cold]
+    fn lend(&mut self, id: ExtentId, extent: &Extent) {
+        if self.lent.len() >= self.lent_max {
+            self.lent.retain(|_, lent| lent.value.is_alive());
+            self.lent_max = (2 * self.lent.len()).max(LENT_MIN);
+        }
+        self.lent.insert(id, Lent { key: Arc::clone(&extent.key), value: extent.value.downgrade() });
     }
 
     /// Gives up extents whose images are in the file until at most `bytes` are in memory. Looks at a bounded number.
@@ -196,13 +239,20 @@ impl Extents {
             }
             self.hand = (self.hand + 1) % self.slots.len();
             let slot = &mut self.slots[self.hand];
-            if let Slot::Here { extent, generation: Generation(0), is_used } = slot
+            if let Slot::Here { generation: Generation(0), is_used, .. } = slot
                 && !is_used.replace(false)
                 && file.can_drop_extent(ExtentId(self.hand as u32))
             {
-                self.bytes -= weight(extent);
-                *slot = Slot::Absent;
+                self.leave(ExtentId(self.hand as u32));
             }
+        }
+    }
+
+    /// An extent that is in memory, if there is such a one.
+    pub(crate) fn find(&self, id: ExtentId) -> Option<&Extent> {
+        match self.slots.get(id.0 as usize)? {
+            Slot::Here { extent, .. } => Some(extent),
+            Slot::Absent | Slot::Free => None,
         }
     }
 
@@ -226,4 +276,46 @@ impl Extents {
 
 fn weight(extent: &Extent) -> u64 {
     extent.key.len() as u64 + extent.value.memory_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_held_comes_back_without_a_read() {
+        let mut extents = Extents::default();
+        let new = |byte| Extent { key: Arc::default(), value: Blob::new(vec![byte; 100]) };
+        let id = extents.insert(new(b'a'), Generation(0));
+        extents.leave(id);
+        assert!(!extents.recall(id), "nobody held it");
+        extents.supply(id, new(b'a'));
+        let held = extents.get(id).unwrap().value.clone();
+        extents.leave(id);
+        assert!(extents.get(id).is_err() && extents.bytes() == 0);
+        assert!(extents.recall(id) && extents.bytes() == 100);
+        assert_eq!(extents.get(id).unwrap().value.as_ptr(), held.as_ptr());
+        // What has changed since, or is another extent, never comes back as it was.
+        extents.leave(id);
+        extents.supply(id, new(b'a'));
+        extents.update(id, Generation(0), 1, |value| *value = b"b".to_vec());
+        extents.leave(id);
+        assert!(!extents.recall(id));
+        extents.supply(id, new(b'a'));
+        let again = extents.get(id).unwrap().value.clone();
+        extents.leave(id);
+        extents.remove(id);
+        assert_eq!(extents.insert(new(b'c'), Generation(0)), id);
+        extents.leave(id);
+        assert!(!extents.recall(id) && again[0] == b'a');
+        // What nobody holds any more is forgotten.
+        drop((held, again));
+        for _ in 0..10 * LENT_MIN {
+            let id = extents.insert(new(b'd'), Generation(0));
+            let held = extents.get(id).unwrap().value.clone();
+            extents.leave(id);
+            drop(held);
+        }
+        assert!(extents.lent.len() <= LENT_MIN);
+    }
 }

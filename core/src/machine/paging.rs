@@ -173,11 +173,13 @@ impl Machine {
 
     /// A connection's command was not run after all: why it has to wait.
     #[cold]
-    pub(super) fn put_back(&mut self, conn: ConnId, stop: Stop) -> Stall {
+    pub(super) fn put_back(&mut self, conn: ConnId, stop: Stop, call: &Call<'_>) -> Stall {
         self.session_mut(conn).client.commands -= 1;
         match stop {
             Stop::Missing(missing) => {
+                let held = self.shard.long_values(call.db, call.spec, call.args);
                 let session = self.session_mut(conn);
+                session.held = held;
                 (session.absent, session.has_missed) = (0, true);
                 self.wait_for(conn, missing);
                 self.wait_for_all(conn);
@@ -260,9 +262,17 @@ impl Machine {
     }
 
     pub(super) fn arrived(&mut self, missing: Missing) {
+        let blob = match missing {
+            Missing::Extent(id) => self.shard.engine().extent_here(id),
+            _ => None,
+        };
         for conn in self.paging.waiting.remove(&missing).unwrap_or_default() {
             let Some(session) = self.find_session(conn) else { continue };
             session.absent = session.absent.saturating_sub(1);
+            if session.absent > 0 {
+                // What else it needs is still to come.
+                session.held.extend(blob.clone());
+            }
             if session.absent == 0 && session.stall == Some(Stall::Absent) {
                 self.wake(conn);
                 self.after_run(conn);

@@ -7,6 +7,7 @@ use crate::answer::Progress;
 use crate::command::args::Args;
 use crate::event::ConnId;
 use crate::parcel::{Ask, RequestId};
+use cairn_storage::blob::Blob;
 use cairn_storage::error::Missing;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
@@ -19,7 +20,14 @@ struct Parked {
 }
 
 pub(super) enum Work {
-    Run { db: u8, is_resp3: bool, input: Arc<Vec<u8>>, ranges: Vec<(u32, u32)> },
+    Run {
+        db: u8,
+        is_resp3: bool,
+        input: Arc<Vec<u8>>,
+        ranges: Vec<(u32, u32)>,
+        /// Long values that it needs, until it has run.
+        held: Vec<Blob>,
+    },
     Ask(Box<Ask>, Progress),
     Transaction(Box<Transaction>),
 }
@@ -95,9 +103,12 @@ impl Machine {
             let mut queue = self.parking.queues.remove(&of).unwrap_or_default();
             while let Some(Parked { request, work }) = queue.pop_front() {
                 match work {
-                    Work::Run { db, is_resp3, input, ranges } => self.lending(&input, |machine| {
-                        machine.run_for(of.0, request, db, is_resp3, &Args::new(&input, &ranges));
-                    }),
+                    Work::Run { db, is_resp3, input, ranges, held } => {
+                        self.lending(&input, |machine| {
+                            machine.run_for(of.0, request, db, is_resp3, &Args::new(&input, &ranges));
+                        });
+                        drop(held);
+                    }
                     Work::Transaction(transaction) => self.transact_for(of.0, request, transaction),
                     Work::Ask(ask, progress) => self.answer_later(of.0, request, &ask, progress),
                 }

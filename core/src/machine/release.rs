@@ -289,9 +289,12 @@ impl Machine {
         }
         let session = self.session_mut(conn);
         session.stall = None;
+        let held = std::mem::take(&mut session.held);
         if session.is_runnable() && !session.query.is_empty() {
             self.run_query(conn);
         }
+        // It was needed until now.
+        drop(held);
     }
 
     /// Looks at the sessions, and at the parcels of other shards, that wait for something which has no event of its own.

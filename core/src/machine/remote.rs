@@ -230,7 +230,9 @@ impl Machine {
             let (bytes, ranges) = copied(args.iter());
             (Arc::new(bytes), ranges)
         });
-        self.park(from, request, Work::Run { db, is_resp3, input, ranges }, missing);
+        let entry = entry(args).filter(|_| missing.is_some());
+        let held = entry.map_or(Vec::new(), |Entry { spec, .. }| self.shard.long_values(db, spec, args));
+        self.park(from, request, Work::Run { db, is_resp3, input, ranges, held }, missing);
     }
 
     /// Answers a question about this shard once what the answer says is stable. The shard that asks has looked at its own

@@ -296,7 +296,7 @@ impl Machine {
             Run::Container => unreachable!("a container's subcommand was looked up"),
         };
         match ran {
-            Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop)),
+            Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop, call)),
             ran => Ok(self.finish_row(id, ran, mark, call.is_resp3, out)),
         }
     }

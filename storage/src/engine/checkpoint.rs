@@ -287,7 +287,7 @@ impl Engine {
         match missing {
             Missing::Page(page) => self.pool.fetch(page),
             Missing::Pending(_) | Missing::Redo => self.fetch_redo(missing),
-            Missing::Extent(id) if self.extents.is_here(id) => Fetch::Here,
+            Missing::Extent(id) if self.extents.is_here(id) || self.extents.recall(id) => Fetch::Here,
             Missing::Extent(id) => {
                 let file = self.file_mut();
                 if !file.is_reading(missing) {

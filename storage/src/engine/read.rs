@@ -6,6 +6,7 @@ use crate::error::Missing;
 use crate::page::Key;
 use crate::row::{self, Header};
 use crate::tree::row_bytes;
+use crate::units::ExtentId;
 use std::ops::ControlFlow;
 
 /// A row that was found.
@@ -35,6 +36,11 @@ impl Engine {
         let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
         let Some((Header { is_outside: true, .. }, rest)) = payload.map(Header::decode) else { return Ok(None) };
         Ok(Some(self.extents.get(row::extent(rest))?.value.clone()))
+    }
+
+    /// The value of an extent, if it is in memory: the row that it belonged to when it was asked for may be gone.
+    pub fn extent_here(&self, id: ExtentId) -> Option<Blob> {
+        self.extents.find(id).map(|extent| extent.value.clone())
     }
 
     #[inline]
