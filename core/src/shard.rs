@@ -273,6 +273,24 @@ impl Shard {
         Ok(found.filter(|found| is_live(found, call.now)).map(row))
     }
 
+    /// The same without the value, which need not be in memory: that of [`Row`] is empty.
+    #[inline]
+    pub fn peek_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
+        let row_key = self.row_key(call, key);
+        let found = self.engine.get_bare(row_key)?;
+        self.observe(self.unstable.lsn(row_key.db, row_key.head));
+        Ok(found.filter(|found| is_live(found, call.now)).map(row))
+    }
+
+    /// The same for a command that reads: counts as a hit or a miss.
+    #[inline]
+    pub fn read_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
+        let row = self.peek_bare(call, key)?;
+        let counter = if row.is_some() { &self.counts.hits } else { &self.counts.misses };
+        counter.set(counter.get() + 1);
+        Ok(row)
+    }
+
     /// The value of a row, to be sent or kept without a copy, if it stands outside of the leaves.
     pub fn blob(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Blob>, Stop> {
         Ok(self.engine.blob(self.row_key(call, key))?)
@@ -284,7 +302,7 @@ impl Shard {
         let expire_ms = match ttl {
             Ttl::Clear => 0,
             Ttl::At(ms) => ms,
-            Ttl::Keep => self.peek(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
+            Ttl::Keep => self.peek_bare(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
         };
         if value.len() >= LONG_VALUE_BYTES_MIN
             && let Some(blob) = self.kept(value)
@@ -326,7 +344,7 @@ impl Shard {
 
     /// Changes the time to live of a live row (`None`: lives for ever). Whether there was such a row.
     pub fn set_expiry(&mut self, call: &Call<'_>, key: &[u8], expire_ms: Option<u64>) -> Result<bool, Stop> {
-        if self.peek(call, key)?.is_none() {
+        if self.peek_bare(call, key)?.is_none() {
             return Ok(false);
         }
         let row_key = self.row_key(call, key);
@@ -337,7 +355,7 @@ impl Shard {
 
     /// Removes a row. Whether a live one was there.
     pub fn remove(&mut self, call: &Call<'_>, key: &[u8]) -> Result<bool, Stop> {
-        let was_live = self.peek(call, key)?.is_some();
+        let was_live = self.peek_bare(call, key)?.is_some();
         let row_key = self.row_key(call, key);
         let removal = if was_live { Removal::Deleted } else { Removal::Expired };
         if let Some(lsn) = self.engine.delete(row_key, removal)? {

@@ -29,7 +29,7 @@ fn set(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, scale: i64, fr
     let when = amount.checked_mul(scale).and_then(|ms| ms.checked_add(from_ms));
     let when = when.ok_or(Refusal::InvalidExpire(call.spec.name))?;
     let key = &call.args[1];
-    let Some(row) = shard.peek(call, key)? else {
+    let Some(row) = shard.peek_bare(call, key)? else {
         reply.integer(0);
         return Ok(());
     };
@@ -88,7 +88,7 @@ impl Condition {
 
 fn persist(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
-    let is_mortal = shard.peek(call, key)?.is_some_and(|row| row.expire_ms.is_some());
+    let is_mortal = shard.peek_bare(call, key)?.is_some_and(|row| row.expire_ms.is_some());
     if is_mortal {
         shard.set_expiry(call, key, None)?;
     }
@@ -119,7 +119,7 @@ fn seconds(ms: u64) -> u64 {
 
 /// -2 without a row, -1 if it lives for ever.
 fn answer(shard: &Shard, call: &Call<'_>, reply: &mut Reply<'_>, show: fn(u64, u64) -> u64) -> Result<(), Stop> {
-    let row = shard.read(call, &call.args[1])?;
+    let row = shard.read_bare(call, &call.args[1])?;
     let shown = row.map(|row| row.expire_ms.map_or(-1, |ms| show(ms, call.now.unix_ms()) as i64));
     reply.integer(shown.unwrap_or(-2));
     Ok(())

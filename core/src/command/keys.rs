@@ -18,7 +18,7 @@ fn del(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), 
     }
     // Finds all of them before the first is removed.
     for key in call.args.skip(1).iter() {
-        shard.peek(call, key)?;
+        shard.peek_bare(call, key)?;
     }
     let mut removed = 0;
     for key in call.args.skip(1).iter() {
@@ -32,14 +32,14 @@ fn del(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), 
 fn exists(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let mut found = 0;
     for key in call.args.skip(1).iter() {
-        found += i64::from(shard.read(call, key)?.is_some());
+        found += i64::from(shard.read_bare(call, key)?.is_some());
     }
     reply.integer(found);
     Ok(())
 }
 
 fn kind(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let row = shard.read(call, &call.args[1])?;
+    let row = shard.read_bare(call, &call.args[1])?;
     reply.simple(row.map_or("none", |row| row.kind.name()));
     Ok(())
 }
@@ -68,7 +68,7 @@ fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
         reply.integer(0);
         return Ok(());
     };
-    if shard.peek(&there, target)?.is_some() && !is_replacing {
+    if shard.peek_bare(&there, target)?.is_some() && !is_replacing {
         reply.integer(0);
         return Ok(());
     }
@@ -109,7 +109,7 @@ fn renamenx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
 fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bool, Stop> {
     let (source, target) = (&call.args[1], &call.args[2]);
     let row = shard.peek(call, source)?.ok_or(Refusal::NoSuchKey)?;
-    if source == target || (shard.peek(call, target)?.is_some() && !is_replacing) {
+    if source == target || (shard.peek_bare(call, target)?.is_some() && !is_replacing) {
         return Ok(false);
     }
     let (kind, ttl, value) = taken(shard, call, source, row)?;
@@ -141,7 +141,7 @@ fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
 
 /// Rows are never shared: 1. (Redis shares small integers and shows 2147483647 for those.)
 fn object_refcount(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    match shard.read(call, &call.args[2])? {
+    match shard.read_bare(call, &call.args[2])? {
         Some(_) => reply.integer(1),
         None => reply.null(),
     }
@@ -150,7 +150,7 @@ fn object_refcount(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
 
 /// No access times are kept, as they would make every read a write. A row counts as just used: 0.
 fn object_idletime(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    match shard.read(call, &call.args[2])? {
+    match shard.read_bare(call, &call.args[2])? {
         Some(_) => reply.integer(0),
         None => reply.null(),
     }
@@ -159,7 +159,7 @@ fn object_idletime(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
 
 /// There is no LFU policy, so this answers what Redis answers without one.
 fn object_freq(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    if shard.read(call, &call.args[2])?.is_some() {
+    if shard.read_bare(call, &call.args[2])?.is_some() {
         let text = "ERR An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
                     switching between policies at runtime LRU and LFU data will take some time to adjust.";
         return Err(Refusal::text(text).into());

@@ -179,7 +179,7 @@ impl Machine {
             Stop::Missing(missing) => {
                 let held = self.shard.long_values(call.db, call.spec, call.args);
                 let session = self.session_mut(conn);
-                session.held = held;
+                session.held.extend(held);
                 (session.absent, session.has_missed) = (0, true);
                 self.wait_for(conn, missing);
                 self.wait_for_all(conn);

@@ -288,6 +288,8 @@ impl Machine {
             },
             Run::Server(run) => match run(self, conn, call, &mut Reply::new(out, call.is_resp3)) {
                 Err(stop) if stop.is_passing() => {
+                    // A transaction that runs again looks at them again.
+                    self.session_mut(conn).held.extend(out.blobs_from(mark).cloned());
                     out.truncate(mark);
                     Err(stop)
                 }

@@ -47,6 +47,11 @@ impl Replies {
         self.blobs.iter().map(|(at, blob)| (*at, blob))
     }
 
+    /// Those behind a place.
+    pub fn blobs_from(&self, place: usize) -> impl Iterator<Item = &Blob> {
+        self.blobs.iter().filter(move |(at, _)| *at >= place).map(|(_, blob)| blob)
+    }
+
     #[inline]
     pub fn push(&mut self, byte: u8) {
         self.bytes.push(byte);

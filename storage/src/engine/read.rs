@@ -30,6 +30,13 @@ impl Engine {
         }
     }
 
+    /// The same without its value, which need not be in memory: that of [`Found`] is empty.
+    pub fn get_bare(&self, row: RowKey<'_>) -> Result<Option<Found<'_>>, Missing> {
+        self.await_row(row)?;
+        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
+        Ok(payload.map(bare))
+    }
+
     /// The value of a row, shared, if it stands outside the leaves.
     pub fn blob(&self, row: RowKey<'_>) -> Result<Option<Blob>, Missing> {
         self.await_row(row)?;

@@ -30,7 +30,7 @@ fn is_any_there(shard: &Shard, call: &Call<'_>) -> Result<bool, Stop> {
     }
     let mut is_any = false;
     for at in call.spec.keys.positions(call.args.len()) {
-        is_any |= shard.peek(call, &call.args[at])?.is_some();
+        is_any |= shard.peek_bare(call, &call.args[at])?.is_some();
     }
     Ok(is_any)
 }

@@ -29,7 +29,7 @@ fn set_with_options(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -
         }
         before.is_some()
     } else {
-        options.condition.is_some() && shard.peek(call, key)?.is_some()
+        options.condition.is_some() && shard.peek_bare(call, key)?.is_some()
     };
     if options.condition.is_some_and(|condition| has_row != (condition == Condition::IfThere)) {
         if !options.is_get {
@@ -54,7 +54,7 @@ fn set_with_options(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -
 
 pub fn setnx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
-    let is_free = shard.peek(call, key)?.is_none();
+    let is_free = shard.peek_bare(call, key)?.is_none();
     if is_free {
         shard.write(call, key, Kind::String, Ttl::Clear, &call.args[2])?;
     }
