@@ -3,8 +3,9 @@
 //! While a command runs, the shard notes the highest LSN that the command has observed: of what it wrote, and of the
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
-use crate::command::args::{Args, KeptArgs};
-use crate::command::{Call, Spec};
+mod long;
+
+use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, LONG_VALUE_BYTES_MIN};
@@ -12,7 +13,6 @@ use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
-use cairn_storage::blob::Blob;
 use cairn_storage::engine::{self, Engine, Found, RowKey, Undo};
 use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
@@ -150,22 +150,6 @@ impl Shard {
         self.observed.set(Lsn(0));
     }
 
-    /// Commands are about to run whose arguments stand in this buffer. Answers the one before.
-    pub(crate) fn lend(&mut self, input: Option<Arc<Vec<u8>>>) -> Option<Arc<Vec<u8>>> {
-        std::mem::replace(&mut self.input, input)
-    }
-
-    /// The arguments of a command, kept by keeping the buffer that they stand in, if it was lent and one of them is long.
-    pub(crate) fn borrowed(&self, args: &Args<'_>) -> Option<KeptArgs> {
-        let input = self.input.as_ref().filter(|_| args.iter().any(|arg| arg.len() >= LONG_VALUE_BYTES_MIN))?;
-        Some((Arc::clone(input), args.ranges_in(input)?))
-    }
-
-    /// An argument of the running command, kept in the same way.
-    fn kept(&self, arg: &[u8]) -> Option<Blob> {
-        Blob::within(self.input.as_ref()?, arg)
-    }
-
     /// Hits and misses so far.
     #[inline]
     pub(crate) fn read_counts(&self) -> (u64, u64) {
@@ -196,16 +180,6 @@ impl Shard {
         let mut absent: Vec<Missing> = rows.filter_map(|row| self.engine.get(row).err()).collect();
         absent.dedup();
         absent
-    }
-
-    /// The long values among a command's rows that are in memory: who holds them has them here again when it runs once more.
-    pub(crate) fn long_values(&self, db: u8, spec: &Spec, args: &Args<'_>) -> Vec<Blob> {
-        if spec.keys.is_single() {
-            return Vec::new();
-        }
-        let keys = spec.keys.positions(args.len()).map(|at| &args[at]);
-        let rows = keys.map(|key| RowKey { db, head: self.head(key), key });
-        rows.filter_map(|row| self.engine.blob(row).ok().flatten()).collect()
     }
 
     /// What the command since `begin` has to wait for.
@@ -291,11 +265,6 @@ impl Shard {
         Ok(row)
     }
 
-    /// The value of a row, to be sent or kept without a copy, if it stands outside of the leaves.
-    pub fn blob(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Blob>, Stop> {
-        Ok(self.engine.blob(self.row_key(call, key))?)
-    }
-
     /// Sets the row, whatever it was. `value` must not be longer than `proto-max-bulk-len` (the caller checks).
     #[inline]
     pub fn write(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
@@ -312,21 +281,6 @@ impl Shard {
         self.refuse_if_full(value.len())?;
         let row_key = self.row_key(call, key);
         let lsn = self.engine.put(row_key, kind as u8, expire_ms, value)?;
-        self.note(row_key, lsn);
-        Ok(())
-    }
-
-    /// The same, of a value that becomes the row's without a copy. Nothing of the time to live before is kept.
-    pub fn write_blob(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &Blob) -> Result<(), Stop> {
-        let Ttl::At(expire_ms) = ttl else { return self.put_blob(call, key, kind, 0, value) };
-        self.put_blob(call, key, kind, expire_ms, value)
-    }
-
-    #[cold]
-    fn put_blob(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, expire_ms: u64, value: &Blob) -> Result<(), Stop> {
-        self.refuse_if_full(value.len())?;
-        let row_key = self.row_key(call, key);
-        let lsn = self.engine.put_blob(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
         Ok(())
     }
