@@ -10,4 +10,5 @@ pub mod load;
 pub mod model;
 mod picture;
 pub mod sim;
+pub mod verify;
 pub mod workload;

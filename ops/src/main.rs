@@ -58,6 +58,8 @@ enum Tool {
     Disk(cairn_bench::disk_probe::DiskArgs),
     /// Search for broken promises: the server's logic on simulated disks and networks that fail
     Sim(cairn_bench::sim::SimArgs),
+    /// Are a server's answers possible? Works on it, kills it if asked to, and checks what it answered
+    Verify(Box<cairn_bench::verify::VerifyArgs>),
     /// Can this machine run the server? Takes what `serve` takes
     #[command(after_help = DOCTOR_HELP, disable_help_flag = true)]
     Doctor {
@@ -89,6 +91,7 @@ Examples:
   cairn doctor --dir /data                 can this machine run it?
   cairn bench -p 6379 -c 50 -P 16          how fast is it?
   cairn disk /data                         what does that disk allow?
+  cairn verify --serve-here --kills 20     are its answers possible, whatever happens to it?
   cairn check /data                        is everything there sound? (server stopped)
   cairn inspect log /data                  what does the log say behind the checkpoint?
   cairn check-config /etc/redis/redis.conf what would become of that file?
@@ -172,6 +175,7 @@ fn tool() -> ExitCode {
         Tool::Bench(args) => cairn_bench::load::run(&args),
         Tool::Disk(args) => disk::run(&args),
         Tool::Sim(args) => cairn_bench::sim::run_all(&args),
+        Tool::Verify(args) => cairn_bench::verify::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Inspect { what } => inspect::run(&what),
         Tool::CheckConfig { file } => check_config::run(&file),

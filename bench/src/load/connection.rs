@@ -116,7 +116,7 @@ impl Connection {
 }
 
 /// A socket that has been greeted and does not block; without a reply a blocking read of it gives up after [`CONNECT_TIMEOUT`].
-pub(super) fn connect(target: &Target, greeting: &Greeting) -> Result<OwnedFd, LoadError> {
+pub(crate) fn connect(target: &Target, greeting: &Greeting) -> Result<OwnedFd, LoadError> {
     let failed = |source| LoadError::Connect { target: target.to_string(), source };
     match target {
         Target::Tcp { host, port } => {

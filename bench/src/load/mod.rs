@@ -6,7 +6,7 @@
 //! (open loop), `connection` sends it, `scanner` finds its reply, `stats` counts it.
 
 mod args;
-mod connection;
+pub(crate) mod connection;
 mod driver;
 mod error;
 mod limits;

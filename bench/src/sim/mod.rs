@@ -39,7 +39,7 @@ mod many;
 mod network;
 mod opening;
 mod pages;
-mod reply;
+pub(crate) mod reply;
 mod restart;
 mod rot;
 mod scan;

@@ -47,6 +47,7 @@ pub fn parse(bytes: &[u8]) -> Option<Frame<'_>> {
         b':' => Frame::Integer(number?),
         b'$' if number? < 0 => Frame::Null,
         b'$' => Frame::Bulk(&bytes[line..len - 2]),
+        b'*' if number? < 0 => Frame::Null,
         b'*' => Frame::Array(elements(&bytes[..len]).into_iter().map(parse).collect::<Option<_>>()?),
         _ => Frame::Line(&bytes[..line - 2]),
     })
@@ -84,5 +85,6 @@ mod tests {
         assert_eq!(frame_len(all), Ok(Some(all.len() - 5)));
         assert_eq!(parse(all), Some(Frame::Array(vec![Frame::Bulk(b"ab"), Frame::Null, Frame::Integer(7)])));
         assert!(frame_len(b"$x\r\n").is_err());
+        assert_eq!((frame_len(b"*-1\r\n"), parse(b"*-1\r\n")), (Ok(Some(5)), Some(Frame::Null)));
     }
 }

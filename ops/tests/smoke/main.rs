@@ -18,3 +18,4 @@ mod server;
 mod shards;
 mod start;
 mod tools;
+mod verify;

@@ -1,0 +1,399 @@
+//! Drives the workloads over real connections, from one thread, so that all times are of one clock. Kills the server when its time has come.
+//!
+//! ```text
+//! Working --as many operations as asked are begun--> Reading --everything is read--> done
+//! ```
+//!
+//! `Drive::run` is behind the arrows. In *Reading* what was written is read once more.
+
+use super::limits::ANSWER_NS_MAX;
+use super::server::Server;
+use super::workload::{Request, Workload};
+use crate::load::connection::{Greeting, Target, connect};
+use crate::sim::reply::{frame_len, parse, shown};
+use indicatif::ProgressBar;
+use rustix::event::epoll;
+use rustix::fd::OwnedFd;
+use rustix::fs::Timespec;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags};
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// What happens after so many operations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Deed {
+    Kill,
+    Save,
+}
+
+/// What came of a run, beside the histories.
+#[derive(Debug, Default)]
+pub struct Sum {
+    pub operations: u64,
+    pub seconds: f64,
+    pub kills: u64,
+    pub saves: u64,
+    pub restart_longest: Duration,
+    /// Connections that the server closed though nobody killed it.
+    pub closed: u64,
+    /// Replies that should not have been, and the first of them.
+    pub errors: u64,
+    pub first_error: Option<String>,
+}
+
+/// One connection.
+struct Client {
+    socket: OwnedFd,
+    request: Request,
+    sent: usize,
+    input: Vec<u8>,
+    /// How many replies of `input` are whole, and where they end.
+    whole: usize,
+    whole_bytes: usize,
+    /// Whose operation is under way, and since when.
+    busy: Option<(usize, u64)>,
+    wants_room: bool,
+}
+
+/// A run.
+pub struct Drive<'a> {
+    pub workloads: &'a mut [Box<dyn Workload>],
+    pub server: Option<&'a mut Server>,
+    pub target: Target,
+    pub greeting: Greeting,
+    pub operations: u64,
+    /// By the number of operations that are over.
+    pub deeds: VecDeque<(u64, Deed)>,
+    pub rng: fastrand::Rng,
+    pub bar: ProgressBar,
+}
+
+/// The same while it is under way.
+struct State<'a> {
+    plan: Drive<'a>,
+    poller: OwnedFd,
+    clients: Vec<Client>,
+    start: Instant,
+    last_ns: u64,
+    begun: u64,
+    over: u64,
+    is_reading: bool,
+    /// Between a kill and the start after it.
+    is_down: bool,
+    buffer: Vec<u8>,
+    sum: Sum,
+}
+
+const RECV_BYTES: usize = 256 << 10;
+const POLL_NS: i64 = 5_000_000;
+const EVENTS_MAX: usize = 256;
+
+impl Drive<'_> {
+    /// Runs to the end. An error says what kept it from that; the histories are then as far as it came.
+    pub fn run(self, clients: u32) -> (Sum, Result<(), String>) {
+        let poller = match epoll::create(epoll::CreateFlags::CLOEXEC) {
+            Ok(poller) => poller,
+            Err(errno) => return (Sum::default(), Err(format!("epoll_create: {errno}"))),
+        };
+        let mut state = State {
+            plan: self,
+            poller,
+            clients: Vec::new(),
+            start: Instant::now(),
+            last_ns: 0,
+            begun: 0,
+            over: 0,
+            is_reading: false,
+            is_down: false,
+            buffer: vec![0; RECV_BYTES],
+            sum: Sum::default(),
+        };
+        let outcome = state.run(clients);
+        state.sum.operations = state.over;
+        (state.sum, outcome)
+    }
+}
+
+impl State<'_> {
+    fn run(&mut self, clients: u32) -> Result<(), String> {
+        for index in 0..clients as usize {
+            let client = self.open(index)?;
+            self.clients.push(client);
+        }
+        for index in 0..self.plan.workloads.len() {
+            self.prepare(index)?;
+        }
+        self.start = Instant::now();
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        for is_reading in [false, true] {
+            self.is_reading = is_reading;
+            (0..self.clients.len()).try_for_each(|index| self.begin(index))?;
+            let mut checked = Instant::now();
+            while self.clients.iter().any(|client| client.busy.is_some()) {
+                self.poll(&mut events)?;
+                while let Some((_, deed)) = self.plan.deeds.front().filter(|(at, _)| *at <= self.over).copied() {
+                    self.plan.deeds.pop_front();
+                    self.act(deed)?;
+                }
+                if checked.elapsed() > Duration::from_secs(1) {
+                    checked = Instant::now();
+                    self.check_progress()?;
+                }
+            }
+            if !is_reading {
+                self.sum.seconds = self.start.elapsed().as_secs_f64();
+            }
+        }
+        Ok(())
+    }
+
+    /// No two are the same.
+    fn now(&mut self) -> u64 {
+        self.last_ns = (self.start.elapsed().as_nanos() as u64).max(self.last_ns + 1);
+        self.last_ns
+    }
+
+    fn open(&self, index: usize) -> Result<Client, String> {
+        let socket = connect(&self.plan.target, &self.plan.greeting).map_err(|error| error.to_string())?;
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&self.poller, &socket, data, epoll::EventFlags::IN)
+            .map_err(|errno| format!("epoll_ctl: {errno}"))?;
+        let (request, input) = (Request::default(), Vec::new());
+        Ok(Client { socket, request, sent: 0, input, whole: 0, whole_bytes: 0, busy: None, wants_room: false })
+    }
+
+    /// What a workload wants before all: with the first client, and answered.
+    fn prepare(&mut self, workload: usize) -> Result<(), String> {
+        let begun = Instant::now();
+        self.plan.workloads[workload].prepare(&mut self.clients[0].request);
+        self.flush(0)?;
+        while self.clients[0].whole < self.clients[0].request.replies {
+            if self.receive(0)? || begun.elapsed().as_nanos() as u64 > ANSWER_NS_MAX {
+                return Err("the server does not answer what the run begins with".to_owned());
+            }
+        }
+        let client = &mut self.clients[0];
+        let wrong = client.input.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"-"));
+        let wrong = wrong.map(|line| format!("the server refuses what the run begins with: {}", shown(line)));
+        client.reset();
+        wrong.map_or(Ok(()), Err)
+    }
+
+    /// Gives an idle client something to do, if there is something.
+    fn begin(&mut self, index: usize) -> Result<(), String> {
+        if self.is_down {
+            return Ok(());
+        }
+        let now = self.now();
+        let request = &mut self.clients[index].request;
+        let workloads = &mut self.plan.workloads;
+        let chosen = if self.is_reading {
+            (0..workloads.len()).find(|at| workloads[*at].begin_last(index as u32, now, request))
+        } else if self.begun < self.plan.operations {
+            let chosen = self.plan.rng.usize(..workloads.len());
+            workloads[chosen].begin(index as u32, now, request);
+            self.begun += 1;
+            Some(chosen)
+        } else {
+            None
+        };
+        self.clients[index].busy = chosen.map(|chosen| (chosen, now));
+        if chosen.is_some() { self.flush(index) } else { Ok(()) }
+    }
+
+    fn poll(&mut self, events: &mut Vec<epoll::Event>) -> Result<(), String> {
+        let timeout = Timespec { tv_sec: 0, tv_nsec: POLL_NS };
+        events.clear();
+        match epoll::wait(&self.poller, rustix::buffer::spare_capacity(events), Some(&timeout)) {
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(errno) => return Err(format!("epoll_wait: {errno}")),
+        }
+        for event in events.drain(..) {
+            let index = event.data.u64() as usize;
+            let flags = event.flags;
+            if flags.contains(epoll::EventFlags::OUT) {
+                self.flush(index)?;
+            }
+            if flags.intersects(epoll::EventFlags::IN | epoll::EventFlags::HUP | epoll::EventFlags::ERR) {
+                let is_closed = self.receive(index)?;
+                self.take(index)?;
+                if is_closed {
+                    self.on_closed(index)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, index: usize) -> Result<(), String> {
+        let client = &mut self.clients[index];
+        while client.sent < client.request.bytes.len() {
+            match rustix::net::send(&client.socket, &client.request.bytes[client.sent..], SendFlags::NOSIGNAL) {
+                Ok(sent) => client.sent += sent,
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break,
+                // Reading says what there is to say.
+                Err(_) => client.sent = client.request.bytes.len(),
+            }
+        }
+        let wants_room = client.sent < client.request.bytes.len();
+        if wants_room != client.wants_room {
+            client.wants_room = wants_room;
+            let room = if wants_room { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
+            let data = epoll::EventData::new_u64(index as u64);
+            epoll::modify(&self.poller, &client.socket, data, epoll::EventFlags::IN | room)
+                .map_err(|errno| format!("epoll_ctl: {errno}"))?;
+        }
+        Ok(())
+    }
+
+    /// Takes all that the socket has; true if nothing will come any more.
+    fn receive(&mut self, index: usize) -> Result<bool, String> {
+        let client = &mut self.clients[index];
+        let is_closed = loop {
+            match rustix::net::recv(&client.socket, &mut self.buffer[..], RecvFlags::empty()) {
+                Ok((0, _)) => break true,
+                Ok((len, _)) => client.input.extend_from_slice(&self.buffer[..len]),
+                Err(Errno::INTR) => {}
+                Err(Errno::AGAIN) => break false,
+                Err(_) => break true,
+            }
+        };
+        while client.whole_bytes < client.input.len() {
+            let Some(len) = frame_len(&client.input[client.whole_bytes..])? else { break };
+            client.whole += 1;
+            client.whole_bytes += len;
+        }
+        Ok(is_closed)
+    }
+
+    /// Hands the replies to the workload once they are all there, and goes on.
+    fn take(&mut self, index: usize) -> Result<(), String> {
+        let now = self.now();
+        let client = &mut self.clients[index];
+        let Some((workload, _)) = client.busy else { return Ok(()) };
+        if client.whole < client.request.replies {
+            return Ok(());
+        }
+        let mut frames = Vec::with_capacity(client.whole);
+        let mut rest = &client.input[..];
+        for _ in 0..client.whole {
+            let len = frame_len(rest)?.expect("so many replies are whole");
+            frames.push(parse(&rest[..len]).ok_or_else(|| format!("no reply: {}", shown(rest)))?);
+            rest = &rest[len..];
+        }
+        if frames.len() > client.request.replies {
+            return Err(format!("a reply to no request: {:?}", frames.last()));
+        }
+        let mut next = Request::default();
+        let judged = self.plan.workloads[workload].on_replies(index as u32, now, &frames, &mut next);
+        client.reset();
+        match judged {
+            Ok(()) if next.replies > 0 => {
+                client.request = next;
+                return self.flush(index);
+            }
+            Ok(()) => self.on_over(index),
+            Err(what) => {
+                self.sum.errors += 1;
+                self.sum.first_error.get_or_insert(what);
+                // What the connection is in the middle of is not known.
+                self.lose(index);
+                if !self.is_down {
+                    self.clients[index] = self.open(index)?;
+                }
+            }
+        }
+        self.begin(index)
+    }
+
+    fn on_over(&mut self, index: usize) {
+        self.clients[index].busy = None;
+        if !self.is_reading {
+            self.over += 1;
+            if self.over.is_multiple_of(1024) {
+                self.plan.bar.set_position(self.over);
+            }
+        }
+    }
+
+    /// Nothing more will come to this client.
+    fn lose(&mut self, index: usize) {
+        if let Some((workload, _)) = self.clients[index].busy {
+            self.plan.workloads[workload].on_lost(index as u32);
+            self.on_over(index);
+        }
+    }
+
+    fn on_closed(&mut self, index: usize) -> Result<(), String> {
+        if let Some(what) = self.plan.server.as_mut().and_then(|server| server.ended()) {
+            return Err(what);
+        }
+        self.sum.closed += 1;
+        self.lose(index);
+        self.clients[index] = self.open(index)?;
+        self.begin(index)
+    }
+
+    fn act(&mut self, deed: Deed) -> Result<(), String> {
+        let Some(server) = self.plan.server.as_mut() else { return Ok(()) };
+        match deed {
+            Deed::Save => {
+                self.sum.saves += 1;
+                server.save().map_err(|error| format!("BGSAVE: {error}"))
+            }
+            Deed::Kill => self.kill(),
+        }
+    }
+
+    /// What was answered before the end counts as answered.
+    fn kill(&mut self) -> Result<(), String> {
+        let server = self.plan.server.as_mut().expect("who kills has a server");
+        if let Some(what) = server.ended() {
+            return Err(what);
+        }
+        server.kill().map_err(|error| format!("kill: {error}"))?;
+        self.is_down = true;
+        for index in 0..self.clients.len() {
+            self.receive(index)?;
+            self.take(index)?;
+            self.lose(index);
+        }
+        let server = self.plan.server.as_mut().expect("it was there a moment ago");
+        let took = server.restart().map_err(|error| format!("after kill {}: {error}", self.sum.kills + 1))?;
+        self.sum.kills += 1;
+        self.sum.restart_longest = self.sum.restart_longest.max(took);
+        for index in 0..self.clients.len() {
+            self.clients[index] = self.open(index)?;
+        }
+        self.is_down = false;
+        (0..self.clients.len()).try_for_each(|index| self.begin(index))
+    }
+
+    fn check_progress(&mut self) -> Result<(), String> {
+        let now = self.now();
+        for (index, client) in self.clients.iter().enumerate() {
+            let Some((workload, since)) = client.busy else { continue };
+            if now.saturating_sub(since) > ANSWER_NS_MAX {
+                let name = self.plan.workloads[workload].name();
+                let (asked, got) = (shown(&client.request.bytes), client.whole);
+                return Err(format!(
+                    "client {index} ({name}) waits for {} s: {got} of {} replies to {asked}",
+                    ANSWER_NS_MAX / 1_000_000_000,
+                    client.request.replies
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    fn reset(&mut self) {
+        self.request.clear();
+        self.sent = 0;
+        self.input.clear();
+        (self.whole, self.whole_bytes) = (0, 0);
+    }
+}

@@ -1,0 +1,287 @@
+//! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, and single commands.
+//! A list is a string of numbers with a comma behind each.
+
+use super::{Request, Tally, Workload, executed, is_across, is_ok, unexpected};
+use crate::sim::reply::Frame;
+use crate::verify::anomaly::Anomaly;
+use crate::verify::list_append::{ListHistory, ListOp};
+use crate::verify::span::{Outcome, Span};
+
+/// Appends to a key, until another one takes its place: a read brings all of them.
+const APPENDS_MAX: u32 = 32;
+const KEYS_MAX: u32 = 4;
+
+/// Lists and those who use them.
+pub struct Lists {
+    rng: fastrand::Rng,
+    shards: u16,
+    /// Keys in use, with the appends that were sent to them.
+    active: Vec<(u32, u32)>,
+    keys: u32,
+    elements: u32,
+    /// By client.
+    under_way: Vec<Option<Plan>>,
+    /// The first key that is still to be read in the end, and those that have to be read again.
+    last: u32,
+    again: Vec<u32>,
+    history: ListHistory,
+    tally: Tally,
+}
+
+struct Plan {
+    invoked: u64,
+    kind: Kind,
+    ops: Vec<ListOp>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Single,
+    Multi,
+    /// Reads, whose keys are watched, are under way; the appends come after them.
+    Watching,
+    Watched,
+    Discarded,
+    /// With a command that is none: EXEC refuses all of them.
+    Refused,
+    Last,
+}
+
+fn name(key: u32) -> String {
+    format!("la:{key}")
+}
+
+impl Lists {
+    pub fn new(seed: u64, clients: u32, keys: u32, shards: u16) -> Lists {
+        Lists {
+            rng: fastrand::Rng::with_seed(seed),
+            shards,
+            active: (0..keys).map(|key| (key, 0)).collect(),
+            keys,
+            elements: 0,
+            under_way: (0..clients).map(|_| None).collect(),
+            last: 0,
+            again: Vec::new(),
+            history: ListHistory::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    fn key(&mut self) -> u32 {
+        self.active[self.rng.usize(..self.active.len())].0
+    }
+
+    fn append(&mut self) -> ListOp {
+        let at = self.rng.usize(..self.active.len());
+        let key = self.active[at].0;
+        self.append_to(key)
+    }
+
+    fn append_to(&mut self, key: u32) -> ListOp {
+        let element = self.elements;
+        self.elements += 1;
+        if let Some(slot) = self.active.iter_mut().find(|(active, _)| *active == key) {
+            slot.1 += 1;
+            if slot.1 >= APPENDS_MAX {
+                *slot = (self.keys, 0);
+                self.keys += 1;
+            }
+        }
+        ListOp::Append { key, element }
+    }
+
+    fn mixed(&mut self) -> Vec<ListOp> {
+        let count = self.rng.u32(1..=KEYS_MAX);
+        let op = |lists: &mut Lists| {
+            if lists.rng.bool() { lists.append() } else { ListOp::Read { key: lists.key(), list: Vec::new() } }
+        };
+        (0..count).map(|_| op(self)).collect()
+    }
+
+    /// Reads of some keys, then appends to some of the same.
+    fn watching(&mut self) -> Vec<ListOp> {
+        let mut keys: Vec<u32> = (0..self.rng.u32(1..=KEYS_MAX - 1)).map(|_| self.key()).collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let mut ops: Vec<ListOp> = keys.iter().map(|key| ListOp::Read { key: *key, list: Vec::new() }).collect();
+        for _ in 0..self.rng.usize(1..=keys.len()) {
+            let key = keys[self.rng.usize(..keys.len())];
+            ops.push(self.append_to(key));
+        }
+        ops
+    }
+
+    fn plan(&mut self) -> (Kind, Vec<ListOp>) {
+        match self.rng.u8(..100) {
+            0..15 => {
+                let op =
+                    if self.rng.bool() { self.append() } else { ListOp::Read { key: self.key(), list: Vec::new() } };
+                (Kind::Single, vec![op])
+            }
+            15..40 => (Kind::Watching, self.watching()),
+            40..43 => (Kind::Discarded, vec![self.append(), self.append()]),
+            43..46 => (Kind::Refused, vec![self.append(), self.append()]),
+            _ => (Kind::Multi, self.mixed()),
+        }
+    }
+
+    fn record(&mut self, client: u32, plan: Plan, completed: u64, outcome: Outcome) {
+        let keys = plan.ops.iter().map(|op| match op {
+            ListOp::Append { key, .. } | ListOp::Read { key, .. } => name(*key),
+        });
+        self.tally.across += u64::from(is_across(keys, self.shards));
+        match outcome {
+            Outcome::Committed => self.tally.committed += 1,
+            Outcome::Aborted => self.tally.aborted += 1,
+            Outcome::Unknown => self.tally.unknown += 1,
+        }
+        self.history.record(Span { client, invoked: plan.invoked, completed }, outcome, plan.ops);
+    }
+}
+
+/// The commands of a plan, without what is around them.
+fn say(ops: &[ListOp], request: &mut Request) {
+    for op in ops {
+        match op {
+            ListOp::Append { key, element } => request.say(&format!("APPEND {} {element},", name(*key))),
+            ListOp::Read { key, .. } => request.say(&format!("GET {}", name(*key))),
+        }
+    }
+}
+
+fn appends(ops: &[ListOp]) -> &[ListOp] {
+    let reads = ops.iter().take_while(|op| matches!(op, ListOp::Read { .. })).count();
+    &ops[reads..]
+}
+
+/// Fills in what was read.
+fn take<'a>(ops: impl Iterator<Item = &'a mut ListOp>, frames: &[Frame]) -> Result<(), String> {
+    for (op, frame) in ops.zip(frames) {
+        match (op, frame) {
+            (ListOp::Append { .. }, Frame::Integer(_)) | (ListOp::Read { .. }, Frame::Null) => {}
+            (ListOp::Read { list, .. }, Frame::Bulk(bytes)) => *list = elements(bytes),
+            (_, other) => return Err(unexpected("a list", other)),
+        }
+    }
+    Ok(())
+}
+
+fn elements(bytes: &[u8]) -> Vec<u32> {
+    let texts = bytes.strip_suffix(b",").unwrap_or(bytes).split(|byte| *byte == b',');
+    let numbers = texts.map(|text| str::from_utf8(text).ok().and_then(|text| text.parse().ok()));
+    // Half of an element is nobody's.
+    let whole = bytes.ends_with(b",").then_some(0);
+    let mut numbers: Vec<u32> = numbers.map(|number| number.unwrap_or(ListHistory::FOREIGN)).collect();
+    if let (None, Some(last)) = (whole, numbers.last_mut()) {
+        *last = ListHistory::FOREIGN;
+    }
+    numbers
+}
+
+impl Workload for Lists {
+    fn name(&self) -> &'static str {
+        "list-append"
+    }
+
+    fn prepare(&self, _: &mut Request) {}
+
+    fn begin(&mut self, client: u32, now: u64, request: &mut Request) {
+        let (kind, ops) = self.plan();
+        match kind {
+            Kind::Single => say(&ops, request),
+            Kind::Watching => {
+                let reads = &ops[..ops.len() - appends(&ops).len()];
+                let keys = reads.iter().map(|op| match op {
+                    ListOp::Append { key, .. } | ListOp::Read { key, .. } => name(*key),
+                });
+                request.say(&format!("WATCH {}", keys.collect::<Vec<_>>().join(" ")));
+                say(reads, request);
+            }
+            _ => {
+                request.say("MULTI");
+                say(&ops, request);
+                if kind == Kind::Refused {
+                    request.say("APPEND alone");
+                }
+                request.say(if kind == Kind::Discarded { "DISCARD" } else { "EXEC" });
+            }
+        }
+        self.under_way[client as usize] = Some(Plan { invoked: now, kind, ops });
+    }
+
+    fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool {
+        let mut keys = std::mem::take(&mut self.again);
+        while keys.len() < KEYS_MAX as usize && self.last < self.keys {
+            keys.push(self.last);
+            self.last += 1;
+        }
+        self.again = keys.split_off(keys.len().min(KEYS_MAX as usize));
+        if keys.is_empty() {
+            return false;
+        }
+        let ops: Vec<ListOp> = keys.into_iter().map(|key| ListOp::Read { key, list: Vec::new() }).collect();
+        request.say("MULTI");
+        say(&ops, request);
+        request.say("EXEC");
+        self.under_way[client as usize] = Some(Plan { invoked: now, kind: Kind::Last, ops });
+        true
+    }
+
+    fn on_replies(&mut self, client: u32, now: u64, replies: &[Frame], request: &mut Request) -> Result<(), String> {
+        let plan = self.under_way[client as usize].as_mut().expect("a client that is answered has asked");
+        let outcome = match plan.kind {
+            Kind::Single => take(plan.ops.iter_mut(), replies).map(|()| Outcome::Committed),
+            Kind::Watching => {
+                is_ok(&replies[0])?;
+                take(plan.ops.iter_mut(), &replies[1..])?;
+                plan.kind = Kind::Watched;
+                request.say("MULTI");
+                say(appends(&plan.ops), request);
+                request.say("EXEC");
+                return Ok(());
+            }
+            Kind::Watched => {
+                let reads = plan.ops.len() - appends(&plan.ops).len();
+                match executed(replies)? {
+                    Some(frames) => take(plan.ops.iter_mut().skip(reads), frames).map(|()| Outcome::Committed),
+                    None => Ok(Outcome::Aborted),
+                }
+            }
+            Kind::Multi | Kind::Last => match executed(replies)? {
+                Some(frames) => take(plan.ops.iter_mut(), frames).map(|()| Outcome::Committed),
+                None => Err("EXEC answers nil though nothing is watched".to_owned()),
+            },
+            Kind::Discarded => is_ok(&replies[replies.len() - 1]).map(|()| Outcome::Aborted),
+            Kind::Refused => match &replies[replies.len() - 1] {
+                Frame::Line(line) if line.starts_with(b"-EXECABORT") => Ok(Outcome::Aborted),
+                other => Err(unexpected("EXEC of what cannot be", other)),
+            },
+        }?;
+        let plan = self.under_way[client as usize].take().expect("it was there a moment ago");
+        self.record(client, plan, now, outcome);
+        Ok(())
+    }
+
+    fn on_lost(&mut self, client: u32) {
+        let Some(mut plan) = self.under_way[client as usize].take() else { return };
+        match plan.kind {
+            // Its appends were never sent, nor are those of the others executed by anybody.
+            Kind::Watching | Kind::Discarded | Kind::Refused => self.record(client, plan, Span::OPEN, Outcome::Aborted),
+            Kind::Last => self.again.extend(plan.ops.iter().map(|op| match op {
+                ListOp::Append { key, .. } | ListOp::Read { key, .. } => *key,
+            })),
+            Kind::Single | Kind::Multi | Kind::Watched => {
+                plan.ops.retain(|op| matches!(op, ListOp::Append { .. }));
+                self.record(client, plan, Span::OPEN, Outcome::Unknown);
+            }
+        }
+    }
+
+    fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    fn check(&self) -> Vec<Anomaly> {
+        self.history.check()
+    }
+}

@@ -1,0 +1,128 @@
+//! What is asked in a run of `cairn verify`, and what is recorded of it: one workload for each checker. A workload knows its clients by number
+//! and nothing of connections: it is told when a client may ask, what came back, and when nothing will.
+
+mod bank;
+mod list_append;
+mod pairs;
+mod register;
+#[cfg(test)]
+mod tests;
+
+pub use bank::Bank;
+pub use list_append::Lists;
+pub use pairs::Pairs;
+pub use register::Registers;
+
+use super::anomaly::Anomaly;
+use crate::sim::reply::{Frame, shown};
+use cairn_core::route::{SLOTS, slot};
+
+/// Commands that are sent together, and how many replies they get.
+#[derive(Debug, Default)]
+pub struct Request {
+    pub bytes: Vec<u8>,
+    pub replies: usize,
+}
+
+impl Request {
+    /// Adds a command. Its words stand between blanks.
+    pub fn say(&mut self, command: &str) {
+        let words = command.split(' ');
+        self.bytes.extend_from_slice(format!("*{}\r\n", words.clone().count()).as_bytes());
+        for word in words {
+            self.bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
+        }
+        self.replies += 1;
+    }
+
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.replies = 0;
+    }
+}
+
+/// What a workload has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    pub committed: u64,
+    pub aborted: u64,
+    pub unknown: u64,
+    /// Of all: over several shards.
+    pub across: u64,
+}
+
+/// The clients of one checker.
+pub trait Workload {
+    fn name(&self) -> &'static str;
+
+    /// What must be done once, and answered, before anything else.
+    fn prepare(&self, request: &mut Request);
+
+    /// Begins an operation of a client that has none under way.
+    fn begin(&mut self, client: u32, now: u64, request: &mut Request);
+
+    /// The same, where only what was written is still to be read; false once all that is under way or over.
+    fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool;
+
+    /// All replies to what the client asked last. If it asks on, the operation is not over. An error says which reply should not be:
+    /// then nothing was recorded, and `on_lost` has to follow.
+    fn on_replies(&mut self, client: u32, now: u64, replies: &[Frame], request: &mut Request) -> Result<(), String>;
+
+    /// What is under way will not be answered.
+    fn on_lost(&mut self, client: u32);
+
+    fn tally(&self) -> Tally;
+
+    /// Whether the history is one that there may be.
+    fn check(&self) -> Vec<Anomaly>;
+}
+
+/// The number of the shard that a key is on, if there are so many.
+pub fn shard_of(key: &str, shards: u16) -> u32 {
+    u32::from(slot(key.as_bytes())) * u32::from(shards) / u32::from(SLOTS)
+}
+
+/// Whether they are on several.
+pub fn is_across(mut keys: impl Iterator<Item = String>, shards: u16) -> bool {
+    let first = keys.next().map(|key| shard_of(&key, shards));
+    keys.any(|key| Some(shard_of(&key, shards)) != first)
+}
+
+/// A reply that should not be.
+fn unexpected(what: &str, frame: &Frame) -> String {
+    match frame {
+        Frame::Line(line) => format!("{what}: {}", shown(line)),
+        other => format!("{what}: {other:?}"),
+    }
+}
+
+/// What EXEC answered: the replies of its commands, `None` if a watched key had changed.
+fn executed<'f, 'b>(replies: &'f [Frame<'b>]) -> Result<Option<&'f [Frame<'b>]>, String> {
+    let (last, before) = replies.split_last().expect("EXEC has a reply");
+    if let Some(wrong) = before.iter().find(|frame| !matches!(frame, Frame::Line(b"+OK" | b"+QUEUED"))) {
+        return Err(unexpected("before EXEC", wrong));
+    }
+    match last {
+        // MULTI was answered too.
+        Frame::Array(frames) if frames.len() == before.len() - 1 => Ok(Some(frames)),
+        Frame::Null => Ok(None),
+        other => Err(unexpected("EXEC", other)),
+    }
+}
+
+/// A number that may be missing.
+fn number(frame: &Frame) -> Result<Option<i64>, String> {
+    match frame {
+        Frame::Null => Ok(None),
+        Frame::Integer(number) => Ok(Some(*number)),
+        Frame::Bulk(bytes) => {
+            let number = str::from_utf8(bytes).ok().and_then(|text| text.parse().ok());
+            number.map(Some).ok_or_else(|| unexpected("no number", frame))
+        }
+        other => Err(unexpected("no number", other)),
+    }
+}
+
+fn is_ok(frame: &Frame) -> Result<(), String> {
+    if *frame == Frame::Line(b"+OK") { Ok(()) } else { Err(unexpected("no OK", frame)) }
+}
