@@ -49,6 +49,11 @@ pub const EXPIRE_ROWS_PER_TURN_MAX: usize = 256;
 /// Effects of the log that a turn applies after a start: about a tenth of a millisecond.
 pub const REDO_EFFECTS_PER_TURN: usize = 128;
 
+/// The same while clients are waiting, and how many effects ahead it has pages read then: a turn's part is about a tenth of
+/// what the clients' part takes, and its reads are a few beside theirs.
+pub const REDO_EFFECTS_PER_BUSY_TURN: usize = 16;
+pub const REDO_AHEAD_BUSY: usize = 64;
+
 /// How long redo leaves alone what it could not apply.
 pub const REDO_RETRY_SECONDS: u64 = 10;
 

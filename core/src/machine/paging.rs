@@ -151,6 +151,12 @@ impl Machine {
         self.paging.ahead.clear();
     }
 
+    /// Whether any connection waits for a page of its own.
+    pub(super) fn are_clients_waiting(&self) -> bool {
+        // Who waits for the end of redo is not helped by waiting for others.
+        self.paging.waiting.keys().any(|missing| *missing != Missing::Redo)
+    }
+
     /// Has the pages read that a command for another shard will need when its turn has come.
     pub(super) fn read_ahead_for(&mut self, db: u8, spec: &Spec, args: &Args<'_>) {
         let heads: Vec<u64> = spec.keys.positions(args.len()).map(|at| self.shard.head(&args[at])).collect();

@@ -9,7 +9,7 @@ use super::Machine;
 use super::paging::Absence;
 use crate::error::Refusal;
 use crate::event::Notice;
-use crate::limits::{REDO_EFFECTS_PER_TURN, REDO_RETRY_SECONDS};
+use crate::limits::{REDO_AHEAD_BUSY, REDO_EFFECTS_PER_BUSY_TURN, REDO_EFFECTS_PER_TURN, REDO_RETRY_SECONDS};
 use crate::shard::PAGE_FILE_STUCK;
 use cairn_storage::engine::Redone;
 use cairn_storage::error::Missing;
@@ -28,6 +28,8 @@ pub(super) struct Redo {
     is_eager: bool,
     /// What is left cannot be applied now: since when, and why.
     blocked: Option<(u64, Refusal)>,
+    /// Commands that clients had had when it went on last.
+    commands: u64,
     /// Why the last row was skipped.
     skipped: Option<Refusal>,
     /// So many effects were blocked when that was said last.
@@ -37,7 +39,16 @@ pub(super) struct Redo {
 impl Redo {
     pub fn new(effects: u64, begun_ns: u64) -> Redo {
         let effects_per_turn = REDO_EFFECTS_PER_TURN;
-        Redo { effects_per_turn, effects, begun_ns, is_eager: false, blocked: None, skipped: None, told: 0 }
+        Redo {
+            effects_per_turn,
+            effects,
+            begun_ns,
+            is_eager: false,
+            blocked: None,
+            commands: 0,
+            skipped: None,
+            told: 0,
+        }
     }
 }
 
@@ -71,8 +82,9 @@ impl Machine {
             self.redo.blocked = None;
             self.shard.engine_mut().retry_redo();
         }
+        let (effects, ahead) = self.redo_share();
         for _ in 0..SKIPS_PER_TURN_MAX {
-            match self.shard.engine_mut().redo_some(self.redo.effects_per_turn) {
+            match self.shard.engine_mut().redo_some(effects, ahead) {
                 Redone::Over => return self.end_redo(),
                 Redone::More => break,
                 Redone::Missing(missing) => match self.fetch(missing) {
@@ -91,6 +103,14 @@ impl Machine {
             }
         }
         self.redo.is_eager = true;
+    }
+
+    /// What a turn may apply, and have read: little while clients have commands.
+    fn redo_share(&mut self) -> (usize, Option<usize>) {
+        let commands = self.stats.counters.commands;
+        let is_busy = std::mem::replace(&mut self.redo.commands, commands) != commands || self.are_clients_waiting();
+        let effects = self.redo.effects_per_turn;
+        if is_busy { (effects.min(REDO_EFFECTS_PER_BUSY_TURN), Some(REDO_AHEAD_BUSY)) } else { (effects, None) }
     }
 
     fn skip_redo(&mut self, refusal: Refusal) {

@@ -194,8 +194,9 @@ impl Engine {
         redone
     }
 
-    /// Applies up to `effects` of what is pending in the order of rows, and has pages read ahead.
-    pub fn redo_some(&mut self, effects: usize) -> Redone {
+    /// Applies up to `effects` of what is pending in the order of rows, and has pages read that the next ones need: as many as
+    /// keep the disk busy, or with `ahead`, those of so many effects, whatever else is being read.
+    pub fn redo_some(&mut self, effects: usize, ahead: Option<usize>) -> Redone {
         let Some(mut pending) = self.redo.take() else { return Redone::Over };
         let redone = self.redo_next(&mut pending, effects);
         if let Redone::Missing(missing) = redone
@@ -203,7 +204,7 @@ impl Engine {
         {
             pending.look_again();
         }
-        self.read_ahead(&mut pending);
+        self.read_ahead(&mut pending, ahead);
         self.put_back(pending);
         if self.redo.is_none() { Redone::Over } else { redone }
     }
@@ -294,17 +295,17 @@ impl Engine {
     }
 
     /// Has pages read that the next effects need.
-    fn read_ahead(&mut self, pending: &mut Pending) {
+    fn read_ahead(&mut self, pending: &mut Pending, ahead: Option<usize>) {
         let pages_max = self.pool.pages_max();
         let reads_max = (pages_max / REDO_READS_SHARE).clamp(1, REDO_READS_MAX);
-        let effects_max = (pages_max / REDO_AHEAD_SHARE).clamp(1, REDO_AHEAD_MAX);
+        let effects_max = (pages_max / REDO_AHEAD_SHARE).clamp(1, REDO_AHEAD_MAX.min(ahead.unwrap_or(usize::MAX)));
         // Many at a time: the disk is kept busy by what is left until then.
-        if self.page_reads() > reads_max / 2 {
+        if ahead.is_none() && self.page_reads() > reads_max / 2 {
             return;
         }
         let mut heads = [0; TOUCH_KEYS_MAX];
         let mut absent = Vec::new();
-        while self.page_reads() < reads_max {
+        while ahead.is_some() || self.page_reads() < reads_max {
             let (db, count) = pending.heads_ahead(&mut heads[..reads_max], effects_max);
             if count == 0 {
                 return;
@@ -322,7 +323,7 @@ impl Engine {
     pub(super) fn fetch_redo(&mut self, missing: Missing) -> Fetch {
         let redone = match missing {
             Missing::Pending(row) => self.redo_row(row),
-            _ => self.redo_some(TOUCH_KEYS_MAX),
+            _ => self.redo_some(TOUCH_KEYS_MAX, None),
         };
         match redone {
             Redone::More | Redone::Over => Fetch::Here,

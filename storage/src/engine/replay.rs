@@ -192,7 +192,7 @@ impl Replay {
             }
             // Keeps E5: what came before goes before.
             engine.sort_redo();
-            match engine.redo_some(usize::MAX) {
+            match engine.redo_some(usize::MAX, None) {
                 Redone::Over => engine.redone = None,
                 Redone::More | Redone::Blocked => unreachable!("nothing bounds it, and nothing was skipped"),
                 Redone::Missing(missing) => return Ok(Applied::Missing(missing)),

@@ -186,7 +186,7 @@ impl Shard {
 
     /// Some of what the log has and the trees have not. Whether that was all.
     fn redo(&mut self, effects: usize) -> Result<bool, Cut> {
-        match self.engine.redo_some(effects) {
+        match self.engine.redo_some(effects, [None, Some(8)][effects % 2]) {
             Redone::Over => return Ok(true),
             Redone::More => {}
             Redone::Missing(missing) => self.bring(missing)?,

@@ -346,7 +346,7 @@ impl Shard {
 
     /// Some of what the log had at the start goes to the trees.
     fn redo(&mut self, effects: usize) -> Result<(), Stopped> {
-        if let Redone::Missing(missing) = self.engine.redo_some(effects) {
+        if let Redone::Missing(missing) = self.engine.redo_some(effects, [None, Some(8)][effects % 2]) {
             self.bring(missing)?;
         }
         Ok(())
