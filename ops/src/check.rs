@@ -38,7 +38,7 @@ struct ShardReport {
     /// From the older checkpoint on, or, where that part is damaged, from the newest on: what a start needs.
     log: Result<LogReport, String>,
     /// What is wrong with the part that only the older checkpoint needs.
-    log_older: Option<Fault>,
+    log_older: Vec<Fault>,
     elapsed: Duration,
 }
 
@@ -91,24 +91,23 @@ fn check_shard(offline: &Offline, shard: ShardId, progress: &Progress) -> ShardR
     let mut log = check_log(offline, shard, start, |at| progress.tell(shard, "log", at));
     let pages = pages.map(|(report, _)| report);
     let newest = pages.as_ref().map_or(start, PagesReport::log_start);
-    let mut log_older = None;
-    if let Ok(LogReport { fault: Some(fault), .. }) = &log
-        && start.lsn < newest.lsn
-    {
-        log_older = Some(fault.clone());
+    let mut log_older: Vec<Fault> = Vec::new();
+    if log_faults(&log).next().is_some() && start.lsn < newest.lsn {
+        log_older = log_faults(&log).cloned().collect();
         log = check_log(offline, shard, newest, |at| progress.tell(shard, "log", at));
     }
     ShardReport {
         shard,
         pages: pages.map_err(|error| format!("{}: {error}", offline.page_path(shard).display())),
-        log_older: log_older.filter(|older| log_fault(&log) != Some(older)),
+        log_older: log_older.into_iter().filter(|older| log_faults(&log).all(|fault| fault != older)).collect(),
         log: log.map_err(|error| format!("{}: {error}", offline.log(shard).display())),
         elapsed: begun.elapsed(),
     }
 }
 
-fn log_fault<E>(log: &Result<LogReport, E>) -> Option<&Fault> {
-    log.as_ref().ok().and_then(|log| log.fault.as_ref())
+/// All that is damaged in a log, the first first.
+fn log_faults<E>(log: &Result<LogReport, E>) -> impl Iterator<Item = &Fault> {
+    log.iter().flat_map(|log| log.fault.iter().chain(&log.faults_behind))
 }
 
 /// The manifest is the one thing whose damage shows when the directory is opened.
@@ -155,8 +154,8 @@ impl ShardReport {
             let what = "the log is gone: there are no segments".into();
             return vec![LogDamage { file: dir, offset: None, what, is_needed: true }];
         }
-        let needed = log_fault(&self.log).map(|fault| (fault, true));
-        let faults = needed.into_iter().chain(self.log_older.as_ref().map(|fault| (fault, false)));
+        let needed = log_faults(&self.log).map(|fault| (fault, true));
+        let faults = needed.chain(self.log_older.iter().map(|fault| (fault, false)));
         let damage = faults.map(|(fault, is_needed)| {
             let place = fault.place(offline.manifest().segment_bytes);
             let file = place.map_or(dir.clone(), |(segment, _)| offline.segment_path(self.shard, segment));
@@ -170,7 +169,7 @@ impl ShardReport {
     }
 
     fn is_log_whole(&self) -> bool {
-        self.is_log_sound() && self.log_older.is_none()
+        self.is_log_sound() && self.log_older.is_empty()
     }
 
     fn verdict(&self) -> Verdict {

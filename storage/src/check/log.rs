@@ -7,6 +7,9 @@ use crate::log::{LogConfig, LogStart, Record, Recovery, Resume, SegmentFile, Ste
 use crate::row::KIND_MAX;
 use crate::units::{Lsn, SegmentId};
 
+/// Damage behind the first that is named.
+const LOG_FAULTS_MAX: usize = 100;
+
 /// What the check wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogCheckStep {
@@ -32,7 +35,9 @@ pub struct LogReport {
     /// Bytes behind the end, up to the last flush that claims to be where it is: writes that were under way when a server
     /// ended, never acknowledged. A start drops them. What a segment holds from its time as another one is not counted.
     pub tail_bytes: u64,
+    /// The first damage, and what else is damaged behind it: in each segment the first that is found, and not all of many.
     pub fault: Option<Fault>,
+    pub faults_behind: Vec<Fault>,
 }
 
 /// The check of one log.
@@ -90,13 +95,35 @@ impl LogCheck {
                 }
                 Step::Refuse(fault) => fault,
             };
-            self.report.fault = Some(fault);
+            self.on_fault(fault);
+        }
+    }
+
+    /// Looks at what is behind the damage, from the next segment on: there a flush begins.
+    fn on_fault(&mut self, fault: Fault) {
+        let place = fault.place(self.config.segment_bytes);
+        let is_later = matches!(fault, Fault::Version { .. });
+        if self.report.fault.is_none() {
             self.report.end = self.recovery.position();
-            self.is_over = true;
+            self.report.fault = Some(fault);
+        } else {
+            self.report.faults_behind.push(fault);
+        }
+        let next = place.map(|(segment, _)| SegmentId(segment.0 + 1)).filter(|_| !is_later);
+        let files = |next| self.files.iter().filter(move |file| file.segment >= next).copied().collect::<Vec<_>>();
+        match next.map(|next| (next, files(next))) {
+            Some((next, files)) if !files.is_empty() && self.report.faults_behind.len() < LOG_FAULTS_MAX => {
+                self.recovery = Recovery::midway(self.config, files, next);
+            }
+            _ => self.is_over = true,
         }
     }
 
     fn on_end(&mut self, resume: &Resume) {
+        if self.report.fault.is_some() {
+            self.is_over = true;
+            return;
+        }
         self.report.end = resume.end;
         if resume.unproved {
             self.report.unproved_bytes = resume.end.0 - self.recovery.proved().0.min(resume.end.0);

@@ -63,6 +63,8 @@ pub struct Recovery {
     last: Lsn,
     /// The log is only verified, up to here: it is known to go on so far. No record is handed out.
     until: Option<Lsn>,
+    /// What is before the beginning is damaged: a record that ends in the first flush is passed over.
+    is_midway: bool,
 }
 
 enum Phase {
@@ -125,7 +127,14 @@ impl Recovery {
             proved: start,
             last: Lsn(0),
             until: None,
+            is_midway: false,
         }
+    }
+
+    /// Goes on in a later segment of a log that is damaged before: only to find what else is.
+    pub fn midway(config: LogConfig, files: Vec<SegmentFile>, segment: SegmentId) -> Self {
+        let start = Lsn(segment.0 * config.segment_bytes);
+        Self { is_midway: true, ..Self::new(config, files, start) }
     }
 
     /// Verifies a log that is being written: everything from `start` up to `until`, the end of a flush, has been stable. Its
@@ -255,9 +264,12 @@ impl Recovery {
         let carry = flush.carry as usize;
         self.phase = Phase::Frames { flush, at: carry };
         let lsn = Lsn(flush.lsn.0 + (HEADER_BYTES + carry) as u64);
+        // A long record fills whole flushes before it ends.
+        let was_midway = self.is_midway;
+        self.is_midway &= carry == flush.payload as usize;
         match self.partial {
             None if carry == 0 => {}
-            None if lsn <= self.start => self.last = lsn,
+            None if lsn <= self.start || was_midway => self.last = lsn,
             None => self.refuse_record(lsn, "its beginning is not there"),
             Some(partial) if carry == 0 => {
                 self.partial = None;

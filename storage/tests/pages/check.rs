@@ -2,11 +2,12 @@
 
 use crate::shard::{Change, LOG, Shard, head};
 use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part};
+use cairn_storage::error::Fault;
 use cairn_storage::limits::{CHECK_READS_MAX, PAGE_BYTES};
 use cairn_storage::log::LogStart;
 use cairn_storage::log::flush::Flush;
 use cairn_storage::pagefile::PageFileConfig;
-use cairn_storage::units::{Lsn, Site};
+use cairn_storage::units::{Lsn, SegmentId, Site};
 
 fn config() -> PageFileConfig {
     PageFileConfig {
@@ -192,4 +193,40 @@ fn a_log_that_lost_something_acknowledged_is_refused_and_a_torn_end_is_not() {
     file.bytes[start.lsn.0 as usize % LOG.segment_bytes as usize / 4096 * 4096 + 100] ^= 1;
     let fault = check_log(&shard, start).fault.expect("it was acknowledged");
     assert!(fault.to_string().contains("is damaged: segment"), "{fault}");
+}
+
+#[test]
+fn damage_to_several_segments_is_named_segment_by_segment() {
+    let mut shard = Shard::new(17, 400, None);
+    for number in 0..5000_u32 {
+        shard
+            .change(Change::Put(0, format!("row-{}", number % 500).into_bytes(), 0, vec![number as u8; 1000]))
+            .unwrap();
+        if number % 20 == 0 {
+            shard.engine.log_mut().seal();
+            shard.turn_io().unwrap();
+        }
+    }
+    shard.drain_log().unwrap();
+    assert_eq!(check_log(&shard, LogStart::default()).fault, None);
+    let segments: Vec<u64> = shard.log.files.keys().copied().collect();
+    assert!(segments.len() > 4 && segments[0] == 0, "{segments:?}");
+    // In the second, twice in the third, and the fourth is gone.
+    let mut flip = |segment: u64, at: f64| {
+        let flush = shard.log.stable.iter().map(|flush| flush.lsn.0);
+        let wanted = segment * LOG.segment_bytes + (at * LOG.segment_bytes as f64) as u64;
+        let lsn = flush.filter(|lsn| *lsn >= wanted).min().unwrap();
+        shard.log.flip(SegmentId(segment), lsn % LOG.segment_bytes + 60, 1);
+        Lsn(lsn)
+    };
+    let (second, third, _) = (flip(1, 0.5), flip(2, 0.1), flip(2, 0.7));
+    shard.log.files.remove(&3);
+    let report = check_log(&shard, LogStart::default());
+    assert!(matches!(report.fault, Some(Fault::Corrupt { lsn, .. }) if lsn == second), "{report:?}");
+    let behind = &report.faults_behind[..];
+    let is_named = matches!(behind, [
+        Fault::Corrupt { lsn, .. },
+        Fault::SegmentAbsent { segment: SegmentId(3), .. }
+    ] if *lsn == third);
+    assert!(is_named, "{report:?}");
 }

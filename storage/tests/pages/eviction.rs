@@ -256,3 +256,31 @@ fn one_value_may_be_longer_than_memory() {
     shard.crash().unwrap();
     shard.verify().unwrap();
 }
+
+#[test]
+fn a_group_may_name_a_row_more_than_once() {
+    let mut shard = Shard::new(29, 120, None);
+    for number in 0..1200_u32 {
+        shard.change(Change::Put(0, format!("row-{number}").into_bytes(), 0, vec![1; 900])).unwrap();
+    }
+    for round in 0..40_u32 {
+        shard.checkpoint().unwrap();
+        if round % 4 == 0 {
+            // Nothing is in memory, and some of the log is left to be applied.
+            shard.crash().unwrap();
+        }
+        let length = |at: u32| [10, 1800, 20_000][((round + at) % 3) as usize];
+        let puts = (0..9).map(|at| {
+            let key = format!("row-{}", (round * 7 + at % 3 * 130) % 1230).into_bytes();
+            (0, key, vec![(round + at) as u8; length(at)])
+        });
+        shard.group(puts.collect()).unwrap();
+        for at in 0..3 {
+            shard.look(0, format!("row-{}", (round * 7 + at * 130) % 1230).as_bytes()).unwrap();
+        }
+        shard.turn().unwrap();
+    }
+    shard.drain_log().unwrap();
+    shard.crash().unwrap();
+    shard.verify().unwrap();
+}

@@ -343,7 +343,7 @@ impl World {
         if let Err(missing) = engine.free_some(64) {
             engine.fetch(missing);
         }
-        if let Redone::Missing(missing) = engine.redo_some(effects) {
+        if let Redone::Missing(missing) = engine.redo_some(effects, [None, Some(8)][effects % 2]) {
             engine.fetch(missing);
         }
         let bytes = self.rng.usize(..32) * PAGE_BYTES;
