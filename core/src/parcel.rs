@@ -61,6 +61,8 @@ pub enum Message {
         txn: TxnId,
         message: ToCoordinator,
     },
+    /// What the start of this shard has found committed is stable in its log.
+    Recovered,
     /// A client watches this row no longer.
     Unwatch {
         db: u8,

@@ -35,6 +35,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             Message::Transaction { .. }
             | Message::ToParticipant { .. }
             | Message::ToCoordinator { .. }
+            | Message::Recovered
             | Message::Unwatch { .. } => return None,
         })
     };

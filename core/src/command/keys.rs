@@ -44,26 +44,39 @@ fn kind(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
     Ok(())
 }
 
-fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let args = call.args;
-    let (source, target) = (&args[1], &args[2]);
-    let mut there = *call;
-    let mut is_replacing = false;
-    let mut at = 3;
-    while at < args.len() {
-        if args.is(at, "replace") {
-            is_replacing = true;
-        } else if args.is(at, "db") && at + 1 < args.len() {
+/// Where COPY copies to.
+pub struct CopyTo {
+    pub db: u8,
+    pub is_replacing: bool,
+}
+
+impl CopyTo {
+    pub fn parse(call: &Call<'_>) -> Result<CopyTo, Refusal> {
+        let args = call.args;
+        let mut to = CopyTo { db: call.db, is_replacing: false };
+        let mut at = 3;
+        while at < args.len() {
+            if args.is(at, "replace") {
+                to.is_replacing = true;
+            } else if args.is(at, "db") && at + 1 < args.len() {
+                at += 1;
+                to.db = database(&args[at])?;
+            } else {
+                return Err(Refusal::Syntax);
+            }
             at += 1;
-            there.db = database(&args[at])?;
-        } else {
-            return Err(Refusal::Syntax.into());
         }
-        at += 1;
+        if to.db == call.db && args[1] == args[2] {
+            return Err(Refusal::text("ERR source and destination objects are the same"));
+        }
+        Ok(to)
     }
-    if there.db == call.db && source == target {
-        return Err(Refusal::text("ERR source and destination objects are the same").into());
-    }
+}
+
+fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let CopyTo { db, is_replacing } = CopyTo::parse(call)?;
+    let (source, target) = (&call.args[1], &call.args[2]);
+    let there = Call { db, ..*call };
     let Some(row) = shard.read(call, source)? else {
         reply.integer(0);
         return Ok(());
@@ -180,6 +193,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: Flags::WRITE.and(Flags::DENYOOM),
         keys: Keys::TWO,
+        spread: Spread::Copy,
         run: Run::Row(copy),
         since: "6.2.0",
         complexity: "O(N) where N is the size of the value.",
@@ -233,6 +247,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: Flags::WRITE,
         keys: Keys::TWO,
+        spread: Spread::Move { is_replacing: true },
         run: Run::Row(rename),
         key_uses: &["RW access delete", "OW update"],
         summary: "Gives a key another name, in place of whatever had it.",
@@ -244,6 +259,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: WRITE_FAST,
         keys: Keys::TWO,
+        spread: Spread::Move { is_replacing: false },
         run: Run::Row(renamenx),
         key_uses: &["RW access delete", "OW insert"],
         summary: "Gives a key another name if nothing has it yet.",

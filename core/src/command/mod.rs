@@ -85,6 +85,12 @@ pub enum Spread {
     Place,
     /// Each shard runs it on its own pairs of keys and values, all in one transaction.
     Pairs,
+    /// The same, if none of the keys is there.
+    PairsIfNone,
+    /// A row goes to another key, in one transaction.
+    Move { is_replacing: bool },
+    /// A row is copied to another key, in one transaction.
+    Copy,
 }
 
 /// Where the keys stand: Redis's first, last (negative counts from the end) and step. `first` 0: no keys.

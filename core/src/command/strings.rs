@@ -237,6 +237,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: WRITE,
         keys: Keys::PAIRS,
+        spread: Spread::PairsIfNone,
         run: Run::Row(many::msetnx),
         since: "1.0.1",
         complexity: "O(N) where N is the number of keys.",

@@ -2,10 +2,12 @@
 //! all run their parts at once, and when all parts are stable the client is answered.
 
 use super::Machine;
-use super::ask::{Deferred, HoleId};
+use super::ask::HoleId;
 use super::participate::locks_of;
 use super::remote::Spreading;
+use super::whole::Look;
 use crate::command::args::Args;
+use crate::command::table::Entry;
 use crate::command::{Call, Run, Spread, table};
 use crate::error::Stop;
 use crate::event::ConnId;
@@ -13,7 +15,7 @@ use crate::parcel::Message;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::tx::{Command, Denial, Go, Multi, RowLock, ToCoordinator, ToParticipant, Watched};
+use crate::tx::{Command, Denial, Go, Multi, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::units::{ShardId, TxnId};
 
 /// A transaction under way.
@@ -28,12 +30,16 @@ pub(super) struct Exec {
     parts: Vec<Part>,
     /// What its connection has watched.
     watched: Vec<Watched>,
+    /// What is looked at before its parts are known.
+    pub look: Option<Look>,
     stage: Stage,
 }
 
 enum Stage {
     /// So many parts are locked.
     Locking(usize),
+    /// Its shards look at rows.
+    Looking,
     /// So many have not answered; and what the first one says that cannot do its part.
     Running { left: usize, refused: Option<String> },
     /// So many writers may not have `TxnDone` in their logs.
@@ -62,13 +68,36 @@ struct Part {
 const UNFINISHED: &str = "ERR this command cannot be part of a transaction over several shards";
 
 /// A plan in the making.
-struct Plan<'a> {
+pub(super) struct Plan<'a> {
     machine: &'a Machine,
     slots: Vec<Slot>,
     parts: Vec<Part>,
 }
 
 impl Plan<'_> {
+    pub fn new(machine: &Machine) -> Plan<'_> {
+        Plan { machine, slots: Vec::new(), parts: Vec::new() }
+    }
+
+    /// Locks rows of a shard.
+    pub fn lock(&mut self, shard: ShardId, rows: Vec<RowLock>) {
+        self.part(shard).rows.extend(rows);
+    }
+
+    /// In place of what the parts reply.
+    pub fn answer(&mut self, write: impl FnOnce(&mut Reply<'_>)) {
+        let mut replies = Replies::default();
+        write(&mut Reply::new(&mut replies, false));
+        self.parts.iter_mut().for_each(|part| part.places.clear());
+        self.slots = vec![Slot::Reply(replies)];
+    }
+
+    pub fn finish(self, is_resp3: bool, is_exec: bool, look: Option<Look>) -> Box<Exec> {
+        let hole = HoleId { client: 0, conn: 0, hole: 0 };
+        let (slots, parts, watched) = (self.slots, self.parts, Vec::new());
+        Box::new(Exec { hole, is_resp3, is_exec, slots, parts, watched, look, stage: Stage::Locking(0) })
+    }
+
     fn part(&mut self, shard: ShardId) -> &mut Part {
         let at = self.parts.binary_search_by_key(&shard.0, |part| part.shard.0).unwrap_or_else(|at| {
             let (rows, watched, commands, places) = (Vec::new(), Vec::new(), Multi::default(), Vec::new());
@@ -79,7 +108,7 @@ impl Plan<'_> {
     }
 
     /// A command on rows, on the shards that have them.
-    fn add(&mut self, call: &Call<'_>) {
+    pub fn add(&mut self, call: &Call<'_>) {
         let (args, spec) = (call.args, call.spec);
         let entry = table::entry(spec.name.as_bytes()).expect("a spec that runs is in the table");
         let slot = self.slots.len();
@@ -101,7 +130,7 @@ impl Plan<'_> {
                 part.places.push((slot, 0));
                 self.slots.push(Slot::Reply(Replies::default()));
             }
-            (_, Spread::Refuse) => {
+            (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy) => {
                 let mut bytes = Replies::default();
                 Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);
                 self.slots.push(Slot::Reply(bytes));
@@ -128,7 +157,7 @@ impl Plan<'_> {
 impl Machine {
     /// EXEC of a transaction whose rows are not all on this shard.
     pub(super) fn plan_exec(&self, call: &Call<'_>, multi: &Multi, watched: Vec<Watched>) -> Box<Exec> {
-        let mut plan = Plan { machine: self, slots: Vec::new(), parts: Vec::new() };
+        let mut plan = Plan::new(self);
         let mut db = call.db;
         for Command { entry, head, args, .. } in multi.commands() {
             if let Run::Row(_) = entry.spec.run {
@@ -150,22 +179,9 @@ impl Machine {
             part.rows.push(RowLock { db: watched.db, head: watched.head, is_exclusive: false });
             part.watched.push(watched.clone());
         }
-        let Plan { slots, parts, .. } = plan;
-        let mut exec = Box::new(Exec::new(call.is_resp3, true, slots, parts));
+        let mut exec = plan.finish(call.is_resp3, true, None);
         exec.watched = watched;
         exec
-    }
-
-    /// A command whose keys are on several shards, and which is one change of all of them.
-    #[cold]
-    pub(super) fn begin_whole(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
-        let txn = self.name_txn()?;
-        let mut plan = Plan { machine: self, slots: Vec::new(), parts: Vec::new() };
-        plan.add(call);
-        let Plan { slots, parts, .. } = plan;
-        let exec = Box::new(Exec::new(call.is_resp3, false, slots, parts));
-        self.start_deferred(conn, Deferred::Exec { txn, exec }, call, out);
-        Ok(())
     }
 
     /// Begins a transaction, whose reply `hole` waits for.
@@ -197,20 +213,53 @@ impl Machine {
                 let shard = part.shard;
                 self.tell(shard, txn, ToParticipant::Lock { rows, watched });
             }
-            None => self.go(txn),
+            None => self.look(txn),
         }
+    }
+
+    /// All rows are locked: the shards look at what decides on their parts.
+    fn look(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        let Some(look) = &mut exec.look else { return self.go(txn) };
+        exec.stage = Stage::Looking;
+        let asked: Vec<_> = look.asked.iter_mut().map(|(shard, rows)| (*shard, std::mem::take(rows))).collect();
+        for (shard, rows) in asked {
+            self.tell(shard, txn, ToParticipant::Look(rows));
+        }
+    }
+
+    /// A shard has looked.
+    fn on_seen(&mut self, from: ShardId, txn: TxnId, result: Result<Vec<Option<SeenRow>>, String>) {
+        let Some(mut exec) = self.pending.execs.remove(&txn) else { return };
+        let rows = match result {
+            Ok(rows) => rows,
+            Err(line) => {
+                let mut replies = Replies::default();
+                exec.refuse(&line, &mut Reply::new(&mut replies, exec.is_resp3));
+                return self.leave(txn, &exec, exec.parts.len(), replies);
+            }
+        };
+        if exec.look.as_mut().is_some_and(|look| look.note(from, rows)) {
+            if let Err(replies) = self.after_look(&mut exec) {
+                return self.leave(txn, &exec, exec.parts.len(), replies);
+            }
+            self.pending.execs.insert(txn, exec);
+            return self.go(txn);
+        }
+        self.pending.execs.insert(txn, exec);
     }
 
     /// All rows are locked: all parts run.
     fn go(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        exec.parts.iter_mut().for_each(|part| part.is_writer = part.commands.writes > 0);
         let writers = exec.writers();
-        let is_resp3 = exec.is_resp3;
+        let (is_resp3, is_counted) = (exec.is_resp3, exec.is_exec);
         exec.stage = Stage::Running { left: exec.parts.len(), refused: None };
         let parts: Vec<(ShardId, Multi)> =
             exec.parts.iter_mut().map(|part| (part.shard, std::mem::take(&mut part.commands))).collect();
         for (shard, commands) in parts {
-            let go = Box::new(Go { commands, is_resp3, writers: writers.clone() });
+            let go = Box::new(Go { commands, is_resp3, is_counted, writers: writers.clone() });
             self.tell(shard, txn, ToParticipant::Go(go));
         }
     }
@@ -225,8 +274,12 @@ impl Machine {
 
     /// What a participant answers.
     pub(super) fn on_coordinator(&mut self, from: ShardId, txn: TxnId, message: ToCoordinator) {
-        let exec = self.pending.execs.get_mut(&txn).expect("its participants' answers are waited for");
+        let Some(exec) = self.pending.execs.get_mut(&txn) else {
+            // Another one's look has ended it.
+            return assert!(matches!(message, ToCoordinator::Seen(_)), "a participant answers while it is waited for");
+        };
         match (message, &mut exec.stage) {
+            (ToCoordinator::Seen(result), Stage::Looking) => self.on_seen(from, txn, result),
             (ToCoordinator::Locked(Ok(())), Stage::Locking(locked)) => {
                 *locked += 1;
                 self.lock_next(txn);
@@ -262,17 +315,22 @@ impl Machine {
     /// One of the shards does not lock: those that have, and that one, end it.
     fn deny(&mut self, txn: TxnId, locked: usize, denial: Denial) {
         let exec = self.pending.execs.remove(&txn).expect("it is under way");
-        for part in &exec.parts[..locked] {
-            self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
-        }
-        let mut bytes = Replies::default();
-        let mut reply = Reply::new(&mut bytes, exec.is_resp3);
+        let mut replies = Replies::default();
+        let mut reply = Reply::new(&mut replies, exec.is_resp3);
         match denial {
             Denial::Touched => reply.null_array(),
             Denial::Refused(line) => exec.refuse(&line, &mut reply),
         }
-        self.forget_watched(exec.watched);
-        self.answer_exec(exec.hole, bytes);
+        self.leave(txn, &exec, locked, replies);
+    }
+
+    /// Nothing comes of it: the first `locked` parts give their locks back.
+    fn leave(&mut self, txn: TxnId, exec: &Exec, locked: usize, replies: Replies) {
+        for part in &exec.parts[..locked] {
+            self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
+        }
+        self.forget_watched(exec.watched.clone());
+        self.answer_exec(exec.hole, replies);
     }
 
     /// All parts have answered.
@@ -355,12 +413,10 @@ impl Machine {
 }
 
 impl Exec {
-    fn new(is_resp3: bool, is_exec: bool, slots: Vec<Slot>, mut parts: Vec<Part>) -> Exec {
-        for part in &mut parts {
-            part.is_writer = part.commands.writes > 0;
-        }
-        let hole = HoleId { client: 0, conn: 0, hole: 0 };
-        Exec { hole, is_resp3, is_exec, slots, parts, watched: Vec::new(), stage: Stage::Locking(0) }
+    /// A command for a shard that has locked its rows.
+    pub fn give(&mut self, shard: ShardId, entry: Entry, db: u8, head: u64, words: &[&[u8]]) {
+        let part = self.parts.iter_mut().find(|part| part.shard == shard).expect("it has locked its rows there");
+        part.commands.push(entry, db, head, words.iter().copied());
     }
 
     /// Bytes of all arguments.

@@ -19,7 +19,7 @@ use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::tx::{Command, Multi, Watched};
+use crate::tx::{Command, Go, Multi, Watched};
 use cairn_storage::units::ShardId;
 
 /// A transaction that another shard runs.
@@ -206,12 +206,9 @@ impl Machine {
     }
 
     /// Runs commands on rows, a part of a transaction; keeps the reply of each.
-    pub(super) fn run_commands(
-        &mut self,
-        commands: &Multi,
-        is_resp3: bool,
-        replies: &mut Vec<Replies>,
-    ) -> Result<(), Stop> {
+    pub(super) fn run_commands(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
+        let Go { commands, is_resp3, is_counted, .. } = go;
+        let is_resp3 = *is_resp3;
         for Command { entry, db, head, args } in commands.commands() {
             let Run::Row(run) = entry.spec.run else { unreachable!("a part is on rows only") };
             let call = Call { spec: entry.spec, args: &args, db, is_resp3, now: self.now, head };
@@ -222,7 +219,9 @@ impl Machine {
                 return ran;
             }
             self.finish_row(entry.id, ran, 0, is_resp3, &mut reply);
-            self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
+            if *is_counted {
+                self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
+            }
             replies.push(reply);
         }
         Ok(())

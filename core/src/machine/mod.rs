@@ -5,7 +5,7 @@
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
-//! - `exec`: transactions. Over several shards: `coordinate`, `participate`.
+//! - `exec`: transactions. Over several shards: `coordinate`, `participate`, `whole`.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
@@ -32,6 +32,7 @@ mod release;
 mod remote;
 mod run;
 mod scrub;
+mod whole;
 
 pub use ask::{HostThen, Merge};
 pub use deeds::{Deed, Noted};
@@ -153,6 +154,7 @@ impl Machine {
         assert!(usize::from(identity.shard.0) < shards);
         let mut shard = Shard::new(engine, identity.hash_seed, identity.seed);
         shard.string_bytes_max = settings.proto_max_bulk_len;
+        let parts = Parts::new(shard.engine(), identity.shards);
         let redo = Redo::new(shard.engine().redo_left(), now.mono_ns);
         Machine {
             shard,
@@ -179,7 +181,7 @@ impl Machine {
             batch: Batch::default(),
             paging: Paging::default(),
             parking: Parking::default(),
-            parts: Parts::default(),
+            parts,
             redo,
             scrub: scrub::Scrub::default(),
             deeds: None,

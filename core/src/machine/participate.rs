@@ -13,8 +13,9 @@ use super::run::Stay;
 use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
-use crate::tx::{Denial, Go, Locks, RowLock, ToCoordinator, ToParticipant, Watched};
-use cairn_storage::engine::Undo;
+use crate::parcel::Message;
+use crate::tx::{Denial, Go, Locks, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use hashbrown::HashMap;
 
@@ -29,9 +30,29 @@ pub(super) struct Parts {
     is_draining: bool,
     /// Groups of single shards that were rolled back, whose rows are still to be put back.
     undoing: Vec<(Undo, Vec<RowLock>)>,
+    /// Since the start: what the start has found committed.
+    recovered: Option<Recovered>,
+}
+
+/// What recovery has found committed is remembered until its `TxnDone` is stable in the logs of all shards: each has written
+/// those of its own when it was opened.
+struct Recovered {
+    txns: Vec<TxnId>,
+    /// Where this shard's log has them.
+    lsn: Lsn,
+    is_told: bool,
+    /// Other shards that have not told that theirs are stable.
+    unheard: usize,
 }
 
 impl Parts {
+    /// Of a shard that was opened just now, one of so many.
+    pub fn new(engine: &Engine, shards: u16) -> Parts {
+        let (txns, lsn) = (engine.remembered().collect(), engine.log().appended());
+        let recovered = Recovered { txns, lsn, is_told: false, unheard: usize::from(shards) - 1 };
+        Parts { recovered: (shards > 1).then_some(recovered), ..Parts::default() }
+    }
+
     pub fn locks(&self) -> &Locks<TxnId> {
         &self.locks
     }
@@ -47,6 +68,8 @@ enum Stage {
     /// It waits for its locks, or has them and waits for memory.
     Locking(Vec<Watched>),
     Locked,
+    /// It waits for memory.
+    Looking(RowKeys),
     /// It waits for memory.
     Running(Box<Go>),
     /// Its group is in the log.
@@ -68,6 +91,7 @@ impl Machine {
                 assert!(before.is_none(), "a transaction locks once at a shard");
                 self.grant_locks();
             }
+            ToParticipant::Look(rows) => self.look_at(txn, rows),
             ToParticipant::Go(go) => self.run_part(txn, go),
             ToParticipant::Finish { is_committed } => self.finish_part(txn, is_committed),
             ToParticipant::Forget => self.shard.engine_mut().forget(txn),
@@ -155,6 +179,37 @@ impl Machine {
         }
     }
 
+    /// Tells the coordinator what rows are.
+    fn look_at(&mut self, txn: TxnId, rows: RowKeys) {
+        let (name, spec) = (Args::new(b"exec", &[(0, 4)]), table::find(b"exec").expect("it is in the table"));
+        self.shard.begin();
+        let mut seen = Vec::new();
+        let mut refused = None;
+        let mut next = rows.iter();
+        let mut row = next.next();
+        while let Some((db, key)) = row {
+            let call = Call { spec, args: &name, db: *db, is_resp3: false, now: self.now, head: 0 };
+            match self.shard.peek(&call, key) {
+                Ok(found) => {
+                    seen.push(found.map(|row| SeenRow { expire_ms: row.expire_ms, value: row.value.to_vec() }));
+                    row = next.next();
+                }
+                Err(Stop::Missing(missing)) => match self.fetch_or_stop(missing) {
+                    Ok(()) => {}
+                    Err(Stop::Refuse(refusal)) => {
+                        refused = Some(refusal.line().into_owned());
+                        break;
+                    }
+                    Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
+                },
+                Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
+            }
+        }
+        let (observed, from) = (self.shard.observed(), self.parts.parts[&txn].from);
+        let message = ToCoordinator::Seen(refused.map_or(Ok(seen), Err));
+        self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
+    }
+
     /// Runs a part whose rows are locked, and appends its group to the log.
     fn run_part(&mut self, txn: TxnId, go: Box<Go>) {
         let Some(part) = self.parts.parts.get(&txn) else { unreachable!("what goes has locked before") };
@@ -191,7 +246,7 @@ impl Machine {
             }
         }
         let mut replies = Vec::new();
-        let ran = self.run_commands(&go.commands, go.is_resp3, &mut replies);
+        let ran = self.run_commands(&go, &mut replies);
         let mut undo = None;
         match ran {
             Ok(()) if is_write => {
@@ -226,7 +281,9 @@ impl Machine {
                 self.hold_foreign(from, lsn, HeldReply::Txn { txn, message: ToCoordinator::Learned });
             }
             Stage::Ran { undo: Some(undo) } => self.undo_part(txn, undo),
-            Stage::Locking(_) | Stage::Locked | Stage::Running(_) | Stage::Ran { undo: None } => self.end_part(txn),
+            Stage::Locking(_) | Stage::Locked | Stage::Looking(_) | Stage::Running(_) | Stage::Ran { undo: None } => {
+                self.end_part(txn)
+            }
             Stage::Undoing(_) => unreachable!("a transaction is decided once"),
         }
     }
@@ -279,6 +336,7 @@ impl Machine {
 
     /// The end of a turn: what has waited for memory, or for a moment without undecided transactions, goes on.
     pub(super) fn work_parts(&mut self) {
+        self.tell_recovered();
         let is_undecided = self.shard.engine().undecided() > 0;
         if is_undecided && self.shard.engine().is_checkpoint_wanted() {
             self.parts.is_draining = true;
@@ -302,10 +360,37 @@ impl Machine {
                     part.stage = Stage::Locking(watched);
                     self.try_locked(txn);
                 }
+                Stage::Looking(rows) => self.look_at(txn, rows),
                 Stage::Running(go) => self.run_part(txn, go),
                 Stage::Undoing(undo) => self.undo_part(txn, undo),
                 Stage::Locked | Stage::Ran { .. } => unreachable!("these wait for a message"),
             }
+        }
+    }
+
+    /// What this shard's start has found committed is stable here: the others are told.
+    fn tell_recovered(&mut self) {
+        let stable = self.shard.stable();
+        let Some(recovered) = self.parts.recovered.as_mut().filter(|it| !it.is_told && it.lsn <= stable) else {
+            return;
+        };
+        recovered.is_told = true;
+        let own = usize::from(self.identity.shard.0);
+        let others = self.outbox.iter_mut().enumerate().filter(|(shard, _)| *shard != own);
+        others.for_each(|(_, parcel)| parcel.messages.push(Message::Recovered));
+        self.forget_recovered();
+    }
+
+    /// Another shard has told so.
+    pub(super) fn on_recovered(&mut self) {
+        let recovered = self.parts.recovered.as_mut().expect("each shard tells once");
+        recovered.unheard -= 1;
+        self.forget_recovered();
+    }
+
+    fn forget_recovered(&mut self) {
+        if let Some(recovered) = self.parts.recovered.take_if(|it| it.is_told && it.unheard == 0) {
+            recovered.txns.into_iter().for_each(|txn| self.shard.engine_mut().forget(txn));
         }
     }
 

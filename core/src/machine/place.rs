@@ -5,8 +5,9 @@ use crate::command::{Call, Keys, Spread};
 use crate::route;
 use cairn_storage::units::ShardId;
 
-pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request are on several shards. Commands that change or compare keys of several \
-                                     shards are not supported yet; give the keys a common {hash tag}";
+/// LCS always; what has to look first, within a transaction.
+pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request are on several shards, which is not supported here; give the keys a \
+                                     common {hash tag}";
 
 /// Where a command on rows runs.
 pub(super) enum Place {
@@ -34,7 +35,7 @@ impl Machine {
         if shards.any(|shard| shard != first) {
             return match call.spec.spread {
                 Spread::Refuse => Place::Nowhere,
-                Spread::Pairs => Place::Whole,
+                Spread::Pairs | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy => Place::Whole,
                 Spread::Sum | Spread::Place => Place::Spread,
             };
         }

@@ -116,6 +116,7 @@ impl Machine {
             HeldReply::Txn { txn, message } => {
                 let message = match message {
                     ToCoordinator::Ran(_) => ToCoordinator::Ran(Err(line())),
+                    ToCoordinator::Seen(_) => ToCoordinator::Seen(Err(line())),
                     ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(line()))),
                     // It stays remembered until the next start.
                     ToCoordinator::Learned => return,

@@ -170,6 +170,7 @@ impl Machine {
                     self.on_coordinator(from, txn, message);
                 }
                 Message::Transaction { request, transaction } => self.transact_for(from, request, transaction),
+                Message::Recovered => self.on_recovered(),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);
                 }
@@ -331,7 +332,9 @@ impl Spreading {
             }
             // Each part has done its own.
             Spread::Pairs => reply.ok(),
-            Spread::Refuse => unreachable!("such a command does not run on several shards"),
+            Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy => {
+                unreachable!("such a command does not run on several shards")
+            }
         }
         out
     }

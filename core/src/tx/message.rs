@@ -5,6 +5,8 @@
 //!   coordinator                participant
 //!       Lock ------------------------>        shard by shard
 //!        <--------------------------- Locked
+//!       Look ------------------------>        where that decides what is done
+//!        <--------------------------- Seen
 //!       Go -------------------------->        to all at once
 //!        <--------------------------- Ran     its group is stable
 //!       Finish ---------------------->        committed, or not
@@ -15,6 +17,9 @@
 use super::{Multi, RowLock, Watched};
 use crate::resp::replies::Replies;
 
+/// Keys of rows, each with its database.
+pub type RowKeys = Vec<(u8, Vec<u8>)>;
+
 /// What a participant does, and what for.
 #[derive(Debug)]
 pub enum ToParticipant {
@@ -24,6 +29,8 @@ pub enum ToParticipant {
         rows: Vec<RowLock>,
         watched: Vec<Watched>,
     },
+    /// Tell what these rows are. They are locked.
+    Look(RowKeys),
     Go(Box<Go>),
     /// It is over, whatever state it is in here.
     Finish {
@@ -37,6 +44,8 @@ pub enum ToParticipant {
 pub struct Go {
     pub commands: Multi,
     pub is_resp3: bool,
+    /// The statistics count its commands: they are a client's own.
+    pub is_counted: bool,
     /// The shards that have changes, ascending: more than one, or this one's part is a group like any other.
     pub writers: Vec<u16>,
 }
@@ -45,9 +54,19 @@ pub struct Go {
 #[derive(Debug)]
 pub enum ToCoordinator {
     Locked(Result<(), Denial>),
+    /// The rows, in the order asked for; or the line of an error.
+    Seen(Result<Vec<Option<SeenRow>>, String>),
     /// Each command's reply, encoded; or why there is none, and never will be: the line of an error.
     Ran(Result<Vec<Replies>, String>),
     Learned,
+}
+
+/// A live row, as a participant saw it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenRow {
+    /// Unix milliseconds.
+    pub expire_ms: Option<u64>,
+    pub value: Vec<u8>,
 }
 
 /// Why rows are not locked.

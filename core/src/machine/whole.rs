@@ -1,0 +1,176 @@
+//! Commands that are one change of several shards by themselves: MSET, and those that look before they change: MSETNX, RENAME,
+//! RENAMENX, COPY. Their rows are locked, looked at where that is needed, and then the shards do what follows from it.
+
+use super::Machine;
+use super::ask::Deferred;
+use super::coordinate::{Exec, Plan};
+use super::participate::locks_of;
+use crate::command::keys::CopyTo;
+use crate::command::table::{self, Entry};
+use crate::command::{Call, Spread};
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::tx::{RowKeys, SeenRow};
+use cairn_storage::units::ShardId;
+
+/// What is looked at, and what follows from it.
+pub(super) struct Look {
+    /// By shard. Taken when the shards are asked.
+    pub asked: Vec<(ShardId, RowKeys)>,
+    /// The answers, in the same order.
+    pub seen: Vec<Option<Vec<Option<SeenRow>>>>,
+    then: Then,
+}
+
+enum Then {
+    /// The pairs are set if none of their keys is there.
+    SetIfNone,
+    Move(Pair),
+    Copy(Pair),
+}
+
+/// A row that goes to another key, and what it is to do if something is there.
+struct Pair {
+    source: (u8, Vec<u8>),
+    target: (u8, Vec<u8>),
+    is_replacing: bool,
+}
+
+impl Look {
+    fn new(asked: Vec<(ShardId, RowKeys)>, then: Then) -> Look {
+        let seen = asked.iter().map(|_| None).collect();
+        Look { asked, seen, then }
+    }
+
+    /// A shard has answered. Whether all have.
+    pub fn note(&mut self, from: ShardId, rows: Vec<Option<SeenRow>>) -> bool {
+        let at = self.asked.iter().position(|(shard, _)| *shard == from).expect("it was asked");
+        self.seen[at] = Some(rows);
+        self.seen.iter().all(Option::is_some)
+    }
+
+    fn is_any_there(&self) -> bool {
+        self.seen.iter().flatten().flatten().any(Option::is_some)
+    }
+
+    /// The one row that a shard was asked for.
+    fn row(&mut self, at: usize) -> Option<SeenRow> {
+        self.seen[at].take()?.pop()?
+    }
+}
+
+impl Machine {
+    /// Begins a command whose keys are on several shards, and which is one change of all of them.
+    #[cold]
+    pub(super) fn begin_whole(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
+        let exec = self.plan_whole(call)?;
+        let txn = self.name_txn()?;
+        self.start_deferred(conn, Deferred::Exec { txn, exec }, call, out);
+        Ok(())
+    }
+
+    fn plan_whole(&self, call: &Call<'_>) -> Result<Box<Exec>, Refusal> {
+        let mut plan = Plan::new(self);
+        let (args, spec) = (call.args, call.spec);
+        let look =
+            match spec.spread {
+                Spread::Pairs => {
+                    plan.add(call);
+                    None
+                }
+                Spread::PairsIfNone => {
+                    let mset = table::find(b"mset").expect("it is in the table");
+                    plan.add(&Call { spec: mset, ..*call });
+                    let mut asked: Vec<(ShardId, RowKeys)> = Vec::new();
+                    for at in spec.keys.positions(args.len()) {
+                        let shard = self.owner(route::slot(&args[at]));
+                        let key = (call.db, args[at].to_vec());
+                        match asked.iter_mut().find(|(known, _)| *known == shard) {
+                            Some((_, keys)) => keys.push(key),
+                            None => asked.push((shard, vec![key])),
+                        }
+                    }
+                    plan.answer(|reply| reply.integer(1));
+                    Some(Look::new(asked, Then::SetIfNone))
+                }
+                Spread::Move { is_replacing } => {
+                    let then = Then::Move(pair(call, CopyTo { db: call.db, is_replacing }));
+                    Some(self.plan_pair(&mut plan, call, then, |reply| {
+                        if is_replacing { reply.ok() } else { reply.integer(1) }
+                    }))
+                }
+                Spread::Copy => {
+                    let then = Then::Copy(pair(call, CopyTo::parse(call)?));
+                    Some(self.plan_pair(&mut plan, call, then, |reply| reply.integer(1)))
+                }
+                Spread::Sum | Spread::Place | Spread::Refuse => unreachable!("these are no one change"),
+            };
+        Ok(plan.finish(call.is_resp3, false, look))
+    }
+
+    fn plan_pair(&self, plan: &mut Plan<'_>, call: &Call<'_>, then: Then, done: impl FnOnce(&mut Reply<'_>)) -> Look {
+        let (Then::Move(pair) | Then::Copy(pair)) = &then else { unreachable!("the others have no pair") };
+        let shards = [&pair.source, &pair.target].map(|(_, key)| self.owner(route::slot(key)));
+        let locks = locks_of(self, call);
+        plan.lock(shards[0], locks[..1].to_vec());
+        plan.lock(shards[1], locks[1..].to_vec());
+        let asked = vec![(shards[0], vec![pair.source.clone()]), (shards[1], vec![pair.target.clone()])];
+        plan.answer(done);
+        Look::new(asked, then)
+    }
+
+    /// All that was to be seen has been: the parts get what follows from it, or the client gets its reply.
+    pub(super) fn after_look(&self, exec: &mut Exec) -> Result<(), Replies> {
+        let mut look = exec.look.take().expect("it has looked");
+        let is_any_there = look.is_any_there();
+        let (pair, is_move) = match &mut look.then {
+            Then::SetIfNone if is_any_there => return Err(integer(0)),
+            Then::SetIfNone => return Ok(()),
+            Then::Move(pair) => (pair, true),
+            Then::Copy(pair) => (pair, false),
+        };
+        let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
+        let is_replacing = pair.is_replacing;
+        let (row, there) = (look.row(0), look.row(1));
+        let Some(SeenRow { expire_ms, value, .. }) = row else {
+            if !is_move {
+                return Err(integer(0));
+            }
+            let mut replies = Replies::default();
+            Reply::new(&mut replies, false).refusal(&Refusal::NoSuchKey);
+            return Err(replies);
+        };
+        if there.is_some() && !is_replacing {
+            return Err(integer(0));
+        }
+        let ms = expire_ms.map(|ms| ms.to_string());
+        let mut words: Vec<&[u8]> = vec![b"SET", &target.1, &value];
+        if let Some(ms) = &ms {
+            words.extend([&b"PXAT"[..], ms.as_bytes()]);
+        }
+        let owner = |key: &[u8]| self.owner(route::slot(key));
+        exec.give(owner(&target.1), entry("set"), target.0, self.shard.head(&target.1), &words);
+        if is_move {
+            exec.give(owner(&source.1), entry("del"), source.0, self.shard.head(&source.1), &[b"DEL", &source.1]);
+        }
+        Ok(())
+    }
+}
+
+fn pair(call: &Call<'_>, to: CopyTo) -> Pair {
+    let (source, target) = (call.args[1].to_vec(), call.args[2].to_vec());
+    Pair { source: (call.db, source), target: (to.db, target), is_replacing: to.is_replacing }
+}
+
+fn entry(name: &str) -> Entry {
+    table::entry(name.as_bytes()).expect("it is in the table")
+}
+
+fn integer(value: i64) -> Replies {
+    let mut replies = Replies::default();
+    Reply::new(&mut replies, false).integer(value);
+    replies
+}
