@@ -110,6 +110,10 @@ impl Drive<'_> {
             sum: Sum::default(),
         };
         let outcome = state.run(clients);
+        if outcome.is_err() {
+            state.sum.seconds = state.start.elapsed().as_secs_f64();
+            (0..state.clients.len()).for_each(|index| state.lose(index));
+        }
         state.sum.operations = state.over;
         (state.sum, outcome)
     }

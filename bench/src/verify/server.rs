@@ -105,7 +105,8 @@ impl Server {
 
     fn log_end(&self) -> String {
         let log = fs::read_to_string(self.dir.join("log")).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        // What a panic says stands before its trace, which is for those who read the whole log.
+        let lines: Vec<&str> = log.lines().filter(|line| !line.starts_with(' ')).collect();
         lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
     }
 }
