@@ -239,3 +239,38 @@ fn a_right_database_passes_and_each_mistake_is_found() {
         }
     }
 }
+
+/// As many transactions as `cairn verify` runs on demand: what is not linear shows here.
+#[test]
+fn a_million_transactions_are_checked() {
+    let mut rng = fastrand::Rng::with_seed(5);
+    let mut lists: Vec<Vec<u32>> = Vec::new();
+    let (mut history, mut elements, mut first) = (ListHistory::default(), 0, 0);
+    for at in 0..1_000_000_u64 {
+        lists.resize(first + 16, Vec::new());
+        let mut ops = Vec::new();
+        for _ in 0..rng.u32(1..=4) {
+            let key = first + rng.usize(..16);
+            if rng.bool() {
+                ops.push(ListOp::Read { key: key as u32, list: lists[key].clone() });
+                continue;
+            }
+            ops.push(ListOp::Append { key: key as u32, element: elements });
+            lists[key].push(elements);
+            elements += 1;
+            first += usize::from(lists[first].len() >= 32);
+            lists.resize(first + 16, Vec::new());
+        }
+        let span = Span { client: 0, invoked: 100 * at + 1, completed: 100 * at + rng.u64(2..5000) };
+        history.record(span, Outcome::Committed, ops);
+    }
+    assert!(history.check().is_empty());
+    // Nearly at the end somebody has not seen what was there long before.
+    let begin = 100_000_000;
+    let read = |list: &[u32]| [ListOp::Read { key: first as u32 - 1, list: list.to_vec() }];
+    let span = |at: u64| Span { client: 1, invoked: begin + at, completed: begin + at + 1 };
+    history.record(span(1), Outcome::Committed, read(&lists[first - 1][..3]));
+    let found = history.check();
+    let cycle = found.last().unwrap();
+    assert!(cycle.kind == Kind::GSingleRealtime && cycle.witness.len() == 4, "{cycle}");
+}

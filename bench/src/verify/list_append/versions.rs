@@ -266,6 +266,7 @@ impl<'a> Versions<'a> {
 }
 
 fn found(history: &ListHistory, kind: Kind, what: String, txns: &[u32]) -> Anomaly {
-    let shown = txns.iter().filter(|txn| **txn != NONE).map(|txn| history.shown(*txn)).collect();
-    Anomaly { kind, what, witness: shown }
+    let mut witness: Vec<String> = txns.iter().filter(|txn| **txn != NONE).map(|txn| history.shown(*txn)).collect();
+    witness.dedup();
+    Anomaly { kind, what, witness }
 }
