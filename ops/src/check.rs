@@ -9,7 +9,8 @@ use cairn_net::error::StartError;
 use cairn_net::offline::Offline;
 use cairn_storage::check::{Finding, LogReport, PagesReport};
 use cairn_storage::error::Fault;
-use cairn_storage::units::ShardId;
+use cairn_storage::txn::Decisions;
+use cairn_storage::units::{ShardId, TxnId};
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -39,6 +40,8 @@ struct ShardReport {
     log: Result<LogReport, String>,
     /// What is wrong with the part that only the older checkpoint needs.
     log_older: Vec<Fault>,
+    /// Transactions over several shards that its log leaves undecided: those that the next start commits, and the others.
+    undecided: (usize, usize),
     elapsed: Duration,
 }
 
@@ -77,6 +80,7 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         reports.push(check_shard(&offline, shard, &progress));
     }
     progress.finish();
+    decide(&mut reports);
     let verdict = reports.iter().map(ShardReport::verdict).max_by_key(|verdict| verdict.weight());
     let verdict = verdict.expect("a data directory has a shard");
     say(&if args.json { json::of(&offline, &reports, verdict) } else { text::of(&offline, &reports, verdict) });
@@ -101,7 +105,30 @@ fn check_shard(offline: &Offline, shard: ShardId, progress: &Progress) -> ShardR
         pages: pages.map_err(|error| format!("{}: {error}", offline.page_path(shard).display())),
         log_older: log_older.into_iter().filter(|older| log_faults(&log).all(|fault| fault != older)).collect(),
         log: log.map_err(|error| format!("{}: {error}", offline.log(shard).display())),
+        undecided: (0, 0),
         elapsed: begun.elapsed(),
+    }
+}
+
+/// What the next start makes of transactions over several shards, if it can read all logs.
+fn decide(reports: &mut [ShardReport]) {
+    let tails =
+        reports.iter().map(|report| Some(report.log.as_ref().ok().filter(|log| log.fault.is_none())?.tail.clone()));
+    let Some(tails) = tails.collect::<Option<Vec<_>>>() else { return };
+    match Decisions::of(&tails, tails.len() as u16) {
+        Ok(decisions) => {
+            for (report, tail) in reports.iter_mut().zip(tails) {
+                let is_committed = |id: &TxnId| decisions.is_committed(*id) == Some(true);
+                let committed = tail.limbo().filter(is_committed).count();
+                report.undecided = (committed, tail.limbo().len() - committed);
+            }
+        }
+        Err(fault) => {
+            let shard = if let Fault::Transaction { shard, .. } = fault { shard.0 } else { 0 };
+            if let Some(ShardReport { log: Ok(log), .. }) = reports.get_mut(usize::from(shard)) {
+                log.fault = Some(fault);
+            }
+        }
     }
 }
 

@@ -338,7 +338,7 @@ impl Machine {
     pub(super) fn work_parts(&mut self) {
         self.tell_recovered();
         let is_undecided = self.shard.engine().undecided() > 0;
-        if is_undecided && self.shard.engine().is_checkpoint_wanted() {
+        if self.shard.engine().is_checkpoint_held_up() {
             self.parts.is_draining = true;
         }
         if self.parts.is_draining && !is_undecided {

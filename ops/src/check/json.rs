@@ -62,6 +62,7 @@ fn of_shard(offline: &Offline, report: &ShardReport) -> Value {
             "records": log.records,
             "unproved_bytes": log.unproved_bytes,
             "tail_bytes": log.tail_bytes,
+            "undecided": { "committed": report.undecided.0, "aborted": report.undecided.1 },
             "damage": report.log_damage(offline).into_iter().map(|damage| json!({
                 "file": damage.file, "offset": damage.offset, "what": damage.what, "is_needed": damage.is_needed,
                 "advice": log_advice(damage.is_needed),

@@ -43,7 +43,7 @@ fn of_shard(offline: &Offline, report: &ShardReport) -> String {
         Err(why) => text += &row("pages", &format!("could not be checked: {why}")),
     }
     match &report.log {
-        Ok(log) => text += &row("log", &of_log(log)),
+        Ok(log) => text += &row("log", &(of_log(log) + &of_undecided(report.undecided))),
         Err(why) => text += &row("log", &format!("could not be checked: {why}")),
     }
     let file = offline.page_path(report.shard);
@@ -99,6 +99,16 @@ fn of_pages(pages: &PagesReport) -> String {
         pages.sites, pages.sites_used, pages.sites_older, pages.sites_free, pages.orphans
     );
     text + &row("page file", &space)
+}
+
+/// What is left to decide at a log's end.
+fn of_undecided((committed, aborted): (usize, usize)) -> String {
+    match committed + aborted {
+        0 => String::new(),
+        all => format!(
+            "; {all} transactions over several shards undecided: the next start commits {committed}, drops {aborted}"
+        ),
+    }
 }
 
 fn of_log(log: &LogReport) -> String {

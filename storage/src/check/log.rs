@@ -5,6 +5,7 @@ use crate::limits::{BLOCK_BYTES, DATABASES, RECOVERY_READ_BYTES};
 use crate::log::flush::Flush;
 use crate::log::{LogConfig, LogStart, Record, Recovery, Resume, SegmentFile, Step};
 use crate::row::KIND_MAX;
+use crate::txn::Tail;
 use crate::units::{Lsn, SegmentId};
 
 /// Damage behind the first that is named.
@@ -35,6 +36,8 @@ pub struct LogReport {
     /// Bytes behind the end, up to the last flush that claims to be where it is: writes that were under way when a server
     /// ended, never acknowledged. A start drops them. What a segment holds from its time as another one is not counted.
     pub tail_bytes: u64,
+    /// What it has of transactions over several shards.
+    pub tail: Tail,
     /// The first damage, and what else is damaged behind it: in each segment the first that is found, and not all of many.
     pub fault: Option<Fault>,
     pub faults_behind: Vec<Fault>,
@@ -59,7 +62,8 @@ impl LogCheck {
         files.sort_unstable_by_key(|file| file.segment);
         let recovery = Recovery::new(config, files.clone(), start);
         let (segments, bytes) = (files.len() as u64, files.iter().map(|file| file.bytes).sum());
-        let report = LogReport { segments, bytes, start: start.lsn, ..LogReport::default() };
+        let tail = Tail::new(config.shard);
+        let report = LogReport { segments, bytes, start: start.lsn, tail, ..LogReport::default() };
         LogCheck { config, files, recovery, behind: None, last: Lsn(0), report, is_over: false }
     }
 
@@ -79,7 +83,10 @@ impl LogCheck {
                 Step::Read { segment, offset, len } => return LogCheckStep::Read { segment, offset, len },
                 Step::Record { lsn, record } => {
                     self.report.records += 1;
-                    match judge(&record) {
+                    // Behind damage the log says nothing of transactions as a whole.
+                    let is_sound = self.report.fault.is_none();
+                    let senseless = if is_sound { self.report.tail.note(&record).err() } else { None };
+                    match judge(&record).or(senseless) {
                         None => continue,
                         Some(what) => Fault::Record { shard: self.config.shard, lsn, what },
                     }
@@ -125,6 +132,7 @@ impl LogCheck {
             return;
         }
         self.report.end = resume.end;
+        self.report.tail.close();
         if resume.unproved {
             self.report.unproved_bytes = resume.end.0 - self.recovery.proved().0.min(resume.end.0);
         }

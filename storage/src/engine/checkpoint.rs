@@ -204,15 +204,21 @@ impl Engine {
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);
         self.shrink_redo();
-        // Keeps E6 and T1.
-        let can_begin = self.detached.is_empty() && self.can_carry_redo() && self.may_pass_txns();
-        if self.is_checkpoint_wanted && self.checkpoint_state() == CheckpointState::Idle && can_begin {
+        if self.is_checkpoint_due() && self.may_pass_txns() {
             self.begin_checkpoint(unix_us);
         }
         if self.checkpoint_state() != CheckpointState::Idle {
             let are_saved = self.pool.save_some(bytes.div_ceil(PAGE_BYTES));
             self.file_mut().work(bytes, are_saved);
         }
+    }
+
+    /// Whether a checkpoint begins, as far as transactions let it. Keeps E6.
+    pub(super) fn is_checkpoint_due(&self) -> bool {
+        self.is_checkpoint_wanted
+            && self.checkpoint_state() == CheckpointState::Idle
+            && self.detached.is_empty()
+            && self.can_carry_redo()
     }
 
     fn begin_checkpoint(&mut self, unix_us: u64) {

@@ -19,7 +19,6 @@
 use super::Engine;
 use super::undo::{Cleared, Image, Undo};
 use crate::log::Record;
-use crate::pagefile::CheckpointState;
 use crate::txn::Bug;
 use crate::units::{Lsn, ShardId, TxnId};
 use std::collections::BTreeSet;
@@ -169,10 +168,10 @@ impl Engine {
         self.txns.undecided.len() + self.txns.rolling_back
     }
 
-    /// A checkpoint that is wanted waits for decisions: who grants locks for transactions over several shards grants none
-    /// meanwhile, or it would wait for ever.
+    /// A checkpoint that is wanted waits for decisions, and for nothing else: who grants locks for transactions over several
+    /// shards grants none meanwhile, or it would wait for ever.
     pub fn is_checkpoint_held_up(&self) -> bool {
-        self.is_checkpoint_wanted && self.undecided() > 0 && self.checkpoint_state() == CheckpointState::Idle
+        self.undecided() > 0 && self.is_checkpoint_due()
     }
 
     /// `TxnDone` is stable in the logs of all participants: nobody will ask for it any more.
