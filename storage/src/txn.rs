@@ -18,6 +18,7 @@ bugs! {
     DecideAlone "decide-alone" "Each shard decides by its own log after a crash",
     CheckpointPasses "checkpoint-passes" "A checkpoint begins though a transaction is undecided",
     DoneForgotten "done-forgotten" "A checkpoint that begins says nothing of what is remembered",
+    CheckpointAhead "checkpoint-ahead" "A checkpoint is durable before what it says of what is remembered",
 }
 
 /// What the log of one shard has of transactions, from its checkpoint to its end.

@@ -1,6 +1,7 @@
 //! The protocol in its simplest form, one step of one participant at a time, between steps of the disks. A message takes as long
 //! as chance has it that nobody takes the step which it asks for.
 
+use super::truth::Write;
 use super::{KEYS, Planted, Stopped, World, place, value_of};
 use crate::sim::disk::EIO;
 use crate::sim::faults::Fate;
@@ -8,7 +9,7 @@ use crate::sim::pages::Ended;
 use crate::sim::shard::{Flying, Kind};
 use cairn_storage::engine::{Engine, Redone, Stop, Undo};
 use cairn_storage::limits::PAGE_BYTES;
-use cairn_storage::log::LogState;
+use cairn_storage::log::{LogState, Removal};
 use cairn_storage::op::{DiskOp, PageOp};
 use cairn_storage::pagefile::CheckpointState;
 use cairn_storage::units::{Lsn, ShardId, TxnId};
@@ -30,11 +31,11 @@ pub struct Txn {
 /// What a participant has to do with it.
 struct PartOf {
     shard: usize,
-    writes: Vec<(u8, u64)>,
+    writes: Vec<Write>,
     state: State,
     undo: Option<Undo>,
     /// What the rows were.
-    before: Vec<(u8, Option<u64>)>,
+    before: Vec<Write>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -129,7 +130,8 @@ impl World {
             let mut keys: Vec<u8> = (0..KEYS).collect();
             self.rng.shuffle(&mut keys);
             keys.truncate(self.rng.usize(1..4));
-            let writes = keys.iter().map(|key| (*key, self.number())).collect();
+            let write = |key| (key, (self.rng.u8(..5) > 0).then(|| self.number()));
+            let writes = keys.into_iter().map(write).collect();
             parts.push(PartOf { shard, writes, state: State::Waiting, undo: None, before: Vec::new() });
         }
         self.txns.push(Txn { id, number, parts, granted: 0, is_committed: None });
@@ -218,7 +220,11 @@ impl World {
         let engine = &mut self.parts[shard].engine;
         engine.open_txn(id, &participants);
         for (key, number) in &writes {
-            engine.put(place(key), 0, 0, &value_of(*number)).expect("a group that was prepared goes through");
+            let done = match number {
+                Some(number) => engine.put(place(key), 0, 0, &value_of(*number)).map(Some),
+                None => engine.delete(place(key), Removal::Deleted),
+            };
+            done.expect("a group that was prepared goes through");
         }
         let lsn = engine.close_group();
         let undo = Some(engine.take_undo());

@@ -8,12 +8,24 @@ use std::collections::BTreeMap;
 /// A row's key, and the number that its value is made from: each is written once.
 pub type Numbers = BTreeMap<u8, u64>;
 
+/// What a row becomes; `None`: it goes.
+pub type Write = (u8, Option<u64>);
+
+fn apply(rows: &mut Numbers, writes: &[Write]) {
+    for (key, number) in writes {
+        match number {
+            Some(number) => drop(rows.insert(*key, *number)),
+            None => drop(rows.remove(key)),
+        }
+    }
+}
+
 /// What a record does.
 #[derive(Clone)]
 enum Deed {
     Put(u8, u64),
     /// The part that a transaction has here.
-    Group(u64, Vec<(u8, u64)>),
+    Group(u64, Vec<Write>),
     Abort(u64),
 }
 
@@ -61,21 +73,16 @@ impl Truth {
         self.txns.insert(txn, Told { participants, ..Told::default() });
     }
 
-    pub fn group(&mut self, shard: usize, lsn: Lsn, txn: u64, writes: &[(u8, u64)]) {
+    pub fn group(&mut self, shard: usize, lsn: Lsn, txn: u64, writes: &[Write]) {
         let shard = &mut self.shards[shard];
-        shard.now.extend(writes.iter().copied());
+        apply(&mut shard.now, writes);
         shard.deeds.push((lsn, Deed::Group(txn, writes.to_vec())));
     }
 
     /// Is undone: the rows are these again.
-    pub fn abort(&mut self, shard: usize, lsn: Lsn, txn: u64, before: &[(u8, Option<u64>)]) {
+    pub fn abort(&mut self, shard: usize, lsn: Lsn, txn: u64, before: &[Write]) {
         let shard = &mut self.shards[shard];
-        for (key, number) in before {
-            match number {
-                Some(number) => drop(shard.now.insert(*key, *number)),
-                None => drop(shard.now.remove(key)),
-            }
-        }
+        apply(&mut shard.now, before);
         shard.deeds.push((lsn, Deed::Abort(txn)));
     }
 
@@ -108,7 +115,7 @@ impl Truth {
             for (_, deed) in shard.deeds.iter().filter(|(lsn, _)| *lsn <= ends[at]) {
                 match deed {
                     Deed::Put(key, number) => drop(rows.insert(*key, *number)),
-                    Deed::Group(txn, writes) if self.is_committed(*txn, ends) => rows.extend(writes.iter().copied()),
+                    Deed::Group(txn, writes) if self.is_committed(*txn, ends) => apply(&mut rows, writes),
                     Deed::Group(..) | Deed::Abort(_) => {}
                 }
             }
