@@ -16,6 +16,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::tx::{Command, Denial, Go, Multi, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use cairn_storage::log::LogState;
 use cairn_storage::units::{ShardId, TxnId};
 
 /// A transaction under way.
@@ -201,7 +202,11 @@ impl Machine {
 
     /// A name for a transaction. None can be had before the log's first flush is stable.
     pub(super) fn name_txn(&mut self) -> Result<TxnId, Stop> {
-        self.shard.engine_mut().next_txn().ok_or(Stop::Locked)
+        match (self.shard.engine_mut().next_txn(), self.shard.engine().log().state()) {
+            (Some(txn), _) => Ok(txn),
+            (None, LogState::Failed(fault)) => Err(super::release::log_refusal(fault.result.err()).into()),
+            (None, _) => Err(Stop::Locked),
+        }
     }
 
     fn lock_next(&mut self, txn: TxnId) {
@@ -345,7 +350,8 @@ impl Machine {
         let mut bytes = Replies::default();
         let mut exec = self.pending.execs.remove(&txn).expect("it is under way");
         match refused {
-            Some(line) => exec.refuse(&line, &mut Reply::new(&mut bytes, exec.is_resp3)),
+            // What the failed log has of it is known after the next start.
+            Some(line) => Reply::new(&mut bytes, exec.is_resp3).error(&line),
             None => self.write_replies(&mut exec, &mut bytes),
         }
         self.forget_watched(std::mem::take(&mut exec.watched));

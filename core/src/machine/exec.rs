@@ -103,7 +103,11 @@ impl Machine {
                 let txn = match self.name_txn() {
                     Ok(txn) => txn,
                     Err(stop) => {
-                        self.client_mut(conn).multi = Some(multi);
+                        if stop.is_passing() {
+                            self.client_mut(conn).multi = Some(multi);
+                        } else {
+                            self.unwatch(conn);
+                        }
                         return Err(stop);
                     }
                 };
@@ -164,8 +168,8 @@ impl Machine {
             }
         }
         let counts = self.shard.read_counts();
-        // One write is one unit anyway.
-        let is_group = multi.writes > 1;
+        // A single command is one unit anyway.
+        let is_group = multi.writes > 0 && multi.len() > 1;
         if is_group {
             self.shard.open_undoable_group(multi.bytes())?;
         }

@@ -234,7 +234,7 @@ impl Machine {
         if is_write {
             let opened = match is_numbered {
                 true => self.shard.open_txn(go.commands.bytes(), txn, &go.writers),
-                false => self.shard.open_group(go.commands.bytes()),
+                false => self.shard.open_undoable_group(go.commands.bytes()),
             };
             match opened {
                 Ok(()) => {}

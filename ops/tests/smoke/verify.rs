@@ -6,8 +6,24 @@ use crate::server::{Server, run, scratch};
 fn what_the_server_answers_is_possible_whenever_it_is_killed() {
     let dir = scratch();
     let path = dir.path().to_str().unwrap();
-    let args =
-        ["verify", "--serve-here", "--dir", path, "--operations", "100000", "--kills", "5", "--shards", "2", "-q"];
+    let args = [
+        "verify",
+        "--serve-here",
+        "--dir",
+        path,
+        "--operations",
+        "100000",
+        "--kills",
+        "5",
+        "--shards",
+        "2",
+        "--keys",
+        "200",
+        "-q",
+        "--",
+        "--memory",
+        "4mb",
+    ];
     let (status, said) = run(&args);
     assert!(status.success() && said.contains("5 kills") && said.ends_with("no anomaly\n"), "{said}");
     for name in ["list-append", "register", "bank", "write-skew"] {
