@@ -34,6 +34,10 @@ use fastrand::Rng;
 use std::collections::BTreeMap;
 
 pub const HASH_SEED: u64 = 7;
+
+/// What happens between two crashes at most: several hundred times what is usual.
+const HAPPENINGS_MAX: u64 = 1_000_000;
+
 const TICK_NS: u64 = 100 * MS;
 
 /// How long the last requests may take once nothing goes wrong any more.
@@ -262,7 +266,12 @@ impl World {
     /// Goes on until a time, a crash, or what is waited for.
     fn go_on_until(&mut self, end_ns: u64, is_done: impl Fn(&World) -> bool) -> Checked {
         self.is_dying = false;
+        let mut happenings = 0;
         while !self.is_dying && self.clock.now_ns() < end_ns && !is_done(self) {
+            happenings += 1;
+            if happenings > HAPPENINGS_MAX {
+                return Err(format!("{LIVENESS}: {HAPPENINGS_MAX} things have happened, and there is no end"));
+            }
             let happening = self.clock.next().expect("ticks are always planned");
             self.happen(happening)?;
         }

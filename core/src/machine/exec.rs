@@ -209,17 +209,25 @@ impl Machine {
         }
     }
 
+    /// Whether a transaction cannot go on behind this command: it runs again, or what it needs cannot be had. That is no
+    /// error of the command's own, which the others would not care about.
+    fn ends_transaction(&mut self, ran: &Result<(), Stop>) -> bool {
+        let is_unusable = std::mem::take(&mut self.is_unusable);
+        ran.as_ref().is_err_and(|stop| stop.is_passing() || is_unusable)
+    }
+
     /// Runs commands on rows, a part of a transaction; keeps the reply of each.
     pub(super) fn run_commands(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
         let Go { commands, is_resp3, is_counted, .. } = go;
         let is_resp3 = *is_resp3;
+        self.is_unusable = false;
         for Command { entry, db, head, args } in commands.commands() {
             let Run::Row(run) = entry.spec.run else { unreachable!("a part is on rows only") };
             let call = Call { spec: entry.spec, args: &args, db, is_resp3, now: self.now, head };
             let start_ns = (self.identity.clock_ns)();
             let mut reply = Replies::default();
             let ran = self.run_row(run, &call, 0, &mut reply);
-            if ran.as_ref().is_err_and(Stop::is_passing) {
+            if self.ends_transaction(&ran) {
                 return ran;
             }
             self.finish_row(entry.id, ran, 0, is_resp3, &mut reply);
@@ -239,6 +247,7 @@ impl Machine {
         out: &mut Replies,
     ) -> Result<(), Stop> {
         let mut clock_ns = (self.identity.clock_ns)();
+        self.is_unusable = false;
         for Command { entry: Entry { id, spec }, db, head, args } in multi.commands() {
             // A command before it may have changed both.
             let (db, is_resp3) = conn.map_or((db, exec.is_resp3), |conn| {
@@ -250,7 +259,7 @@ impl Machine {
             match spec.run {
                 Run::Row(run) => {
                     let ran = self.run_row(run, &call, mark, out);
-                    if ran.as_ref().is_err_and(Stop::is_passing) {
+                    if self.ends_transaction(&ran) {
                         return ran;
                     }
                     self.finish_row(id, ran, mark, is_resp3, out);

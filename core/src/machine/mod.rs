@@ -141,6 +141,8 @@ pub struct Machine {
     paging: Paging,
     parking: Parking,
     parts: Parts,
+    /// A command on rows was refused because of the disk or of memory, not of what it asks for.
+    is_unusable: bool,
     redo: Redo,
     scrub: scrub::Scrub,
     /// For one who checks; `None` in a server.
@@ -182,6 +184,7 @@ impl Machine {
             paging: Paging::default(),
             parking: Parking::default(),
             parts,
+            is_unusable: false,
             redo,
             scrub: scrub::Scrub::default(),
             deeds: None,

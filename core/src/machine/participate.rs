@@ -256,11 +256,13 @@ impl Machine {
                 }
             }
             Ok(()) => {}
-            Err(_) => {
+            Err(stop) => {
                 if is_write {
                     self.roll_back();
                 }
-                return self.retry_part(txn, Stage::Running(go));
+                let Stop::Refuse(refusal) = stop else { return self.retry_part(txn, Stage::Running(go)) };
+                let message = ToCoordinator::Ran(Err(refusal.line().into_owned()));
+                return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
             }
         }
         let observed = self.shard.observed();

@@ -313,6 +313,7 @@ impl Machine {
                 ran = run(&mut self.shard, call, &mut Reply::new(out, call.is_resp3));
             }
             if ran.as_ref().is_err_and(crate::shard::is_stuck) {
+                self.is_unusable = true;
                 self.note_deed(Deed::Unusable);
             }
             let missing = match ran {
@@ -329,6 +330,7 @@ impl Machine {
                 Absence::Wait(missing) => return Err(Stop::Missing(missing)),
                 Absence::Crowded => return Err(Stop::Crowded),
                 Absence::Unusable(refusal) => {
+                    self.is_unusable = true;
                     self.note_deed(Deed::Unusable);
                     return Err(refusal.into());
                 }
