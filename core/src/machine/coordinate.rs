@@ -15,7 +15,7 @@ use crate::parcel::Message;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::tx::{Command, Denial, Go, Multi, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use crate::tx::{Command, Denial, Go, Multi, NotDone, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::log::LogState;
 use cairn_storage::units::{ShardId, TxnId};
 
@@ -42,7 +42,7 @@ enum Stage {
     /// Its shards look at rows.
     Looking,
     /// So many have not answered; and what the first one says that cannot do its part.
-    Running { left: usize, refused: Option<String> },
+    Running { left: usize, refused: Option<NotDone> },
     /// So many writers may not have `TxnDone` in their logs.
     Learning(usize),
 }
@@ -234,13 +234,13 @@ impl Machine {
     }
 
     /// A shard has looked.
-    fn on_seen(&mut self, from: ShardId, txn: TxnId, result: Result<Vec<Option<SeenRow>>, String>) {
+    fn on_seen(&mut self, from: ShardId, txn: TxnId, result: Result<Vec<Option<SeenRow>>, NotDone>) {
         let Some(mut exec) = self.pending.execs.remove(&txn) else { return };
         let rows = match result {
             Ok(rows) => rows,
-            Err(line) => {
+            Err(why) => {
                 let mut replies = Replies::default();
-                exec.refuse(&line, &mut Reply::new(&mut replies, exec.is_resp3));
+                self.refuse_exec(&exec, &why, &mut replies);
                 return self.leave(txn, &exec, exec.parts.len(), replies);
             }
         };
@@ -298,7 +298,7 @@ impl Machine {
                 let is_last = *left == 0;
                 match result {
                     Ok(replies) => exec.note_replies(from, replies),
-                    Err(line) => *refused = Some(line),
+                    Err(why) => *refused = Some(why),
                 }
                 if is_last {
                     self.decide(txn);
@@ -321,10 +321,9 @@ impl Machine {
     fn deny(&mut self, txn: TxnId, locked: usize, denial: Denial) {
         let exec = self.pending.execs.remove(&txn).expect("it is under way");
         let mut replies = Replies::default();
-        let mut reply = Reply::new(&mut replies, exec.is_resp3);
         match denial {
-            Denial::Touched => reply.null_array(),
-            Denial::Refused(line) => exec.refuse(&line, &mut reply),
+            Denial::Touched => Reply::new(&mut replies, exec.is_resp3).null_array(),
+            Denial::Refused(why) => self.refuse_exec(&exec, &why, &mut replies),
         }
         self.leave(txn, &exec, locked, replies);
     }
@@ -351,7 +350,10 @@ impl Machine {
         let mut exec = self.pending.execs.remove(&txn).expect("it is under way");
         match refused {
             // What the failed log has of it is known after the next start.
-            Some(line) => Reply::new(&mut bytes, exec.is_resp3).error(&line),
+            Some(why) => {
+                Reply::new(&mut bytes, exec.is_resp3).error(&why.line);
+                self.close_behind(exec.hole, &why);
+            }
             None => self.write_replies(&mut exec, &mut bytes),
         }
         self.forget_watched(std::mem::take(&mut exec.watched));
@@ -363,6 +365,25 @@ impl Machine {
             self.tell(shard, txn, ToParticipant::Finish { is_committed });
         }
         self.answer_exec(hole, bytes);
+    }
+
+    fn refuse_exec(&mut self, exec: &Exec, why: &NotDone, replies: &mut Replies) {
+        let mut reply = Reply::new(replies, exec.is_resp3);
+        if exec.is_exec {
+            let line = why.line.strip_prefix("ERR ").unwrap_or(&why.line);
+            reply.error(&format!("EXECABORT Transaction discarded because of: {line}"));
+        } else {
+            reply.error(&why.line);
+        }
+        self.close_behind(exec.hole, why);
+    }
+
+    /// Nothing runs behind a transaction whose connection relied on a log that takes nothing.
+    fn close_behind(&mut self, hole: HoleId, why: &NotDone) {
+        let conn = ConnId(hole.conn);
+        if why.is_of_log && self.find_session(conn).is_some_and(|session| session.client.id == hole.client) {
+            self.session_mut(conn).is_closing = true;
+        }
     }
 
     fn answer_exec(&mut self, hole: HoleId, bytes: Replies) {
@@ -443,15 +464,6 @@ impl Exec {
                 Slot::Parts(spreading) => spreading.set(number, reply),
                 Slot::Server(_) => unreachable!("it has no parts"),
             }
-        }
-    }
-
-    fn refuse(&self, line: &str, reply: &mut Reply<'_>) {
-        if self.is_exec {
-            let why = line.strip_prefix("ERR ").unwrap_or(line);
-            reply.error(&format!("EXECABORT Transaction discarded because of: {why}"));
-        } else {
-            reply.error(line);
         }
     }
 }

@@ -14,7 +14,7 @@ use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
 use crate::parcel::Message;
-use crate::tx::{Denial, Go, Locks, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use crate::tx::{Denial, Go, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use hashbrown::HashMap;
@@ -141,12 +141,12 @@ impl Machine {
         let watched = std::mem::take(watched);
         let is_write = part.rows.iter().any(|row| row.is_exclusive);
         let result = match self.admit_write() {
-            Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(refusal.line().into_owned())),
+            Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(NotDone::of_log(&refusal))),
             Err(Stay::Wait(_)) if is_write => return self.retry_part(txn, Stage::Locking(watched)),
             _ => match self.is_any_touched(&watched) {
                 Ok(true) => Err(Denial::Touched),
                 Ok(false) => Ok(()),
-                Err(Stop::Refuse(refusal)) => Err(Denial::Refused(refusal.line().into_owned())),
+                Err(Stop::Refuse(refusal)) => Err(Denial::Refused(NotDone::of_commands(&refusal))),
                 Err(_) => return self.retry_part(txn, Stage::Locking(watched)),
             },
         };
@@ -197,7 +197,7 @@ impl Machine {
                 Err(Stop::Missing(missing)) => match self.fetch_or_stop(missing) {
                     Ok(()) => {}
                     Err(Stop::Refuse(refusal)) => {
-                        refused = Some(refusal.line().into_owned());
+                        refused = Some(NotDone::of_commands(&refusal));
                         break;
                     }
                     Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
@@ -222,7 +222,7 @@ impl Machine {
         if is_write {
             match self.admit_write() {
                 Err(Stay::Refuse(refusal)) => {
-                    let message = ToCoordinator::Ran(Err(refusal.line().into_owned()));
+                    let message = ToCoordinator::Ran(Err(NotDone::of_log(&refusal)));
                     return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
                 }
                 Err(Stay::Wait(_)) => return self.retry_part(txn, Stage::Running(go)),
@@ -239,7 +239,7 @@ impl Machine {
             match opened {
                 Ok(()) => {}
                 Err(Stop::Refuse(refusal)) => {
-                    let message = ToCoordinator::Ran(Err(refusal.line().into_owned()));
+                    let message = ToCoordinator::Ran(Err(NotDone::of_commands(&refusal)));
                     return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
                 }
                 Err(_) => return self.retry_part(txn, Stage::Running(go)),
@@ -261,7 +261,7 @@ impl Machine {
                     self.roll_back();
                 }
                 let Stop::Refuse(refusal) = stop else { return self.retry_part(txn, Stage::Running(go)) };
-                let message = ToCoordinator::Ran(Err(refusal.line().into_owned()));
+                let message = ToCoordinator::Ran(Err(NotDone::of_commands(&refusal)));
                 return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
             }
         }

@@ -11,7 +11,7 @@ use crate::query::Query;
 use crate::resp::encode::Reply;
 use crate::resp::replies::{Outgoing, Replies};
 use crate::session::Stall;
-use crate::tx::{Denial, ToCoordinator};
+use crate::tx::{Denial, NotDone, ToCoordinator};
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskDone;
 use cairn_storage::units::{Lsn, ShardId, TxnId};
@@ -111,13 +111,12 @@ impl Machine {
 
     fn refuse_foreign(&mut self, to: ShardId, reply: HeldReply) {
         let refusal = log_refusal(self.log_errno());
-        let line = || refusal.line().into_owned();
         let refused = match reply {
             HeldReply::Txn { txn, message } => {
                 let message = match message {
-                    ToCoordinator::Ran(_) => ToCoordinator::Ran(Err(line())),
-                    ToCoordinator::Seen(_) => ToCoordinator::Seen(Err(line())),
-                    ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(line()))),
+                    ToCoordinator::Ran(_) => ToCoordinator::Ran(Err(NotDone::of_log(&refusal))),
+                    ToCoordinator::Seen(_) => ToCoordinator::Seen(Err(NotDone::of_log(&refusal))),
+                    ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(NotDone::of_log(&refusal)))),
                     // It stays remembered until the next start.
                     ToCoordinator::Learned => return,
                 };
@@ -129,7 +128,7 @@ impl Machine {
                 HeldReply::Ran { request, reply }
             }
             HeldReply::Answer { request, .. } => {
-                HeldReply::Answer { request, answer: Box::new(Answer::Refused(line())) }
+                HeldReply::Answer { request, answer: Box::new(Answer::Refused(refusal.line().into_owned())) }
             }
         };
         self.deliver(to, refused);

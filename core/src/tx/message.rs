@@ -15,6 +15,7 @@
 //! ```
 
 use super::{Multi, RowLock, Watched};
+use crate::error::Refusal;
 use crate::resp::replies::Replies;
 
 /// Keys of rows, each with its database.
@@ -54,10 +55,10 @@ pub struct Go {
 #[derive(Debug)]
 pub enum ToCoordinator {
     Locked(Result<(), Denial>),
-    /// The rows, in the order asked for; or the line of an error.
-    Seen(Result<Vec<Option<SeenRow>>, String>),
-    /// Each command's reply, encoded; or why there is none, and never will be: the line of an error.
-    Ran(Result<Vec<Replies>, String>),
+    /// The rows, in the order asked for.
+    Seen(Result<Vec<Option<SeenRow>>, NotDone>),
+    /// Each command's reply, encoded; or why there is none, and never will be.
+    Ran(Result<Vec<Replies>, NotDone>),
     Learned,
 }
 
@@ -74,6 +75,25 @@ pub struct SeenRow {
 pub enum Denial {
     /// What is watched was changed.
     Touched,
+    Refused(NotDone),
+}
+
+/// Why a participant does not do its part.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotDone {
     /// The line of an error.
-    Refused(String),
+    pub line: String,
+    /// The shard's log takes nothing. Other shards may go on, so the connection is closed: what it has sent behind the
+    /// transaction would be done without it.
+    pub is_of_log: bool,
+}
+
+impl NotDone {
+    pub fn of_log(refusal: &Refusal) -> NotDone {
+        NotDone { line: refusal.line().into_owned(), is_of_log: true }
+    }
+
+    pub fn of_commands(refusal: &Refusal) -> NotDone {
+        NotDone { line: refusal.line().into_owned(), is_of_log: false }
+    }
 }

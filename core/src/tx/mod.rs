@@ -9,6 +9,6 @@ mod multi;
 mod watch;
 
 pub use locks::{Locks, RowLock};
-pub use message::{Denial, Go, RowKeys, SeenRow, ToCoordinator, ToParticipant};
+pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};
 pub use multi::{Command, Multi};
 pub use watch::{Watched, Watches};
