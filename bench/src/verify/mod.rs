@@ -10,6 +10,7 @@ pub mod anomaly;
 mod args;
 pub mod bank;
 mod drive;
+pub mod keyed;
 mod limits;
 pub mod list_append;
 pub mod register;

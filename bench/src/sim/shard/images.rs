@@ -5,6 +5,7 @@
 //! then kept, lost, overtaken or torn in many ways ([`Keep`]); recovery's own operations are cut in the same way. After each
 //! recovery the whole shard is checked, and its rows are compared with the ledger.
 
+use super::course::{ImageId, Images};
 use super::ledger::Ledger;
 use super::steps::Taste;
 use super::{Kind, Media, Shard, Stopped, told};
@@ -55,54 +56,10 @@ pub struct Figures {
     pub runs: u64,
 }
 
-/// Which image: of which run, at which operation, which of those there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ImageId {
-    pub seed: u64,
-    pub operation: u64,
-    pub image: u64,
-}
-
-impl std::fmt::Display for ImageId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}:{}:{}", self.seed, self.operation, self.image)
-    }
-}
-
-impl std::str::FromStr for ImageId {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<ImageId, String> {
-        let numbers: Result<Vec<u64>, _> = text.split(':').map(str::parse).collect();
-        match numbers.as_deref() {
-            Ok(&[seed, operation, image]) => Ok(ImageId { seed, operation, image }),
-            _ => Err("an image is named by three numbers, as 17:230:5".to_owned()),
-        }
-    }
-}
-
-/// The images of one run.
-pub struct Images {
-    planted: Option<Planted>,
-    /// Only this one.
-    only: Option<ImageId>,
-    /// How many there may be yet.
-    left: u64,
-    pub figures: Figures,
-    /// The one that is looked at.
-    pub now: ImageId,
-}
-
-impl Images {
-    fn new(seed: u64, planted: Option<Planted>, only: Option<ImageId>, left: u64) -> Images {
-        let now = ImageId { seed, operation: 0, image: 0 };
-        Images { planted, only, left, figures: Figures { runs: 1, ..Figures::default() }, now }
-    }
-
+impl Images<Figures> {
     /// An operation of this kind is about to end.
     pub fn look(&mut self, media: &Media, ledger: &Ledger, taste: Taste, kind: Kind) -> Result<(), Stopped> {
-        self.now.operation += 1;
-        self.now.image = 0;
+        self.next_operation();
         self.figures.operations += 1;
         let mut rng = self.rng();
         let before = Before { media, ledger, taste, kind };
@@ -120,12 +77,6 @@ impl Images {
         Ok(())
     }
 
-    /// The numbers of one image: its own, so that it can be made again without those before it.
-    fn rng(&self) -> Rng {
-        let ImageId { seed, operation, image } = self.now;
-        Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ operation << 20 ^ image)
-    }
-
     /// Makes an image, unless it is another one that is wanted, and looks at it.
     fn image(
         &mut self,
@@ -133,8 +84,7 @@ impl Images {
         way: usize,
         crash: impl FnOnce(&mut Media, &mut Rng),
     ) -> Result<(), Stopped> {
-        self.now.image += 1;
-        if self.only.is_some_and(|only| only != self.now) {
+        if !self.next_image() {
             return Ok(());
         }
         let (mut media, mut rng) = (before.media.clone(), self.rng());
@@ -146,8 +96,7 @@ impl Images {
             self.judge_shown(before, media.clone(), &mut rng).map_err(Stopped::Broken)?;
         }
         self.judge(before, media, &mut rng).map_err(Stopped::Broken)?;
-        self.left -= 1;
-        if self.left == 0 || self.only.is_some() { Err(Stopped::Enough) } else { Ok(()) }
+        self.passed()
     }
 
     /// Recovers an image, in the memory of the run and in one that holds everything, and compares both with the ledger.
@@ -256,17 +205,11 @@ pub fn run(
     only: Option<ImageId>,
     left: u64,
 ) -> Result<Figures, (ImageId, String)> {
-    let images = Rc::new(RefCell::new(Images::new(seed, planted, only, left)));
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drive(seed, planted, &images)));
-    let images = images.borrow();
-    match ran {
-        Ok(Ok(()) | Err(Stopped::Enough)) => Ok(images.figures),
-        Ok(Err(Stopped::Broken(what))) => Err((images.now, what)),
-        Err(panic) => Err((images.now, crate::sim::said(&*panic))),
-    }
+    let figures = Figures { runs: 1, ..Figures::default() };
+    Images::new(seed, planted, only, left, figures).of(|images| drive(seed, planted, images))
 }
 
-fn drive(seed: u64, planted: Option<Planted>, images: &Rc<RefCell<Images>>) -> Result<(), Stopped> {
+fn drive(seed: u64, planted: Option<Planted>, images: &Rc<RefCell<Images<Figures>>>) -> Result<(), Stopped> {
     let mut shard = Shard::new(Taste::of(seed), planted, seed)?;
     shard.fill()?;
     shard.images = Some(Rc::clone(images));

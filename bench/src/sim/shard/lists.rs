@@ -1,6 +1,7 @@
 //! Many crash images, or many injected faults, over as many runs as it takes: `cairn sim --crash-images` and `--faults`.
 
-use super::images::{self, ImageId, WAYS};
+use super::course::ImageId;
+use super::images::{self, WAYS};
 use super::injected::{self, RoundId};
 use super::txns::{self, Figures as Txns};
 use super::{Kind, images::Figures as Images, injected::Figures as Faults};
@@ -118,10 +119,7 @@ impl Sum for Images {
 impl fmt::Display for Images {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Images { images, in_recovery, recoveries, rows, operations, runs, .. } = self;
-        writeln!(
-            f,
-            "{images} crash images of {operations} operations in {runs} runs, {in_recovery} of them cut in recovery"
-        )?;
+        heading(f, *images, *operations, *runs, *in_recovery)?;
         for (name, count) in WAYS.iter().zip(&self.by_way) {
             writeln!(f, "{count:>9}  {name}")?;
         }
@@ -186,14 +184,18 @@ impl Sum for Txns {
 impl fmt::Display for Txns {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Txns { images, in_recovery, operations, runs, .. } = self;
-        writeln!(
-            f,
-            "{images} crash images of {operations} operations in {runs} runs, {in_recovery} of them cut in recovery"
-        )?;
+        heading(f, *images, *operations, *runs, *in_recovery)?;
         let Txns { committed, aborted, found_committed, found_aborted, checkpoints, logs_failed, .. } = self;
         writeln!(f, "{committed:>9}  transactions acknowledged\n{aborted:>9}  refusals that somebody saw")?;
         writeln!(f, "{found_committed:>9}  transactions that recovery found undecided and committed")?;
         writeln!(f, "{found_aborted:>9}  transactions that recovery found undecided and aborted")?;
         writeln!(f, "{checkpoints:>9}  checkpoints\n{logs_failed:>9}  logs that failed for ever")
     }
+}
+
+fn heading(f: &mut fmt::Formatter<'_>, images: u64, operations: u64, runs: u64, in_recovery: u64) -> fmt::Result {
+    writeln!(
+        f,
+        "{images} crash images of {operations} operations in {runs} runs, {in_recovery} of them cut in recovery"
+    )
 }

@@ -2,6 +2,7 @@
 //! must survive. Without machines, sessions and clocks it is opened in a millisecond, so that each operation of a run can
 //! meet every crash (`images`) and every fault (`injected`).
 
+mod course;
 pub mod images;
 pub mod injected;
 mod ledger;
@@ -9,7 +10,7 @@ mod lists;
 mod steps;
 pub mod txns;
 
-pub use images::ImageId;
+pub use course::ImageId;
 pub use injected::RoundId;
 pub use lists::{run_faults, run_images, run_transactions};
 
@@ -29,8 +30,8 @@ use cairn_storage::op::{DiskOp, PageOp};
 use cairn_storage::pagefile::{CheckpointState, FileState, Pin};
 use cairn_storage::pool::Fetched;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
+use course::Images;
 use fastrand::Rng;
-use images::Images;
 use injected::Plan;
 use ledger::Ledger;
 use std::cell::RefCell;
@@ -126,7 +127,7 @@ pub struct Shard {
     /// A checkpoint that is to stay as it is, and its rows.
     pinned: Option<(Pin, Rows)>,
     /// Looks at every crash that could come now.
-    images: Option<Rc<RefCell<Images>>>,
+    images: Option<Rc<RefCell<Images<images::Figures>>>>,
     /// What goes wrong.
     plan: Plan,
 }

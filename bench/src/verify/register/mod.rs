@@ -10,6 +10,7 @@ mod search;
 mod tests;
 
 use super::anomaly::{Anomaly, Kind};
+use super::keyed::Keyed;
 use super::limits::{ANOMALIES_MAX, REGISTER_STATES_MAX, SHRINK_STATES_MAX, WITNESS_LINES_MAX};
 use super::span::Span;
 use search::{Found, search};
@@ -46,7 +47,7 @@ pub struct Entry {
 /// Operations by key.
 #[derive(Debug, Default)]
 pub struct RegisterHistory {
-    keys: Vec<Vec<Entry>>,
+    keys: Keyed<Entry>,
 }
 
 impl RegisterOp {
@@ -88,13 +89,11 @@ impl RegisterHistory {
         if entry.answer == Answer::Never && entry.op == RegisterOp::Get {
             return;
         }
-        let keys = self.keys.len().max(key as usize + 1);
-        self.keys.resize_with(keys, Vec::new);
-        self.keys[key as usize].push(entry);
+        self.keys.push(key, entry);
     }
 
     pub fn len(&self) -> usize {
-        self.keys.iter().map(Vec::len).sum()
+        self.keys.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -103,16 +102,15 @@ impl RegisterHistory {
 
     /// A finding for each key that has no order, or of which that could not be found out.
     pub fn check(&self) -> Vec<Anomaly> {
-        let wrong =
-            self.keys.iter().enumerate().filter_map(|(key, entries)| match search(entries, REGISTER_STATES_MAX) {
-                Found::Order => None,
-                Found::None => Some(no_order(key, entries)),
-                Found::Nothing => Some(Anomaly {
-                    kind: Kind::Undecided,
-                    what: format!("key {key}: no order was found in the time given, nor that there is none"),
-                    witness: Vec::new(),
-                }),
-            });
+        let wrong = self.keys.iter().filter_map(|(key, entries)| match search(entries, REGISTER_STATES_MAX) {
+            Found::Order => None,
+            Found::None => Some(no_order(key, entries)),
+            Found::Nothing => Some(Anomaly {
+                kind: Kind::Undecided,
+                what: format!("key {key}: no order was found in the time given, nor that there is none"),
+                witness: Vec::new(),
+            }),
+        });
         wrong.take(ANOMALIES_MAX).collect()
     }
 }

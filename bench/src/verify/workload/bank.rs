@@ -75,11 +75,7 @@ impl Bank {
 
     fn transferred(&mut self, span: Span, outcome: Outcome, (from, to, amount): (u32, u32, i64)) {
         self.history.transfer(Transfer { span, outcome, from, to, amount });
-        match outcome {
-            Outcome::Committed => self.tally.committed += 1,
-            Outcome::Aborted => self.tally.aborted += 1,
-            Outcome::Unknown => self.tally.unknown += 1,
-        }
+        self.tally.note(outcome);
         self.tally.across += u64::from(is_across([from, to].into_iter().map(name), self.shards));
     }
 }

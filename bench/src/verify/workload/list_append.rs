@@ -1,7 +1,7 @@
 //! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, and single commands.
 //! A list is a string of numbers with a comma behind each.
 
-use super::{Request, Tally, Workload, executed, is_across, is_ok, unexpected};
+use super::{Request, Tally, Turnover, Workload, executed, is_across, is_ok, unexpected};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::Anomaly;
 use crate::verify::list_append::{ListHistory, ListOp};
@@ -15,15 +15,10 @@ const KEYS_MAX: u32 = 4;
 pub struct Lists {
     rng: fastrand::Rng,
     shards: u16,
-    /// Keys in use, with the appends that were sent to them.
-    active: Vec<(u32, u32)>,
-    keys: u32,
+    keys: Turnover,
     elements: u32,
     /// By client.
     under_way: Vec<Option<Plan>>,
-    /// The first key that is still to be read in the end, and those that have to be read again.
-    last: u32,
-    again: Vec<u32>,
     history: ListHistory,
     tally: Tally,
 }
@@ -56,37 +51,27 @@ impl Lists {
         Lists {
             rng: fastrand::Rng::with_seed(seed),
             shards,
-            active: (0..keys).map(|key| (key, 0)).collect(),
-            keys,
+            keys: Turnover::new(keys, APPENDS_MAX),
             elements: 0,
             under_way: (0..clients).map(|_| None).collect(),
-            last: 0,
-            again: Vec::new(),
             history: ListHistory::default(),
             tally: Tally::default(),
         }
     }
 
     fn key(&mut self) -> u32 {
-        self.active[self.rng.usize(..self.active.len())].0
+        self.keys.any(&mut self.rng)
     }
 
     fn append(&mut self) -> ListOp {
-        let at = self.rng.usize(..self.active.len());
-        let key = self.active[at].0;
+        let key = self.key();
         self.append_to(key)
     }
 
     fn append_to(&mut self, key: u32) -> ListOp {
         let element = self.elements;
         self.elements += 1;
-        if let Some(slot) = self.active.iter_mut().find(|(active, _)| *active == key) {
-            slot.1 += 1;
-            if slot.1 >= APPENDS_MAX {
-                *slot = (self.keys, 0);
-                self.keys += 1;
-            }
-        }
+        self.keys.note_use(key);
         ListOp::Append { key, element }
     }
 
@@ -130,11 +115,7 @@ impl Lists {
             ListOp::Append { key, .. } | ListOp::Read { key, .. } => name(*key),
         });
         self.tally.across += u64::from(is_across(keys, self.shards));
-        match outcome {
-            Outcome::Committed => self.tally.committed += 1,
-            Outcome::Aborted => self.tally.aborted += 1,
-            Outcome::Unknown => self.tally.unknown += 1,
-        }
+        self.tally.note(outcome);
         self.history.record(Span { client, invoked: plan.invoked, completed }, outcome, plan.ops);
     }
 }
@@ -210,12 +191,7 @@ impl Workload for Lists {
     }
 
     fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool {
-        let mut keys = std::mem::take(&mut self.again);
-        while keys.len() < KEYS_MAX as usize && self.last < self.keys {
-            keys.push(self.last);
-            self.last += 1;
-        }
-        self.again = keys.split_off(keys.len().min(KEYS_MAX as usize));
+        let keys: Vec<u32> = std::iter::from_fn(|| self.keys.next_last()).take(KEYS_MAX as usize).collect();
         if keys.is_empty() {
             return false;
         }
@@ -267,9 +243,9 @@ impl Workload for Lists {
         match plan.kind {
             // Its appends were never sent, nor are those of the others executed by anybody.
             Kind::Watching | Kind::Discarded | Kind::Refused => self.record(client, plan, Span::OPEN, Outcome::Aborted),
-            Kind::Last => self.again.extend(plan.ops.iter().map(|op| match op {
-                ListOp::Append { key, .. } | ListOp::Read { key, .. } => *key,
-            })),
+            Kind::Last => plan.ops.iter().for_each(|op| match op {
+                ListOp::Append { key, .. } | ListOp::Read { key, .. } => self.keys.read_again(*key),
+            }),
             Kind::Single | Kind::Multi | Kind::Watched => {
                 plan.ops.retain(|op| matches!(op, ListOp::Append { .. }));
                 self.record(client, plan, Span::OPEN, Outcome::Unknown);

@@ -7,6 +7,7 @@ mod pairs;
 mod register;
 #[cfg(test)]
 mod tests;
+mod turnover;
 
 pub use bank::Bank;
 pub use list_append::Lists;
@@ -14,8 +15,10 @@ pub use pairs::Pairs;
 pub use register::Registers;
 
 use super::anomaly::Anomaly;
+use super::span::Outcome;
 use crate::sim::reply::{Frame, shown};
 use cairn_core::route::{SLOTS, slot};
+use turnover::Turnover;
 
 /// Commands that are sent together, and how many replies they get.
 #[derive(Debug, Default)]
@@ -49,6 +52,16 @@ pub struct Tally {
     pub unknown: u64,
     /// Of all: over several shards.
     pub across: u64,
+}
+
+impl Tally {
+    fn note(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Committed => self.committed += 1,
+            Outcome::Aborted => self.aborted += 1,
+            Outcome::Unknown => self.unknown += 1,
+        }
+    }
 }
 
 /// The clients of one checker.

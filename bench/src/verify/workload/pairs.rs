@@ -1,6 +1,6 @@
 //! Pairs of keys: whoever writes one of them has watched and read both.
 
-use super::{Request, Tally, Workload, executed, is_across, is_ok, number};
+use super::{Request, Tally, Turnover, Workload, executed, is_across, is_ok, number};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::Anomaly;
 use crate::verify::span::{Outcome, Span};
@@ -15,15 +15,10 @@ const CLIENTS_A_PAIR: u32 = 4;
 pub struct Pairs {
     rng: fastrand::Rng,
     shards: u16,
-    /// Pairs in use, with the transactions that were begun on them.
-    active: Vec<(u32, u32)>,
-    pairs: u32,
+    pairs: Turnover,
     fresh: u64,
     /// By client.
     under_way: Vec<Option<Plan>>,
-    /// The first pair that is still to be read in the end, and those that have to be read again.
-    last: u32,
-    again: Vec<u32>,
     history: PairHistory,
     tally: Tally,
 }
@@ -57,16 +52,12 @@ fn both(frames: &[Frame]) -> Result<Both, String> {
 
 impl Pairs {
     pub fn new(seed: u64, clients: u32, shards: u16) -> Pairs {
-        let pairs = clients.div_ceil(CLIENTS_A_PAIR);
         Pairs {
             rng: fastrand::Rng::with_seed(seed),
             shards,
-            active: (0..pairs).map(|pair| (pair, 0)).collect(),
-            pairs,
+            pairs: Turnover::new(clients.div_ceil(CLIENTS_A_PAIR), ROUNDS_MAX),
             fresh: 0,
             under_way: vec![None; clients as usize],
-            last: 0,
-            again: Vec::new(),
             history: PairHistory::default(),
             tally: Tally::default(),
         }
@@ -80,11 +71,7 @@ impl Pairs {
     }
 
     fn record(&mut self, pair: u32, round: Round) {
-        match round.outcome {
-            Outcome::Committed => self.tally.committed += 1,
-            Outcome::Aborted => self.tally.aborted += 1,
-            Outcome::Unknown => self.tally.unknown += 1,
-        }
+        self.tally.note(round.outcome);
         self.tally.across += u64::from(is_across((0..2).map(|half| name(pair, half)), self.shards));
         self.history.record(pair, round);
     }
@@ -98,13 +85,8 @@ impl Workload for Pairs {
     fn prepare(&self, _: &mut Request) {}
 
     fn begin(&mut self, client: u32, now: u64, request: &mut Request) {
-        let slot = self.rng.usize(..self.active.len());
-        let pair = self.active[slot].0;
-        self.active[slot].1 += 1;
-        if self.active[slot].1 >= ROUNDS_MAX {
-            self.active[slot] = (self.pairs, 0);
-            self.pairs += 1;
-        }
+        let pair = self.pairs.any(&mut self.rng);
+        self.pairs.note_use(pair);
         if self.rng.u8(..5) == 0 {
             return self.read(client, now, (pair, false), request);
         }
@@ -114,14 +96,7 @@ impl Workload for Pairs {
     }
 
     fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool {
-        let pair = match self.again.pop() {
-            Some(pair) => pair,
-            None if self.last < self.pairs => {
-                self.last += 1;
-                self.last - 1
-            }
-            None => return false,
-        };
+        let Some(pair) = self.pairs.next_last() else { return false };
         self.read(client, now, (pair, true), request);
         true
     }
@@ -166,7 +141,7 @@ impl Workload for Pairs {
                 let (span, write) = (Span::open(client, invoked), Some((half, value)));
                 self.record(pair, Round { span, outcome: Outcome::Unknown, read, write });
             }
-            Doing::Reading { is_last: true } => self.again.push(pair),
+            Doing::Reading { is_last: true } => self.pairs.read_again(pair),
             _ => {}
         }
     }

@@ -1,6 +1,6 @@
 //! Single commands on single keys whose values are numbers.
 
-use super::{Request, Tally, Workload, is_ok, number};
+use super::{Request, Tally, Turnover, Workload, is_ok, number};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::Anomaly;
 use crate::verify::register::{Answer, Entry, RegisterHistory, RegisterOp};
@@ -14,15 +14,10 @@ const DISTANCE: i64 = 1000;
 /// Keys and those who use them.
 pub struct Registers {
     rng: fastrand::Rng,
-    /// Keys in use, with the operations that were sent to them.
-    active: Vec<(u32, u32)>,
-    keys: u32,
+    keys: Turnover,
     fresh: i64,
     /// By client: when, what, on which key, and whether it is the last read of the key.
     under_way: Vec<Option<(u64, RegisterOp, u32, bool)>>,
-    /// The first key that is still to be read in the end, and those that have to be read again.
-    last: u32,
-    again: Vec<u32>,
     history: RegisterHistory,
     tally: Tally,
 }
@@ -31,12 +26,9 @@ impl Registers {
     pub fn new(seed: u64, clients: u32, keys: u32) -> Registers {
         Registers {
             rng: fastrand::Rng::with_seed(seed),
-            active: (0..keys).map(|key| (key, 0)).collect(),
-            keys,
+            keys: Turnover::new(keys, OPERATIONS_MAX),
             fresh: 0,
             under_way: vec![None; clients as usize],
-            last: 0,
-            again: Vec::new(),
             history: RegisterHistory::default(),
             tally: Tally::default(),
         }
@@ -72,26 +64,14 @@ impl Workload for Registers {
             15..18 => RegisterOp::Incr,
             _ => RegisterOp::Del,
         };
-        let slot = self.rng.usize(..self.active.len());
-        let (key, operations) = &mut self.active[slot];
-        self.under_way[client as usize] = Some((now, op, *key, false));
-        request.say(&command(op, *key));
-        *operations += 1;
-        if *operations >= OPERATIONS_MAX {
-            (*key, *operations) = (self.keys, 0);
-            self.keys += 1;
-        }
+        let key = self.keys.any(&mut self.rng);
+        self.keys.note_use(key);
+        self.under_way[client as usize] = Some((now, op, key, false));
+        request.say(&command(op, key));
     }
 
     fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool {
-        let key = match self.again.pop() {
-            Some(key) => key,
-            None if self.last < self.keys => {
-                self.last += 1;
-                self.last - 1
-            }
-            None => return false,
-        };
+        let Some(key) = self.keys.next_last() else { return false };
         self.under_way[client as usize] = Some((now, RegisterOp::Get, key, true));
         request.say(&command(RegisterOp::Get, key));
         true
@@ -112,7 +92,7 @@ impl Workload for Registers {
     fn on_lost(&mut self, client: u32) {
         let Some((invoked, op, key, is_last)) = self.under_way[client as usize].take() else { return };
         if is_last {
-            self.again.push(key);
+            self.keys.read_again(key);
             return;
         }
         self.history.record(key, Entry { span: Span::open(client, invoked), op, answer: Answer::Never });

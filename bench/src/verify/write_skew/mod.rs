@@ -8,6 +8,7 @@
 mod tests;
 
 use super::anomaly::{Anomaly, Kind};
+use super::keyed::Keyed;
 use super::limits::ANOMALIES_MAX;
 use super::span::{Outcome, Span};
 use std::collections::{HashMap, HashSet};
@@ -27,7 +28,7 @@ pub struct Round {
 /// Transactions by pair. Pairs have no values at first.
 #[derive(Debug, Default)]
 pub struct PairHistory {
-    pairs: Vec<Vec<Round>>,
+    pairs: Keyed<Round>,
 }
 
 impl Round {
@@ -57,13 +58,11 @@ impl PairHistory {
         if round.write.is_none() && round.outcome != Outcome::Committed {
             return;
         }
-        let pairs = self.pairs.len().max(pair as usize + 1);
-        self.pairs.resize_with(pairs, Vec::new);
-        self.pairs[pair as usize].push(round);
+        self.pairs.push(pair, round);
     }
 
     pub fn len(&self) -> usize {
-        self.pairs.iter().map(Vec::len).sum()
+        self.pairs.len()
     }
 
     pub fn is_empty(&self) -> bool {
@@ -72,7 +71,7 @@ impl PairHistory {
 
     /// What is wrong with it.
     pub fn check(&self) -> Vec<Anomaly> {
-        let found = self.pairs.iter().enumerate().flat_map(|(pair, rounds)| check_pair(pair, rounds));
+        let found = self.pairs.iter().flat_map(|(pair, rounds)| check_pair(pair, rounds));
         found.take(ANOMALIES_MAX).collect()
     }
 }

@@ -20,6 +20,7 @@ mod driver;
 mod recovery;
 mod truth;
 
+use super::course::Images;
 use super::{Flying, ImageId, Media, Stopped};
 use crate::sim::faults::Planted;
 use crate::sim::opening::{Halt, Trouble};
@@ -31,7 +32,7 @@ use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use driver::Txn;
 use fastrand::Rng;
-use recovery::{Images, open, strike};
+use recovery::{open, strike};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -89,7 +90,7 @@ struct World {
     number_last: u64,
     /// The log of this shard fails with one of its next writes.
     failing: Option<(usize, u32)>,
-    images: Rc<RefCell<Images>>,
+    images: Rc<RefCell<Images<Figures>>>,
     planted: Option<Planted>,
     rng: Rng,
 }
@@ -126,7 +127,7 @@ fn opened<T>(outcome: Result<T, Halt>) -> Result<Option<T>, Stopped> {
 }
 
 impl World {
-    fn new(seed: u64, planted: Option<Planted>, images: Rc<RefCell<Images>>) -> Result<World, Stopped> {
+    fn new(seed: u64, planted: Option<Planted>, images: Rc<RefCell<Images<Figures>>>) -> Result<World, Stopped> {
         let shards = 2 + seed as usize % 2;
         let mut world = World {
             parts: Vec::new(),
@@ -194,17 +195,11 @@ pub fn run(
     only: Option<ImageId>,
     left: u64,
 ) -> Result<Figures, (ImageId, String)> {
-    let images = Rc::new(RefCell::new(Images::new(seed, planted, only, left)));
-    let ran = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drive(seed, planted, &images)));
-    let images = images.borrow();
-    match ran {
-        Ok(Ok(()) | Err(Stopped::Enough)) => Ok(images.figures),
-        Ok(Err(Stopped::Broken(what))) => Err((images.now, what)),
-        Err(panic) => Err((images.now, crate::sim::said(&*panic))),
-    }
+    let figures = Figures { runs: 1, ..Figures::default() };
+    Images::new(seed, planted, only, left, figures).of(|images| drive(seed, planted, images))
 }
 
-fn drive(seed: u64, planted: Option<Planted>, images: &Rc<RefCell<Images>>) -> Result<(), Stopped> {
+fn drive(seed: u64, planted: Option<Planted>, images: &Rc<RefCell<Images<Figures>>>) -> Result<(), Stopped> {
     let mut world = World::new(seed, planted, Rc::clone(images))?;
     for _ in 0..ROUNDS {
         for _ in 0..STEPS {

@@ -1,10 +1,11 @@
 //! Several shards come back together, as the server opens them; and the crash images of a run.
 
 use super::truth::{Numbers, Truth};
-use super::{Figures, ImageId, Planted, Stopped, config, number_of};
+use super::{Figures, Planted, Stopped, config, number_of};
 use crate::model::Rows;
 use crate::sim::opening::{Files, Halt, Trouble};
 use crate::sim::restart::MEMORY_BYTES;
+use crate::sim::shard::course::Images;
 use crate::sim::shard::{Media, told};
 use crate::sim::verdict::{Keep, Verdict};
 use cairn_storage::engine::Engine;
@@ -72,25 +73,10 @@ pub fn inspect(
     Ok((found, ends, decisions))
 }
 
-/// The images of one run.
-pub struct Images {
-    planted: Option<Planted>,
-    only: Option<ImageId>,
-    left: u64,
-    pub figures: Figures,
-    pub now: ImageId,
-}
-
-impl Images {
-    pub fn new(seed: u64, planted: Option<Planted>, only: Option<ImageId>, left: u64) -> Images {
-        let now = ImageId { seed, operation: 0, image: 0 };
-        Images { planted, only, left, figures: Figures { runs: 1, ..Figures::default() }, now }
-    }
-
+impl Images<Figures> {
     /// An operation is about to end: what could a crash leave now?
     pub fn look(&mut self, media: &[Media], truth: &Truth) -> Result<(), Stopped> {
-        self.now.operation += 1;
-        self.now.image = 0;
+        self.next_operation();
         self.figures.operations += 1;
         for way in 0..WAYS {
             let at = (self.now.operation as usize + way * WAYS) % CRASHES.len();
@@ -103,15 +89,9 @@ impl Images {
         Ok(())
     }
 
-    fn rng(&self) -> Rng {
-        let ImageId { seed, operation, image } = self.now;
-        Rng::with_seed(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ operation << 20 ^ image)
-    }
-
     /// Makes an image, unless it is another one that is wanted, and looks at it.
     fn image(&mut self, media: &[Media], truth: &Truth, is_power_cut: bool, keep: Keep) -> Result<(), Stopped> {
-        self.now.image += 1;
-        if self.only.is_some_and(|only| only != self.now) {
+        if !self.next_image() {
             return Ok(());
         }
         let (mut media, mut rng) = (media.to_vec(), self.rng());
@@ -120,8 +100,7 @@ impl Images {
         let (found, ends, decisions) = inspect(&mut media, self.planted, &mut rng).map_err(Stopped::Broken)?;
         truth.judge(&ends, &found).map_err(Stopped::Broken)?;
         self.figures.decide(&decisions);
-        self.left -= 1;
-        if self.left == 0 || self.only.is_some() { Err(Stopped::Enough) } else { Ok(()) }
+        self.passed()
     }
 
     /// After one crash, recovery meets another at each of the operations with which it changes something.
