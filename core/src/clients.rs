@@ -76,6 +76,8 @@ fn flags(client: &Client) -> String {
         (client.is_readonly, 'r'),
         (client.no_evict, 'e'),
         (client.no_touch, 'T'),
+        // Not one of Redis's: all of its transactions, or nothing.
+        (client.rolls_back, 'a'),
     ] {
         if holds {
             out.push(letter);
@@ -120,6 +122,8 @@ mod tests {
         assert_eq!(flags(&client), "UreT");
         client.multi = Some(Box::default());
         assert_eq!(flags(&client), "xUreT");
+        client.rolls_back = true;
+        assert_eq!(flags(&client), "xUreTa");
     }
 
     #[test]

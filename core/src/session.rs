@@ -53,6 +53,8 @@ pub struct Client {
     pub commands: u64,
     pub bytes_in: u64,
     pub bytes_out: u64,
+    /// CLIENT TXN ROLLBACK: its transactions are undone as a whole if any command fails, said or not.
+    pub rolls_back: bool,
     /// What it has queued since MULTI.
     pub multi: Option<Box<Multi>>,
     /// What it watches.
@@ -80,6 +82,7 @@ impl Client {
             commands: 0,
             bytes_in: 0,
             bytes_out: 0,
+            rolls_back: false,
             multi: None,
             watched: Vec::new(),
         }

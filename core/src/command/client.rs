@@ -176,6 +176,15 @@ const SUBCOMMANDS: &[Spec] = &[
         ..FAMILY
     },
     Spec {
+        name: "client|txn",
+        arity: 4,
+        run: Run::Server(txn),
+        since: "7.2.0",
+        summary: "Whether any failing command undoes the connection's transactions as a whole.",
+        synopsis: "ROLLBACK <ON | OFF>",
+        ..FAMILY
+    },
+    Spec {
         name: "client|unblock",
         arity: -3,
         flags: ADMIN,
@@ -342,22 +351,31 @@ fn list(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>)
 }
 
 /// ON or OFF as the third argument.
-fn on_off(call: &Call<'_>) -> Result<bool, Refusal> {
+fn on_off(call: &Call<'_>, at: usize) -> Result<bool, Refusal> {
     match () {
-        () if call.args.is(2, "on") => Ok(true),
-        () if call.args.is(2, "off") => Ok(false),
+        () if call.args.is(at, "on") => Ok(true),
+        () if call.args.is(at, "off") => Ok(false),
         () => Err(Refusal::Syntax),
     }
 }
 
 fn no_evict(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    machine.client_mut(conn).no_evict = on_off(call)?;
+    machine.client_mut(conn).no_evict = on_off(call, 2)?;
     reply.ok();
     Ok(Flow::Done)
 }
 
 fn no_touch(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    machine.client_mut(conn).no_touch = on_off(call)?;
+    machine.client_mut(conn).no_touch = on_off(call, 2)?;
+    reply.ok();
+    Ok(Flow::Done)
+}
+
+fn txn(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    if !call.args.is(2, "rollback") {
+        return Err(Refusal::Syntax.into());
+    }
+    machine.client_mut(conn).rolls_back = on_off(call, 3)?;
     reply.ok();
     Ok(Flow::Done)
 }

@@ -267,19 +267,25 @@ fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_
     client.no_evict = false;
     client.no_touch = false;
     client.is_readonly = false;
+    client.rolls_back = false;
     reply.is_resp3 = false;
     reply.simple("RESET");
     Ok(Flow::Done)
 }
 
 fn select(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let index = int32(call.args, 1)?;
-    if !(0..i64::from(machine.settings.databases)).contains(&index) {
-        return Err(Refusal::text("ERR DB index is out of range").into());
-    }
-    machine.client_mut(conn).db = index as u8;
+    machine.client_mut(conn).db = selected(call.args, machine.settings.databases)?;
     reply.ok();
     Ok(Flow::Done)
+}
+
+/// The database that SELECT names.
+pub fn selected(args: &Args<'_>, databases: u8) -> Result<u8, Refusal> {
+    let index = int32(args, 1)?;
+    if !(0..i64::from(databases)).contains(&index) {
+        return Err(Refusal::text("ERR DB index is out of range"));
+    }
+    Ok(index as u8)
 }
 
 /// An argument that Redis reads into a C `int`.

@@ -5,6 +5,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
+use crate::tx::Multi;
 
 const PLAIN: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 const AT_ONCE: Flags = PLAIN.and(Flags::UNQUEUED);
@@ -13,11 +14,12 @@ const FAMILY: Spec = Spec { categories: "transaction", group: "transactions", ..
 pub const SPECS: &[Spec] = &[
     Spec {
         name: "multi",
-        arity: 1,
+        arity: -1,
         flags: AT_ONCE,
         run: Run::Server(multi),
         since: "1.2.0",
         summary: "Begins a transaction: commands are queued until EXEC.",
+        synopsis: "[ROLLBACK]",
         ..FAMILY
     },
     Spec {
@@ -64,12 +66,18 @@ pub const SPECS: &[Spec] = &[
     },
 ];
 
-fn multi(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+fn multi(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let client = machine.client_mut(conn);
+    let is_asked = call.args.len() == 2 && call.args.is(1, "rollback");
+    if call.args.len() > 1 && !is_asked {
+        client.multi.iter_mut().for_each(|multi| multi.is_aborted = true);
+        return Err(call.arity());
+    }
     if client.multi.is_some() {
         return Err(Refusal::text("ERR MULTI calls can not be nested").into());
     }
-    client.multi = Some(Box::default());
+    let rolls_back = is_asked || client.rolls_back;
+    client.multi = Some(Box::new(Multi::new(rolls_back)));
     reply.ok();
     Ok(Flow::Done)
 }

@@ -3,13 +3,15 @@
 
 use super::Machine;
 use super::ask::HoleId;
+use super::exec::{error_line, rolled_back};
 use super::participate::locks_of;
 use super::remote::Spreading;
 use super::whole::Look;
 use crate::command::args::Args;
+use crate::command::connection::selected;
 use crate::command::table::Entry;
-use crate::command::{Call, Run, Spread, table};
-use crate::error::Stop;
+use crate::command::{Call, Run, Spec, Spread, table};
+use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::parcel::Message;
 use crate::resp::encode::Reply;
@@ -25,8 +27,12 @@ pub(super) struct Exec {
     is_resp3: bool,
     /// EXEC answers an array, a command that is a transaction by itself its own reply.
     is_exec: bool,
+    /// An error of any command undoes all.
+    rolls_back: bool,
     /// One for each command.
     slots: Vec<Slot>,
+    /// The commands of these, if they are to be named.
+    names: Vec<&'static Spec>,
     /// What each shard does, in the order of shards.
     parts: Vec<Part>,
     /// What its connection has watched.
@@ -41,8 +47,9 @@ enum Stage {
     Locking(usize),
     /// Its shards look at rows.
     Looking,
-    /// So many have not answered; and what the first one says that cannot do its part.
-    Running { left: usize, refused: Option<NotDone> },
+    /// So many have not answered; what one says that cannot do its part; and the first command that has failed where that
+    /// undoes all, with the line of its error.
+    Running { left: usize, refused: Option<NotDone>, failed: Option<(usize, String)> },
     /// So many writers may not have `TxnDone` in their logs.
     Learning(usize),
 }
@@ -96,7 +103,8 @@ impl Plan<'_> {
     pub fn finish(self, is_resp3: bool, is_exec: bool, look: Option<Look>) -> Box<Exec> {
         let hole = HoleId { client: 0, conn: 0, hole: 0 };
         let (slots, parts, watched) = (self.slots, self.parts, Vec::new());
-        Box::new(Exec { hole, is_resp3, is_exec, slots, parts, watched, look, stage: Stage::Locking(0) })
+        let (rolls_back, names, stage) = (false, Vec::new(), Stage::Locking(0));
+        Box::new(Exec { hole, is_resp3, is_exec, rolls_back, slots, names, parts, watched, look, stage })
     }
 
     fn part(&mut self, shard: ShardId) -> &mut Part {
@@ -156,8 +164,14 @@ impl Plan<'_> {
 }
 
 impl Machine {
-    /// EXEC of a transaction whose rows are not all on this shard.
-    pub(super) fn plan_exec(&self, call: &Call<'_>, multi: &Multi, watched: Vec<Watched>) -> Box<Exec> {
+    /// EXEC of a transaction whose rows are not all on this shard. Refused, with what was watched, if it rolls back and one of
+    /// its commands cannot but fail.
+    pub(super) fn plan_exec(
+        &self,
+        call: &Call<'_>,
+        multi: &Multi,
+        watched: Vec<Watched>,
+    ) -> Result<Box<Exec>, (Refusal, Vec<Watched>)> {
         let mut plan = Plan::new(self);
         let mut db = call.db;
         for Command { entry, head, args, .. } in multi.commands() {
@@ -165,11 +179,17 @@ impl Machine {
                 plan.add(&Call { spec: entry.spec, args: &args, db, head, ..*call });
                 continue;
             }
-            if entry.spec.name == "select"
-                && let Ok(index) = args.integer(1)
-                && (0..i64::from(self.settings.databases)).contains(&index)
-            {
-                db = index as u8;
+            if entry.spec.name == "select" {
+                match selected(&args, self.settings.databases) {
+                    Ok(index) => db = index,
+                    Err(refusal) if multi.rolls_back => {
+                        let mut replies = Replies::default();
+                        Reply::new(&mut replies, false).refusal(&refusal);
+                        plan.slots.push(Slot::Reply(replies));
+                        continue;
+                    }
+                    Err(_) => {}
+                }
             }
             let mut server = Multi::default();
             server.push(entry, db, head, args.iter());
@@ -181,8 +201,15 @@ impl Machine {
             part.watched.push(watched.clone());
         }
         let mut exec = plan.finish(call.is_resp3, true, None);
+        exec.rolls_back = multi.rolls_back;
+        if exec.rolls_back {
+            exec.names = multi.commands().map(|command| command.entry.spec).collect();
+            if let Some(refusal) = exec.doomed() {
+                return Err((refusal, watched));
+            }
+        }
         exec.watched = watched;
-        exec
+        Ok(exec)
     }
 
     /// Begins a transaction, whose reply `hole` waits for.
@@ -257,14 +284,16 @@ impl Machine {
     /// All rows are locked: all parts run.
     fn go(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
-        exec.parts.iter_mut().for_each(|part| part.is_writer = part.commands.writes > 0);
+        // Where a look that fails undoes all, a shard that looks only has to say in its log too that it could.
+        let is_write = exec.rolls_back && exec.parts.iter().any(|part| part.commands.writes > 0);
+        exec.parts.iter_mut().for_each(|part| part.is_writer = is_write || part.commands.writes > 0);
         let writers = exec.writers();
-        let (is_resp3, is_counted) = (exec.is_resp3, exec.is_exec);
-        exec.stage = Stage::Running { left: exec.parts.len(), refused: None };
+        let (is_resp3, is_counted, rolls_back) = (exec.is_resp3, exec.is_exec, exec.rolls_back);
+        exec.stage = Stage::Running { left: exec.parts.len(), refused: None, failed: None };
         let parts: Vec<(ShardId, Multi)> =
             exec.parts.iter_mut().map(|part| (part.shard, std::mem::take(&mut part.commands))).collect();
         for (shard, commands) in parts {
-            let go = Box::new(Go { commands, is_resp3, is_counted, writers: writers.clone() });
+            let go = Box::new(Go { commands, is_resp3, is_counted, rolls_back, writers: writers.clone() });
             self.tell(shard, txn, ToParticipant::Go(go));
         }
     }
@@ -293,7 +322,19 @@ impl Machine {
                 let locked = *locked + 1;
                 self.deny(txn, locked, denial);
             }
-            (ToCoordinator::Ran(result), Stage::Running { left, refused }) => {
+            (ToCoordinator::Failed { number, line }, Stage::Running { left, failed, .. }) => {
+                *left -= 1;
+                let is_last = *left == 0;
+                let part = exec.parts.iter().find(|part| part.shard == from).expect("only participants answer");
+                let slot = part.places[number].0;
+                if failed.as_ref().is_none_or(|(first, _)| slot < *first) {
+                    *failed = Some((slot, line));
+                }
+                if is_last {
+                    self.decide(txn);
+                }
+            }
+            (ToCoordinator::Ran(result), Stage::Running { left, refused, .. }) => {
                 *left -= 1;
                 let is_last = *left == 0;
                 match result {
@@ -340,8 +381,10 @@ impl Machine {
     /// All parts have answered.
     fn decide(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
-        let Stage::Running { refused, .. } = &mut exec.stage else { unreachable!("its parts ran") };
-        let refused = refused.take();
+        let Stage::Running { refused, failed, .. } = &mut exec.stage else { unreachable!("its parts ran") };
+        let failed =
+            failed.take().map(|(slot, line)| NotDone::of_commands(&rolled_back(slot, exec.names[slot], &line)));
+        let refused = refused.take().or(failed);
         let is_committed = refused.is_none();
         let shards: Vec<ShardId> = exec.parts.iter().map(|part| part.shard).collect();
         let writers = exec.writers().len();
@@ -444,6 +487,13 @@ impl Exec {
     pub fn give(&mut self, shard: ShardId, entry: Entry, db: u8, head: u64, words: &[&[u8]]) {
         let part = self.parts.iter_mut().find(|part| part.shard == shard).expect("it has locked its rows there");
         part.commands.push(entry, db, head, words.iter().copied());
+    }
+
+    /// Why it cannot but be rolled back.
+    fn doomed(&self) -> Option<Refusal> {
+        let line = |slot: &Slot| if let Slot::Reply(reply) = slot { error_line(reply, 0) } else { None };
+        let (slot, line) = self.slots.iter().enumerate().find_map(|(slot, it)| Some((slot, line(it)?)))?;
+        Some(rolled_back(slot, self.names[slot], &line))
     }
 
     /// Bytes of all arguments.

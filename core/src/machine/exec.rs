@@ -11,7 +11,7 @@ use super::release::HeldReply;
 use super::run::Stay;
 use crate::command::args::Args;
 use crate::command::table::Entry;
-use crate::command::{Call, Flags, Flow, Run};
+use crate::command::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{MULTI_BYTES_MAX, WATCHED_KEYS_MAX};
@@ -49,6 +49,11 @@ impl Machine {
         let bytes = multi.bytes() + args.iter().map(<[u8]>::len).sum::<usize>();
         let refusal = if entry.spec.flags.has(Flags::NO_MULTI) {
             Refusal::text("ERR Command not allowed inside a transaction")
+        } else if multi.rolls_back && !Multi::is_undoable(entry) {
+            Refusal::text(format!(
+                "ERR '{}' cannot be undone, so it is not allowed in a transaction that rolls back: only commands on keys and SELECT are",
+                entry.spec.name
+            ))
         } else if bytes > limit {
             Refusal::text(format!(
                 "ERR the commands of a transaction are longer than {limit} bytes (client-query-buffer-limit)"
@@ -112,7 +117,10 @@ impl Machine {
                     }
                 };
                 let watched = std::mem::take(&mut self.client_mut(conn).watched);
-                let exec = self.plan_exec(call, &multi, watched);
+                let exec = self.plan_exec(call, &multi, watched).map_err(|(refusal, watched)| {
+                    self.forget_watched(watched);
+                    refusal
+                })?;
                 self.pending.deferred = Some(Deferred::Exec { txn, exec });
                 return Ok(Flow::Later);
             }
@@ -173,6 +181,7 @@ impl Machine {
         if is_group {
             self.shard.open_undoable_group(multi.bytes())?;
         }
+        let client = conn.map(|conn| (conn, self.client(conn).db, self.client(conn).is_resp3));
         Reply::new(out, call.is_resp3).array(multi.len());
         let ran = self.run_queued(conn, call, multi, out);
         match ran {
@@ -180,6 +189,10 @@ impl Machine {
             Ok(()) => {}
             Err(_) => {
                 self.shard.restore_counts(counts);
+                if let Some((conn, db, is_resp3)) = client {
+                    let client = self.client_mut(conn);
+                    (client.db, client.is_resp3) = (db, is_resp3);
+                }
                 if is_group {
                     self.roll_back();
                 }
@@ -216,9 +229,10 @@ impl Machine {
         ran.as_ref().is_err_and(|stop| stop.is_passing() || is_unusable)
     }
 
-    /// Runs commands on rows, a part of a transaction; keeps the reply of each.
+    /// Runs commands on rows, a part of a transaction; keeps the reply of each. If the part rolls back the last one may be an
+    /// error: then those behind it have not run.
     pub(super) fn run_commands(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
-        let Go { commands, is_resp3, is_counted, .. } = go;
+        let Go { commands, is_resp3, is_counted, rolls_back, .. } = go;
         let is_resp3 = *is_resp3;
         self.is_unusable = false;
         for Command { entry, db, head, args } in commands.commands() {
@@ -235,6 +249,9 @@ impl Machine {
                 self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
             }
             replies.push(reply);
+            if *rolls_back && replies.last().is_some_and(|reply| error_line(reply, 0).is_some()) {
+                break;
+            }
         }
         Ok(())
     }
@@ -248,7 +265,7 @@ impl Machine {
     ) -> Result<(), Stop> {
         let mut clock_ns = (self.identity.clock_ns)();
         self.is_unusable = false;
-        for Command { entry: Entry { id, spec }, db, head, args } in multi.commands() {
+        for (number, Command { entry: Entry { id, spec }, db, head, args }) in multi.commands().enumerate() {
             // A command before it may have changed both.
             let (db, is_resp3) = conn.map_or((db, exec.is_resp3), |conn| {
                 let client = self.client(conn);
@@ -276,6 +293,11 @@ impl Machine {
             self.stats.on_command(id, ns);
             if let Some(conn) = conn {
                 self.note_if_slow(conn, ns, &call);
+            }
+            if multi.rolls_back
+                && let Some(line) = error_line(out, mark)
+            {
+                return Err(rolled_back(number, spec, &line).into());
             }
         }
         Ok(())
@@ -425,4 +447,17 @@ impl Machine {
             }
         }
     }
+}
+
+/// The line of an error that was answered from `mark` on.
+pub(super) fn error_line(replies: &Replies, mark: usize) -> Option<String> {
+    let line = replies.bytes()[mark..].strip_prefix(b"-")?;
+    let end = line.iter().position(|byte| *byte == b'\r').unwrap_or(line.len());
+    Some(String::from_utf8_lossy(&line[..end]).into_owned())
+}
+
+/// What a transaction that rolls back answers when a command of it fails, counted from 0.
+pub(super) fn rolled_back(number: usize, spec: &Spec, line: &str) -> Refusal {
+    let (position, name) = (number + 1, spec.name);
+    Refusal::text(format!("EXECABORT Transaction rolled back: command {position} ('{name}') failed: {line}"))
 }

@@ -8,6 +8,7 @@
 //!   granted. What was granted goes on, so the moment comes.
 
 use super::Machine;
+use super::exec::error_line;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::command::args::Args;
@@ -218,7 +219,7 @@ impl Machine {
             // It may be its own first try.
             return self.retry_part(txn, Stage::Running(go));
         }
-        let is_write = go.commands.writes > 0;
+        let is_write = go.writers.contains(&self.identity.shard.0);
         if is_write {
             match self.admit_write() {
                 Err(Stay::Refuse(refusal)) => {
@@ -248,7 +249,16 @@ impl Machine {
         let mut replies = Vec::new();
         let ran = self.run_commands(&go, &mut replies);
         let mut undo = None;
+        let failed = replies.last().filter(|_| go.rolls_back).and_then(|reply| error_line(reply, 0));
         match ran {
+            Ok(()) if let Some(line) = failed => {
+                if is_write {
+                    self.roll_back();
+                }
+                let (observed, number) = (self.shard.observed(), replies.len() - 1);
+                let message = ToCoordinator::Failed { number, line };
+                return self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
+            }
             Ok(()) if is_write => {
                 self.shard.close_group();
                 if is_numbered {

@@ -114,7 +114,9 @@ impl Machine {
         let refused = match reply {
             HeldReply::Txn { txn, message } => {
                 let message = match message {
-                    ToCoordinator::Ran(_) => ToCoordinator::Ran(Err(NotDone::of_log(&refusal))),
+                    ToCoordinator::Ran(_) | ToCoordinator::Failed { .. } => {
+                        ToCoordinator::Ran(Err(NotDone::of_log(&refusal)))
+                    }
                     ToCoordinator::Seen(_) => ToCoordinator::Seen(Err(NotDone::of_log(&refusal))),
                     ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(NotDone::of_log(&refusal)))),
                     // It stays remembered until the next start.

@@ -47,7 +47,9 @@ pub struct Go {
     pub is_resp3: bool,
     /// The statistics count its commands: they are a client's own.
     pub is_counted: bool,
-    /// The shards that have changes, ascending: more than one, or this one's part is a group like any other.
+    /// An error of any command undoes all. Then all participants are writers: who only looks says in its log too that it could.
+    pub rolls_back: bool,
+    /// The shards that have a group in their logs, ascending: more than one, or this one's part is a group like any other.
     pub writers: Vec<u16>,
 }
 
@@ -59,6 +61,12 @@ pub enum ToCoordinator {
     Seen(Result<Vec<Option<SeenRow>>, NotDone>),
     /// Each command's reply, encoded; or why there is none, and never will be.
     Ran(Result<Vec<Replies>, NotDone>),
+    /// A command of a part that rolls back has failed: its number among those of the part, and the line of its error. The
+    /// part is as if it had never been.
+    Failed {
+        number: usize,
+        line: String,
+    },
     Learned,
 }
 

@@ -14,6 +14,8 @@ pub struct Multi {
     pub writes: usize,
     /// A command was refused when it came: EXEC discards all.
     pub is_aborted: bool,
+    /// An error of any command undoes all of them.
+    pub rolls_back: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +41,10 @@ pub struct Command<'a> {
 }
 
 impl Multi {
+    pub fn new(rolls_back: bool) -> Multi {
+        Multi { rolls_back, ..Multi::default() }
+    }
+
     pub fn push<'a>(&mut self, entry: Entry, db: u8, head: u64, args: impl Iterator<Item = &'a [u8]>) {
         let first = self.ranges.len() as u32;
         for arg in args {
@@ -74,6 +80,11 @@ impl Multi {
     /// Whether all commands are on rows, so that any shard could run them.
     pub fn is_on_rows(&self) -> bool {
         self.commands.iter().all(|queued| matches!(table::spec(queued.id).run, Run::Row(_)))
+    }
+
+    /// Whether a transaction that may be taken back may have this command: what is no change of rows would stay.
+    pub fn is_undoable(entry: Entry) -> bool {
+        matches!(entry.spec.run, Run::Row(_)) || entry.spec.name == "select"
     }
 
     /// The commands in their order.
