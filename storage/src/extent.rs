@@ -20,6 +20,13 @@ pub struct Extent {
     pub value: Blob,
 }
 
+impl Extent {
+    /// Bytes of key and value, spare room included.
+    pub(crate) fn memory_bytes(&self) -> u64 {
+        self.key.len() as u64 + self.value.memory_bytes()
+    }
+}
+
 #[derive(Debug)]
 enum Slot {
     Free,
@@ -62,6 +69,9 @@ struct Lent {
 /// Entries of `lent` below which it is not worth looking through.
 const LENT_MIN: usize = 64;
 
+/// Extents that one search for some to give up looks at.
+const LOOKS_MAX: usize = 256;
+
 impl Extents {
     /// The extents that a page file has; all are absent.
     pub(crate) fn opened(file: &PageFile) -> Extents {
@@ -76,7 +86,7 @@ impl Extents {
 
     /// A new extent, changed in this generation (0: nobody writes generations).
     pub(crate) fn insert(&mut self, extent: Extent, generation: Generation) -> ExtentId {
-        let bytes = weight(&extent);
+        let bytes = extent.memory_bytes();
         self.bytes += bytes;
         let slot = Slot::Here { extent, generation, is_used: Cell::new(true) };
         let id = match self.free.pop() {
@@ -122,7 +132,7 @@ impl Extents {
         let Slot::Here { extent, generation: last, .. } = &mut self.slots[id.0 as usize] else {
             panic!("only an extent in memory is changed")
         };
-        let before = weight(extent);
+        let before = extent.memory_bytes();
         if *last != generation {
             *last = generation;
             self.dirty.push(id);
@@ -130,7 +140,7 @@ impl Extents {
             self.dirty_bytes -= before;
         }
         change(&mut extent.value);
-        let after = weight(extent);
+        let after = extent.memory_bytes();
         self.bytes = self.bytes - before + after;
         if generation.0 != 0 {
             self.dirty_bytes += after;
@@ -150,9 +160,9 @@ impl Extents {
     pub(crate) fn remove(&mut self, id: ExtentId) {
         match std::mem::replace(&mut self.slots[id.0 as usize], Slot::Free) {
             Slot::Here { extent, generation, .. } => {
-                self.bytes -= weight(&extent);
+                self.bytes -= extent.memory_bytes();
                 if generation.0 != 0 {
-                    self.dirty_bytes -= weight(&extent);
+                    self.dirty_bytes -= extent.memory_bytes();
                 }
             }
             Slot::Absent => drop(self.lent.remove(&id)),
@@ -198,7 +208,7 @@ impl Extents {
         let slot = &mut self.slots[id.0 as usize];
         if matches!(slot, Slot::Absent) {
             self.lent.remove(&id);
-            self.bytes += weight(&extent);
+            self.bytes += extent.memory_bytes();
             *slot = Slot::Here { extent, generation: Generation(0), is_used: Cell::new(true) };
         }
     }
@@ -214,7 +224,7 @@ impl Extents {
     /// An extent leaves memory: its image is in the file.
     fn leave(&mut self, id: ExtentId) {
         if let Slot::Here { extent, .. } = std::mem::replace(&mut self.slots[id.0 as usize], Slot::Absent) {
-            self.bytes -= weight(&extent);
+            self.bytes -= extent.memory_bytes();
             if extent.value.is_shared() {
                 self.lend(id, &extent);
             }
@@ -232,7 +242,6 @@ impl Extents {
 
     /// Gives up extents whose images are in the file until at most `bytes` are in memory. Looks at a bounded number.
     pub(crate) fn drop_some(&mut self, bytes: u64, file: &PageFile) {
-        const LOOKS_MAX: usize = 256;
         for _ in 0..LOOKS_MAX.min(self.slots.len()) {
             if self.bytes <= bytes {
                 return;
@@ -272,10 +281,6 @@ impl Extents {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-}
-
-fn weight(extent: &Extent) -> u64 {
-    extent.key.len() as u64 + extent.value.memory_bytes()
 }
 
 #[cfg(test)]

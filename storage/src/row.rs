@@ -87,8 +87,14 @@ impl Header {
     }
 }
 
-/// The number of the extent that a payload's rest refers to.
-pub fn extent(rest: &[u8]) -> ExtentId {
+/// The extent that a payload refers to, if it does.
+pub fn extent(payload: &[u8]) -> Option<ExtentId> {
+    let (header, rest) = Header::decode(payload);
+    header.is_outside.then(|| extent_of(rest))
+}
+
+/// The same, from what follows the header of a payload that does.
+pub fn extent_of(rest: &[u8]) -> ExtentId {
     ExtentId(u32::from_le_bytes(*rest.first_chunk().expect("a row with an extent names it")))
 }
 

@@ -62,6 +62,15 @@ unit!(
     /// generation g.
     Generation(u32)
 );
+unit!(
+    /// An effect of the log that is not in the trees yet (see `engine::redo`).
+    PendingId(u32)
+);
+unit!(
+    /// One of the page file's output buffers.
+    OutputId(u32)
+);
+
 /// A transaction over several shards. Never used twice: see [`crate::log::LogWriter::next_number`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TxnId {
@@ -75,12 +84,3 @@ impl fmt::Display for TxnId {
         write!(f, "{}.{}", self.coordinator, self.number)
     }
 }
-
-unit!(
-    /// An effect of the log that is not in the trees yet (see `engine::redo`).
-    PendingId(u32)
-);
-unit!(
-    /// One of the page file's output buffers.
-    OutputId(u32)
-);

@@ -1,10 +1,10 @@
 //! The check of a log: what a recovery would find, without a recovery's writes, and what stands behind the end.
 
+use crate::engine::judge;
 use crate::error::Fault;
-use crate::limits::{BLOCK_BYTES, DATABASES, RECOVERY_READ_BYTES};
+use crate::limits::{BLOCK_BYTES, RECOVERY_READ_BYTES};
 use crate::log::flush::Flush;
-use crate::log::{LogConfig, LogStart, Record, Recovery, Resume, SegmentFile, Step};
-use crate::row::KIND_MAX;
+use crate::log::{LogConfig, LogStart, Recovery, Resume, SegmentFile, Step};
 use crate::txn::Tail;
 use crate::units::{Lsn, SegmentId};
 
@@ -86,7 +86,7 @@ impl LogCheck {
                     // Behind damage the log says nothing of transactions as a whole.
                     let is_sound = self.report.fault.is_none();
                     let senseless = if is_sound { self.report.tail.note(&record).err() } else { None };
-                    match judge(&record).or(senseless) {
+                    match judge(&record).err().or(senseless) {
                         None => continue,
                         Some(what) => Fault::Record { shard: self.config.shard, lsn, what },
                     }
@@ -191,21 +191,5 @@ impl LogCheck {
     pub fn finish(self) -> LogReport {
         assert!(self.is_over);
         self.report
-    }
-}
-
-/// What a replay would not understand of a record.
-fn judge(record: &Record<'_>) -> Option<&'static str> {
-    let (db, kind) = match *record {
-        Record::Put { db, kind, .. } => (db, kind),
-        Record::Splice { db, .. } | Record::Expire { db, .. } | Record::Delete { db, .. } | Record::Clear { db } => {
-            (db, 0)
-        }
-        _ => return None,
-    };
-    match (usize::from(db) < DATABASES, kind <= KIND_MAX) {
-        (false, _) => Some("no such database"),
-        (_, false) => Some("no such kind of value"),
-        _ => None,
     }
 }

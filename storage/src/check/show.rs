@@ -83,7 +83,7 @@ impl PageFile {
         }
         let (Header { kind, expire_ms, is_outside }, rest) = Header::decode(payload);
         let value = if is_outside && rest.len() == 4 {
-            let id = row::extent(rest);
+            let id = row::extent_of(rest);
             ShownValue::Extent(id, self.extent_bytes(id))
         } else {
             ShownValue::Inline(rest.into())

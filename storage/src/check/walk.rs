@@ -238,7 +238,7 @@ impl PagesCheck {
             return ensure(!is_long, "a row with a long key has no extent");
         }
         ensure(rest.len() == 4, "a row names no extent")?;
-        let extent = row::extent(rest);
+        let extent = row::extent_of(rest);
         let at = extent.0 as usize;
         if !self.maps.is_known(true, 2 * at) {
             return Ok(());

@@ -51,7 +51,7 @@ impl Engine {
         let visited = rows.scan(&self.pool, Key::MIN, |key, payload| {
             let (header, rest) = Header::decode(payload);
             outside += u64::from(header.is_outside);
-            let extent = header.is_outside.then(|| self.extents.get(row::extent(rest)));
+            let extent = header.is_outside.then(|| self.extents.get(row::extent_of(rest)));
             if let Some(Ok(extent)) = extent
                 && row::is_long(key.tail) == extent.key.is_empty()
             {

@@ -31,13 +31,14 @@ mod tests;
 
 pub use read::Found;
 pub use redo::Redone;
+pub(crate) use redo::judge;
 pub use replay::{Applied, Replay};
 pub use undo::Undo;
 
 use crate::error::Missing;
 use crate::extent::Extents;
 use crate::limits::{DATABASES, LEVELS_MAX, PAGE_BYTES, VALUE_BYTES_MAX};
-use crate::log::{LogScrub, LogWriter};
+use crate::log::{LogScrub, LogWriter, Record};
 use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};
 use crate::row::{self, LongTail};
@@ -197,7 +198,7 @@ impl Engine {
     pub fn open_group(&mut self) {
         assert!(!self.is_in_group, "groups do not nest");
         self.is_in_group = true;
-        self.log.append(&crate::log::Record::GroupBegin);
+        self.log.append(&Record::GroupBegin);
     }
 
     pub fn close_group(&mut self) -> Lsn {
@@ -206,7 +207,7 @@ impl Engine {
         if self.txns.is_keeping {
             self.close_txn();
         }
-        self.log.append(&crate::log::Record::GroupEnd)
+        self.log.append(&Record::GroupEnd)
     }
 
     /// Frees some pages of trees that are gone. Whether there are more.
@@ -214,8 +215,7 @@ impl Engine {
         while let Some(Detached { rows, has_outside }) = self.detached.last_mut() {
             let mut extents = Vec::new();
             let mut show = |payload: &[u8]| {
-                let (header, rest) = row::Header::decode(payload);
-                extents.extend(header.is_outside.then(|| row::extent(rest)));
+                extents.extend(row::extent(payload));
             };
             let freed = rows.free_some(&mut self.pool, pages, has_outside.then_some(&mut show));
             for extent in extents {

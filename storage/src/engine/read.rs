@@ -19,12 +19,17 @@ pub struct Found<'a> {
 }
 
 impl Engine {
+    /// A row as its leaf has it.
+    #[inline]
+    pub(super) fn payload(&self, row: RowKey<'_>) -> Result<Option<&[u8]>, Missing> {
+        self.await_row(row)?;
+        with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))
+    }
+
     /// The row of a key, be it past its time or not.
     #[inline]
     pub fn get(&self, row: RowKey<'_>) -> Result<Option<Found<'_>>, Missing> {
-        self.await_row(row)?;
-        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        match payload {
+        match self.payload(row)? {
             Some(payload) => self.found(payload).map(Some),
             None => Ok(None),
         }
@@ -32,17 +37,13 @@ impl Engine {
 
     /// The same without its value, which need not be in memory: that of [`Found`] is empty.
     pub fn get_bare(&self, row: RowKey<'_>) -> Result<Option<Found<'_>>, Missing> {
-        self.await_row(row)?;
-        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        Ok(payload.map(bare))
+        Ok(self.payload(row)?.map(bare))
     }
 
     /// The value of a row, shared, if it stands outside the leaves.
     pub fn blob(&self, row: RowKey<'_>) -> Result<Option<Blob>, Missing> {
-        self.await_row(row)?;
-        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        let Some((Header { is_outside: true, .. }, rest)) = payload.map(Header::decode) else { return Ok(None) };
-        Ok(Some(self.extents.get(row::extent(rest))?.value.clone()))
+        let Some(id) = self.payload(row)?.and_then(row::extent) else { return Ok(None) };
+        Ok(Some(self.extents.get(id)?.value.clone()))
     }
 
     /// The value of an extent, if it is in memory: the row that it belonged to when it was asked for may be gone.
@@ -53,7 +54,7 @@ impl Engine {
     #[inline]
     pub(super) fn found<'a>(&'a self, payload: &'a [u8]) -> Result<Found<'a>, Missing> {
         let (header, rest) = Header::decode(payload);
-        let value = if header.is_outside { &self.extents.get(row::extent(rest))?.value[..] } else { rest };
+        let value = if header.is_outside { &self.extents.get(row::extent_of(rest))?.value[..] } else { rest };
         Ok(Found { kind: header.kind, expire_ms: header.expire_ms, value })
     }
 
@@ -117,21 +118,15 @@ impl Engine {
         if !row::is_long(tail) {
             return Ok(tail);
         }
-        Ok(&self.extents.get(row::extent(Header::decode(payload).1))?.key)
+        Ok(&self.extents.get(row::extent(payload).expect("a long key stands outside"))?.key)
     }
 
     /// Bytes of memory that a row takes: its share of a page, and its extent.
     pub fn row_bytes(&self, row: RowKey<'_>) -> Result<Option<u64>, Missing> {
-        self.await_row(row)?;
-        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        let Some(payload) = payload else { return Ok(None) };
-        let (header, rest) = Header::decode(payload);
-        let outside = match header.is_outside {
-            true => {
-                let extent = self.extents.get(row::extent(rest))?;
-                extent.key.len() as u64 + extent.value.memory_bytes()
-            }
-            false => 0,
+        let Some(payload) = self.payload(row)? else { return Ok(None) };
+        let outside = match row::extent(payload) {
+            Some(id) => self.extents.get(id)?.memory_bytes(),
+            None => 0,
         };
         Ok(Some(inside(row, payload) + outside))
     }

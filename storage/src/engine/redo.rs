@@ -21,6 +21,7 @@
 //!   they are in the same order, and each says what becomes of the row, not how it differs.
 
 use super::pending::Pending;
+use super::write::Value;
 use super::{Engine, RowKey, Stop};
 use crate::error::Missing;
 use crate::limits::{
@@ -65,7 +66,7 @@ impl From<Stop> for Unapplied {
 }
 
 /// Whether a record makes sense as far as can be told without its row: what is wrong with it.
-pub(super) fn judge(record: &Record<'_>) -> Result<(), &'static str> {
+pub(crate) fn judge(record: &Record<'_>) -> Result<(), &'static str> {
     if record.db().is_some_and(|db| usize::from(db) >= DATABASES) {
         return Err("no such database");
     }
@@ -120,7 +121,7 @@ impl Engine {
         self.make_room(record.archive_bytes())?;
         match *record {
             Record::Put { db, kind, head, expire_ms, key, value } => {
-                self.apply_put(RowKey { db, head, key }, kind, expire_ms, value, None)?;
+                self.apply_put(RowKey { db, head, key }, kind, expire_ms, Value::Bytes(value))?;
             }
             Record::Splice { db, head, offset, key, bytes } => {
                 let row = RowKey { db, head, key };

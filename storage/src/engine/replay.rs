@@ -1,7 +1,7 @@
 //! From the records of the log to rows, as far as a start has to wait for it: what recovery feeds, record by record. Over a
 //! page file it keeps the effects, and the engine applies them while it serves ([`super::redo`]).
 
-use super::redo::{self, Redone, Unapplied};
+use super::redo::{Redone, Unapplied, judge};
 use super::{Engine, Stop};
 use crate::error::{Fault, Missing};
 use crate::log::{LogConfig, LogWriter, Record, Resume};
@@ -181,7 +181,7 @@ impl Replay {
     /// nothing has to be read for it, and it is applied at once.
     fn apply_row(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
         let fault = |what| Fault::Record { shard: self.shard, lsn, what };
-        redo::judge(record).map_err(fault)?;
+        judge(record).map_err(fault)?;
         let engine = &mut self.engine;
         let full = Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() };
         if let Record::Clear { db } = *record {

@@ -1,7 +1,8 @@
 //! What the rows were before a group changed them, and the way back. The log is not told: it has the group, and what says that
 //! it never happened.
 
-use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
+use super::write::Value;
+use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX};
 use crate::blob::Blob;
 use crate::error::Missing;
 use crate::pagefile::PageFile;
@@ -68,12 +69,11 @@ impl Engine {
     /// What a row is goes to the undo of the open group: it is about to change.
     #[cold]
     pub(super) fn keep_image(&mut self, row: RowKey<'_>) -> Result<(), Stop> {
-        let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-        let was = match payload.map(Header::decode) {
+        let was = match self.payload(row)?.map(Header::decode) {
             None => None,
             Some((Header { kind, expire_ms, is_outside }, rest)) => {
                 let value = match is_outside {
-                    true => Held::Shared(self.extents.get(row::extent(rest))?.value.clone()),
+                    true => Held::Shared(self.extents.get(row::extent_of(rest))?.value.clone()),
                     false => Held::Own(rest.into()),
                 };
                 Some(Was { kind, expire_ms, value })
@@ -87,10 +87,8 @@ impl Engine {
     /// that stand outside the leaves too.
     pub fn prepare_undo<'a>(&self, rows: impl Iterator<Item = RowKey<'a>>) -> Result<(), Missing> {
         for row in rows {
-            self.await_row(row)?;
-            let payload = with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))?;
-            if let Some((Header { is_outside: true, .. }, rest)) = payload.map(Header::decode) {
-                self.extents.get(row::extent(rest))?;
+            if let Some(id) = self.payload(row)?.and_then(row::extent) {
+                self.extents.get(id)?;
             }
         }
         Ok(())
@@ -141,15 +139,12 @@ impl Engine {
     }
 
     fn put_back_row(&mut self, row: RowKey<'_>, was: Option<&Was>) -> Result<(), Stop> {
-        match was {
-            None => self.apply_delete(row).map(drop),
-            Some(Was { kind, expire_ms, value: Held::Own(value) }) => {
-                self.apply_put(row, *kind, *expire_ms, value, None)
-            }
-            Some(Was { kind, expire_ms, value: Held::Shared(blob) }) => {
-                self.apply_put(row, *kind, *expire_ms, blob, Some(blob))
-            }
-        }
+        let Some(Was { kind, expire_ms, value }) = was else { return self.apply_delete(row).map(drop) };
+        let value = match value {
+            Held::Own(value) => Value::Bytes(value),
+            Held::Shared(blob) => Value::Shared(blob),
+        };
+        self.apply_put(row, *kind, *expire_ms, value)
     }
 
     fn put_back_rows(&mut self, number: u64) {

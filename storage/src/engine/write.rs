@@ -19,17 +19,42 @@ struct Resolved {
     old: Option<(Header, Option<ExtentId>, usize)>,
 }
 
+/// What a row is set to.
+#[derive(Clone, Copy)]
+pub(super) enum Value<'a> {
+    Bytes(&'a [u8]),
+    /// What stands outside is this memory, not a copy.
+    Shared(&'a Blob),
+}
+
+impl Value<'_> {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Value::Bytes(bytes) => bytes,
+            Value::Shared(blob) => blob,
+        }
+    }
+
+    fn to_blob(self) -> Blob {
+        match self {
+            Value::Bytes(bytes) => Blob::new(bytes.to_vec()),
+            Value::Shared(blob) => blob.clone(),
+        }
+    }
+}
+
 impl Engine {
     /// The row is this from now on, whatever it was.
     #[inline]
     pub fn put(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<Lsn, Stop> {
         if value.len() > PAGE_BYTES {
-            return self.put_long(row, kind, expire_ms, value, None);
+            return self.put_long(row, kind, expire_ms, Value::Bytes(value));
         }
         self.await_row(row)?;
         self.make_room(value.len())?;
         self.keep(row)?;
-        self.apply_put(row, kind, expire_ms, value, None)?;
+        self.apply_put(row, kind, expire_ms, Value::Bytes(value))?;
         Ok(self.log.append(&Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value }))
     }
 
@@ -38,24 +63,18 @@ impl Engine {
         if value.len() <= PAGE_BYTES {
             return self.put(row, kind, expire_ms, value);
         }
-        self.put_long(row, kind, expire_ms, value, Some(value))
+        self.put_long(row, kind, expire_ms, Value::Shared(value))
     }
 
     #[cold]
-    fn put_long(
-        &mut self,
-        row: RowKey<'_>,
-        kind: u8,
-        expire_ms: u64,
-        value: &[u8],
-        blob: Option<&Blob>,
-    ) -> Result<Lsn, Stop> {
+    fn put_long(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: Value<'_>) -> Result<Lsn, Stop> {
+        let len = value.bytes().len();
         self.await_row(row)?;
-        self.make_room(value.len())?;
-        self.admit(value.len())?;
+        self.make_room(len)?;
+        self.admit(len)?;
         self.keep(row)?;
-        let blob = blob.map_or_else(|| Blob::new(value.to_vec()), Blob::clone);
-        self.apply_put(row, kind, expire_ms, &blob, Some(&blob))?;
+        let blob = value.to_blob();
+        self.apply_put(row, kind, expire_ms, Value::Shared(&blob))?;
         let record = Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value: &blob };
         Ok(self.log.append_blob(&record, &blob))
     }
@@ -131,7 +150,7 @@ impl Engine {
         let rows = &self.rows[usize::from(db)];
         let old = path.is_exact().then(|| {
             let (header, rest) = Header::decode(rows.payload(&self.pool, &path));
-            let extent = header.is_outside.then(|| row::extent(rest));
+            let extent = header.is_outside.then(|| row::extent_of(rest));
             (header, extent, rest.len())
         });
         Resolved { path, old }
@@ -146,26 +165,20 @@ impl Engine {
         })
     }
 
-    /// `blob` is the value, if it is shared: what stands outside is a copy of it otherwise.
     #[inline]
     pub(super) fn apply_put(
         &mut self,
         row: RowKey<'_>,
         kind: u8,
         expire_ms: u64,
-        value: &[u8],
-        blob: Option<&Blob>,
+        value: Value<'_>,
     ) -> Result<(), Stop> {
         with_key(row, |key| {
             let mut header = Header { kind, expire_ms, is_outside: false };
-            let is_inside = row_fits(key.tail.len(), header.bytes() + value.len()) && !row::is_long(key.tail);
+            let len = header.bytes() + value.bytes().len();
+            let is_inside = row_fits(key.tail.len(), len) && !row::is_long(key.tail);
             let Resolved { path, old } = if is_inside {
-                let path = self.rows[usize::from(row.db)].resolve_replacement(
-                    &self.pool,
-                    key,
-                    header.bytes() + value.len(),
-                )?;
-                self.resolved(row.db, path)
+                self.resolved(row.db, self.rows[usize::from(row.db)].resolve_replacement(&self.pool, key, len)?)
             } else {
                 self.resolve(row.db, key)?
             };
@@ -179,10 +192,10 @@ impl Engine {
                 self.remove_extent(row.db, extent);
             }
             let body = if is_inside {
-                value
+                value.bytes()
             } else {
                 header.is_outside = true;
-                number = self.store_outside(row, key, value, blob).0.to_le_bytes();
+                number = self.store_outside(row, key, value).0.to_le_bytes();
                 &number
             };
             let fill = |payload: &mut [u8]| header.encode(payload).copy_from_slice(body);
@@ -197,11 +210,10 @@ impl Engine {
     }
 
     #[cold]
-    fn store_outside(&mut self, row: RowKey<'_>, key: Key<'_>, value: &[u8], blob: Option<&Blob>) -> ExtentId {
+    fn store_outside(&mut self, row: RowKey<'_>, key: Key<'_>, value: Value<'_>) -> ExtentId {
         let key = if row::is_long(key.tail) { row.key.into() } else { Arc::default() };
         self.outside[usize::from(row.db)] += 1;
-        let value = blob.map_or_else(|| Blob::new(value.to_vec()), Blob::clone);
-        self.extents.insert(Extent { key, value }, self.pool.changes_in())
+        self.extents.insert(Extent { key, value: value.to_blob() }, self.pool.changes_in())
     }
 
     #[cold]
@@ -238,7 +250,7 @@ impl Engine {
         let Some(value) = grown else { return Ok(()) };
         let Found { kind, expire_ms, .. } = self.get(row)?.expect("it was there");
         let value = Blob::new(value);
-        self.apply_put(row, kind, expire_ms, &value, Some(&value))
+        self.apply_put(row, kind, expire_ms, Value::Shared(&value))
     }
 
     pub(super) fn apply_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<bool, Stop> {
@@ -251,7 +263,7 @@ impl Engine {
             if !row_fits(key.tail.len(), new.bytes() + body_len) {
                 // The value stood at the limit; with a time to live it has to stand outside.
                 let value = self.rows[db].payload(&self.pool, &path)[header.bytes()..].to_vec();
-                self.apply_put(row, header.kind, expire_ms, &value, None)?;
+                self.apply_put(row, header.kind, expire_ms, Value::Bytes(&value))?;
                 return Ok(true);
             }
             self.pool.reserve(WRITE_PAGES_MAX)?;

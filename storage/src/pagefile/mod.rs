@@ -29,8 +29,8 @@
 //! - **P5** An image stands in an output buffer until its write was answered, and is read from there meanwhile. So no
 //!   read is issued for a site with a write in flight, and a page may be evicted once its image is made.
 //! - **P6** No image is used unless its checksum, its number and the word that leads to it agree.
-//! - **P7** The log is kept from the flush on in which the record of the older superblock's LSN ends. So if the newer one does not read back, the older one and
-//!   the log give everything that was acknowledged.
+//! - **P7** The log is kept from the flush on in which the record of the older superblock's LSN ends. So if the newer one
+//!   does not read back, the older one and the log give everything that was acknowledged.
 
 pub mod bug;
 pub mod superblock;
