@@ -35,7 +35,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod driver;
+mod long;
 mod scan;
+mod watch;
 
 use driver::{PASSWORD_HASH, World, show};
 use std::fs;

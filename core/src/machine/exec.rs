@@ -370,13 +370,13 @@ impl Machine {
     /// WATCH: each shard watches its own of the keys.
     pub fn watch_keys(&mut self, conn: ConnId, call: &Call<'_>) -> Result<Flow, Stop> {
         let watched = &self.client(conn).watched;
-        let mut keys: Vec<&[u8]> = Vec::new();
-        for key in call.args.skip(1).iter() {
-            let is_known = watched.iter().any(|known| known.db == call.db && known.key == key);
-            if !is_known && !keys.contains(&key) {
-                keys.push(key);
-            }
-        }
+        let mut keys: Vec<&[u8]> = call.args.skip(1).iter().collect();
+        keys.sort_unstable();
+        keys.dedup();
+        let known = watched.iter().filter(|known| known.db == call.db).map(|known| &known.key[..]);
+        let mut known: Vec<&[u8]> = known.filter(|known| keys.binary_search(known).is_ok()).collect();
+        known.sort_unstable();
+        keys.retain(|key| known.binary_search(key).is_err());
         if watched.len() + keys.len() > WATCHED_KEYS_MAX {
             return Err(Refusal::text(format!("ERR a connection watches {WATCHED_KEYS_MAX} keys at most")).into());
         }
