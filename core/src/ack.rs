@@ -1,8 +1,9 @@
 //! Stop 9 of 10: the gate. Replies leave in the order of requests, each when what it observed is stable.
 //!
-//! A connection's output is one stream of bytes. *Gates* stand in it: the bytes from a gate's start to its
-//! end may leave once the log is stable up to its LSN. *Holes* stand in it where a reply is still to come from another shard or from the
-//! process. Long values stand in it where they are sent from where they are, by a send of their own. What stands behind a closed gate or an open hole waits with it, since replies are answered in order.
+//! A connection's output is one stream of bytes. *Gates* stand in it: the bytes from a gate's start to its end may leave once
+//! the log is stable up to its LSN. *Holes* stand in it where a reply is still to come, from another shard or from the process.
+//! Long values stand between the bytes, and leave by sends of their own. What stands behind a closed gate or an open hole waits
+//! with it, since requests are answered in order.
 //!
 //! Numbered invariants:
 //! - A1: gates and holes stand in the order of their places in the stream.
@@ -122,7 +123,8 @@ impl Output {
         self.barriers > 0
     }
 
-    /// Bytes that are written and have not been handed to a send, and a long value that is being sent: the next one waits for it.
+    /// Bytes that are written and have not been handed to a send. A long value that is being sent counts: the next command
+    /// waits for it.
     pub fn unsent_bytes(&self) -> usize {
         let sending = if self.is_sending_blob { self.sending_bytes } else { 0 };
         self.out.weight() + self.hole_bytes + self.ready_bytes + sending
@@ -148,16 +150,21 @@ impl Output {
         if self.is_sending {
             return None;
         }
-        // Keeps A2: gates open from the front.
-        while self.gates.front().is_some_and(|gate| gate.lsn <= stable) {
-            self.gates.pop_front();
-        }
+        self.open_gates(stable);
         let is_parted = !self.holes.is_empty() || self.out.has_blobs() || !self.ready.is_empty();
         let outgoing = if is_parted { self.take_part() } else { Outgoing::Bytes(self.take_prefix()) };
         self.is_sending = !outgoing.is_empty();
         self.is_sending_blob = matches!(outgoing, Outgoing::Blob(_));
         self.sending_bytes = outgoing.len();
         self.is_sending.then_some(outgoing)
+    }
+
+    /// Keeps A2: gates open from the front.
+    #[inline]
+    fn open_gates(&mut self, stable: Lsn) {
+        while self.gates.front().is_some_and(|gate| gate.lsn <= stable) {
+            self.gates.pop_front();
+        }
     }
 
     /// The place of the first closed gate, or of the end.
@@ -252,9 +259,7 @@ impl Output {
     /// Forgets what waits for an LSN beyond `stable`, and all behind it: the log has failed, these will never be
     /// acknowledged. Whether there was such a thing.
     pub fn cut_unstable(&mut self, stable: Lsn) -> bool {
-        while self.gates.front().is_some_and(|gate| gate.lsn <= stable) {
-            self.gates.pop_front();
-        }
+        self.open_gates(stable);
         let Some(&gate) = self.gates.front() else { return false };
         let end = gate.start;
         self.out.truncate((end - self.base) as usize);

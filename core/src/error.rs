@@ -69,9 +69,7 @@ impl Stop {
             }
         }
     }
-}
 
-impl Stop {
     /// Whether the command runs again.
     pub fn is_passing(&self) -> bool {
         !matches!(self, Stop::Refuse(_))

@@ -31,7 +31,8 @@ pub const UNAUTHENTICATED_QUERY_BYTES_MAX: usize = 64 * 1024;
 pub const UNAUTHENTICATED_OUTPUT_BYTES_MAX: usize = 1024;
 pub const UNAUTHENTICATED_SECONDS_MAX: u64 = 10;
 
-/// Reply bytes of one connection that are not yet handed to a send, above which its commands wait and then its socket is not read.
+/// Reply bytes of one connection that are not yet handed to a send, above which its commands wait, and then its socket is
+/// not read.
 pub const OUTPUT_PAUSE_BYTES: usize = 1024 * 1024;
 
 /// Commands of one connection that wait for other shards, above which its next ones wait.
@@ -81,6 +82,9 @@ pub const CHECKPOINT_TURN_BYTES_MAX: u64 = 128 * 1024;
 pub const SCRUB_READS_MAX: usize = 4;
 pub const SCRUB_STEPS_PER_TURN: usize = 16;
 pub const SCRUB_FIRST_SECONDS: u64 = 600;
+
+/// Rows that RANDOMKEY looks at in search of a live one, before it looks at all.
+pub const RANDOM_TRIES_MAX: usize = 100;
 
 /// Damaged pages and extents of a shard that are remembered one by one.
 pub const DAMAGES_MAX: usize = 1000;

@@ -8,7 +8,7 @@ mod long;
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
-use crate::limits::{BULK_BYTES_MAX, LONG_VALUE_BYTES_MIN};
+use crate::limits::{BULK_BYTES_MAX, RANDOM_TRIES_MAX};
 use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
@@ -72,6 +72,14 @@ pub struct ReadCounts {
     pub expired: Cell<u64>,
 }
 
+impl ReadCounts {
+    #[inline]
+    fn note(&self, is_hit: bool) {
+        let counter = if is_hit { &self.hits } else { &self.misses };
+        counter.set(counter.get() + 1);
+    }
+}
+
 /// One shard: its engine, and what the running command has observed.
 pub struct Shard {
     engine: Engine,
@@ -103,8 +111,9 @@ impl From<engine::Stop> for Stop {
     }
 }
 
-pub(crate) const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go there. Writes \
-                               are refused until it can be. Please check the server logs for details about the error.";
+pub(crate) const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go \
+                                          there. Writes are refused until it can be. Please check the server logs for \
+                                          details about the error.";
 
 /// Whether a command was refused because the page file takes nothing.
 pub(crate) fn is_stuck(stop: &Stop) -> bool {
@@ -233,8 +242,7 @@ impl Shard {
     #[inline]
     pub fn read(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row = self.peek(call, key)?;
-        let counter = if row.is_some() { &self.counts.hits } else { &self.counts.misses };
-        counter.set(counter.get() + 1);
+        self.counts.note(row.is_some());
         Ok(row)
     }
 
@@ -243,8 +251,7 @@ impl Shard {
     pub fn peek(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row_key = self.row_key(call, key);
         let found = self.engine.get(row_key)?;
-        self.observe(self.unstable.lsn(row_key.db, row_key.head));
-        Ok(found.filter(|found| is_live(found, call.now)).map(row))
+        Ok(self.seen(call, row_key, found))
     }
 
     /// The same without the value, which need not be in memory: that of [`Row`] is empty.
@@ -252,16 +259,21 @@ impl Shard {
     pub fn peek_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row_key = self.row_key(call, key);
         let found = self.engine.get_bare(row_key)?;
+        Ok(self.seen(call, row_key, found))
+    }
+
+    /// What a look at a row shows of it. That it was looked at is noted.
+    #[inline]
+    fn seen<'a>(&self, call: &Call<'_>, row_key: RowKey<'_>, found: Option<Found<'a>>) -> Option<Row<'a>> {
         self.observe(self.unstable.lsn(row_key.db, row_key.head));
-        Ok(found.filter(|found| is_live(found, call.now)).map(row))
+        found.filter(|found| is_live(found, call.now)).map(row)
     }
 
     /// The same for a command that reads: counts as a hit or a miss.
     #[inline]
     pub fn read_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row = self.peek_bare(call, key)?;
-        let counter = if row.is_some() { &self.counts.hits } else { &self.counts.misses };
-        counter.set(counter.get() + 1);
+        self.counts.note(row.is_some());
         Ok(row)
     }
 
@@ -273,9 +285,7 @@ impl Shard {
             Ttl::At(ms) => ms,
             Ttl::Keep => self.peek_bare(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
         };
-        if value.len() >= LONG_VALUE_BYTES_MIN
-            && let Some(blob) = self.kept(value)
-        {
+        if let Some(blob) = self.kept(value) {
             return self.put_blob(call, key, kind, expire_ms, &blob);
         }
         self.refuse_if_full(value.len())?;
@@ -290,7 +300,7 @@ impl Shard {
     pub fn splice(&mut self, call: &Call<'_>, key: &[u8], offset: usize, bytes: &[u8]) -> Result<(), Stop> {
         self.refuse_if_full(offset + bytes.len())?;
         let row_key = self.row_key(call, key);
-        let blob = if bytes.len() >= LONG_VALUE_BYTES_MIN { self.kept(bytes) } else { None };
+        let blob = self.kept(bytes);
         let lsn = self.engine.splice(row_key, offset, bytes, blob.as_ref())?;
         self.note(row_key, lsn);
         Ok(())
@@ -367,9 +377,13 @@ impl Shard {
     /// The changes until [`Shard::close_group`] are one atomic unit, also over a crash. Between the two nothing may be
     /// refused: whatever can be must be checked before. `bytes` is about what they need.
     pub fn open_group(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.begin_group(bytes, Engine::open_group)
+    }
+
+    fn begin_group(&mut self, bytes: usize, open: impl FnOnce(&mut Engine)) -> Result<(), Stop> {
         self.refuse_if_full(bytes)?;
         self.engine.admit(bytes)?;
-        self.engine.open_group();
+        open(&mut self.engine);
         self.group = Some(Vec::new());
         Ok(())
     }
@@ -384,21 +398,13 @@ impl Shard {
 
     /// The same, of changes that [`Shard::rollback_group`] can take back.
     pub fn open_undoable_group(&mut self, bytes: usize) -> Result<(), Stop> {
-        self.refuse_if_full(bytes)?;
-        self.engine.admit(bytes)?;
-        self.engine.open_undoable_group();
-        self.group = Some(Vec::new());
-        Ok(())
+        self.begin_group(bytes, Engine::open_undoable_group)
     }
 
     /// The same, of this shard's part in a transaction of which `writers` have parts.
     pub fn open_txn(&mut self, bytes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
-        self.refuse_if_full(bytes)?;
-        self.engine.admit(bytes)?;
         let writers: Vec<ShardId> = writers.iter().copied().map(ShardId).collect();
-        self.engine.open_txn(txn, &writers);
-        self.group = Some(Vec::new());
-        Ok(())
+        self.begin_group(bytes, |engine| engine.open_txn(txn, &writers))
     }
 
     /// The changes since a group was opened will be taken back by what is answered first; second are their rows, databases
@@ -439,8 +445,9 @@ impl Shard {
         Ok(())
     }
 
-    /// Visits live rows, without their values, in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the head to go on
-    /// from, 0 at the end. Rows whose heads a cursor cannot tell apart are never separated: `go_on` is only asked between such.
+    /// Visits live rows, without their values, in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the
+    /// head to go on from, 0 at the end. Rows whose heads a cursor cannot tell apart are never separated: `go_on` is only
+    /// asked between such.
     pub fn scan(
         &self,
         now: Now,
@@ -498,7 +505,7 @@ impl Shard {
     /// A live row of a database, chosen at random, if there is one.
     pub fn random_key(&mut self, now: Now, db: u8) -> Result<Option<Vec<u8>>, Stop> {
         // Rows past their time go away within a tick; a few tries find a live one unless nearly all are such.
-        for _ in 0..100 {
+        for _ in 0..RANDOM_TRIES_MAX {
             let random = self.random();
             self.observe_all();
             match self.engine.random(db, random)? {

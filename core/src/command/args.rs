@@ -4,10 +4,10 @@ use crate::error::Refusal;
 use std::ops::Index;
 use std::sync::Arc;
 
-/// The arguments, by their places.
 /// Arguments that outlive their connection's input: a buffer that they stand in, and their starts and ends there.
 pub type KeptArgs = (Arc<Vec<u8>>, Vec<(u32, u32)>);
 
+/// The arguments, by their places.
 #[derive(Clone, Copy)]
 pub struct Args<'a> {
     bytes: &'a [u8],

@@ -21,8 +21,12 @@ impl Shard {
         Some((Arc::clone(input), args.ranges_in(input)?))
     }
 
-    /// An argument of the running command, kept in the same way.
+    /// An argument of the running command, kept in the same way if it is long.
+    #[inline]
     pub(super) fn kept(&self, arg: &[u8]) -> Option<Blob> {
+        if arg.len() < LONG_VALUE_BYTES_MIN {
+            return None;
+        }
         Blob::within(self.input.as_ref()?, arg)
     }
 
@@ -43,7 +47,7 @@ impl Shard {
 
     /// As [`Shard::write`], of a value that becomes the row's without a copy. Nothing of the time to live before is kept.
     pub fn write_blob(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &Blob) -> Result<(), Stop> {
-        let Ttl::At(expire_ms) = ttl else { return self.put_blob(call, key, kind, 0, value) };
+        let expire_ms = if let Ttl::At(expire_ms) = ttl { expire_ms } else { 0 };
         self.put_blob(call, key, kind, expire_ms, value)
     }
 
