@@ -103,6 +103,11 @@ pub enum StartError {
         offset: u64,
         what: String,
     },
+    /// What the logs of several shards say of a transaction cannot be.
+    LogsDisagree {
+        dir: PathBuf,
+        what: String,
+    },
     /// A worker's host did not start.
     Worker {
         worker: usize,
@@ -233,7 +238,18 @@ impl fmt::Display for StartError {
             ShardsOutOfRange { asked, max } => write!(f, "{asked} shards: the number must be between 1 and {max}"),
             NoSuchCpu { cpu } => write!(f, "CPU {cpu} does not exist or is not open to this process: check --cpus"),
             CpuList { list } => write!(f, "\"{list}\" is not a list of CPUs: give numbers and ranges, as 0,2-3"),
-            Log { file, offset, what } => write!(f, "{}, offset {offset}: {what}", file.display()),
+            Log { file, offset, what } => write!(
+                f,
+                "{}, offset {offset}: {what}. The start is refused, and nothing was cut off: 'cairn check' of the data directory \
+                 reads all of it and says what can be done",
+                file.display()
+            ),
+            LogsDisagree { dir, what } => write!(
+                f,
+                "{}: {what}. The start is refused, because neither answer would be right. Restore a copy of the whole data \
+                 directory; 'cairn check' says more",
+                dir.display()
+            ),
             Worker { worker, what } => write!(f, "worker {worker} did not start: {what}"),
         }
     }

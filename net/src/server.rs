@@ -22,7 +22,6 @@ use cairn_core::event::{ProcessFacts, Ticket};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::Settings;
 use cairn_storage::engine::Engine;
-use cairn_storage::error::Fault;
 use cairn_storage::units::ShardId;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -312,8 +311,7 @@ impl Plan {
                 StartError::Worker { worker: usize::from(worker), what }
             }
             NoDecisions::Refused(fault) => {
-                let shard = if let Fault::Transaction { shard, .. } = fault { usize::from(shard.0) } else { 0 };
-                StartError::Log { file: self.logs[shard].clone(), offset: 0, what: fault.to_string() }
+                StartError::LogsDisagree { dir: (&self.settings.dir).into(), what: fault.to_string() }
             }
         }
     }

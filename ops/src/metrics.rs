@@ -16,7 +16,7 @@ use cairn_core::stats::Histogram;
 use cairn_net::stats::WorkerStats;
 use metrics::{Counter, Label, Recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -189,6 +189,8 @@ type Counted = HashMap<(&'static str, Vec<Label>), (Counter, u64)>;
 struct Latest {
     shards: BTreeMap<u16, Box<Snapshot>>,
     workers: BTreeMap<u16, Box<WorkerStats>>,
+    /// Databases that have had keys: they are shown from then on, for what was shown once stays as it was.
+    databases: BTreeSet<usize>,
     counted: Counted,
 }
 
@@ -238,7 +240,7 @@ impl Metrics {
     /// The exposition, in Prometheus' text format.
     pub fn render(&self) -> String {
         let mut latest = self.lock();
-        let Latest { shards, workers, counted } = &mut *latest;
+        let Latest { shards, workers, databases, counted } = &mut *latest;
         for snapshot in shards.values() {
             self.publish_shard(snapshot, counted);
         }
@@ -249,7 +251,7 @@ impl Metrics {
         for snapshot in shards.values() {
             all.merge(snapshot);
         }
-        self.publish_whole(&all, counted);
+        self.publish_whole(&all, databases, counted);
         if let Ok(stat) = rustix::fs::statvfs(&self.dir) {
             self.gauge("cairn_data_free_bytes", Vec::new(), (stat.f_bavail * stat.f_frsize) as f64);
         }
@@ -366,8 +368,10 @@ impl Metrics {
         );
     }
 
-    fn publish_whole(&self, all: &Snapshot, counted: &mut Counted) {
-        for (db, figures) in all.databases.iter().enumerate().filter(|(db, figures)| *db == 0 || figures.rows > 0) {
+    fn publish_whole(&self, all: &Snapshot, shown: &mut BTreeSet<usize>, counted: &mut Counted) {
+        let used = all.databases.iter().enumerate();
+        shown.extend(used.filter(|(db, it)| *db == 0 || it.rows + it.redo_left > 0).map(|(db, _)| db));
+        for (db, figures) in all.databases.iter().enumerate().filter(|(db, _)| shown.contains(db)) {
             let label = || vec![Label::new("db", db.to_string())];
             self.gauge("cairn_database_keys", label(), figures.rows as f64);
             self.gauge("cairn_database_expiring_keys", label(), figures.expiring as f64);

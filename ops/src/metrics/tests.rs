@@ -3,7 +3,6 @@
 use super::*;
 use cairn_core::snapshot::ShardFigures;
 use cairn_core::stats::CommandStats;
-use std::collections::BTreeSet;
 
 /// An exposition, read.
 struct Read {
@@ -52,6 +51,23 @@ fn snapshot(shard: u16, calls: u64) -> Box<Snapshot> {
         snapshot.commands = vec![CommandStats { calls, latency: Some(Box::new(latency)), ..CommandStats::default() }];
     }
     Box::new(snapshot)
+}
+
+#[test]
+fn a_database_that_is_emptied_is_shown_as_empty() {
+    let metrics = Metrics::new(Path::new("."));
+    let keys = |rows, redo_left| {
+        let mut snapshot = snapshot(0, 1);
+        (snapshot.databases[3].rows, snapshot.databases[3].redo_left) = (rows, redo_left);
+        metrics.on_snapshot(snapshot);
+        let read = Read::of(&metrics.render());
+        let value = |name: &str| read.samples.get(&format!("cairn_database_{name}{{db=\"3\"}}")).copied();
+        (value("keys"), value("redo_pending_effects"))
+    };
+    assert_eq!(keys(0, 0), (None, None));
+    assert_eq!(keys(0, 7), (Some(0.0), Some(7.0)), "its keys are in the log yet");
+    assert_eq!(keys(5, 0), (Some(5.0), Some(0.0)));
+    assert_eq!(keys(0, 0), (Some(0.0), Some(0.0)));
 }
 
 #[test]
