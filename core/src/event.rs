@@ -274,7 +274,7 @@ impl Notice {
             Notice::LogFull { shard, errno } => write!(
                 f,
                 "shard {shard}: the next log segment cannot be prepared: {}. Writes are refused until it can; nothing \
-                 acknowledged is lost",
+                 acknowledged is lost. Make room: it is taken up by itself",
                 errno_text(*errno)
             ),
             Notice::LogDamaged { shard, fault } => write!(
@@ -296,8 +296,8 @@ impl Notice {
         match self {
             Notice::PageDamaged(damage) => write!(
                 f,
-                "shard {}: {damage}. The rows of that page are refused, all others served. Check the disk; restore the page from a \
-                 standby or a backup",
+                "shard {}: {damage}. The rows of that page are refused, all others served. Check the disk; 'cairn check' of the stopped \
+                 server's directory says more",
                 damage.shard
             ),
             Notice::PageHealing(damage) => write!(
@@ -314,7 +314,8 @@ impl Notice {
             ),
             Notice::PageFileFull { shard, errno } => write!(
                 f,
-                "shard {shard}: no room for the page file to grow ({}). Checkpoints wait until there is, and the log grows",
+                "shard {shard}: no room for the page file to grow ({}). Checkpoints wait until there is, and the log grows. Make \
+                 room: it is taken up by itself",
                 errno_text(*errno)
             ),
             Notice::Redone { shard, effects, ms } => {

@@ -244,7 +244,12 @@ fn numbered(log: &Path, suffix: &str) -> io::Result<Vec<(SegmentId, u64)>> {
             && digits.bytes().all(|byte| byte.is_ascii_digit())
             && let Ok(number) = digits.parse()
         {
-            found.push((SegmentId(number), entry.metadata()?.len()));
+            match entry.metadata() {
+                Ok(metadata) => found.push((SegmentId(number), metadata.len())),
+                // A server that has the directory gave it another name meanwhile.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
         }
     }
     found.sort_unstable();

@@ -172,8 +172,8 @@ pub fn range_text(range: &KeyRange, is_rows: bool) -> String {
 /// What to do about damage of a log.
 pub fn log_advice(is_needed: bool) -> &'static str {
     if is_needed {
-        "The server does not start on this log, and cuts nothing off. Put the file back from a copy of the whole directory, or \
-         rebuild this one from a standby"
+        "The server does not start on this log, and cuts nothing off. If this file alone was lost or damaged since the server \
+         stopped, put it back as it was; else restore a copy of the whole directory"
     } else {
         "A start does not need this part of the log, because the newest checkpoint has it. Check the disk"
     }
@@ -194,7 +194,7 @@ pub fn advice(report: &ShardReport, finding: &Finding) -> &'static str {
         }
         Part::Superblock => {
             "The log does not begin early enough to go without it: the server does not start. Restore a copy of the whole \
-             directory, or rebuild this one from a standby"
+             directory"
         }
         _ if !finding.is_newest => {
             "A start does not need it: the newest checkpoint is used, and the next one gives this place back. Check the disk"
@@ -203,12 +203,10 @@ pub fn advice(report: &ShardReport, finding: &Finding) -> &'static str {
             "A start goes back to the checkpoint before and replays the log from there: nothing acknowledged is lost. Check the \
              disk"
         }
-        Part::Map { .. } => {
-            "The server does not start. Restore a copy of the whole directory, or rebuild this one from a standby"
-        }
-        Part::Page { tree: Some(_), .. } | Part::Extent(_) | Part::Page { tree: None, .. } => {
+        Part::Map { .. } => "The server does not start. Restore a copy of the whole directory",
+        Part::Page { .. } | Part::Extent(_) => {
             "The server refuses what needs this with an error and serves all else. If the log has changes for what stands there, \
-             no checkpoint is made while they wait. Check the disk; take the rows from a standby or a backup"
+             they are kept. Check the disk; restore a copy of the whole directory, or do without these rows"
         }
         Part::Tree(_) | Part::Place => {
             "This is a fault of the program, not of the disk: please report it, with this text"
