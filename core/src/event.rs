@@ -257,7 +257,13 @@ impl fmt::Display for Notice {
             | Notice::LogSpaceBack { .. }
             | Notice::LogDamaged { .. }
             | Notice::LogMended { .. } => self.fmt_of_log(f),
-            _ => self.fmt_of_pages(f),
+            Notice::PageDamaged(_)
+            | Notice::PageHealing(_)
+            | Notice::PageFileFailed { .. }
+            | Notice::PageFileFull { .. }
+            | Notice::Redone { .. }
+            | Notice::RedoBlocked { .. }
+            | Notice::CheckpointBarred { .. } => self.fmt_of_pages(f),
         }
     }
 }

@@ -203,15 +203,14 @@ impl Desk {
 
     async fn forget(&self, log: &Path, before: SegmentId) -> io::Result<()> {
         let old: Vec<_> = segments(log)?.into_iter().filter(|(segment, _)| *segment < before).collect();
-        let mut spare = spares(log)?;
-        // What one checkpoint frees is about what the log needs until the next one does.
-        let spare_max = old.len().min(SPARE_SEGMENTS_MAX);
-        for (segment, _) in spare.drain(spare_max.min(spare.len())..) {
-            self.unlink(&log.join(spare_name(segment))).await?;
+        let spare = spares(log)?;
+        let (spare_kept, old_kept) = kept(spare.len(), old.len());
+        for (segment, _) in &spare[spare_kept..] {
+            self.unlink(&log.join(spare_name(*segment))).await?;
         }
         for (at, (segment, _)) in old.into_iter().enumerate() {
             let path = log.join(segment_name(segment));
-            if spare.len() + at < spare_max {
+            if at < old_kept {
                 self.rename(&path, &log.join(spare_name(segment))).await?;
             } else {
                 self.unlink(&path).await?;
@@ -329,6 +328,38 @@ impl Desk {
     }
 }
 
+/// How many of the segments that wait to be used again, and of the `old` ones that are free now, are kept: in all as many as one
+/// checkpoint frees, which is about what the log needs until the next one does.
+fn kept(spare: usize, old: usize) -> (usize, usize) {
+    let all = old.min(SPARE_SEGMENTS_MAX);
+    let spare = spare.min(all);
+    (spare, all - spare)
+}
+
 fn c_path(path: &Path) -> io::Result<CString> {
     Ok(CString::new(path.as_os_str().as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SPARE_SEGMENTS_MAX, kept};
+
+    #[test]
+    fn as_many_segments_are_kept_as_one_checkpoint_frees_and_no_more_than_the_bound() {
+        const MAX: usize = SPARE_SEGMENTS_MAX;
+        for (spare, old, expect) in [
+            (0, 0, (0, 0)),
+            (3, 0, (0, 0)),
+            (3, 5, (3, 2)),
+            (5, 3, (3, 0)),
+            (0, MAX - 1, (0, MAX - 1)),
+            (0, MAX, (0, MAX)),
+            (0, MAX + 1, (0, MAX)),
+            (MAX - 1, MAX, (MAX - 1, 1)),
+            (MAX, MAX, (MAX, 0)),
+            (MAX + 1, MAX + 1, (MAX, 0)),
+        ] {
+            assert_eq!(kept(spare, old), expect, "{spare} spare, {old} old");
+        }
+    }
 }
