@@ -6,6 +6,7 @@ use crate::error::Stop;
 use crate::event::Effect;
 use crate::machine::{Absence, Deed, Machine, Pause};
 use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId};
+use crate::script::Sha;
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
 use crate::snapshot::{
@@ -93,6 +94,14 @@ impl Machine {
             Ask::ConfigSet { pairs } => self.configure(pairs),
             Ask::ResetStat => {
                 self.stats.reset();
+                Answer::Done
+            }
+            Ask::ScriptsExist { shas } => {
+                let is_known = |sha: &Option<Sha>| sha.is_some_and(|sha| self.scripts.cache.contains(sha));
+                Answer::Text(shas.iter().map(|sha| if is_known(sha) { '1' } else { '0' }).collect())
+            }
+            Ask::ScriptFlush => {
+                self.flush_scripts();
                 Answer::Done
             }
             Ask::SlowlogGet { count } => Answer::Slow(self.slowlog.latest(*count)),

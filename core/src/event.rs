@@ -211,6 +211,8 @@ pub enum Notice {
     CheckpointBarred { shard: ShardId, why: String },
     /// A client was cut off: its output buffer, its query buffer or its time.
     ClientCut { shard: ShardId, addr: String, why: &'static str },
+    /// A script has logged this.
+    Script { level: Level, text: String },
     /// Somebody speaks HTTP to this port.
     CrossProtocol { addr: String },
     ConfigSet {
@@ -238,6 +240,7 @@ impl Notice {
             | Notice::LogSpaceBack { .. }
             | Notice::LogMended { .. }
             | Notice::ConfigSet { .. } => Level::Notice,
+            Notice::Script { level, .. } => *level,
         }
     }
 }
@@ -251,6 +254,7 @@ impl fmt::Display for Notice {
                 "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Cairn. This is \
                  likely due to an attacker attempting to use Cross Protocol Scripting. Connection from {addr} aborted."
             ),
+            Notice::Script { text, .. } => f.write_str(text),
             Notice::ConfigSet { name, value } => write!(f, "CONFIG SET {name} {value}"),
             Notice::LogFailed { .. }
             | Notice::LogFull { .. }

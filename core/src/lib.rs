@@ -20,6 +20,7 @@ pub mod parcel;
 pub mod query;
 pub mod resp;
 pub mod route;
+pub mod script;
 pub mod session;
 pub mod settings;
 pub mod shard;

@@ -110,6 +110,29 @@ pub const LATENCY_NS_MAX: u64 = 1 << 36;
 /// Samples that the latency monitor keeps of one event (Redis: LATENCY_TS_LEN).
 pub const LATENCY_SAMPLES_MAX: usize = 160;
 
+/// What the Lua state of a shard takes at least, whatever `script-memory` says, and what a script takes of time at most, whatever
+/// `busy-reply-threshold` says. How often a script's time is looked at.
+pub const SCRIPT_BYTES_MIN: usize = 1024 * 1024;
+pub const SCRIPT_MS_MAX: u64 = 60_000;
+pub const SCRIPT_HOOK_INSTRUCTIONS: u32 = 10_000;
+
+/// Scripts that only EVAL has brought and that are kept (Redis 7.4: LRU_LIST_LENGTH), and bytes of all that are.
+pub const SCRIPTS_EVALED_MAX: usize = 500;
+pub const SCRIPT_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How deep arrays in a script's reply may be nested, and JSON and MessagePack values. The stack of a worker has room for it.
+pub const SCRIPT_REPLY_DEPTH_MAX: usize = 1000;
+pub const SCRIPT_NESTING_MAX: usize = 1000;
+
+/// Values that a function gives a script at once: Lua's stack has so much room (LUAI_MAXCSTACK).
+pub const SCRIPT_VALUES_MAX: usize = 7000;
+
+/// Lines that one script writes to the server's log.
+pub const SCRIPT_LOG_LINES_MAX: usize = 100;
+
+/// What `math.random` divides by (Redis: REDIS_LRAND48_MAX).
+pub const SCRIPT_RANDOM_MAX: u64 = i32::MAX as u64;
+
 /// Databases (SELECT 0 to 15), and shards of one server.
 pub const DATABASES_MAX: u8 = 16;
 pub const SHARDS_MAX: u16 = 1024;

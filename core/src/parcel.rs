@@ -3,8 +3,9 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
-use crate::machine::Transaction;
+use crate::machine::{ScriptRun, Transaction};
 use crate::resp::replies::Replies;
+use crate::script::{Script, Sha};
 use crate::snapshot::Snapshot;
 use crate::tx::{ToCoordinator, ToParticipant, Watched};
 use cairn_storage::units::TxnId;
@@ -53,6 +54,15 @@ pub enum Message {
         request: RequestId,
         transaction: Box<Transaction>,
     },
+    /// Run this script; answer as `Run` is answered.
+    Script {
+        request: RequestId,
+        run: Box<ScriptRun>,
+    },
+    /// Do you know the script of that name?
+    WantScript(Sha),
+    /// The script, if so.
+    HaveScript(Sha, Option<Arc<Script>>),
     ToParticipant {
         txn: TxnId,
         message: ToParticipant,
@@ -140,6 +150,11 @@ pub enum Ask {
         pairs: Vec<(String, String)>,
     },
     ResetStat,
+    /// Which of these scripts are known, a digit for each.
+    ScriptsExist {
+        shas: Vec<Option<Sha>>,
+    },
+    ScriptFlush,
     SlowlogGet {
         count: usize,
     },

@@ -125,6 +125,10 @@ pub struct Fields {
     /// Microseconds. Negative: nothing is logged; 0: everything.
     pub slowlog_log_slower_than_us: i64,
     pub slowlog_max_len: usize,
+    /// How long a script may run; 0: as long as any may.
+    pub busy_reply_threshold_ms: u64,
+    /// What the Lua state of a shard may take.
+    pub script_memory_bytes: u64,
     /// Milliseconds; 0: the monitor is off.
     pub latency_monitor_threshold_ms: u64,
     pub latency_tracking: bool,

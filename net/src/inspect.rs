@@ -89,8 +89,6 @@ pub struct LogWalk<'a> {
     incarnation: Incarnation,
     /// A record that spans flushes: its length, and what of it is here.
     spanning: Option<(usize, Vec<u8>)>,
-    /// Something has been read, so what comes next goes on with that.
-    has_begun: bool,
 }
 
 struct Window {
@@ -105,16 +103,7 @@ impl<'a> LogWalk<'a> {
         let config = offline.log_config(shard);
         let files = offline.segment_files(shard)?;
         let window = Window { source: None, offset: 0, bytes: Vec::new() };
-        Ok(LogWalk {
-            offline,
-            shard,
-            config,
-            files,
-            window,
-            incarnation: Incarnation(0),
-            spanning: None,
-            has_begun: false,
-        })
+        Ok(LogWalk { offline, shard, config, files, window, incarnation: Incarnation(0), spanning: None })
     }
 
     /// Shows everything from the beginning of the segment that holds `from`, until `show` answers `false`.
@@ -148,12 +137,11 @@ impl<'a> LogWalk<'a> {
                     if !show(LogItem::Flush(flush)) || !self.records(&flush, &bytes, show) {
                         return Ok(false);
                     }
-                    self.has_begun = true;
                     at = flush.end().0;
                 }
                 Err(what) => {
                     gap.get_or_insert((at, what));
-                    (self.spanning, self.has_begun) = (None, true);
+                    self.spanning = None;
                     at += BLOCK_BYTES as u64;
                 }
             }
@@ -228,18 +216,8 @@ impl<'a> LogWalk<'a> {
             if !show_record(lsn_of(at), &begun, show) {
                 return false;
             }
-        } else if at > 0 {
-            let lsn = lsn_of(at);
-            let goes_on = match self.has_begun {
-                true => show(LogItem::Broken { lsn, what: "a record whose beginning is not here" }),
-                // The segment with its beginning comes before what is shown, or is not needed and gone.
-                false => {
-                    show(LogItem::Gap { from: flush.lsn, to: lsn, what: "the end of an earlier segment's record" })
-                }
-            };
-            if !goes_on {
-                return false;
-            }
+        } else if at > 0 && !show(LogItem::Broken { lsn: lsn_of(at), what: "a record whose beginning is not here" }) {
+            return false;
         }
         while let Some((frame, rest)) = payload[at..].split_first_chunk::<FRAME_BYTES>() {
             let len = u32::from_le_bytes(*frame) as usize;

@@ -31,8 +31,11 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
                 Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
             }
             Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return None,
-            // The clients of this simulation begin no transactions.
+            // The clients of this simulation begin no transactions, and run no scripts.
             Message::Transaction { .. }
+            | Message::Script { .. }
+            | Message::WantScript(_)
+            | Message::HaveScript(..)
             | Message::ToParticipant { .. }
             | Message::ToCoordinator { .. }
             | Message::Recovered

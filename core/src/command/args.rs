@@ -41,6 +41,12 @@ impl<'a> Args<'a> {
         Args { bytes: self.bytes, ranges: &self.ranges[index.min(self.ranges.len())..] }
     }
 
+    /// The first `count` arguments, and the others.
+    pub fn split(&self, count: usize) -> (Args<'a>, Args<'a>) {
+        let (first, rest) = self.ranges.split_at(count);
+        (Args { bytes: self.bytes, ranges: first }, Args { bytes: self.bytes, ranges: rest })
+    }
+
     /// The starts and ends of the arguments within the buffer that they stand in; `None` if that is not this one.
     pub fn ranges_in(&self, buffer: &[u8]) -> Option<Vec<(u32, u32)>> {
         let start = (self.bytes.as_ptr() as usize).checked_sub(buffer.as_ptr() as usize)?;

@@ -10,6 +10,8 @@ use crate::session::ReplyMode;
 
 /// The version of Redis whose behaviour clients can expect.
 pub const REDIS_VERSION: &str = "7.2.4";
+/// The same, a byte for each part.
+pub const REDIS_VERSION_NUMBER: i64 = 0x0007_0204;
 
 const WRONG_PASSWORD: &str = "WRONGPASS invalid username-password pair or user is disabled.";
 const NO_PASSWORD_SET: &str = "ERR AUTH <password> called without any password configured for the default user. \

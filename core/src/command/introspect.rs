@@ -143,6 +143,7 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::SKIP_SLOWLOG, "skip_slowlog"),
     (Flags::FAST, "fast"),
     (Flags::NO_AUTH, "no_auth"),
+    (Flags::NO_MANDATORY_KEYS, "no_mandatory_keys"),
     (Flags::MOVABLEKEYS, "movablekeys"),
     (Flags::ALLOW_BUSY, "allow_busy"),
     (Flags::NO_MULTI, "no_multi"),
@@ -215,6 +216,7 @@ fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
     for (at, words) in uses.iter().enumerate() {
         // Either one entry stands for all keys, or each key has its own.
         let keys = match uses.len() {
+            1 if spec.keynum > 0 => Keys { first: spec.keynum, last: 0, step: 0 },
             1 => spec.keys,
             _ => Keys { first: spec.keys.first + at, last: (spec.keys.first + at) as isize, step: 1 },
         };
@@ -234,6 +236,15 @@ fn write_key_spec(keys: Keys, flags: &str, reply: &mut Reply<'_>) {
     reply.integer(keys.first as i64);
     reply.bulk(b"find_keys");
     reply.map(2);
+    if keys.step == 0 {
+        write_strings(&["type", "keynum", "spec"], reply);
+        reply.map(3);
+        for (name, value) in [("keynumidx", 0), ("firstkey", 1), ("keystep", 1)] {
+            reply.bulk(name.as_bytes());
+            reply.integer(value);
+        }
+        return;
+    }
     write_strings(&["type", "range", "spec"], reply);
     reply.map(3);
     // Counted from the first key on, unless it counts from the end.
@@ -282,13 +293,15 @@ fn keys_of<'a>(args: &Args<'a>) -> Result<(&'static Spec, Vec<&'a [u8]>), Refusa
     if let Some(name) = command.get(1).filter(|_| !spec.subcommands.is_empty()) {
         spec = table::subcommand(spec, name).ok_or(Refusal::text("ERR Invalid command specified"))?.spec;
     }
-    if spec.keys.first == 0 {
+    if spec.keys.first == 0 && spec.keynum == 0 {
         return Err(Refusal::text("ERR The command has no key arguments"));
     }
     if !spec.takes(command.len()) {
         return Err(Refusal::text("ERR Invalid number of arguments specified for command"));
     }
-    let keys = spec.keys.positions(command.len()).map(|at| args.get(at + 2).expect("it is among the arguments"));
+    let wrong = || Refusal::text("ERR Invalid arguments specified for command");
+    let positions = spec.key_positions(&command).ok_or_else(wrong)?;
+    let keys = positions.into_iter().map(|at| args.get(at + 2).expect("it is among the arguments"));
     Ok((spec, keys.collect()))
 }
 

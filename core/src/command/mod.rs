@@ -14,6 +14,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod memory;
 pub mod save;
+pub mod script;
 pub mod server;
 pub mod slow;
 pub mod strings;
@@ -145,6 +146,10 @@ impl Flags {
     pub const MOVABLEKEYS: Flags = Flags(1 << 13);
     pub const ALLOW_BUSY: Flags = Flags(1 << 14);
     pub const NO_MULTI: Flags = Flags(1 << 15);
+    /// It may change rows: a script.
+    pub const MAY_WRITE: Flags = Flags(1 << 17);
+    /// The keys follow their number.
+    pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 18);
     /// It is not queued behind MULTI. Not one of Redis's.
     pub const UNQUEUED: Flags = Flags(1 << 16);
 
@@ -166,6 +171,8 @@ pub struct Spec {
     pub arity: i16,
     pub flags: Flags,
     pub keys: Keys,
+    /// The place of the number of keys, where that stands in front of them and of other arguments. 0: it does not.
+    pub keynum: usize,
     /// What is done with the keys, in the words of Redis's key specifications: `RW access update`. One for all keys, or one
     /// for each. Empty: what follows from the flags, see [`Spec::key_uses`].
     pub key_uses: &'static [&'static str],
@@ -191,6 +198,7 @@ impl Spec {
         arity: 0,
         flags: Flags::NONE,
         keys: Keys::NONE,
+        keynum: 0,
         key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
@@ -207,11 +215,22 @@ impl Spec {
     /// What is done with the keys: one entry for all of them, or one for each.
     pub fn key_uses(&self) -> &'static [&'static str] {
         match self.key_uses {
-            [] if self.keys.first == 0 => &[],
+            [] if self.keys.first == 0 && self.keynum == 0 => &[],
             [] if self.flags.has(Flags::READONLY) => &["RO access"],
+            [] if self.keynum > 0 => &["RW access update"],
             [] => &["RW update"],
             uses => uses,
         }
+    }
+
+    /// The positions of the keys of these arguments; `None` if their number is wrong.
+    pub fn key_positions(&self, args: &Args<'_>) -> Option<Vec<usize>> {
+        if self.keynum == 0 {
+            return Some(self.keys.positions(args.len()).collect());
+        }
+        let count = usize::try_from(args.integer(self.keynum).ok()?).ok()?;
+        let first = self.keynum + 1;
+        (first + count <= args.len()).then(|| (first..first + count).collect())
     }
 
     /// Does this many arguments, the name included, fit?

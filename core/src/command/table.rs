@@ -4,8 +4,8 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, expire, info, introspect, keys, keyspace, latency, memory, save, server,
-    slow, strings, transactions, wait,
+    Spec, client, cluster, config, connection, expire, info, introspect, keys, keyspace, latency, memory, save, script,
+    server, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
@@ -23,6 +23,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     latency::SPECS,
     memory::SPECS,
     save::SPECS,
+    script::SPECS,
     server::SPECS,
     slow::SPECS,
     strings::SPECS,

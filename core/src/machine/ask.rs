@@ -5,7 +5,7 @@
 //! find the hole by its number.
 
 use super::coordinate::Exec;
-use super::{Machine, Transaction};
+use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
 use crate::command::{Call, Flow};
 use crate::error::Stop;
@@ -42,6 +42,10 @@ pub(super) enum Deferred {
     Transaction {
         shard: ShardId,
         transaction: Box<Transaction>,
+    },
+    Script {
+        shard: ShardId,
+        run: Box<ScriptRun>,
     },
     /// Several shards do.
     Exec {
@@ -146,6 +150,11 @@ impl Machine {
                 let HoleId { client, conn, hole } = self.open_hole(conn, out, true, transaction.multi.bytes());
                 let request = RequestId { client, conn, hole, part: 0 };
                 self.outbox[usize::from(shard.0)].messages.push(Message::Transaction { request, transaction });
+            }
+            Deferred::Script { shard, run } => {
+                let HoleId { client, conn, hole } = self.open_hole(conn, out, true, run.bytes.len());
+                let request = RequestId { client, conn, hole, part: 0 };
+                self.outbox[usize::from(shard.0)].messages.push(Message::Script { request, run });
             }
             Deferred::Exec { txn, exec } => {
                 let hole = self.open_hole(conn, out, true, exec.bytes());

@@ -10,7 +10,7 @@ use super::whole::Look;
 use crate::command::args::Args;
 use crate::command::connection::selected;
 use crate::command::table::Entry;
-use crate::command::{Call, Run, Spec, Spread, table};
+use crate::command::{Call, Flags, Run, Spec, Spread, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::parcel::Message;
@@ -464,6 +464,10 @@ impl Machine {
         let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: 0 };
         let Run::Server(run) = spec.run else { unreachable!("commands on rows ran on their shards") };
         let mark = bytes.len();
+        if spec.flags.has(Flags::MAY_WRITE) || spec.keynum > 0 {
+            // It would run behind the transaction, not in it.
+            return Reply::new(bytes, false).error(UNFINISHED);
+        }
         let ran = run(self, conn, &call, &mut Reply::new(bytes, call.is_resp3));
         if self.pending.deferred.take().is_some() {
             bytes.truncate(mark);

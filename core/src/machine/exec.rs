@@ -152,6 +152,9 @@ impl Machine {
             if let Run::Row(_) = entry.spec.run {
                 let keys = entry.spec.keys.positions(args.len());
                 keys.for_each(|at| meet(self.owner(route::slot(&args[at]))));
+            } else if entry.spec.keynum > 0 {
+                let keys = entry.spec.key_positions(&args).unwrap_or_default();
+                keys.into_iter().for_each(|at| meet(self.owner(route::slot(&args[at]))));
             }
         }
         shards

@@ -10,6 +10,7 @@
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
+//! - `script`: scripts.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `drain`: how it ends.
@@ -31,6 +32,7 @@ mod redo;
 mod release;
 mod remote;
 mod run;
+mod script;
 mod scrub;
 mod whole;
 
@@ -38,6 +40,7 @@ pub use ask::{HostThen, Merge};
 pub use deeds::{Deed, Noted};
 pub use exec::Transaction;
 pub(crate) use paging::Absence;
+pub use script::{NO_SCRIPT, ScriptRun, Scripts, Task};
 pub use scrub::ScrubFigures;
 
 use crate::error::Stop;
@@ -145,6 +148,7 @@ pub struct Machine {
     is_unusable: bool,
     redo: Redo,
     scrub: scrub::Scrub,
+    pub scripts: Scripts,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
 }
@@ -187,6 +191,7 @@ impl Machine {
             is_unusable: false,
             redo,
             scrub: scrub::Scrub::default(),
+            scripts: Scripts::default(),
             deeds: None,
             identity,
             settings,
@@ -247,6 +252,7 @@ impl Machine {
         }
         self.poll_log();
         self.wake_stalled();
+        self.forget_wanted();
         self.run_parked();
         self.lock_begun();
         self.work_parts();

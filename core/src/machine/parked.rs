@@ -2,7 +2,7 @@
 //! client's are done in order, the first of them when what it has missed is here.
 
 use super::deeds::Deed;
-use super::{Machine, Transaction};
+use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
 use crate::command::args::Args;
 use crate::event::ConnId;
@@ -30,6 +30,7 @@ pub(super) enum Work {
     },
     Ask(Box<Ask>, Progress),
     Transaction(Box<Transaction>),
+    Script(Box<ScriptRun>),
 }
 
 /// A client: whose shard, which connection, and its number.
@@ -110,6 +111,7 @@ impl Machine {
                         drop(held);
                     }
                     Work::Transaction(transaction) => self.transact_for(of.0, request, transaction),
+                    Work::Script(run) => self.run_script_for(of.0, request, run),
                     Work::Ask(ask, progress) => self.answer_later(of.0, request, &ask, progress),
                 }
                 if let Some(again) = self.parking.queues.get_mut(&of) {

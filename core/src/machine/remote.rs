@@ -170,6 +170,9 @@ impl Machine {
                     self.on_coordinator(from, txn, message);
                 }
                 Message::Transaction { request, transaction } => self.transact_for(from, request, transaction),
+                Message::Script { request, run } => self.run_script_for(from, request, run),
+                Message::WantScript(sha) => self.on_want_script(from, sha),
+                Message::HaveScript(sha, script) => self.on_have_script(sha, script),
                 Message::Recovered => self.on_recovered(),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);

@@ -424,7 +424,7 @@ impl Machine {
         let is_write = spec.flags.has(Flags::WRITE)
             || session.client.multi.as_ref().is_some_and(|multi| multi.writes > 0 && spec.name == "exec");
         if let Some(pause) = self.pause
-            && (is_write || !pause.writes_only)
+            && (is_write || spec.flags.has(Flags::MAY_WRITE) || !pause.writes_only)
         {
             return Err(Stay::Wait(Stall::Paused));
         }

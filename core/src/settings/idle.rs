@@ -21,7 +21,7 @@ const TLS: &str = "this version does not speak TLS: put a TLS proxy in front";
 const ACCESS: &str = "this version has one user, `default`, with `requirepass`";
 const PROCESS: &str = "the server runs in the foreground; its supervisor starts, names and watches it";
 const SYSLOG: &str = "messages go to standard output or to `logfile`";
-const SCRIPTS: &str = "this version runs no scripts and loads no modules";
+const SCRIPTS: &str = "this version loads no modules, and scripts always are replicated by their effects";
 const NOTIFY: &str = "this version has no publish and subscribe, no keyspace events, no client tracking";
 const COMMANDS: &str = "commands keep their names, and none is guarded by a parameter";
 const OUTGOING: &str = "Cairn opens no connections of its own, and marks no sockets";
@@ -218,10 +218,6 @@ pub(super) const IDLE: &[Parameter] = &[
             "local0",
             SYSLOG,
         )
-    },
-    Parameter {
-        alias: "lua-time-limit",
-        ..idle("busy-reply-threshold", Form::Int { min: 0, max: i64::MAX }, "5000", SCRIPTS)
     },
     Parameter { is_hidden: true, ..idle("lua-replicate-commands", Form::Bool, "yes", SCRIPTS) },
     Parameter { is_mutable: false, is_hidden: true, ..idle("loadmodule", Form::Words, "", SCRIPTS) },

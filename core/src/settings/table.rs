@@ -54,6 +54,13 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("maxmemory", BYTES, "0", |s, v| s.fields.maxmemory = v.bytes()),
     acts("slowlog-log-slower-than", int(-1, i64::MAX), "10000", |s, v| s.fields.slowlog_log_slower_than_us = v.int()),
     acts("slowlog-max-len", int(0, i64::MAX), "128", |s, v| s.fields.slowlog_max_len = v.int() as usize),
+    Parameter {
+        alias: "lua-time-limit",
+        ..acts("busy-reply-threshold", int(0, i64::MAX), "5000", |s, v| {
+            s.fields.busy_reply_threshold_ms = v.int() as u64;
+        })
+    },
+    acts("script-memory", BYTES, "128mb", |s, v| s.fields.script_memory_bytes = v.bytes()),
     acts("latency-monitor-threshold", int(0, i64::MAX), "0", |s, v| {
         s.fields.latency_monitor_threshold_ms = v.int() as u64;
     }),

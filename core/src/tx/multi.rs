@@ -52,7 +52,8 @@ impl Multi {
             self.bytes.extend_from_slice(arg);
             self.ranges.push((start, self.bytes.len() as u32));
         }
-        self.writes += usize::from(entry.spec.flags.has(Flags::WRITE));
+        let flags = entry.spec.flags;
+        self.writes += usize::from(flags.has(Flags::WRITE) || flags.has(Flags::MAY_WRITE));
         self.commands.push(Queued { id: entry.id, db, ranges: (first, self.ranges.len() as u32), head });
     }
 

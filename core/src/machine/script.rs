@@ -1,0 +1,488 @@
+//! Scripts: where they run, and what their commands do.
+//!
+//! A script runs on the shard that has its keys, with nothing between its commands, and what it changes is one group of the
+//! log. If a command of it has to wait, the group is taken back and the script runs again from its beginning.
+
+use super::Machine;
+use super::ask::Deferred;
+use super::parked::Work;
+use super::release::HeldReply;
+use super::run::Stay;
+use crate::answer::Progress;
+use crate::command::args::{Args, copied};
+use crate::command::table::{self, Entry};
+use crate::command::{Call, Flags, Flow, Run, ServerRun};
+use crate::error::{Refusal, Stop};
+use crate::event::{ConnId, Level, Notice, Now};
+use crate::limits::{SCRIPT_BYTES_MIN, SCRIPT_MS_MAX};
+use crate::machine::deeds::Deed;
+use crate::parcel::{Message, RequestId};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::script::cache::Cache;
+use crate::script::vm::{Called, CompileError, End, Limits, Vm};
+use crate::script::{Script, Sha};
+use cairn_storage::blob::Blob;
+use cairn_storage::units::ShardId;
+use hashbrown::HashMap;
+use std::sync::Arc;
+
+/// What a shard has of scripts.
+#[derive(Default)]
+pub struct Scripts {
+    pub cache: Cache,
+    /// Made at the first script.
+    vm: Option<Box<Vm>>,
+    /// Scripts that are not known here: the other shards were asked.
+    wanted: HashMap<Sha, Wanted>,
+}
+
+/// Shards that have not answered; 0: nobody has it.
+struct Wanted {
+    left: usize,
+}
+
+/// A script that another shard runs.
+#[derive(Debug)]
+pub struct ScriptRun {
+    pub script: Arc<Script>,
+    /// Keys, then arguments: their bytes, and where each stands.
+    pub bytes: Vec<u8>,
+    pub ranges: Vec<(u32, u32)>,
+    pub keys: usize,
+    pub db: u8,
+    pub is_resp3: bool,
+    /// The command is one that lets no script write.
+    pub is_readonly: bool,
+}
+
+/// A script and what it is given.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    pub script: &'a Script,
+    pub keys: Args<'a>,
+    pub args: Args<'a>,
+    pub db: u8,
+    pub is_readonly: bool,
+    pub now: Now,
+}
+
+const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
+const ELSEWHERE: &str = "ERR Script attempted to access a non local key in a cluster node";
+const ALL_SHARDS: &str = "ERR This command asks all shards, which a script cannot";
+const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
+pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
+
+impl Machine {
+    /// The script of that name. If it is not known here, others are asked first, and the command waits.
+    pub fn find_script(&mut self, sha: Sha) -> Result<Arc<Script>, Stop> {
+        if let Some(script) = self.scripts.cache.find(sha) {
+            return Ok(Arc::clone(script));
+        }
+        let others = usize::from(self.identity.shards) - 1;
+        match self.scripts.wanted.get(&sha) {
+            _ if others == 0 => Err(Refusal::text(NO_SCRIPT).into()),
+            Some(Wanted { left: 0 }) => Err(Refusal::text(NO_SCRIPT).into()),
+            Some(_) => Err(Stop::Locked),
+            None => {
+                self.scripts.wanted.insert(sha, Wanted { left: others });
+                let own = usize::from(self.identity.shard.0);
+                let others = self.outbox.iter_mut().enumerate().filter(|(shard, _)| *shard != own);
+                others.for_each(|(_, parcel)| parcel.messages.push(Message::WantScript(sha)));
+                Err(Stop::Locked)
+            }
+        }
+    }
+
+    pub(super) fn on_want_script(&mut self, from: ShardId, sha: Sha) {
+        let script = self.scripts.cache.find(sha).cloned();
+        self.outbox[usize::from(from.0)].messages.push(Message::HaveScript(sha, script));
+    }
+
+    pub(super) fn on_have_script(&mut self, sha: Sha, script: Option<Arc<Script>>) {
+        if let Some(script) = script {
+            self.scripts.wanted.remove(&sha);
+            return self.keep_script(&script, false);
+        }
+        if let Some(wanted) = self.scripts.wanted.get_mut(&sha) {
+            wanted.left -= 1;
+        }
+    }
+
+    /// Who has waited has been told: the next one asks again.
+    pub(super) fn forget_wanted(&mut self) {
+        if !self.scripts.wanted.is_empty() {
+            self.scripts.wanted.retain(|_, wanted| wanted.left > 0);
+        }
+    }
+
+    /// The script with that text, which is kept if it compiles.
+    pub fn script_of(&mut self, body: &[u8], is_loaded: bool) -> Result<Arc<Script>, Refusal> {
+        if let Some(script) = self.scripts.cache.find_text(body) {
+            if is_loaded {
+                self.keep_script(&script, true);
+            }
+            return Ok(script);
+        }
+        if is_loaded && !self.scripts.cache.has_room(body.len()) {
+            return Err(Refusal::text("OOM the scripts that were loaded take too much memory, use SCRIPT FLUSH"));
+        }
+        let script = Script::new(body).map_err(|why| Refusal::text(format!("ERR {why}")))?;
+        let mut vm = self.take_vm();
+        let compiled = vm.compile(&script);
+        self.scripts.vm = Some(vm);
+        compiled.map_err(refusal_of)?;
+        self.keep_script(&script, is_loaded);
+        Ok(script)
+    }
+
+    fn keep_script(&mut self, script: &Arc<Script>, is_loaded: bool) {
+        let gone = self.scripts.cache.keep(script, is_loaded);
+        if let Some(vm) = &mut self.scripts.vm {
+            gone.into_iter().for_each(|sha| vm.forget(sha));
+        }
+    }
+
+    /// SCRIPT FLUSH, this shard's part.
+    pub(crate) fn flush_scripts(&mut self) {
+        self.scripts.cache.flush();
+        self.scripts.vm = None;
+    }
+
+    /// Bytes of memory that the Lua state takes.
+    pub fn script_memory_bytes(&self) -> usize {
+        self.scripts.vm.as_ref().map_or(0, |vm| vm.memory_bytes())
+    }
+
+    fn take_vm(&mut self) -> Box<Vm> {
+        self.scripts.vm.take().unwrap_or_else(|| Box::new(Vm::new(self.identity.clock_ns)))
+    }
+
+    /// The shards that have these keys, none twice.
+    pub(super) fn owners(&self, keys: &Args<'_>) -> Vec<ShardId> {
+        let mut shards: Vec<ShardId> = Vec::new();
+        if self.identity.shards > 1 {
+            for key in keys.iter() {
+                let shard = self.owner(route::slot(key));
+                if !shards.contains(&shard) {
+                    shards.push(shard);
+                }
+            }
+        }
+        shards
+    }
+
+    /// Runs a script of one of this core's connections, here or where its keys are.
+    pub fn run_script(
+        &mut self,
+        conn: ConnId,
+        script: &Arc<Script>,
+        task: &Task<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<Flow, Stop> {
+        let shard = match self.owners(&task.keys)[..] {
+            [] => self.identity.shard,
+            [shard] => shard,
+            _ => return Err(Refusal::text(super::place::CROSSSLOT).into()),
+        };
+        if shard == self.identity.shard {
+            return self.run_script_here(Some(conn), task, reply).map(|()| Flow::Done);
+        }
+        let (bytes, ranges) = copied(task.keys.iter().chain(task.args.iter()));
+        let run = Box::new(ScriptRun {
+            script: Arc::clone(script),
+            bytes,
+            ranges,
+            keys: task.keys.len(),
+            db: task.db,
+            is_resp3: reply.is_resp3,
+            is_readonly: task.is_readonly,
+        });
+        self.pending.deferred = Some(Deferred::Script { shard, run });
+        Ok(Flow::Later)
+    }
+
+    /// Runs a script for a connection of another core.
+    pub(super) fn run_script_for(&mut self, from: ShardId, request: RequestId, run: Box<ScriptRun>) {
+        if self.has_parked(from, request) {
+            return self.park(from, request, Work::Script(run), None);
+        }
+        let all = Args::new(&run.bytes, &run.ranges);
+        let (keys, args) = all.split(run.keys);
+        let ScriptRun { script, db, is_resp3, is_readonly, .. } = &*run;
+        let task = Task { script, keys, args, db: *db, is_readonly: *is_readonly, now: self.now };
+        if !self.scripts.cache.contains(script.sha) {
+            self.keep_script(&Arc::clone(script), false);
+        }
+        self.shard.begin();
+        let mut reply = Replies::default();
+        match self.run_script_here(None, &task, &mut Reply::new(&mut reply, *is_resp3)) {
+            Err(Stop::Missing(missing)) => return self.park(from, request, Work::Script(run), Some(missing)),
+            Err(Stop::Crowded | Stop::Locked) => return self.park(from, request, Work::Script(run), None),
+            Err(Stop::Refuse(refusal)) => {
+                reply.truncate(0);
+                self.count_error(None, &refusal);
+                Reply::new(&mut reply, *is_resp3).refusal(&refusal);
+            }
+            Ok(()) => {}
+        }
+        self.note_deed(Deed::Ran { from, request });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
+    }
+
+    /// What the script's first line says against running it now.
+    fn admit_script(&self, task: &Task<'_>) -> Result<(), Refusal> {
+        let flags = task.script.flags;
+        if flags.is_plain || flags.no_writes {
+            return Ok(());
+        }
+        if let Err(Stay::Refuse(refusal)) = self.admit_write() {
+            let line = refusal.line();
+            let why = line.rsplit(": ").next().unwrap_or_default();
+            return Err(Refusal::text(format!(
+                "MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk. Writable \
+                 scripts are blocked. Use 'no-writes' flag for read only scripts. AOF error: {why}"
+            )));
+        }
+        if task.is_readonly {
+            return Err(Refusal::text("ERR Can not execute a script with write flag using *_ro command."));
+        }
+        if !flags.allow_oom && self.shard.engine().is_full(0) {
+            return Err(Refusal::text(
+                "OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'",
+            ));
+        }
+        Ok(())
+    }
+
+    /// What a script may take.
+    fn script_limits(&self) -> (Limits, u64) {
+        let ms = match self.settings.busy_reply_threshold_ms {
+            0 => SCRIPT_MS_MAX,
+            ms => ms.min(SCRIPT_MS_MAX),
+        };
+        let bytes = (self.settings.script_memory_bytes as usize).max(SCRIPT_BYTES_MIN);
+        (Limits { bytes, ns: ms * 1_000_000 }, ms)
+    }
+
+    /// Runs a script on this shard. `conn` is its connection, if that is on this core. A stop that passes has changed nothing.
+    pub(super) fn run_script_here(
+        &mut self,
+        conn: Option<ConnId>,
+        task: &Task<'_>,
+        reply: &mut Reply<'_>,
+    ) -> Result<(), Stop> {
+        self.admit_script(task)?;
+        let (limits, ms) = self.script_limits();
+        let mut vm = self.take_vm();
+        if let Err(error) = vm.compile(task.script) {
+            self.scripts.vm = Some(vm);
+            return Err(refusal_of(error).into());
+        }
+        let mark = reply.out.len();
+        let counts = self.shard.read_counts();
+        let is_nested = self.shard.is_in_group();
+        let mut script = Running {
+            machine: self,
+            conn,
+            db: task.db,
+            now: task.now,
+            is_readonly: task.is_readonly || task.script.flags.no_writes,
+            is_group: false,
+            is_nested,
+            stop: None,
+            held: Vec::new(),
+        };
+        let mut host = |args: &Args<'_>, is_resp3: bool, out: &mut Replies| script.call(args, is_resp3, out);
+        let end = vm.run(task.script, &task.keys, &task.args, limits, &mut host, reply);
+        let Running { is_group, stop, held, .. } = script;
+        let lines = vm.take_log();
+        self.scripts.vm = Some(vm);
+        if end == End::Stopped {
+            reply.out.truncate(mark);
+            self.shard.restore_counts(counts);
+            if is_group {
+                self.roll_back();
+            }
+            if let Some(conn) = conn {
+                self.session_mut(conn).held.extend(held);
+            }
+            return Err(stop.expect("who stops a script says why"));
+        }
+        for line in lines {
+            let level = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning][usize::from(line.level)];
+            self.notice(Notice::Script { level, text: line.text });
+        }
+        let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory);
+        if is_group && is_cut {
+            self.roll_back();
+        } else if is_group {
+            self.shard.close_group();
+        }
+        let changes = if is_nested { "before the end stays" } else { "is undone" };
+        let text = match end {
+            End::Done => return Ok(()),
+            End::Failed(line) => line,
+            End::OutOfTime => format!(
+                "ERR the script ran for longer than {ms} ms (busy-reply-threshold) and was ended; what it has changed {changes}"
+            ),
+            End::OutOfMemory => format!(
+                "ERR the script took more than {} bytes of memory (script-memory) and was ended; what it has changed {changes}",
+                limits.bytes
+            ),
+            End::Stopped => unreachable!("it was looked at above"),
+        };
+        reply.out.truncate(mark);
+        Err(Refusal::text(text).into())
+    }
+}
+
+fn refusal_of(error: CompileError) -> Refusal {
+    Refusal::text(format!("ERR Error compiling script (new function): {}", error.0))
+}
+
+/// A script's run on this shard, as its commands see it.
+struct Running<'a> {
+    machine: &'a mut Machine,
+    conn: Option<ConnId>,
+    /// SELECT is for the rest of the script only.
+    db: u8,
+    now: Now,
+    is_readonly: bool,
+    /// It has opened a group.
+    is_group: bool,
+    /// It runs within a group.
+    is_nested: bool,
+    stop: Option<Stop>,
+    /// Long values that it has looked at, kept if it has to run again.
+    held: Vec<Blob>,
+}
+
+impl Running<'_> {
+    fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
+        let refused = |text: &str| Called::Refused(text.to_owned());
+        let Some(Entry { id, spec }) = lookup(args) else {
+            return refused("ERR Unknown Redis command called from script");
+        };
+        if !spec.takes(args.len()) {
+            return refused("ERR Wrong number of args calling Redis command from script");
+        }
+        if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
+            return refused(NOT_ALLOWED);
+        }
+        let is_write = spec.flags.has(Flags::WRITE);
+        if is_write && self.is_readonly {
+            return refused(READ_ONLY);
+        }
+        let head =
+            args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
+        let call = Call { spec, args, db: self.db, is_resp3, now: self.now, head };
+        let start_ns = (self.machine.identity.clock_ns)();
+        let ran = self.run(is_write, &call, out);
+        let ns = (self.machine.identity.clock_ns)().saturating_sub(start_ns);
+        match ran {
+            Err(stop) if stop.is_passing() => {
+                self.stop = Some(stop);
+                return Called::Stop;
+            }
+            ran => self.machine.finish_row(id, ran, 0, is_resp3, out),
+        };
+        self.machine.stats.on_command(id, ns);
+        if out.has_blobs() {
+            self.held.extend(out.blobs_from(0).cloned());
+        }
+        Called::Replied
+    }
+
+    fn run(&mut self, is_write: bool, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
+        let run = match call.spec.run {
+            Run::Row(_) if !self.is_here(call) => return Err(Refusal::text(ELSEWHERE).into()),
+            Run::Row(_) if self.machine.is_locked(call) => return Err(Stop::Locked),
+            Run::Row(run) => run,
+            Run::Server(run) => {
+                if is_write {
+                    self.open_group(call)?;
+                }
+                return self.run_server(run, call, out);
+            }
+            Run::Container => unreachable!("it was refused"),
+        };
+        if is_write {
+            self.open_group(call)?;
+        }
+        let ran = self.machine.run_row(run, call, 0, out);
+        // What cannot be had is a refusal like any other here.
+        self.machine.is_unusable = false;
+        ran
+    }
+
+    fn is_here(&self, call: &Call<'_>) -> bool {
+        let machine = &*self.machine;
+        machine.identity.shards == 1
+            || call
+                .spec
+                .keys
+                .positions(call.args.len())
+                .all(|at| machine.owner(route::slot(&call.args[at])) == machine.identity.shard)
+    }
+
+    /// Before a change: it and what follows are one group.
+    fn open_group(&mut self, call: &Call<'_>) -> Result<(), Stop> {
+        if self.is_group || self.is_nested {
+            return Ok(());
+        }
+        match self.machine.admit_write() {
+            Ok(()) => {}
+            Err(Stay::Refuse(refusal)) => return Err(refusal.into()),
+            Err(Stay::Wait(_)) => return Err(Stop::Crowded),
+        }
+        self.machine.shard.open_undoable_group(call.args.iter().map(<[u8]>::len).sum())?;
+        self.is_group = true;
+        Ok(())
+    }
+
+    /// A command on the server: those that need no connection, and on the connection's core those that finish at once.
+    fn run_server(&mut self, run: ServerRun, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
+        if call.spec.name == "select" {
+            let index = call.args.integer(1)?;
+            if !(0..i64::from(self.machine.settings.databases)).contains(&index) {
+                return Err(Refusal::text("ERR DB index is out of range").into());
+            }
+            self.db = index as u8;
+            Reply::new(out, call.is_resp3).ok();
+            return Ok(());
+        }
+        let conn = match self.conn {
+            Some(conn) => conn,
+            // These look at no connection.
+            None if matches!(call.spec.name, "time" | "ping" | "echo") => ConnId(u32::MAX),
+            None => return Err(Refusal::text(NOT_ALLOWED).into()),
+        };
+        match run(self.machine, conn, call, &mut Reply::new(out, call.is_resp3))? {
+            Flow::Done | Flow::Close => return Ok(()),
+            Flow::Later => {}
+        }
+        match self.machine.pending.deferred.take() {
+            Some(Deferred::Shards { shards, ask, merge }) if shards == [self.machine.identity.shard] => {
+                match self.machine.answer(&ask, &mut Progress::default()) {
+                    Ok(answer) => merge(self.machine, conn, vec![answer], &mut Reply::new(out, call.is_resp3)),
+                    Err(Some(missing)) => return Err(missing.into()),
+                    Err(None) => return Err(Stop::Crowded),
+                }
+                Ok(())
+            }
+            Some(Deferred::Shards { .. }) => Err(Refusal::text(ALL_SHARDS).into()),
+            _ => Err(Refusal::text(NOT_ALLOWED).into()),
+        }
+    }
+}
+
+/// The command of these words, a container's subcommand included.
+fn lookup(args: &Args<'_>) -> Option<Entry> {
+    let entry = table::entry(args.get(0)?)?;
+    match args.get(1) {
+        Some(name) if !entry.spec.subcommands.is_empty() => table::subcommand(entry.spec, name),
+        _ => Some(entry),
+    }
+}

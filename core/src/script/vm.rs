@@ -1,0 +1,505 @@
+//! The Lua state of one shard: made at the first script, walled in by `prelude.lua`, bounded in memory and in time.
+//!
+//! - **V1** Nothing that a script leaves behind is seen by the next one: the tables that all share refuse writes.
+//! - **V2** What a script does follows from its text, its arguments, what it is answered, and the state of [`Random`], which
+//!   is put back when it has to run again.
+//! - **V3** A script ends: after [`Limits::ns`] its code is interrupted, again and again if it catches that.
+
+use super::convert::{error_table, to_lua, to_reply};
+use super::figures::shortest;
+use super::natives::{self, Raise, Raised, Random, give, is_memory, plain_error, raised};
+use super::source::{Script, Sha};
+use super::{binary, bits, json, msgpack};
+use crate::command::args::Args;
+use crate::command::connection::{REDIS_VERSION, REDIS_VERSION_NUMBER};
+use crate::command::table;
+use crate::limits::{SCRIPT_HOOK_INSTRUCTIONS, SCRIPT_LOG_LINES_MAX};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use hashbrown::HashMap;
+use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+
+/// What a script may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of the whole Lua state.
+    pub bytes: usize,
+    /// By the clock of the machine.
+    pub ns: u64,
+}
+
+/// How a command of a script went.
+pub enum Called {
+    /// Its reply is encoded.
+    Replied,
+    /// It was not run: the error's line.
+    Refused(String),
+    /// The script cannot go on now, whatever it does about that.
+    Stop,
+}
+
+/// Runs a script's commands: the words, whether the reply is to be RESP3's, and where it goes.
+pub type Host<'a> = &'a mut dyn FnMut(&Args<'_>, bool, &mut Replies) -> Called;
+
+/// How a script ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// What it has returned is encoded.
+    Done,
+    /// It has raised this, an error's line.
+    Failed(String),
+    /// A command of it said stop.
+    Stopped,
+    OutOfTime,
+    OutOfMemory,
+}
+
+/// A line for the server's log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogLine {
+    /// 0 debug, 1 verbose, 2 notice, 3 warning.
+    pub level: u8,
+    pub text: String,
+}
+
+/// What the state's functions share with who runs it.
+struct Shared {
+    clock_ns: fn() -> u64,
+    until_ns: Cell<u64>,
+    is_late: Cell<bool>,
+    is_stopped: Cell<bool>,
+    is_resp3: Cell<bool>,
+    is_running: Cell<bool>,
+    failure: RefCell<Option<Failure>>,
+    log: RefCell<Vec<LogLine>>,
+    random: Rc<Random>,
+}
+
+/// What a script has not caught.
+struct Failure {
+    line: String,
+    is_memory: bool,
+    place: Option<(String, i64)>,
+}
+
+impl Shared {
+    fn is_over(&self) -> bool {
+        self.is_late.get() || self.is_stopped.get()
+    }
+
+    /// Between instructions.
+    fn check_time(&self) -> mlua::Result<VmState> {
+        if self.is_running.get() && !self.is_over() && (self.clock_ns)() >= self.until_ns.get() {
+            self.is_late.set(true);
+        }
+        if self.is_over() { Err(raised("Script ended", false)) } else { Ok(VmState::Continue) }
+    }
+}
+
+/// Words of a command, one behind the other. Kept to be used again.
+#[derive(Default)]
+struct Words {
+    bytes: Vec<u8>,
+    ranges: Vec<(u32, u32)>,
+}
+
+pub struct Vm {
+    lua: Lua,
+    /// What stands behind the fronts of that name.
+    globals: Table,
+    redis: Table,
+    run: Function,
+    functions: HashMap<Sha, Function>,
+    shared: Rc<Shared>,
+    bytes_max: usize,
+    words: Words,
+    replies: Replies,
+}
+
+/// A script that does not compile: what Lua says.
+#[derive(Debug)]
+pub struct CompileError(pub String);
+
+const ALWAYS: &str = "the state is new and has memory";
+
+impl Vm {
+    pub fn new(clock_ns: fn() -> u64) -> Vm {
+        let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
+        let lua = Lua::new_with(libraries, LuaOptions::default()).expect("these libraries are safe");
+        let shared = Rc::new(Shared {
+            clock_ns,
+            until_ns: Cell::new(u64::MAX),
+            is_late: Cell::new(false),
+            is_stopped: Cell::new(false),
+            is_resp3: Cell::new(false),
+            is_running: Cell::new(false),
+            failure: RefCell::new(None),
+            log: RefCell::new(Vec::new()),
+            random: Rc::default(),
+        });
+        shared.random.seed(0);
+        let globals = lua.globals();
+        let redis = give_libraries(&lua, &globals, &shared).expect(ALWAYS);
+        let host = give_host(&lua, &shared).expect(ALWAYS);
+        let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
+        let (walled, run, _): (Table, Function, Function) = prelude.call(host).expect("it is correct");
+        lua.set_globals(walled).expect(ALWAYS);
+        let hook = Rc::clone(&shared);
+        let triggers = HookTriggers::new().every_nth_instruction(SCRIPT_HOOK_INSTRUCTIONS);
+        lua.set_global_hook(triggers, move |_, _| hook.check_time()).expect(ALWAYS);
+        let (functions, words, replies) = (HashMap::new(), Words::default(), Replies::default());
+        Vm { lua, globals, redis, run, functions, shared, bytes_max: 0, words, replies }
+    }
+
+    /// Bytes that the state takes.
+    pub fn memory_bytes(&self) -> usize {
+        self.lua.used_memory()
+    }
+
+    /// Sees that the script is compiled.
+    pub fn compile(&mut self, script: &Script) -> Result<(), CompileError> {
+        if self.functions.contains_key(&script.sha) {
+            return Ok(());
+        }
+        let chunk = self.lua.load(script.code()).set_name("@user_script").set_mode(mlua::chunk::ChunkMode::Text);
+        let function = chunk.into_function().map_err(|error| {
+            CompileError(match error {
+                Error::SyntaxError { message, .. } => message,
+                error => error.to_string(),
+            })
+        })?;
+        self.functions.insert(script.sha, function);
+        Ok(())
+    }
+
+    /// The script will not be run soon.
+    pub fn forget(&mut self, sha: Sha) {
+        self.functions.remove(&sha);
+    }
+
+    /// Lines that scripts have logged.
+    pub fn take_log(&mut self) -> Vec<LogLine> {
+        self.shared.log.take()
+    }
+
+    /// Runs a script that was compiled. What it returns goes to `reply`.
+    pub fn run(
+        &mut self,
+        script: &Script,
+        keys: &Args<'_>,
+        args: &Args<'_>,
+        limits: Limits,
+        host: Host<'_>,
+        reply: &mut Reply<'_>,
+    ) -> End {
+        let function = self.functions.get(&script.sha).expect("it was compiled").clone();
+        self.begin(limits);
+        let random = self.shared.random.state();
+        let ran = self.run_function(&function, keys, args, host, reply);
+        self.shared.is_running.set(false);
+        let failure = self.shared.failure.take();
+        if self.shared.is_stopped.get() {
+            // Keeps V2.
+            self.shared.random.restore(random);
+            return End::Stopped;
+        }
+        if self.shared.is_late.get() {
+            return End::OutOfTime;
+        }
+        match (ran, failure) {
+            (Ok(true), _) => End::Done,
+            (Ok(false), Some(failure)) if failure.is_memory => self.out_of_memory(),
+            (Ok(false), Some(Failure { line, place, .. })) => End::Failed(match place {
+                Some((source, at)) => format!("{line} script: {}, on {source}:{at}.", script.sha.hex()),
+                None => line,
+            }),
+            (Ok(false), None) => self.out_of_memory(),
+            (Err(error), _) if is_memory(&error) => self.out_of_memory(),
+            (Err(error), _) => End::Failed(format!("ERR {error}")),
+        }
+    }
+
+    fn out_of_memory(&mut self) -> End {
+        // What can be had back is.
+        let _ = self.lua.gc_collect();
+        End::OutOfMemory
+    }
+
+    fn begin(&mut self, limits: Limits) {
+        if self.bytes_max != limits.bytes {
+            self.bytes_max = limits.bytes;
+            self.lua.set_memory_limit(limits.bytes).expect("the state is not a module of another");
+        }
+        let shared = &self.shared;
+        shared.until_ns.set((shared.clock_ns)().saturating_add(limits.ns));
+        shared.is_late.set(false);
+        shared.is_stopped.set(false);
+        shared.is_resp3.set(false);
+        shared.is_running.set(true);
+    }
+
+    /// Whether it has returned. If not, its failure stands in `shared`.
+    fn run_function(
+        &mut self,
+        function: &Function,
+        keys: &Args<'_>,
+        args: &Args<'_>,
+        host: Host<'_>,
+        reply: &mut Reply<'_>,
+    ) -> mlua::Result<bool> {
+        let lua = self.lua.clone();
+        self.globals.raw_set("KEYS", texts(&lua, keys)?)?;
+        self.globals.raw_set("ARGV", texts(&lua, args)?)?;
+        let caller =
+            RefCell::new(Caller { shared: &self.shared, words: &mut self.words, replies: &mut self.replies, host });
+        lua.scope(|scope| {
+            let call = scope.create_function(|lua, words: MultiValue| {
+                let (value, is_error) = caller.borrow_mut().call(lua, words)?;
+                if !is_error {
+                    return Ok(value);
+                }
+                let Value::Table(table) = value else { unreachable!("an error is a table") };
+                let line: mlua::LuaString = table.raw_get("err")?;
+                Err(raised(line.as_bytes().to_vec(), true))
+            })?;
+            let pcall = scope.create_function(|lua, words: MultiValue| Ok(caller.borrow_mut().call(lua, words)?.0))?;
+            self.redis.raw_set("call", call)?;
+            self.redis.raw_set("pcall", pcall)?;
+            let (is_ok, value): (bool, Value) = self.run.call(function)?;
+            if is_ok {
+                to_reply(&value, self.shared.is_resp3.get(), 0, reply)?;
+            }
+            Ok(is_ok)
+        })
+    }
+}
+
+fn texts(lua: &Lua, args: &Args<'_>) -> mlua::Result<Table> {
+    let table = lua.create_table_with_capacity(args.len(), 0)?;
+    for (index, arg) in args.iter().enumerate() {
+        table.raw_set(index + 1, lua.create_string(arg)?)?;
+    }
+    Ok(table)
+}
+
+/// Does what `redis.call` is asked.
+struct Caller<'a> {
+    shared: &'a Shared,
+    words: &'a mut Words,
+    replies: &'a mut Replies,
+    host: Host<'a>,
+}
+
+impl Caller<'_> {
+    /// The reply, and whether it is an error.
+    fn call(&mut self, lua: &Lua, values: MultiValue) -> mlua::Result<(Value, bool)> {
+        self.shared.check_time()?;
+        let refused = |line: &str| Ok((Value::Table(error_table(lua, line.as_bytes())?), true));
+        if values.is_empty() {
+            return refused("ERR Please specify at least one argument for this redis lib call");
+        }
+        self.words.bytes.clear();
+        self.words.ranges.clear();
+        for value in values {
+            let start = self.words.bytes.len() as u32;
+            match value {
+                Value::String(text) => self.words.bytes.extend_from_slice(&text.as_bytes()),
+                Value::Integer(number) => {
+                    self.words.bytes.extend_from_slice(itoa::Buffer::new().format(number).as_bytes())
+                }
+                Value::Number(number) => self.words.bytes.extend_from_slice(shortest(number).as_bytes()),
+                _ => return refused("ERR Lua redis lib command arguments must be strings or integers"),
+            }
+            self.words.ranges.push((start, self.words.bytes.len() as u32));
+        }
+        self.replies.truncate(0);
+        let args = Args::new(&self.words.bytes, &self.words.ranges);
+        match (self.host)(&args, self.shared.is_resp3.get(), self.replies) {
+            Called::Replied => to_lua(lua, self.replies),
+            Called::Refused(line) => refused(&line),
+            Called::Stop => {
+                self.shared.is_stopped.set(true);
+                Err(raised("Script ended", false))
+            }
+        }
+    }
+}
+
+/// Everything that scripts find and Lua does not have. The table behind `redis`.
+fn give_libraries(lua: &Lua, globals: &Table, shared: &Rc<Shared>) -> mlua::Result<Table> {
+    natives::give_random(lua, &globals.get("math")?, &shared.random)?;
+    let clock_ns = shared.clock_ns;
+    let os = lua.create_table()?;
+    give(lua, &os, "clock", move |_, _| Ok(MultiValue::from_iter([Value::Number(clock_ns() as f64 / 1e9)])))?;
+    globals.set("os", os)?;
+    let bit = lua.create_table()?;
+    let operations: [(&'static str, natives::Native); 12] = [
+        ("tobit", bits::tobit),
+        ("bnot", bits::bnot),
+        ("band", bits::band),
+        ("bor", bits::bor),
+        ("bxor", bits::bxor),
+        ("lshift", bits::lshift),
+        ("rshift", bits::rshift),
+        ("arshift", bits::arshift),
+        ("rol", bits::rol),
+        ("ror", bits::ror),
+        ("bswap", bits::bswap),
+        ("tohex", bits::tohex),
+    ];
+    for (name, operation) in operations {
+        give(lua, &bit, name, operation)?;
+    }
+    globals.set("bit", bit)?;
+    globals.set("cjson", json::library(lua)?)?;
+    globals.set("cmsgpack", msgpack::library(lua)?)?;
+    globals.set("struct", binary::library(lua)?)?;
+    let redis = lua.create_table()?;
+    give_redis(lua, &redis, shared)?;
+    globals.set("redis", &redis)?;
+    Ok(redis)
+}
+
+fn give_redis(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
+    let numbers = [
+        ("LOG_DEBUG", 0),
+        ("LOG_VERBOSE", 1),
+        ("LOG_NOTICE", 2),
+        ("LOG_WARNING", 3),
+        ("REPL_NONE", 0),
+        ("REPL_AOF", 1),
+        ("REPL_SLAVE", 2),
+        ("REPL_REPLICA", 2),
+        ("REPL_ALL", 3),
+        ("REDIS_VERSION_NUM", REDIS_VERSION_NUMBER),
+    ];
+    for (name, number) in numbers {
+        redis.set(name, number)?;
+    }
+    redis.set("REDIS_VERSION", REDIS_VERSION)?;
+    give(lua, redis, "sha1hex", natives::sha1hex)?;
+    let table_error = |line: &str| Err(Raise::Lua(raised(line, true)));
+    let state = Rc::clone(shared);
+    give(lua, redis, "setresp", move |_, args| {
+        if args.len() != 1 {
+            return table_error("ERR redis.setresp() requires one argument.");
+        }
+        match args.number(1).unwrap_or_default() {
+            2.0 => state.is_resp3.set(false),
+            3.0 => state.is_resp3.set(true),
+            _ => return table_error("ERR RESP version must be 2 or 3."),
+        }
+        Ok(MultiValue::new())
+    })?;
+    give(lua, redis, "set_repl", move |_, args| {
+        if args.len() != 1 {
+            return table_error("ERR redis.set_repl() requires two arguments.");
+        }
+        match args.integer(1).unwrap_or_default() {
+            0..=3 => Ok(MultiValue::new()),
+            _ => table_error("ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."),
+        }
+    })?;
+    let state = Rc::clone(shared);
+    give(lua, redis, "log", move |lua, args| {
+        if args.len() < 2 {
+            return table_error("ERR redis.log() requires two arguments or more.");
+        }
+        let Ok(level) = args.number(1) else {
+            return table_error("ERR First argument must be a number (log level).");
+        };
+        let level = match level as i64 {
+            level @ 0..=3 => level as u8,
+            _ => return table_error("ERR Invalid debug level."),
+        };
+        let words: Vec<String> = (2..=args.len())
+            .filter_map(|index| Some(String::from_utf8_lossy(&args.text(lua, index).ok()?.as_bytes()).into_owned()))
+            .collect();
+        let mut log = state.log.borrow_mut();
+        if log.len() < SCRIPT_LOG_LINES_MAX {
+            log.push(LogLine { level, text: words.join(" ") });
+        }
+        Ok(MultiValue::new())
+    })?;
+    give(lua, redis, "acl_check_cmd", move |lua, args| {
+        if args.len() == 0 {
+            return table_error("ERR Please specify at least one argument for this redis lib call");
+        }
+        let Ok(name) = args.text(lua, 1) else {
+            return table_error("ERR Lua redis lib command arguments must be strings or integers");
+        };
+        // All users may do everything.
+        match table::find(&name.as_bytes()) {
+            Some(_) => Ok(MultiValue::from_iter([Value::Boolean(true)])),
+            None => table_error("ERR Invalid command passed to redis.acl_check_cmd()"),
+        }
+    })
+}
+
+/// What the prelude needs.
+fn give_host(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Table> {
+    let host = lua.create_table()?;
+    host.set("plain", lua.create_function(|lua, error: Value| plain_error(lua, error))?)?;
+    let state = Rc::clone(shared);
+    host.set("is_over", lua.create_function(move |_, ()| Ok(state.is_over()))?)?;
+    let state = Rc::clone(shared);
+    let handler = lua.create_function(move |lua, error: Value| {
+        let place = script_place(lua);
+        *state.failure.borrow_mut() = Some(failure(error, place));
+        Ok(())
+    })?;
+    host.set("handler", handler)?;
+    Ok(host)
+}
+
+/// Where the script was when something was raised: source and line of its innermost code.
+fn script_place(lua: &Lua) -> Option<(String, i64)> {
+    const LEVELS_MAX: usize = 16;
+    for level in 1..LEVELS_MAX {
+        let seen = lua.inspect_stack(level, |debug| {
+            let source = debug.source();
+            let name = source.source.as_deref().unwrap_or_default().to_owned();
+            (source.what == "C" || name == "=prelude", name, debug.current_line())
+        });
+        match seen {
+            Some((true, ..)) => {}
+            Some((false, name, line)) => return Some((name, line.map_or(-1, |line| line as i64))),
+            None => return None,
+        }
+    }
+    None
+}
+
+fn failure(error: Value, place: Option<(String, i64)>) -> Failure {
+    let mut is_memory_error = false;
+    let line = match &error {
+        Value::String(text) => {
+            let text = text.to_string_lossy();
+            is_memory_error = text == "not enough memory";
+            format!("ERR {text}")
+        }
+        Value::Error(error) => match error.downcast_ref::<Raised>() {
+            Some(Raised { text, is_table: true }) => String::from_utf8_lossy(text).into_owned(),
+            Some(Raised { text, .. }) => format!("ERR {}", String::from_utf8_lossy(text)),
+            None => {
+                is_memory_error = is_memory(error);
+                format!("ERR {error}")
+            }
+        },
+        Value::Table(table) => match table.raw_get("err") {
+            Ok(Value::String(text)) => text.to_string_lossy(),
+            _ => "ERR unknown error".into(),
+        },
+        Value::Nil => "ERR nil".into(),
+        Value::Boolean(value) => format!("ERR {value}"),
+        Value::Integer(number) => format!("ERR {number}"),
+        Value::Number(number) => format!("ERR {}", super::figures::general(*number, 14)),
+        other => format!("ERR {}: {:p}", natives::type_name(other), other.to_pointer()),
+    };
+    Failure { line, is_memory: is_memory_error, place }
+}
+
+#[cfg(test)]
+mod tests;
