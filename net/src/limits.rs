@@ -1,5 +1,9 @@
 //! Every bound of this crate, related to the others at compile time.
 
+/// Entries of the ring that a shard is opened by.
+pub const OPEN_SUBMISSIONS_MAX: u32 = 128;
+pub const OPEN_COMPLETIONS_MAX: u32 = 512;
+
 /// Submission entries of a worker's ring. When they are used up within a turn, the turn submits in between.
 pub const SUBMISSIONS_MAX: u32 = 2048;
 

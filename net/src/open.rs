@@ -17,7 +17,7 @@ use cairn_storage::log::recovery::{Recovery, SegmentFile, Step};
 use cairn_storage::log::{LogConfig, Resume};
 use cairn_storage::pagefile::PageFileConfig;
 use cairn_storage::txn::{Decisions, Tail};
-use cairn_storage::units::{SegmentId, ShardId};
+use cairn_storage::units::{Lsn, SegmentId, ShardId};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
 use rustix::io::Errno;
 use std::fs::File;
@@ -25,6 +25,7 @@ use std::io::{self, Write};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 /// How far recovery has come, over all shards. Shared with whoever reports it.
 #[derive(Debug, Default)]
@@ -60,24 +61,36 @@ pub struct Scanned {
 /// Reads the log of the shard whose log is in `dir`. `memory_bytes` bounds its rows in memory.
 pub fn scan(dir: &Path, config: LogConfig, memory_bytes: u64, progress: &Progress) -> Result<Scanned, StartError> {
     let unusable = |error| StartError::DirectoryUnusable { dir: dir.to_owned(), error };
+    let begun = Instant::now();
     await_writes(dir)?;
     // What a crash left half-created is there for good from now on, or not at all.
     sync_dir(dir).map_err(unusable)?;
     let files: Vec<SegmentFile> =
         segments(dir).map_err(unusable)?.into_iter().map(|(segment, bytes)| SegmentFile { segment, bytes }).collect();
-    progress.bytes_max.fetch_add(files.iter().map(|file| file.bytes).sum(), Ordering::Relaxed);
     let path = page_file(dir);
     let mut pages = PageSource::open(&path).map_err(unusable)?;
     sync_dir(path.parent().expect("a page file is in its shard's directory")).map_err(unusable)?;
     let (file, superblock, start) = pages.find(page_file_config(&config))?;
+    let found = begun.elapsed();
     let mut replay = Replay::over(config, memory_bytes, Box::new(advise_huge), file, &superblock);
+    let begin = start.needed(config.segment_bytes);
     let (mut resume, pages) = {
-        let first = SegmentId(start.needed(config.segment_bytes).0 / config.segment_bytes);
-        let wanted = files.iter().filter(|file| file.segment >= first).copied().collect();
-        let log = ReadAhead::new(dir.to_owned(), wanted).map_err(unusable)?;
-        let mut source = Source { dir, config, pages, log, buffer: Vec::new(), progress };
+        let (first, offset) = (SegmentId(begin.0 / config.segment_bytes), begin.0 % config.segment_bytes);
+        let wanted: Vec<SegmentFile> = files.iter().filter(|file| file.segment >= first).copied().collect();
+        let bytes = wanted.iter().map(|file| file.bytes).sum::<u64>().saturating_sub(offset);
+        progress.bytes_max.fetch_add(bytes, Ordering::Relaxed);
+        let log = ReadAhead::new(dir.to_owned(), wanted, offset).map_err(unusable)?;
+        let mut source = Source { dir, config, pages, log, buffer: Vec::new(), progress, reported: begin };
         (source.read(Recovery::new(config, files, start), &mut replay)?, source.pages)
     };
+    tracing::info!(
+        "Shard {}: checkpoint found after {:.3} seconds, log read after {:.3} seconds: {} records from {} bytes behind it",
+        config.shard.0,
+        found.as_secs_f64(),
+        begun.elapsed().as_secs_f64(),
+        replay.records(),
+        resume.end.0 - begin.0
+    );
     // The first one stays, whatever is in it: a log without segments is one that was lost.
     for segment in resume.useless.iter().filter(|segment| segment.0 > 0) {
         std::fs::remove_file(dir.join(segment_name(*segment))).map_err(unusable)?;
@@ -145,12 +158,13 @@ struct Source<'a> {
     log: ReadAhead,
     buffer: Vec<u8>,
     progress: &'a Progress,
+    /// How far `progress` knows of.
+    reported: Lsn,
 }
 
 impl Source<'_> {
     fn read(&mut self, mut recovery: Recovery, replay: &mut Replay) -> Result<Resume, StartError> {
         let mut records = 0;
-        let mut reported = 0;
         loop {
             match recovery.step() {
                 Step::Record { lsn, record } => {
@@ -165,21 +179,26 @@ impl Source<'_> {
                         Err(errno) => recovery.failed(errno),
                     }
                     self.progress.records.fetch_add(std::mem::take(&mut records), Ordering::Relaxed);
-                    let position = recovery.position().0;
-                    self.progress.bytes.fetch_add(position.saturating_sub(reported), Ordering::Relaxed);
-                    reported = reported.max(position);
+                    self.report(recovery.position());
                 }
                 Step::Sync { segment } => match self.sync(segment) {
                     Ok(()) => recovery.synced(),
                     Err(errno) => recovery.failed(errno.raw_os_error()),
                 },
                 Step::Done(resume) => {
+                    self.report(resume.end);
                     self.progress.records.fetch_add(records, Ordering::Relaxed);
                     return Ok(resume);
                 }
                 Step::Refuse(fault) => return Err(self.refuse(&fault)),
             }
         }
+    }
+
+    /// The log has been looked at up to here.
+    fn report(&mut self, position: Lsn) {
+        self.progress.bytes.fetch_add(position.0.saturating_sub(self.reported.0), Ordering::Relaxed);
+        self.reported = self.reported.max(position);
     }
 
     fn sync(&self, segment: SegmentId) -> Result<(), Errno> {

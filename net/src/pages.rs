@@ -1,4 +1,5 @@
-//! The page files of one worker's shards: reads, writes and syncs on the worker's own ring.
+//! The page files of one worker's shards: reads, writes and syncs on the worker's own ring, and before it has one, on that of the
+//! start ([`crate::page_open`]).
 //!
 //! Files are opened with `O_DIRECT`. Writes go out from the page file's output buffers, which do not change meanwhile;
 //! reads come into buffers of this module, and the shard copies what it has checked. How an operation ended is handed on
@@ -10,6 +11,7 @@ use cairn_core::event::Event;
 use cairn_core::machine::Machine;
 use cairn_storage::limits::{BLOCK_BYTES, OUTPUT_BYTES_MAX, PAGE_BYTES};
 use cairn_storage::op::{DiskDone, PageOp};
+use cairn_storage::pagefile::PageFile;
 use cairn_storage::units::OpId;
 use io_uring::{opcode, types};
 use rustix::fs::{Mode, OFlags, open};
@@ -98,11 +100,27 @@ impl Pages {
     /// where it is, and unchanged, until the completion was taken; the page file promises it. Otherwise the kernel would
     /// write something else than the image.
     pub unsafe fn submit(&mut self, ring: &mut Ring, asker: &Machine, machine: u16, op: PageOp) -> io::Result<()> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.submit_of(ring, asker.shard.engine().page_file(), machine, op) }
+    }
+
+    /// The same for who has no machine yet. Without a page file there is nothing to write.
+    ///
+    /// # Safety
+    ///
+    /// As of [`Pages::submit`], of the page file in the machine's stead.
+    pub unsafe fn submit_of(
+        &mut self,
+        ring: &mut Ring,
+        asker: Option<&PageFile>,
+        machine: u16,
+        op: PageOp,
+    ) -> io::Result<()> {
         let fd = types::Fd(self.files[usize::from(machine)].as_raw_fd());
         let mut flight = Flight { machine, op: op.op(), len: 0, buffer: None };
         let entry = match op {
             PageOp::Write { offset, output, len, .. } | PageOp::WriteStable { offset, output, len, .. } => {
-                let file = asker.shard.engine().page_file().expect("who asks for its operations has a page file");
+                let file = asker.expect("who asks for its writes has a page file");
                 let bytes = &file.output(output)[..len as usize];
                 assert!((bytes.as_ptr() as usize).is_multiple_of(BLOCK_BYTES), "O_DIRECT asks for aligned memory");
                 let flags = if matches!(op, PageOp::WriteStable { .. }) { libc::RWF_DSYNC } else { 0 };

@@ -9,7 +9,7 @@ use cairn_storage::units::SegmentId;
 use rustix::fs::{Mode, OFlags, open};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::JoinHandle;
 
@@ -34,8 +34,9 @@ pub struct ReadAhead {
 }
 
 impl ReadAhead {
-    /// `files` are those of the log in `dir`, in order, from the one on that is wanted first.
-    pub fn new(dir: PathBuf, files: Vec<SegmentFile>) -> io::Result<ReadAhead> {
+    /// `files` are those of the log in `dir`, in order, from the one on that is wanted first; of that one the bytes from
+    /// `offset` on, the beginning of a block.
+    pub fn new(dir: PathBuf, files: Vec<SegmentFile>, offset: u64) -> io::Result<ReadAhead> {
         let (sender, pieces) = sync_channel(PIECES);
         let (used, free) = channel();
         for _ in 0..PIECES {
@@ -43,7 +44,7 @@ impl ReadAhead {
             let _ = used.send(Buffer::new(RECOVERY_READ_BYTES));
         }
         let thread = std::thread::Builder::new().name("cairn-log-read".into());
-        let thread = thread.spawn(move || read_all(&dir, &files, &sender, &free))?;
+        let thread = thread.spawn(move || read_all(&dir, &files, offset, &sender, &free))?;
         Ok(ReadAhead { pieces: Some(pieces), used: Some(used), piece: None, thread: Some(thread) })
     }
 
@@ -95,12 +96,12 @@ impl Drop for ReadAhead {
     }
 }
 
-fn read_all(dir: &std::path::Path, files: &[SegmentFile], sender: &SyncSender<Piece>, free: &Receiver<Buffer>) {
+fn read_all(dir: &Path, files: &[SegmentFile], first: u64, sender: &SyncSender<Piece>, free: &Receiver<Buffer>) {
+    let mut offset = first;
     for SegmentFile { segment, bytes } in files.iter().copied() {
         let opened =
             open(dir.join(segment_name(segment)), OFlags::RDONLY | OFlags::DIRECT | OFlags::CLOEXEC, Mode::empty());
         let end = bytes / BLOCK_BYTES as u64 * BLOCK_BYTES as u64;
-        let mut offset = 0;
         while offset < end {
             let Ok(mut buffer) = free.recv() else { return };
             let wanted = ((end - offset) as usize).min(RECOVERY_READ_BYTES);
@@ -113,6 +114,7 @@ fn read_all(dir: &std::path::Path, files: &[SegmentFile], sender: &SyncSender<Pi
             }
             offset += wanted as u64;
         }
+        offset = 0;
     }
 }
 
@@ -153,7 +155,7 @@ mod tests {
             fs::write(dir.path().join(segment_name(SegmentId(segment))), content(segment, len + 100)).unwrap();
             files.push(SegmentFile { segment: SegmentId(segment), bytes: len as u64 + 100 });
         }
-        let mut log = ReadAhead::new(dir.path().to_owned(), files).unwrap();
+        let mut log = ReadAhead::new(dir.path().to_owned(), files.clone(), 4096).unwrap();
         let mut check = |segment: u64, offset: usize, count: usize| {
             let mut out = vec![0; count];
             let result = log.read(SegmentId(segment), offset as u64, &mut out);
@@ -165,5 +167,10 @@ mod tests {
         assert_eq!(check(4, 2 * RECOVERY_READ_BYTES, 8192), Ok(()), "pieces are left out");
         assert_eq!(check(6, 0, 4096), Ok(()));
         assert_eq!(check(6, len - 4096, 8192), Err(libc::EIO), "beyond the last whole block");
+        let mut log = ReadAhead::new(dir.path().to_owned(), files, 8192).unwrap();
+        let mut out = vec![0; 4096];
+        assert_eq!(log.read(SegmentId(3), 4096, &mut out), Err(libc::EIO), "before what is wanted first");
+        assert_eq!(log.read(SegmentId(3), 8192, &mut out), Ok(()));
+        assert_eq!(out, content(3, len)[8192..12288]);
     }
 }

@@ -130,6 +130,9 @@ pub const CHECKPOINT_FILE_BYTES_MIN: usize = 32 * 1024 * 1024;
 /// Bytes that the page file grows by at least, when it has to.
 pub const GROW_BYTES: u64 = 16 * 1024 * 1024;
 
+/// Reads of maps that opening a page file has under way: as many as a disk serves well at once.
+pub const OPEN_READS_MAX: usize = 64;
+
 /// Words of the directory that a superblock holds. Each stands for a page of words of map pages.
 pub const DIRECTORY_WORDS_MAX: usize = 200;
 

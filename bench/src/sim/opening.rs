@@ -13,12 +13,16 @@ use cairn_storage::error::Fault;
 use cairn_storage::log::{LogConfig, LogStart, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig, Superblock};
-use cairn_storage::pool::Fetched;
+use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{Lsn, SegmentId};
 use fastrand::Rng;
 use std::ops::ControlFlow;
 use std::rc::Rc;
+
+/// How often in a row what is absent may be asked for in vain, where memory is enough for everything: writes that are under way
+/// may have to end first. Whoever asks on asks for ever.
+const VAIN_MAX: u32 = 8;
 
 /// How an opening ended.
 pub(super) enum Opened {
@@ -287,6 +291,7 @@ impl Files<'_> {
 
     /// Has all pages brought in.
     pub(super) fn bring_in(&mut self, engine: &mut Engine) -> Result<(), Halt> {
+        let mut vain = 0;
         loop {
             // Pages of trees that are gone may be absent too.
             while let Err(missing) = engine.free_some(usize::MAX) {
@@ -297,10 +302,14 @@ impl Files<'_> {
             if absent.is_empty() {
                 return Ok(());
             }
-            for missing in absent {
-                engine.fetch(missing);
-            }
+            let left = engine.redo_left();
+            let is_vain =
+                absent.into_iter().fold(true, |vain, missing| vain & (engine.fetch(missing) == Fetch::Crowded));
             self.serve(engine, &mut Trouble::default())?;
+            vain = if is_vain && engine.redo_left() == left { vain + 1 } else { 0 };
+            if vain > VAIN_MAX {
+                return Err(Halt::Broken(format!("{RECOVERY}: {left} effects of the log do not fit the pages")));
+            }
         }
     }
 

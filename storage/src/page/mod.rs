@@ -63,6 +63,35 @@ const _: () = assert!(HEADER_BYTES == 32);
 const _: () = assert!(size_of::<Page>() == PAGE_BYTES && PAGE_BYTES <= 32 * 1024);
 const _: () = assert!(cfg!(target_endian = "little"), "pages are little-endian and are used as they are");
 
+/// Whether an image can be used as a page without looking outside it: its kind is known, it has entries, their bytes stand in its
+/// heap, and what a branch leads to is a page below `pages`. That it is the page that belongs in its place only its tree
+/// can tell; [`crate::check`] does.
+pub(crate) fn judge(image: &[u8], pages: usize) -> Result<(), &'static str> {
+    let short = |at: usize| usize::from(u16::from_le_bytes([image[at], image[at + 1]]));
+    let (count, heap) = (short(18), short(20));
+    let (is_leaf, entry_bytes) = match (image[16], image[17]) {
+        (1, VERSION) => (true, ENTRY_BYTES),
+        (2, VERSION) => (false, ENTRY_BYTES),
+        (COUNTED, VERSION) => (false, COUNTED_ENTRY_BYTES),
+        _ => return Err("it is not a page of a tree"),
+    };
+    if count == 0 {
+        return Err("it is empty");
+    }
+    if HEADER_BYTES + entry_bytes * count > heap || heap > PAGE_BYTES {
+        return Err("its heap begins in its slots");
+    }
+    let slots = image[HEADER_BYTES + 8 * count..HEADER_BYTES + 16 * count].chunks_exact(8);
+    let is_sound =
+        slots.map(|slot| u64::from_le_bytes(slot.try_into().expect("eight bytes"))).fold(true, |is_sound, slot| {
+            let Slot { offset, tail, word } = Slot::unpack(slot);
+            let (offset, word) = (usize::from(offset), word as usize);
+            let end = offset + usize::from(tail) + if is_leaf { word } else { 0 };
+            is_sound & (offset >= heap || offset == end) & (end <= PAGE_BYTES) & (is_leaf || word != 0 && word < pages)
+        });
+    if is_sound { Ok(()) } else { Err("an entry leads out of it") }
+}
+
 /// A row's place in a tree: by head, then by tail, bytewise.
 ///
 /// What the head is (slot and hash, a score, a deadline) is the business of the tree's owner.

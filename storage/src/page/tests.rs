@@ -1,6 +1,7 @@
 //! One page against its rules: searching, growing in place, compaction, the heap's accounting.
 
-use super::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES, Span, lower_bound};
+use super::{ENTRY_BYTES, HEADER_BYTES, Key, Kind, Page, SPACE_BYTES, Slot, Span, judge, lower_bound};
+use crate::limits::PAGE_BYTES;
 use crate::units::PageId;
 use bytemuck::Zeroable;
 
@@ -138,4 +139,49 @@ fn separators_choose_children() {
     assert_eq!(child(&left, 50, b"se"), 5);
     assert_eq!(child(&left, 50, b"sep"), 11);
     assert_eq!(child(&left, 100, b"longer"), 12);
+}
+
+/// Whatever stands in an image whose checksum holds, nothing looks outside it, and nothing goes to a page that there is not.
+#[test]
+fn an_image_that_is_no_page_is_not_used() {
+    let mut leaf = leaf();
+    (0..20_u64).for_each(|head| put(&mut leaf, head, b"tail", &[7; 30]));
+    let mut branch = Page::zeroed();
+    branch.format(PageId(2), Kind::Branch);
+    branch.insert_entry(0, Key::MIN, 3);
+    branch.insert_entry(1, Key::new(9, b"from"), 8);
+    let mut counted = Page::zeroed();
+    counted.format(PageId(4), Kind::Counted);
+    counted.insert_entry(0, Key::MIN, 5);
+    for page in [&leaf, &branch, &counted] {
+        assert_eq!(judge(page.as_bytes(), 9), Ok(()), "{:?}", page.kind());
+    }
+    assert_eq!(judge(branch.as_bytes(), 8), Err("an entry leads out of it"), "its last child is page 8");
+    branch.set_child(1, PageId(0));
+    assert!(judge(branch.as_bytes(), 9).is_err(), "page 0 is none");
+
+    let with = |at: usize, bytes: &[u8]| {
+        let mut image = leaf.as_bytes().to_vec();
+        image[at..at + bytes.len()].copy_from_slice(bytes);
+        judge(&image, 9)
+    };
+    let heap = leaf.heap() as u16;
+    assert_eq!(with(16, &[3]), Err("it is not a page of a tree"), "a map page");
+    assert_eq!(with(17, &[2]), Err("it is not a page of a tree"), "a later version");
+    assert_eq!(with(18, &[0, 0]), Err("it is empty"));
+    assert_eq!(with(18, &u16::MAX.to_le_bytes()), Err("its heap begins in its slots"));
+    assert_eq!(with(20, &(PAGE_BYTES as u16 + 1).to_le_bytes()), Err("its heap begins in its slots"));
+    let slot = HEADER_BYTES + 8 * 20;
+    let last = Slot::unpack(leaf.words[20]);
+    assert_eq!(last.offset as usize + 34, PAGE_BYTES, "the first that was put stands at the end");
+    for (slot_at, slot_with, is_sound) in [
+        (slot, last, true),
+        (slot, Slot { word: last.word + 1, ..last }, false),
+        (slot, Slot { tail: last.tail + 1, ..last }, false),
+        (slot, Slot { word: u32::MAX, ..last }, false),
+        (slot, Slot { offset: heap - 1, ..last }, false),
+        (slot, Slot { offset: heap, ..last }, true),
+    ] {
+        assert_eq!(with(slot_at, &slot_with.pack().to_le_bytes()).is_ok(), is_sound, "{slot_with:?}");
+    }
 }

@@ -14,7 +14,7 @@ use super::space::{Run, Space};
 use super::superblock::{Invalid, MapRoot, Superblock};
 use super::{PageFile, PageFileConfig, SUPERBLOCK_SITES};
 use crate::error::Fault;
-use crate::limits::PAGE_BYTES;
+use crate::limits::{OPEN_READS_MAX, PAGE_BYTES};
 use crate::log::LogStart;
 use crate::units::{Generation, Site};
 use std::collections::VecDeque;
@@ -109,6 +109,18 @@ impl Opening {
             };
             return OpenStep::Read { offset: u64::from(site) * PAGE_BYTES as u64, len: PAGE_BYTES as u32 };
         }
+    }
+
+    /// Where the reads stand that come next, as far as they are known, that of [`Opening::step`] first: a driver may have them
+    /// under way at once. Each is of a page; a later one is not asked for if an earlier one is damaged.
+    pub fn ahead(&self) -> impl Iterator<Item = u64> {
+        let (superblocks, tasks) = match &self.stage {
+            Stage::Superblock(site) => (*site..SUPERBLOCK_SITES, None),
+            Stage::Load(loader) | Stage::Older(loader) => (0..0, Some(&loader.tasks)),
+            Stage::Over(_) => (0..0, None),
+        };
+        let maps = tasks.into_iter().flatten().map(|task| site_of(task.word).0);
+        superblocks.chain(maps).take(OPEN_READS_MAX).map(|site| u64::from(site) * PAGE_BYTES as u64)
     }
 
     /// Answers [`OpenStep::Read`].

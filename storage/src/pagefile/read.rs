@@ -10,6 +10,7 @@ use crate::error::Missing;
 use crate::extent::Extent;
 use crate::limits::{OUTPUT_BYTES_MAX, PAGE_BYTES};
 use crate::op::PageOp;
+use crate::page;
 use crate::units::{ExtentId, OpId, PageId};
 use hashbrown::{HashMap, HashSet};
 
@@ -147,8 +148,8 @@ impl PageFile {
         self.numbers.reads += 1;
     }
 
-    /// Takes the answer to a read: the bytes, or the errno. Keeps P6.
-    pub(crate) fn on_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Arrival {
+    /// Takes the answer to a read: the bytes, or the errno. Page ids are below `pages`. Keeps P6.
+    pub(crate) fn on_read(&mut self, op: OpId, result: Result<&[u8], i32>, pages: usize) -> Arrival {
         if let Some(scrubbed) = self.on_scrub_read(op, result) {
             return Arrival::Scrubbed(scrubbed);
         }
@@ -166,7 +167,10 @@ impl PageFile {
                 }
                 match image::verify(bytes, self.config.salt, page.0, crc_of(word)) {
                     Err(_) if self.config.planted == Some(Bug::ReadUnchecked) => Ok(Arrival::Page(page)),
-                    verified => verified.map(|()| Arrival::Page(page)),
+                    verified => {
+                        let judged = verified.and_then(|()| page::judge(bytes, pages));
+                        judged.map(|()| Arrival::Page(page))
+                    }
                 }
             }
             What::Extent(read) => {

@@ -17,7 +17,7 @@
 //! It stands at site `generation % 2`.
 
 use crate::checksum::crc32c;
-use crate::limits::{BLOCK_BYTES, DATABASES, DIRECTORY_WORDS_MAX, PAGE_BYTES};
+use crate::limits::{BLOCK_BYTES, DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
 use crate::log::LogStart;
 use crate::units::{Generation, Incarnation, Lsn, PageId, ShardId};
 use rkyv::rancor::Failure;
@@ -160,6 +160,10 @@ impl Superblock {
         if flush.is_some_and(|flush| flush > superblock.lsn || !flush.is_multiple_of(BLOCK_BYTES as u64)) {
             return Err(Invalid::Damaged("its place in the log is impossible"));
         }
+        let mut trees = superblock.rows.iter().chain([&superblock.deadlines]);
+        if trees.any(|tree| usize::from(tree.levels) > LEVELS_MAX) {
+            return Err(Invalid::Damaged("a tree has more levels than one can have"));
+        }
         Ok(Superblock { flush, ..superblock })
     }
 }
@@ -171,11 +175,12 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
-    use crate::limits::{DIRECTORY_WORDS_MAX, PAGE_BYTES};
+    use crate::limits::{DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
     use crate::units::ShardId;
 
     fn largest() -> Superblock {
-        let tree = TreeRoot { root: u32::MAX, levels: 255, rows: u64::MAX, bytes: u64::MAX, pages: u64::MAX };
+        let levels = LEVELS_MAX as u8;
+        let tree = TreeRoot { root: u32::MAX, levels, rows: u64::MAX, bytes: u64::MAX, pages: u64::MAX };
         Superblock {
             generation: 7,
             lsn: u64::MAX,
@@ -198,6 +203,17 @@ mod tests {
             page[at] ^= 0x10;
             assert!(Superblock::decode(ShardId(3), 9, &page).is_err(), "byte {at}");
             page[at] ^= 0x10;
+        }
+    }
+
+    #[test]
+    fn a_tree_that_no_path_could_go_through_is_damage() {
+        let mut page = vec![0; PAGE_BYTES];
+        for (levels, is_sound) in [(LEVELS_MAX - 1, true), (LEVELS_MAX, true), (LEVELS_MAX + 1, false)] {
+            let mut superblock = largest();
+            superblock.deadlines.levels = levels as u8;
+            superblock.encode(ShardId(0), 0, &mut page);
+            assert_eq!(Superblock::decode(ShardId(0), 0, &page).is_ok(), is_sound, "{levels} levels");
         }
     }
 

@@ -292,7 +292,7 @@ impl Pool {
     /// Takes the answer to a read of a page.
     pub(crate) fn on_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Result<Fetched, Arrival> {
         let file = self.file.as_mut().expect("reads are the page file's");
-        let (page, fetched) = match file.on_read(op, result) {
+        let (page, fetched) = match file.on_read(op, result, self.table.len()) {
             Arrival::Page(page) => (Some(page), Fetched::Here(Missing::Page(page))),
             Arrival::Underway => return Ok(Fetched::Underway),
             Arrival::Stale(missing) => (None, Fetched::Again(missing)),

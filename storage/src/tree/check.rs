@@ -54,7 +54,13 @@ impl Tree {
     pub fn absent(&self, pool: &Pool) -> Vec<PageId> {
         let mut absent = Vec::new();
         let mut stack = Vec::from_iter((self.levels > 0).then_some((self.root, self.levels)));
+        // More than there are would be the same ones again, which [`Tree::check`] says.
+        let mut left = self.pages;
         while let Some((page, levels)) = stack.pop() {
+            if left == 0 {
+                break;
+            }
+            left -= 1;
             match pool.peek(page) {
                 None => absent.push(page),
                 Some(node) if levels > 1 => {
@@ -80,6 +86,7 @@ impl Tree {
         ensure(node.kind() == Some(kind), page, "is of the wrong kind for its level")?;
         ensure(node.count() > 0, page, "is empty")?;
         check_heap(node).map_err(|what| Damage { page, what })?;
+        ensure((census.pages.len() as u64) < self.pages, page, "is one more than the tree has")?;
         census.pages.push(page);
         for index in 0..node.count() {
             let key = node.key(index);

@@ -1,6 +1,7 @@
 //! Rows in order.
 
 use super::Tree;
+use super::descend::expect_leaf;
 use crate::error::Missing;
 use crate::limits::LEVELS_MAX;
 use crate::page::Key;
@@ -25,6 +26,7 @@ impl Tree {
         let mut steps = path.steps;
         loop {
             let node = pool.page(steps[leaf].page)?;
+            expect_leaf(node);
             for index in steps[leaf].index as usize..node.count() {
                 if visit(node.key(index), node.payload(index)).is_break() {
                     return Ok(());

@@ -18,11 +18,14 @@ impl Tree {
     pub fn locate(&self, pool: &Pool, page: PageId) -> Option<HeadRange> {
         let everything = HeadRange { low: 0, high: None };
         let mut stack = Vec::from_iter((self.levels > 0).then_some((self.root, self.levels, everything)));
+        // More than there are would be the same ones again.
+        let mut left = self.pages;
         while let Some((at, levels, range)) = stack.pop() {
             if at == page {
                 return Some(range);
             }
             let Some(branch) = pool.peek(at).filter(|_| levels > 1) else { continue };
+            left = left.checked_sub(1)?;
             for index in 0..branch.count() {
                 let low = if index == 0 { range.low } else { branch.heads()[index] };
                 let high = branch.heads().get(index + 1).copied().or(range.high);

@@ -20,6 +20,8 @@ pub struct Disk {
     pub stable: Vec<Flush>,
     /// A segment whose reads fail.
     pub unreadable: Option<u64>,
+    /// Segments that the log does not need any more, as they were. The next ones are made of them.
+    pub spares: Vec<File>,
 }
 
 #[derive(Default)]
@@ -86,8 +88,8 @@ impl Disk {
         let Flying { op, data } = self.flying.remove(at);
         match op {
             DiskOp::Prepare { op, segment, bytes } => {
-                let bytes = bytes as usize;
-                self.files.insert(segment.0, File { bytes: vec![0; bytes], stable_len: bytes, ..File::default() });
+                let file = self.spares.pop().unwrap_or_else(|| File::zeros(bytes as usize, bytes as usize));
+                self.files.insert(segment.0, file);
                 DiskDone { op, result: Ok(0) }
             }
             DiskOp::Write { op, segment, offset, buffer, len } => {
@@ -128,11 +130,18 @@ impl Disk {
                     let odds = rng.below(4);
                     self.scatter(&flying, rng, odds);
                 }
+                // A name is the old one or the new one.
+                DiskOp::Prepare { segment, .. } if !self.spares.is_empty() => {
+                    if rng.below(2) > 0 {
+                        let spare = self.spares.pop().expect("there is one");
+                        self.files.insert(segment.0, spare);
+                    }
+                }
                 DiskOp::Prepare { segment, bytes, .. } => {
                     let len = [0, bytes / 3, bytes][rng.below(3) as usize] as usize;
                     let stable_len = rng.below(len as u64 + 1) as usize;
                     if rng.below(4) > 0 {
-                        self.files.insert(segment.0, File { bytes: vec![0; len], stable_len, ..File::default() });
+                        self.files.insert(segment.0, File::zeros(len, stable_len));
                     }
                 }
             }
@@ -152,6 +161,14 @@ impl Disk {
             }
             file.bytes.truncate(file.stable_len);
         }
+    }
+
+    /// Takes segments before this one out of the log: they will be used again.
+    pub fn forget(&mut self, before: SegmentId) {
+        let kept = self.files.split_off(&before.0);
+        let old = std::mem::replace(&mut self.files, kept);
+        self.spares
+            .extend(old.into_values().filter(|file| file.stable_len == file.bytes.len() && !file.bytes.is_empty()));
     }
 
     /// Puts some sectors of a write in the cache: all of them with odds of 3, none with 0.
@@ -220,6 +237,10 @@ impl Disk {
 }
 
 impl File {
+    fn zeros(len: usize, stable_len: usize) -> File {
+        File { bytes: vec![0; len], stable_len, ..File::default() }
+    }
+
     /// Writes to stable storage.
     fn write(&mut self, offset: usize, data: &[u8]) {
         self.bytes[offset..offset + data.len()].copy_from_slice(data);

@@ -6,6 +6,7 @@ mod disk;
 mod golden;
 mod limits;
 mod random;
+mod recycled;
 
 use cairn_storage::error::Fault;
 use cairn_storage::log::{LogConfig, Record, Recovery, Resume, Step};

@@ -5,11 +5,11 @@
 //! proved, is refused. And each planted bug must be found.
 
 use crate::disk::{Disk, EIO, ENOSPC, Rng};
-use crate::{Opened, Seen, config, open, put};
+use crate::{Opened, Seen, config, open, put, segment_of};
 use cairn_storage::blob::Blob;
 use cairn_storage::error::Fault;
 use cairn_storage::limits::{BLOCK_BYTES, FLIGHTS_MAX};
-use cairn_storage::log::flush::HEADER_BYTES;
+use cairn_storage::log::flush::{Flush, HEADER_BYTES};
 use cairn_storage::log::{Bug, LogConfig, LogState, LogWriter, Resume};
 use cairn_storage::op::{DiskDone, DiskOp};
 use cairn_storage::units::{Epoch, Lsn, SegmentId};
@@ -41,6 +41,8 @@ enum Action {
     },
     /// As a crash, and a bit of what was stable flips meanwhile.
     Damage(u64),
+    /// What is before the middle of what was acknowledged is not needed any more: its segments are used again.
+    Recycle,
 }
 
 fn action() -> impl Strategy<Value = Action> {
@@ -62,6 +64,7 @@ fn action() -> impl Strategy<Value = Action> {
             seed
         }),
         1 => any::<u64>().prop_map(Action::Damage),
+        1 => Just(Action::Recycle),
     ]
 }
 
@@ -73,6 +76,8 @@ struct World {
     appended: Vec<Seen>,
     /// What a client may have been told is there for good.
     acknowledged: Lsn,
+    /// A checkpoint holds what is up to here, and segments before it may be others by now.
+    base: Lsn,
     next: u64,
 }
 
@@ -85,6 +90,7 @@ impl World {
             writer: LogWriter::new(config, &Resume::empty()),
             appended: Vec::new(),
             acknowledged: Lsn(0),
+            base: Lsn(0),
             next: 0,
         };
         world.disk.take(&mut world.writer);
@@ -119,10 +125,14 @@ impl World {
             }
             Action::Fail(..) | Action::CutShort(_) => {}
             Action::Crash { power, interrupted, checkpoint, seed } => {
-                let start = if *checkpoint { self.checkpoint() } else { Lsn(0) };
+                let start = if *checkpoint { self.checkpoint() } else { self.base };
                 return self.crash(*power, interrupted, start, &mut Rng(*seed));
             }
             Action::Damage(seed) => return self.damage(&mut Rng(*seed)),
+            Action::Recycle => {
+                self.base = self.checkpoint();
+                self.disk.forget(segment_of(self.base));
+            }
         }
         self.disk.take(&mut self.writer);
         self.acknowledge()
@@ -190,7 +200,7 @@ impl World {
     /// The LSN of an acknowledged record in the middle.
     fn checkpoint(&self) -> Lsn {
         let acknowledged = self.appended.partition_point(|record| record.lsn <= self.acknowledged);
-        self.appended[..acknowledged].get(acknowledged / 2).map_or(Lsn(0), |record| record.lsn)
+        self.appended[..acknowledged].get(acknowledged / 2).map_or(self.base, |record| record.lsn.max(self.base))
     }
 
     fn crash(&mut self, power: bool, interrupted: &[u8], start: Lsn, rng: &mut Rng) -> Checked {
@@ -253,7 +263,8 @@ impl World {
     /// the bit as it was, it must open.
     fn damage(&mut self, rng: &mut Rng) -> Checked {
         let proved = self.disk.stable.iter().map(|flush| flush.durable).max().unwrap_or_default();
-        let flushes: Vec<_> = self.disk.stable.iter().filter(|flush| flush.end() <= proved).copied().collect();
+        let here = |flush: &&Flush| flush.end() <= proved && segment_of(flush.lsn) >= segment_of(self.base);
+        let flushes: Vec<_> = self.disk.stable.iter().filter(here).copied().collect();
         if flushes.is_empty() {
             return Ok(());
         }
@@ -264,14 +275,14 @@ impl World {
         let (at, mask) = (offset + rng.below(used), 1 << rng.below(8));
         self.die(false, rng);
         self.disk.flip(segment, at, mask);
-        let refused = open(self.config, &mut self.disk, Lsn(0), usize::MAX).outcome;
+        let refused = open(self.config, &mut self.disk, self.base, usize::MAX).outcome;
         self.disk.flip(segment, at, mask);
         match refused.expect("it was not interrupted") {
             Err(Fault::Corrupt { segment: named, offset: place, lsn, .. })
                 if (named, place, lsn) == (segment, offset, flush.lsn) => {}
             other => return Err(format!("damage at {} came to {other:?}", flush.lsn)),
         }
-        self.crash(false, &[], Lsn(0), rng)
+        self.crash(false, &[], self.base, rng)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Random, pool};
 use crate::error::Missing;
-use crate::limits::{KEY_INLINE_BYTES_MAX, ROW_INLINE_BYTES_MAX};
+use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, ROW_INLINE_BYTES_MAX};
 use crate::page::{ENTRY_BYTES, Key, Kind, SPACE_BYTES};
 use crate::pool::{Pool, PoolFull};
 use crate::tree::{DetachedTree, Tree, row_fits};
@@ -274,4 +274,44 @@ fn a_scan_stops_at_an_absent_page_and_can_go_on() {
     assert!(from > 0);
     visits(&tree, &pool, from).unwrap();
     assert_eq!(seen, (0..500).collect::<Vec<u64>>());
+}
+
+/// A tree in which every child of a branch is that branch again, as high as a tree can be: whoever went to each child would
+/// never be done.
+fn circle() -> (Pool, Tree, PageId) {
+    let (mut pool, mut tree) = (pool(1500), Tree::new());
+    (0..9000).for_each(|head| put(&mut pool, &mut tree, head, SIXTEENTH));
+    assert_eq!(tree.levels(), 3);
+    let branch = pool.page(tree.root).unwrap().child(0);
+    for index in 0..pool.page(branch).unwrap().count() {
+        pool.page_mut(branch).unwrap().set_child(index, branch);
+    }
+    tree.levels = LEVELS_MAX as u8;
+    (pool, tree, branch)
+}
+
+#[test]
+fn a_circle_is_damage_and_walks_through_it_end() {
+    let (pool, tree, branch) = circle();
+    assert_eq!(tree.check(&pool).unwrap_err().page, branch);
+    assert_eq!(tree.absent(&pool), []);
+    let nowhere = PageId(u32::MAX);
+    assert_eq!(tree.locate(&pool, nowhere), None);
+    let mut heads = [0; 64];
+    heads.iter_mut().zip(0..).for_each(|(head, at)| *head = at);
+    tree.touch(&pool, &heads, |missing| panic!("{missing:?}"));
+}
+
+#[test]
+#[should_panic(expected = "stands where a leaf has to be")]
+fn a_search_through_a_circle_ends() {
+    let (pool, tree, _) = circle();
+    let _ = tree.find(&pool, Key::of_head(0));
+}
+
+#[test]
+#[should_panic(expected = "stands where a leaf has to be")]
+fn a_scan_through_a_circle_ends() {
+    let (pool, tree, _) = circle();
+    let _ = tree.scan(&pool, Key::MIN, |_, _| ControlFlow::Continue(()));
 }
