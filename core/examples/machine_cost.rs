@@ -50,7 +50,7 @@ fn turn(machine: &mut Machine, bytes: &[u8]) -> usize {
     machine.handle(now(), Event::Received { conn, bytes });
     let mut replied = 0;
     loop {
-        machine.end_turn(now(), false);
+        machine.end_turn(now());
         let mut is_idle = true;
         while let Some(effect) = machine.poll() {
             is_idle = false;

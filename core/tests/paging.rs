@@ -259,7 +259,7 @@ impl World {
         self.now.mono_ns += 1_000_000;
         let mut is_busy = false;
         for node in 0..self.nodes.len() {
-            self.nodes[node].machine.end_turn(self.now, false);
+            self.nodes[node].machine.end_turn(self.now);
             while let Some(effect) = self.nodes[node].machine.poll() {
                 is_busy = true;
                 self.perform(node, effect);

@@ -216,10 +216,9 @@ impl Worker {
         self.take_parcels();
         self.take_letters()?;
         self.take_finished();
-        let goes_on = self.ring.has_arrivals();
         for machine in 0..self.machines.len() {
             if std::mem::take(&mut self.is_touched[machine]) || self.machines[machine].wants_turn() {
-                self.machines[machine].end_turn(self.now, goes_on);
+                self.machines[machine].end_turn(self.now);
                 self.perform(machine as u16)?;
             }
         }

@@ -14,6 +14,11 @@ pub const FLUSH_BUFFERS: usize = 16;
 pub const FLIGHTS_MAX: usize = 8;
 pub const FLIGHTS_DEFAULT: usize = 4;
 
+/// Beside how many flushes none begins that does not have to because its buffer is full; and the share (one of so many) of the
+/// records that wait which it carries at least.
+pub const FLUSHES_BESIDE_MAX: usize = 2;
+pub const FLUSH_BESIDE_SHARE: usize = 3;
+
 /// The longest archive of a record: key and value at their limits, and the fixed part.
 pub const RECORD_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 4096;
 

@@ -419,7 +419,7 @@ impl World {
         *is_turn_planned = false;
         let log = machine.shard.engine().log();
         self.figures.floods += u64::from(!log.has_room());
-        machine.end_turn(now, false);
+        machine.end_turn(now);
         self.check(shard, None)?;
         self.check_bounds(shard)?;
         while let Some(effect) = self.nodes[shard].machine.poll() {

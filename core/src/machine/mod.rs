@@ -223,10 +223,7 @@ impl Machine {
     }
 
     /// The end of a turn: rows past their time go, the log batch is sealed, parcels leave.
-    ///
-    /// `goes_on`: the next turn has work already. Then, while a flush is in flight, the batch waits for it: a busy worker
-    /// writes longer flushes, not more of them. The flush's end is an event, so there is a turn that seals.
-    pub fn end_turn(&mut self, now: Now, goes_on: bool) {
+    pub fn end_turn(&mut self, now: Now) {
         self.now = now;
         self.redo();
         if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
@@ -243,7 +240,7 @@ impl Machine {
             }
         }
         self.free_dropped();
-        if !goes_on || self.shard.engine().log().numbers().flights == 0 {
+        if self.shard.engine_mut().log_mut().is_flush_due() {
             self.shard.seal();
         }
         if self.is_draining() {

@@ -281,7 +281,7 @@ impl World {
         loop {
             let mut is_busy = false;
             for shard in 0..self.nodes.len() {
-                self.nodes[shard].machine.end_turn(self.now, false);
+                self.nodes[shard].machine.end_turn(self.now);
                 while let Some(effect) = self.nodes[shard].machine.poll() {
                     is_busy = true;
                     self.perform(shard, effect);

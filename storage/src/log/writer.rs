@@ -15,6 +15,7 @@
 //! Of a record with long bytes that are shared, the flushes that hold nothing else take a buffer when they are issued: until
 //! then they refer to those bytes. Where they stand in the log is known at once, as for any other flush.
 
+mod beside;
 mod lazy;
 
 use super::buffer::Buffers;
@@ -26,6 +27,7 @@ use crate::blob::Blob;
 use crate::limits::{FLIGHTS_DEFAULT, FLIGHTS_MAX, FLUSH_BYTES_MAX, LOG_STAGED_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::op::{DiskDone, DiskOp};
 use crate::units::{BufferId, Incarnation, Lsn, OpId, SegmentId};
+use beside::Crowd;
 use rkyv::rancor::Source;
 use rkyv::ser::{Positional, Writer};
 use std::collections::VecDeque;
@@ -61,6 +63,7 @@ pub struct LogWriter {
     /// A planted bug: a flight that is written once more.
     again: Option<usize>,
     flights_max: usize,
+    crowd: Crowd,
     op_next: u64,
     incarnation: Incarnation,
     config: LogConfig,
@@ -185,6 +188,7 @@ impl LogWriter {
             fault: None,
             again: None,
             flights_max: FLIGHTS_DEFAULT,
+            crowd: Crowd::default(),
             op_next: 0,
             incarnation: resume.incarnation,
             config,
@@ -351,6 +355,7 @@ impl LogWriter {
         let bytes = flush.encode(self.config.salt, self.buffers.bytes_mut(buffer)) as u32;
         // Keeps I1.
         assert!(self.flights.back().is_none_or(|before| before.lsn + u64::from(before.bytes) == lsn));
+        self.crowd.fade();
         let op = self.op();
         self.flights.push_back(Flight { op, buffer, lsn, bytes, records, done: false });
         self.write(self.flights.len() - 1)
