@@ -50,7 +50,8 @@ impl Machine {
     /// for it now.
     pub(crate) fn answer(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Option<Missing>> {
         loop {
-            if looks_at_all(ask) && self.awaits_decisions() {
+            if looks_at_all(ask) && self.awaits_decisions() || matches!(ask, Ask::Clear { .. }) && self.has_open_parts()
+            {
                 return Err(None);
             }
             let answered = match ask {

@@ -6,6 +6,16 @@ pub const MULTI_BYTES_MAX: usize = 1024 * 1024 * 1024;
 /// Keys that one connection watches.
 pub const WATCHED_KEYS_MAX: usize = 64 * 1024;
 
+/// Commands between BEGIN and COMMIT, and savepoints.
+pub const TXN_STATEMENTS_MAX: u32 = 64 * 1024;
+pub const SAVEPOINTS_MAX: usize = 1024;
+
+/// Shards that a look for transactions which wait for each other goes through, transactions that it meets at one of them, and
+/// waiting ones that look again at a tick. What is beyond that ends with `txn-lock-timeout`.
+pub const PROBE_HOPS_MAX: u32 = 64;
+pub const PROBE_NODES_MAX: usize = 256;
+pub const CHASED_PER_TICK_MAX: usize = 16;
+
 /// Arguments of one command (Redis: 1024 * 1024).
 pub const ARGS_MAX: usize = 1024 * 1024;
 

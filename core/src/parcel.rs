@@ -73,6 +73,10 @@ pub enum Message {
     },
     /// What the start of this shard has found committed is stable in its log.
     Recovered,
+    /// This shard waits, or no longer, for a moment without undecided transactions.
+    Draining {
+        is_on: bool,
+    },
     /// A client watches this row no longer.
     Unwatch {
         db: u8,

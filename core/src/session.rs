@@ -16,7 +16,7 @@ use crate::event::{Now, Peer};
 use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::query::Query;
 use crate::resp::decode::Decoder;
-use crate::tx::{Multi, Watched};
+use crate::tx::{Multi, Open, Watched};
 use cairn_storage::blob::Blob;
 
 /// What CLIENT REPLY has set.
@@ -57,6 +57,8 @@ pub struct Client {
     pub rolls_back: bool,
     /// What it has queued since MULTI.
     pub multi: Option<Box<Multi>>,
+    /// The transaction that it goes on with.
+    pub open: Option<Box<Open>>,
     /// What it watches.
     pub watched: Vec<Watched>,
 }
@@ -84,6 +86,7 @@ impl Client {
             bytes_out: 0,
             rolls_back: false,
             multi: None,
+            open: None,
             watched: Vec::new(),
         }
     }

@@ -133,6 +133,9 @@ pub struct Fields {
     pub latency_monitor_threshold_ms: u64,
     pub latency_tracking: bool,
     pub latency_tracking_info_percentiles: Vec<f64>,
+    /// Milliseconds that a command of an open transaction waits for locks, and that such a transaction is idle; 0: any time.
+    pub txn_lock_timeout_ms: u64,
+    pub txn_idle_timeout_ms: u64,
     pub dir: String,
     pub logfile: String,
     pub loglevel: String,

@@ -3,8 +3,10 @@
 //! While a command runs, the shard notes the highest LSN that the command has observed: of what it wrote, and of the
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
+mod group;
 mod long;
 
+use self::group::Group;
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
@@ -13,10 +15,10 @@ use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
-use cairn_storage::engine::{self, Engine, Found, RowKey, Undo};
+use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
-use cairn_storage::units::{Epoch, Lsn, ShardId, TxnId};
+use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::cell::Cell;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -90,8 +92,7 @@ pub struct Shard {
     /// Of the data directory: what heads are computed with.
     hash_seed: u64,
     observed: Cell<Lsn>,
-    /// Rows that the open group has changed: none of them is stable before all of them are.
-    group: Option<Vec<(u8, u64)>>,
+    group: Option<Group>,
     random: u64,
     /// The buffer that the arguments of the running command stand in, if long ones among them may be kept by keeping it.
     input: Option<Arc<Vec<u8>>>,
@@ -325,7 +326,7 @@ impl Shard {
         if let Some(lsn) = self.engine.delete(row_key, removal)? {
             // That a row's time is over is no change: who watches it looks at that.
             if was_live {
-                self.watches.note(row_key.db, row_key.head);
+                self.note_watched(row_key);
             }
             self.note_unstable(row_key, lsn);
             self.counts.expired.set(self.counts.expired.get() + u64::from(!was_live));
@@ -336,18 +337,28 @@ impl Shard {
     #[inline]
     fn note(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
         if !self.watches.is_empty() {
-            self.watches.note(row_key.db, row_key.head);
+            self.note_watched(row_key);
         }
         self.note_unstable(row_key, lsn);
     }
 
+    #[cold]
+    fn note_watched(&mut self, row_key: RowKey<'_>) {
+        if self.group.as_ref().is_none_or(|group| !group.is_trial) {
+            self.watches.note(row_key.db, row_key.head);
+        }
+    }
+
     #[inline]
     fn note_unstable(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
+        if let Some(group) = &mut self.group {
+            group.rows.push((row_key.db, row_key.head));
+            if group.is_trial {
+                return;
+            }
+        }
         self.unstable.note(row_key.db, row_key.head, lsn);
         self.observe(lsn);
-        if let Some(group) = &mut self.group {
-            group.push((row_key.db, row_key.head));
-        }
     }
 
     #[inline]
@@ -367,56 +378,6 @@ impl Shard {
     pub fn is_touched(&self, call: &Call<'_>, watched: &Watched) -> Result<bool, Stop> {
         let is_live = self.peek(&Call { db: watched.db, ..*call }, &watched.key)?.is_some();
         Ok(self.watches.version(watched.db, watched.head) != watched.version || (watched.was_live && !is_live))
-    }
-
-    /// Whether a group is open, so that what comes is a part of it.
-    pub fn is_in_group(&self) -> bool {
-        self.group.is_some()
-    }
-
-    /// The changes until [`Shard::close_group`] are one atomic unit, also over a crash. Between the two nothing may be
-    /// refused: whatever can be must be checked before. `bytes` is about what they need.
-    pub fn open_group(&mut self, bytes: usize) -> Result<(), Stop> {
-        self.begin_group(bytes, Engine::open_group)
-    }
-
-    fn begin_group(&mut self, bytes: usize, open: impl FnOnce(&mut Engine)) -> Result<(), Stop> {
-        self.refuse_if_full(bytes)?;
-        self.engine.admit(bytes)?;
-        open(&mut self.engine);
-        self.group = Some(Vec::new());
-        Ok(())
-    }
-
-    pub fn close_group(&mut self) {
-        let lsn = self.engine.close_group();
-        self.observe(lsn);
-        for (db, head) in self.group.take().unwrap_or_default() {
-            self.unstable.note(db, head, lsn);
-        }
-    }
-
-    /// The same, of changes that [`Shard::rollback_group`] can take back.
-    pub fn open_undoable_group(&mut self, bytes: usize) -> Result<(), Stop> {
-        self.begin_group(bytes, Engine::open_undoable_group)
-    }
-
-    /// The same, of this shard's part in a transaction of which `writers` have parts.
-    pub fn open_txn(&mut self, bytes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
-        let writers: Vec<ShardId> = writers.iter().copied().map(ShardId).collect();
-        self.begin_group(bytes, |engine| engine.open_txn(txn, &writers))
-    }
-
-    /// The changes since a group was opened will be taken back by what is answered first; second are their rows, databases
-    /// and heads, which nobody may look at before.
-    pub fn rollback_group(&mut self) -> (Undo, Vec<(u8, u64)>) {
-        (self.engine.rollback_group(), self.group.take().unwrap_or_default())
-    }
-
-    /// A transaction's change of a row is undone, which readers know from this LSN on.
-    pub fn note_abort(&mut self, db: u8, head: u64, lsn: Lsn) {
-        self.unstable.note(db, head, lsn);
-        self.watches.note(db, head);
     }
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).

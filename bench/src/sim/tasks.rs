@@ -39,6 +39,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::ToParticipant { .. }
             | Message::ToCoordinator { .. }
             | Message::Recovered
+            | Message::Draining { .. }
             | Message::Unwatch { .. } => return None,
         })
     };

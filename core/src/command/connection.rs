@@ -259,6 +259,7 @@ fn quit(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let is_open = machine.settings.requirepass.is_none();
     machine.unwatch(conn);
+    machine.roll_back_open(conn);
     let client = machine.client_mut(conn);
     client.multi = None;
     client.db = 0;

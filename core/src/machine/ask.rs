@@ -5,6 +5,7 @@
 //! find the hole by its number.
 
 use super::coordinate::Exec;
+use super::interact::Statement;
 use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
 use crate::command::{Call, Flow};
@@ -14,8 +15,10 @@ use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::session::ReplyMode;
+use crate::tx::Work;
 use cairn_storage::units::{ShardId, TxnId};
 use hashbrown::HashMap;
+use std::collections::BTreeMap;
 
 /// What finishes a command when the answers of the shards it asked are in, in the order of shards.
 pub type Merge = Box<dyn FnOnce(&mut Machine, ConnId, Vec<Answer>, &mut Reply<'_>) + Send>;
@@ -88,6 +91,10 @@ pub(super) struct Pending {
     pub spreads: HashMap<HoleId, super::remote::Spreading>,
     /// Transactions over several shards that this core coordinates, and those that have not begun to.
     pub execs: HashMap<TxnId, Box<Exec>>,
+    /// Transactions that clients of this core go on with; what their shards work on; and what this one is to.
+    pub opens: BTreeMap<TxnId, ConnId>,
+    pub statements: BTreeMap<TxnId, Statement>,
+    pub works: Vec<(TxnId, Box<Work>)>,
     pub begun: Vec<TxnId>,
 }
 

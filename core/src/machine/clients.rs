@@ -70,6 +70,7 @@ impl Machine {
             self.sessions_len -= 1;
             self.forget_pending(session.client.id);
             self.forget_watched(session.client.watched);
+            self.drop_open(session.client.open);
             self.effects.push_back(Effect::Close { conn });
         }
     }

@@ -4,8 +4,10 @@
 use super::Machine;
 use super::ask::HoleId;
 use super::exec::{error_line, rolled_back};
+use super::interact::Form;
 use super::participate::locks_of;
 use super::remote::Spreading;
+use super::trial::undone;
 use super::whole::Look;
 use crate::command::args::Args;
 use crate::command::connection::selected;
@@ -29,6 +31,8 @@ pub(super) struct Exec {
     is_exec: bool,
     /// An error of any command undoes all.
     rolls_back: bool,
+    /// It is the end of an open transaction: all is locked, and its shards have their commands.
+    is_commit: bool,
     /// One for each command.
     slots: Vec<Slot>,
     /// The commands of these, if they are to be named.
@@ -75,6 +79,9 @@ struct Part {
 
 const UNFINISHED: &str = "ERR this command cannot be part of a transaction over several shards";
 
+/// A shard, the rows that it locks, and what it runs.
+pub(super) type Piece = (ShardId, Vec<RowLock>, Multi);
+
 /// A plan in the making.
 pub(super) struct Plan<'a> {
     machine: &'a Machine,
@@ -103,8 +110,24 @@ impl Plan<'_> {
     pub fn finish(self, is_resp3: bool, is_exec: bool, look: Option<Look>) -> Box<Exec> {
         let hole = HoleId { client: 0, conn: 0, hole: 0 };
         let (slots, parts, watched) = (self.slots, self.parts, Vec::new());
-        let (rolls_back, names, stage) = (false, Vec::new(), Stage::Locking(0));
-        Box::new(Exec { hole, is_resp3, is_exec, rolls_back, slots, names, parts, watched, look, stage })
+        let (rolls_back, is_commit, names, stage) = (false, false, Vec::new(), Stage::Locking(0));
+        Box::new(Exec { hole, is_resp3, is_exec, rolls_back, is_commit, slots, names, parts, watched, look, stage })
+    }
+
+    /// The one command that was added: what each shard locks and runs, in the order of shards, and how their replies become one if they
+    /// are several. Refused if it cannot be done.
+    pub fn into_works(self) -> Result<(Vec<Piece>, Form), Refusal> {
+        let mut slots = self.slots;
+        let numbers = self.parts.iter().map(|part| part.places[0].1).collect();
+        let form = match slots.pop().expect("a command was added") {
+            Slot::Reply(reply) => match error_line(&reply, 0) {
+                Some(line) => return Err(Refusal::text(line)),
+                None => Form::Single,
+            },
+            Slot::Parts(spreading) => Form::Parts(spreading, numbers),
+            Slot::Server(_) => unreachable!("a command on rows was added"),
+        };
+        Ok((self.parts.into_iter().map(|part| (part.shard, part.rows, part.commands)).collect(), form))
     }
 
     fn part(&mut self, shard: ShardId) -> &mut Part {
@@ -212,6 +235,25 @@ impl Machine {
         Ok(exec)
     }
 
+    /// COMMIT of an open transaction that has rows of these shards, changes where it is said.
+    pub(super) fn plan_commit(&self, is_resp3: bool, shards: &[(ShardId, bool)]) -> Box<Exec> {
+        let mut plan = Plan::new(self);
+        for (shard, is_write) in shards {
+            plan.part(*shard).is_writer = *is_write;
+        }
+        plan.answer(|reply| reply.ok());
+        let mut exec = plan.finish(is_resp3, false, None);
+        exec.is_commit = true;
+        exec
+    }
+
+    /// Where a transaction waits for locks, if it does.
+    pub(super) fn locking_at(&self, txn: TxnId) -> Option<ShardId> {
+        let exec = self.pending.execs.get(&txn)?;
+        let Stage::Locking(locked) = exec.stage else { return None };
+        Some(exec.parts.get(locked)?.shard)
+    }
+
     /// Begins a transaction, whose reply `hole` waits for.
     pub(super) fn begin_exec(&mut self, txn: TxnId, hole: HoleId, mut exec: Box<Exec>) {
         exec.hole = hole;
@@ -223,7 +265,25 @@ impl Machine {
     /// The end of a turn: what was begun in it asks for its first locks.
     pub(super) fn lock_begun(&mut self) {
         for txn in std::mem::take(&mut self.pending.begun) {
-            self.lock_next(txn);
+            let exec = &self.pending.execs[&txn];
+            if !exec.is_commit {
+                self.lock_next(txn);
+            } else if exec.writers().len() > 1 && self.parts.is_draining_anywhere() {
+                // It has all its locks, so it would not wait for that moment, but put it off.
+                self.pending.begun.push(txn);
+            } else {
+                self.go_on_to_commit(txn);
+            }
+        }
+    }
+
+    /// Its shards have what it does already.
+    fn go_on_to_commit(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        let writers = exec.writers();
+        exec.stage = Stage::Running { left: writers.len(), refused: None, failed: None };
+        for &shard in &writers {
+            self.tell(ShardId(shard), txn, ToParticipant::Commit { writers: writers.clone() });
         }
     }
 
@@ -293,12 +353,13 @@ impl Machine {
         let parts: Vec<(ShardId, Multi)> =
             exec.parts.iter_mut().map(|part| (part.shard, std::mem::take(&mut part.commands))).collect();
         for (shard, commands) in parts {
-            let go = Box::new(Go { commands, is_resp3, is_counted, rolls_back, writers: writers.clone() });
+            let (pins, writers) = (Vec::new(), writers.clone());
+            let go = Box::new(Go { commands, is_resp3, is_counted, rolls_back, pins, writers });
             self.tell(shard, txn, ToParticipant::Go(go));
         }
     }
 
-    fn tell(&mut self, shard: ShardId, txn: TxnId, message: ToParticipant) {
+    pub(super) fn tell(&mut self, shard: ShardId, txn: TxnId, message: ToParticipant) {
         if shard == self.identity.shard {
             self.on_participant(shard, txn, message);
         } else {
@@ -308,6 +369,12 @@ impl Machine {
 
     /// What a participant answers.
     pub(super) fn on_coordinator(&mut self, from: ShardId, txn: TxnId, message: ToCoordinator) {
+        let message = match message {
+            ToCoordinator::Worked { statement, result } => return self.on_worked(txn, statement, result),
+            ToCoordinator::Probe(probe) => return self.on_probe(txn, probe),
+            ToCoordinator::Deadlock { statement } => return self.on_deadlock(txn, statement),
+            message => message,
+        };
         let Some(exec) = self.pending.execs.get_mut(&txn) else {
             // Another one's look has ended it.
             return assert!(matches!(message, ToCoordinator::Seen(_)), "a participant answers while it is waited for");
@@ -326,7 +393,7 @@ impl Machine {
                 *left -= 1;
                 let is_last = *left == 0;
                 let part = exec.parts.iter().find(|part| part.shard == from).expect("only participants answer");
-                let slot = part.places[number].0;
+                let slot = part.places.get(number).map_or(0, |(slot, _)| *slot);
                 if failed.as_ref().is_none_or(|(first, _)| slot < *first) {
                     *failed = Some((slot, line));
                 }
@@ -382,8 +449,10 @@ impl Machine {
     fn decide(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         let Stage::Running { refused, failed, .. } = &mut exec.stage else { unreachable!("its parts ran") };
-        let failed =
-            failed.take().map(|(slot, line)| NotDone::of_commands(&rolled_back(slot, exec.names[slot], &line)));
+        let failed = failed.take().map(|(slot, line)| match exec.names.get(slot) {
+            Some(spec) => NotDone::of_commands(&rolled_back(slot, spec, &line)),
+            None => NotDone::of_commands(&undone(&line)),
+        });
         let refused = refused.take().or(failed);
         let is_committed = refused.is_none();
         let shards: Vec<ShardId> = exec.parts.iter().map(|part| part.shard).collect();

@@ -26,6 +26,7 @@ impl Machine {
     pub(super) fn on_drain(&mut self, saves: bool) {
         if self.drain == Drain::Serving {
             self.drain = Drain::Finishing { saves };
+            self.end_opens();
         }
     }
 

@@ -235,15 +235,19 @@ impl Machine {
     /// Runs commands on rows, a part of a transaction; keeps the reply of each. If the part rolls back the last one may be an
     /// error: then those behind it have not run.
     pub(super) fn run_commands(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
-        let Go { commands, is_resp3, is_counted, rolls_back, .. } = go;
+        let Go { commands, is_resp3, is_counted, rolls_back, pins, .. } = go;
         let is_resp3 = *is_resp3;
         self.is_unusable = false;
-        for Command { entry, db, head, args } in commands.commands() {
+        for (number, Command { entry, db, head, args }) in commands.commands().enumerate() {
             let Run::Row(run) = entry.spec.run else { unreachable!("a part is on rows only") };
-            let call = Call { spec: entry.spec, args: &args, db, is_resp3, now: self.now, head };
+            let pin = pins.get(number);
+            let now = pin.map_or(self.now, |pin| pin.now);
+            let call = Call { spec: entry.spec, args: &args, db, is_resp3, now, head };
             let start_ns = (self.identity.clock_ns)();
             let mut reply = Replies::default();
+            let seed = pin.map(|pin| self.shard.reseed(pin.seed));
             let ran = self.run_row(run, &call, 0, &mut reply);
+            seed.map(|seed| self.shard.reseed(seed));
             if self.ends_transaction(&ran) {
                 return ran;
             }

@@ -5,7 +5,8 @@
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
-//! - `exec`: transactions. Over several shards: `coordinate`, `participate`, `whole`.
+//! - `exec`: transactions. Over several shards: `coordinate`, `participate`, `whole`. Over several requests: `interact`, `trial`,
+//!   `deadlock`.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
@@ -20,10 +21,12 @@
 mod ask;
 mod clients;
 mod coordinate;
+mod deadlock;
 mod deeds;
 mod drain;
 mod exec;
 mod input;
+mod interact;
 mod paging;
 mod parked;
 mod participate;
@@ -34,6 +37,7 @@ mod remote;
 mod run;
 mod script;
 mod scrub;
+mod trial;
 mod whole;
 
 pub use ask::{HostThen, Merge};
@@ -240,6 +244,8 @@ impl Machine {
             }
         }
         self.free_dropped();
+        // What others shall see soon is sealed with this turn.
+        self.end_commands();
         if self.shard.engine_mut().log_mut().is_flush_due() {
             self.shard.seal();
         }
@@ -248,10 +254,11 @@ impl Machine {
             self.shard.engine_mut().log_mut().seal_idle();
         }
         self.poll_log();
+        self.begin_afterwork();
         self.wake_stalled();
         self.forget_wanted();
         self.run_parked();
-        self.lock_begun();
+        self.end_commands();
         self.work_parts();
         self.finish_saves();
         if self.is_draining() {
@@ -259,6 +266,14 @@ impl Machine {
         }
         self.work_pages();
         self.send_parcels();
+    }
+
+    /// What commands have begun, and could not go on with while their connection's output was in use.
+    fn end_commands(&mut self) {
+        self.lock_begun();
+        self.work_begun();
+        self.grant_freed();
+        self.chase_begun();
     }
 
     /// The next effect to perform.
@@ -302,6 +317,8 @@ impl Machine {
             self.pause = None;
         }
         self.fire_timers();
+        self.watch_opens();
+        self.chase_again();
         let log = self.shard.engine_mut().log_mut();
         if now_ns.saturating_sub(self.log_active_ns) >= QUIET_NS && log.seal_idle() {
             self.log_active_ns = now_ns;

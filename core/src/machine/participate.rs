@@ -1,7 +1,7 @@
 //! A shard's part in transactions over several shards: locks, its group of the log, undo.
 //!
-//! - **X1** From the grant until the transaction is decided here nobody else looks at what it changes, or changes what it has
-//!   looked at: `Machine::is_locked` is asked before every command, and before a row expires.
+//! - **X1** From the grant until the transaction is decided here nobody else changes what it has locked; and from the moment on that its
+//!   changes are in the tree nobody looks at them: `Machine::is_locked` is asked before every command, and before a row expires.
 //! - **X2** What is granted can be done: the log takes writes, and what the rows need has been seen in memory. If it has left
 //!   again meanwhile, the part is undone and runs again.
 //! - **X3** While somebody waits for a moment without undecided transactions (a look at all rows, a checkpoint) no locks are
@@ -11,11 +11,12 @@ use super::Machine;
 use super::exec::error_line;
 use super::release::HeldReply;
 use super::run::Stay;
+use super::trial::OpenPart;
 use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
 use crate::parcel::Message;
-use crate::tx::{Denial, Go, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use crate::tx::{Age, Denial, Go, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use hashbrown::HashMap;
@@ -29,6 +30,20 @@ pub(super) struct Parts {
     retrying: Vec<TxnId>,
     /// Somebody waits until nothing is undecided.
     is_draining: bool,
+    /// The other shards know that.
+    is_drain_told: bool,
+    /// Other shards of which so much is known.
+    pub drains_elsewhere: usize,
+    /// Locks were given back since the last grants.
+    is_freed: bool,
+    /// Something was done behind the turn's seal: there is to be another turn.
+    wants_turn: bool,
+    /// Parts of open transactions.
+    pub open: usize,
+    /// Open transactions that have begun to wait here.
+    pub chasing: Vec<TxnId>,
+    /// Where the next tick goes on to look for those that wait for each other.
+    pub chased: usize,
     /// Groups of single shards that were rolled back, whose rows are still to be put back.
     undoing: Vec<(Undo, Vec<RowLock>)>,
     /// Since the start: what the start has found committed.
@@ -57,15 +72,67 @@ impl Parts {
     pub fn locks(&self) -> &Locks<TxnId> {
         &self.locks
     }
+
+    pub fn locks_mut(&mut self) -> &mut Locks<TxnId> {
+        &mut self.locks
+    }
+
+    pub fn part(&self, txn: TxnId) -> Option<&Part> {
+        self.parts.get(&txn)
+    }
+
+    pub fn part_mut(&mut self, txn: TxnId) -> Option<&mut Part> {
+        self.parts.get_mut(&txn)
+    }
+
+    /// The part of an open transaction, from now on.
+    pub fn open_part(&mut self, from: ShardId, age: Age) -> &mut Part {
+        self.parts.entry(age.txn).or_insert_with(|| {
+            self.open += 1;
+            Part {
+                from,
+                rows: Vec::new(),
+                is_hidden: false,
+                is_open: true,
+                stage: Stage::Open(Box::new(OpenPart::new(age))),
+            }
+        })
+    }
+
+    pub fn is_undoing(&self) -> bool {
+        !self.undoing.is_empty()
+    }
+
+    pub fn retry(&mut self, txn: TxnId) {
+        self.retrying.push(txn);
+    }
+
+    /// Whether a transaction over several shards has to wait before it has groups in their logs.
+    pub fn is_draining_anywhere(&self) -> bool {
+        self.is_draining || self.drains_elsewhere > 0
+    }
 }
 
-struct Part {
+pub(super) struct Part {
     from: ShardId,
-    rows: Vec<RowLock>,
-    stage: Stage,
+    pub rows: Vec<RowLock>,
+    /// What it changes stands in the tree, so that nobody looks at it.
+    is_hidden: bool,
+    /// It is an open transaction's, or was.
+    is_open: bool,
+    pub stage: Stage,
 }
 
-enum Stage {
+impl Part {
+    /// Whose transaction it is.
+    pub fn from(&self) -> ShardId {
+        self.from
+    }
+}
+
+pub(super) enum Stage {
+    /// Its client goes on with it.
+    Open(Box<OpenPart>),
     /// It waits for its locks, or has them and waits for memory.
     Locking(Vec<Watched>),
     Locked,
@@ -87,13 +154,18 @@ impl Machine {
         match message {
             ToParticipant::Lock { rows, watched } => {
                 self.parts.locks.request(txn, rows);
-                let part = Part { from, rows: Vec::new(), stage: Stage::Locking(watched) };
+                let part =
+                    Part { from, rows: Vec::new(), is_hidden: false, is_open: false, stage: Stage::Locking(watched) };
                 let before = self.parts.parts.insert(txn, part);
                 assert!(before.is_none(), "a transaction locks once at a shard");
                 self.grant_locks();
             }
             ToParticipant::Look(rows) => self.look_at(txn, rows),
             ToParticipant::Go(go) => self.run_part(txn, go),
+            ToParticipant::Work(work) => self.work_for(from, work),
+            ToParticipant::GoBack { statement } => self.go_back_here(txn, statement),
+            ToParticipant::Commit { writers } => self.commit_part(txn, writers),
+            ToParticipant::Probe(probe) => self.chase(txn, probe),
             ToParticipant::Finish { is_committed } => self.finish_part(txn, is_committed),
             ToParticipant::Forget => self.shard.engine_mut().forget(txn),
         }
@@ -128,11 +200,31 @@ impl Machine {
         if self.parts.is_draining {
             return;
         }
+        self.parts.is_freed = false;
         while let Some((txn, rows)) = self.parts.locks.grant() {
             let part = self.parts.parts.get_mut(&txn).expect("who asks for locks has a part");
-            part.rows = rows;
-            self.try_locked(txn);
+            part.rows.extend(rows);
+            match part.stage {
+                Stage::Open(_) => self.work_on(txn),
+                _ => self.try_locked(txn),
+            }
         }
+    }
+
+    /// Grants what can be granted since locks were given back: at the end of a turn, for then no command is running.
+    pub(super) fn grant_freed(&mut self) {
+        if self.parts.is_freed {
+            self.grant_locks();
+        }
+    }
+
+    /// The end of a turn begins: what is done from now on may have missed its seal.
+    pub(super) fn begin_afterwork(&mut self) {
+        self.parts.wants_turn = false;
+    }
+
+    pub(super) fn parts_want_turn(&self) -> bool {
+        self.parts.wants_turn
     }
 
     /// The rows are locked. Keeps X2: sees that all that is needed is here.
@@ -173,7 +265,7 @@ impl Machine {
     }
 
     /// It goes on at the end of a later turn.
-    fn retry_part(&mut self, txn: TxnId, stage: Stage) {
+    pub(super) fn retry_part(&mut self, txn: TxnId, stage: Stage) {
         if let Some(part) = self.parts.parts.get_mut(&txn) {
             part.stage = stage;
             self.parts.retrying.push(txn);
@@ -212,9 +304,13 @@ impl Machine {
     }
 
     /// Runs a part whose rows are locked, and appends its group to the log.
-    fn run_part(&mut self, txn: TxnId, go: Box<Go>) {
-        let Some(part) = self.parts.parts.get(&txn) else { unreachable!("what goes has locked before") };
+    pub(super) fn run_part(&mut self, txn: TxnId, go: Box<Go>) {
+        let Some(part) = self.parts.parts.get_mut(&txn) else { unreachable!("what goes has locked before") };
         let from = part.from;
+        if !std::mem::replace(&mut part.is_hidden, true) {
+            // Keeps X1.
+            self.parts.locks.hide(&part.rows);
+        }
         if !self.parts.undoing.is_empty() {
             // It may be its own first try.
             return self.retry_part(txn, Stage::Running(go));
@@ -223,8 +319,7 @@ impl Machine {
         if is_write {
             match self.admit_write() {
                 Err(Stay::Refuse(refusal)) => {
-                    let message = ToCoordinator::Ran(Err(NotDone::of_log(&refusal)));
-                    return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
+                    return self.refuse_part(from, txn, NotDone::of_log(&refusal));
                 }
                 Err(Stay::Wait(_)) => return self.retry_part(txn, Stage::Running(go)),
                 Ok(()) => {}
@@ -240,8 +335,7 @@ impl Machine {
             match opened {
                 Ok(()) => {}
                 Err(Stop::Refuse(refusal)) => {
-                    let message = ToCoordinator::Ran(Err(NotDone::of_commands(&refusal)));
-                    return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
+                    return self.refuse_part(from, txn, NotDone::of_commands(&refusal));
                 }
                 Err(_) => return self.retry_part(txn, Stage::Running(go)),
             }
@@ -271,8 +365,7 @@ impl Machine {
                     self.roll_back();
                 }
                 let Stop::Refuse(refusal) = stop else { return self.retry_part(txn, Stage::Running(go)) };
-                let message = ToCoordinator::Ran(Err(NotDone::of_commands(&refusal)));
-                return self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message });
+                return self.refuse_part(from, txn, NotDone::of_commands(&refusal));
             }
         }
         let observed = self.shard.observed();
@@ -280,6 +373,10 @@ impl Machine {
             part.stage = Stage::Ran { undo };
         }
         self.hold_foreign(from, observed, HeldReply::Txn { txn, message: ToCoordinator::Ran(Ok(replies)) });
+    }
+
+    fn refuse_part(&mut self, from: ShardId, txn: TxnId, why: NotDone) {
+        self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message: ToCoordinator::Ran(Err(why)) });
     }
 
     /// The transaction is decided, or was never begun in earnest.
@@ -293,9 +390,12 @@ impl Machine {
                 self.hold_foreign(from, lsn, HeldReply::Txn { txn, message: ToCoordinator::Learned });
             }
             Stage::Ran { undo: Some(undo) } => self.undo_part(txn, undo),
-            Stage::Locking(_) | Stage::Locked | Stage::Looking(_) | Stage::Running(_) | Stage::Ran { undo: None } => {
-                self.end_part(txn)
-            }
+            Stage::Open(_)
+            | Stage::Locking(_)
+            | Stage::Locked
+            | Stage::Looking(_)
+            | Stage::Running(_)
+            | Stage::Ran { undo: None } => self.end_part(txn),
             Stage::Undoing(_) => unreachable!("a transaction is decided once"),
         }
     }
@@ -307,18 +407,23 @@ impl Machine {
         let lsn = self.shard.engine_mut().append_abort(txn);
         let rows = self.parts.parts.get(&txn).map_or(&[][..], |part| &part.rows);
         // Who reads them sees that it never happened, which must not be taken back.
-        for row in rows.iter().filter(|row| row.is_exclusive) {
+        for row in rows.iter().filter(|row| self.parts.locks.is_exclusive(row)) {
             self.shard.note_abort(row.db, row.head, lsn);
         }
         self.end_part(txn);
     }
 
     /// Gives the locks back.
-    fn end_part(&mut self, txn: TxnId) {
+    pub(super) fn end_part(&mut self, txn: TxnId) {
         let part = self.parts.parts.remove(&txn).expect("a transaction ends once");
         self.parts.retrying.retain(|retrying| *retrying != txn);
-        self.parts.locks.release(&part.rows);
-        self.grant_locks();
+        if part.is_open {
+            self.parts.open -= 1;
+            self.parts.locks.cancel(txn);
+        }
+        self.parts.locks.release(txn, &part.rows, part.is_hidden);
+        self.parts.is_freed = true;
+        self.parts.wants_turn = true;
     }
 
     /// Takes back what the open group has changed. Where that cannot be done at once its rows are locked until it is.
@@ -355,12 +460,12 @@ impl Machine {
         }
         if self.parts.is_draining && !is_undecided {
             self.parts.is_draining = false;
-            self.grant_locks();
+            self.parts.is_freed = true;
         }
         for (mut undo, rows) in std::mem::take(&mut self.parts.undoing) {
             if self.undo(&mut undo) {
-                self.parts.locks.release(&rows);
-                self.grant_locks();
+                self.parts.locks.give_back(&rows);
+                self.parts.is_freed = true;
             } else {
                 self.parts.undoing.push((undo, rows));
             }
@@ -375,9 +480,34 @@ impl Machine {
                 Stage::Looking(rows) => self.look_at(txn, rows),
                 Stage::Running(go) => self.run_part(txn, go),
                 Stage::Undoing(undo) => self.undo_part(txn, undo),
+                Stage::Open(open) => {
+                    part.stage = Stage::Open(open);
+                    self.work_on(txn);
+                }
                 Stage::Locked | Stage::Ran { .. } => unreachable!("these wait for a message"),
             }
         }
+        self.grant_freed();
+        self.tell_drain();
+        let is_freed = self.parts.is_freed && !self.parts.is_draining;
+        self.parts.wants_turn |= is_freed || self.shard.engine().log().awaits_seal();
+    }
+
+    /// The other shards are told when this one begins, or ends, to wait for a moment without undecided transactions.
+    fn tell_drain(&mut self) {
+        let is_draining = self.parts.is_draining;
+        if std::mem::replace(&mut self.parts.is_drain_told, is_draining) == is_draining {
+            return;
+        }
+        let own = usize::from(self.identity.shard.0);
+        let others = self.outbox.iter_mut().enumerate().filter(|(shard, _)| *shard != own);
+        others.for_each(|(_, parcel)| parcel.messages.push(Message::Draining { is_on: is_draining }));
+    }
+
+    /// Another shard has told so.
+    pub(super) fn on_drain_elsewhere(&mut self, is_on: bool) {
+        let drains = &mut self.parts.drains_elsewhere;
+        *drains = if is_on { *drains + 1 } else { *drains - 1 };
     }
 
     /// What this shard's start has found committed is stable here: the others are told.
@@ -404,6 +534,11 @@ impl Machine {
         if let Some(recovered) = self.parts.recovered.take_if(|it| it.is_told && it.unheard == 0) {
             recovered.txns.into_iter().for_each(|txn| self.shard.engine_mut().forget(txn));
         }
+    }
+
+    /// Whether clients go on with transactions that have rows of this shard: nobody takes them away.
+    pub(crate) fn has_open_parts(&self) -> bool {
+        self.parts.open > 0
     }
 
     /// Whether a part is under way.

@@ -119,6 +119,10 @@ impl Machine {
                     }
                     ToCoordinator::Seen(_) => ToCoordinator::Seen(Err(NotDone::of_log(&refusal))),
                     ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(NotDone::of_log(&refusal)))),
+                    ToCoordinator::Worked { statement, .. } => {
+                        ToCoordinator::Worked { statement, result: Err(NotDone::of_log(&refusal)) }
+                    }
+                    ToCoordinator::Probe(_) | ToCoordinator::Deadlock { .. } => unreachable!("these wait for nothing"),
                     // It stays remembered until the next start.
                     ToCoordinator::Learned => return,
                 };

@@ -174,6 +174,7 @@ impl Machine {
                 Message::WantScript(sha) => self.on_want_script(from, sha),
                 Message::HaveScript(sha, script) => self.on_have_script(sha, script),
                 Message::Recovered => self.on_recovered(),
+                Message::Draining { is_on } => self.on_drain_elsewhere(is_on),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);
                 }

@@ -272,6 +272,15 @@ impl Machine {
         mark: usize,
         out: &mut Replies,
     ) -> Result<Flow, Stall> {
+        if self.session(conn).client.open.is_some()
+            && let Some(ran) = self.run_in_open(conn, call, out)
+        {
+            return match ran {
+                Ok(flow) => Ok(flow),
+                Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop, call)),
+                Err(stop) => Ok(self.finish_row(id, Err(stop), mark, call.is_resp3, out)),
+            };
+        }
         let ran = match call.spec.run {
             Run::Row(run) => match self.place(call) {
                 // A part of an earlier command that was spread waits for a page here.
@@ -422,7 +431,8 @@ impl Machine {
             return Err(Stay::Wait(Stall::Holes));
         }
         let is_write = spec.flags.has(Flags::WRITE)
-            || session.client.multi.as_ref().is_some_and(|multi| multi.writes > 0 && spec.name == "exec");
+            || session.client.multi.as_ref().is_some_and(|multi| multi.writes > 0 && spec.name == "exec")
+            || session.client.open.as_ref().is_some_and(|open| open.bytes > 0 && spec.name == "commit");
         if let Some(pause) = self.pause
             && (is_write || spec.flags.has(Flags::MAY_WRITE) || !pause.writes_only)
         {

@@ -69,6 +69,8 @@ pub(super) const ACTING: &[Parameter] = &[
         let Value::Percentiles(list) = v else { unreachable!("its form yields percentages") };
         s.fields.latency_tracking_info_percentiles = list;
     }),
+    acts("txn-lock-timeout", int(0, INT_MAX), "5000", |s, v| s.fields.txn_lock_timeout_ms = v.int() as u64),
+    acts("txn-idle-timeout", int(0, INT_MAX), "60000", |s, v| s.fields.txn_idle_timeout_ms = v.int() as u64),
     start("dir", Form::Text, "./cairn-data", |s, v| s.fields.dir = v.text()),
     start("logfile", Form::Text, "", |s, v| s.fields.logfile = v.text()),
     acts("loglevel", Form::Enum(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", |s, v| {

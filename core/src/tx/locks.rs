@@ -1,8 +1,11 @@
-//! The row locks of one shard. Only transactions over several shards hold any: what runs on one shard alone runs with nothing
-//! between its commands.
+//! The row locks of one shard. Transactions over several shards hold some, and those that a client goes on with over several
+//! requests; what runs on one shard at once runs with nothing between its commands.
 //!
-//! A request names all rows that a transaction needs of this shard. It is granted as a whole, and never before an earlier
-//! one that it conflicts with. Rows whose heads are equal are locked together.
+//! A request is granted as a whole, and never before an earlier one that it conflicts with; except on rows that its owner holds
+//! already and wants more of, for the earlier one waits for that owner anyway. Rows whose heads are equal are locked together.
+//!
+//! A row that is locked exclusively may still be looked at by one who holds no lock, as long as its changes are elsewhere. From
+//! the moment on that they stand in the tree, and are not decided, it is *hidden*.
 
 use crate::unstable::{Heads, place};
 use std::collections::VecDeque;
@@ -16,21 +19,70 @@ pub struct RowLock {
 }
 
 /// The holders of a row: one that changes it, or any number that look at it.
-#[derive(Clone, Copy, Debug)]
-struct Held {
+#[derive(Debug)]
+struct Held<Owner> {
     is_exclusive: bool,
-    holders: u32,
+    /// Reasons why nobody may look at it.
+    hidden: u32,
+    /// Those of nobody.
+    seized: u32,
+    /// Mostly there is one.
+    first: Option<Owner>,
+    others: Vec<Owner>,
+}
+
+struct Request<Owner> {
+    owner: Owner,
+    rows: Vec<RowLock>,
 }
 
 /// Which rows are locked, and who waits. `Owner` names a transaction.
 pub struct Locks<Owner> {
-    rows: Heads<Held>,
-    waiting: VecDeque<(Owner, Vec<RowLock>)>,
+    rows: Heads<Held<Owner>>,
+    waiting: VecDeque<Request<Owner>>,
 }
 
 impl<Owner> Default for Locks<Owner> {
     fn default() -> Locks<Owner> {
         Locks { rows: Heads::default(), waiting: VecDeque::new() }
+    }
+}
+
+impl<Owner> Default for Held<Owner> {
+    fn default() -> Held<Owner> {
+        Held { is_exclusive: false, hidden: 0, seized: 0, first: None, others: Vec::new() }
+    }
+}
+
+impl<Owner: Copy + PartialEq> Held<Owner> {
+    fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.first.iter().chain(&self.others).copied()
+    }
+
+    fn has(&self, owner: Owner) -> bool {
+        self.owners().any(|held| held == owner)
+    }
+
+    /// Whether this owner may have it beside those that do.
+    fn admits(&self, owner: Owner, is_exclusive: bool) -> bool {
+        let is_shared = !is_exclusive && !self.is_exclusive;
+        self.seized == 0 && (is_shared || self.owners().all(|held| held == owner))
+    }
+
+    fn add(&mut self, owner: Owner) {
+        match self.first {
+            None => self.first = Some(owner),
+            Some(_) => self.others.push(owner),
+        }
+    }
+
+    fn remove(&mut self, owner: Owner) {
+        if self.first == Some(owner) {
+            self.first = self.others.pop();
+        } else {
+            let at = self.others.iter().position(|held| *held == owner);
+            self.others.swap_remove(at.expect("who releases a lock holds it"));
+        }
     }
 }
 
@@ -46,63 +98,150 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
         self.waiting.len()
     }
 
+    /// Who waits, in the order of requests.
+    pub fn waiters(&self) -> impl Iterator<Item = Owner> {
+        self.waiting.iter().map(|request| request.owner)
+    }
+
     /// Whether one who holds no lock may look at the row, or change it, now.
     #[inline]
     pub fn admits(&self, db: u8, head: u64, is_write: bool) -> bool {
-        self.rows.get(&place(db, head)).is_none_or(|held| !is_write && !held.is_exclusive)
+        self.rows.get(&place(db, head)).is_none_or(|held| !is_write && held.hidden == 0)
+    }
+
+    /// Whether the owner holds the row at least so.
+    pub fn holds(&self, owner: Owner, row: &RowLock) -> bool {
+        let held = self.rows.get(&place(row.db, row.head));
+        held.is_some_and(|held| held.has(owner) && (held.is_exclusive || !row.is_exclusive))
+    }
+
+    /// Whether the row is held by one who changes it.
+    pub fn is_exclusive(&self, row: &RowLock) -> bool {
+        self.rows.get(&place(row.db, row.head)).is_some_and(|held| held.is_exclusive)
     }
 
     /// Asks for locks. They are held when [`Locks::grant`] says so. Of several entries for one row the strictest counts.
     pub fn request(&mut self, owner: Owner, rows: Vec<RowLock>) {
-        self.waiting.push_back((owner, merged(rows)));
+        self.waiting.push_back(Request { owner, rows: merged(rows) });
     }
 
-    /// The next request that can be granted, and the rows that it holds from now on.
+    /// The next request that can be granted, and the rows that its owner has not held before.
     pub fn grant(&mut self) -> Option<(Owner, Vec<RowLock>)> {
-        let index = (0..self.waiting.len()).find(|index| self.may_be_granted(*index))?;
-        let (owner, rows) = self.waiting.remove(index)?;
-        self.hold(&rows);
-        Some((owner, rows))
+        let may = |request: (usize, &Request<Owner>)| self.may_hold(request.1.owner, &request.1.rows, request.0);
+        let index = self.waiting.iter().enumerate().position(may)?;
+        let Request { owner, rows } = self.waiting.remove(index)?;
+        Some((owner, self.hold(owner, rows)))
     }
 
-    /// Locks rows without asking: of one who has changed them, and what it has changed nobody may see.
-    pub fn seize(&mut self, mut rows: Vec<RowLock>) -> Vec<RowLock> {
-        rows.iter_mut().for_each(|row| row.is_exclusive = true);
+    /// Locks rows now, if nobody stands in the way: those that the owner has not held before.
+    pub fn try_hold(&mut self, owner: Owner, rows: Vec<RowLock>) -> Result<Vec<RowLock>, Vec<RowLock>> {
         let rows = merged(rows);
-        self.hold(&rows);
+        if self.may_hold(owner, &rows, self.waiting.len()) { Ok(self.hold(owner, rows)) } else { Err(rows) }
+    }
+
+    /// Whether nobody stands in the way of the owner, of the requests only the first `before`.
+    fn may_hold(&self, owner: Owner, rows: &[RowLock], before: usize) -> bool {
+        rows.iter().all(|row| {
+            let held = self.rows.get(&place(row.db, row.head));
+            held.is_none_or(|held| held.admits(owner, row.is_exclusive))
+                && (before == 0
+                    || held.is_some_and(|held| held.has(owner))
+                    || !self.waiting.iter().take(before).any(|request| request.conflicts(row)))
+        })
+    }
+
+    fn hold(&mut self, owner: Owner, mut rows: Vec<RowLock>) -> Vec<RowLock> {
+        rows.retain(|row| {
+            let held = self.rows.entry(place(row.db, row.head)).or_default();
+            held.is_exclusive |= row.is_exclusive;
+            let is_new = !held.has(owner);
+            if is_new {
+                held.add(owner);
+            }
+            is_new
+        });
         rows
     }
 
-    fn hold(&mut self, rows: &[RowLock]) {
+    /// From now on nobody looks at those of these rows that are exclusively their holder's.
+    pub fn hide(&mut self, rows: &[RowLock]) {
         for row in rows {
-            let held = self.rows.entry(place(row.db, row.head)).or_insert(Held { is_exclusive: false, holders: 0 });
-            held.is_exclusive |= row.is_exclusive;
-            held.holders += 1;
+            if let Some(held) = self.rows.get_mut(&place(row.db, row.head)).filter(|held| held.is_exclusive) {
+                held.hidden += 1;
+            }
         }
     }
 
-    fn may_be_granted(&self, index: usize) -> bool {
-        let rows = &self.waiting[index].1;
-        let earlier = || self.waiting.iter().take(index).flat_map(|(_, rows)| rows);
-        rows.iter().all(|row| self.admits(row.db, row.head, row.is_exclusive))
-            && !earlier().any(|before| rows.iter().any(|row| conflicts(before, row)))
+    /// Locks rows without asking, and hides them: of one who has changed them, and what it has changed nobody may see.
+    pub fn seize(&mut self, mut rows: Vec<RowLock>) -> Vec<RowLock> {
+        rows.iter_mut().for_each(|row| row.is_exclusive = true);
+        let rows = merged(rows);
+        for row in &rows {
+            let held = self.rows.entry(place(row.db, row.head)).or_default();
+            held.seized += 1;
+            held.hidden += 1;
+        }
+        rows
     }
 
-    /// The owner of these locks holds them no longer.
-    pub fn release(&mut self, rows: &[RowLock]) {
+    /// What was seized is as it was.
+    pub fn give_back(&mut self, rows: &[RowLock]) {
         for row in rows {
             let place = place(row.db, row.head);
-            let held = self.rows.get_mut(&place).expect("who releases a lock holds it");
-            held.holders -= 1;
-            if held.holders == 0 {
+            let held = self.rows.get_mut(&place).expect("what was seized is held");
+            held.seized -= 1;
+            held.hidden -= 1;
+            if held.seized == 0 && held.first.is_none() {
                 self.rows.remove(&place);
             }
         }
     }
+
+    /// The owner of these rows holds them no longer. `is_hidden`: it had them hidden.
+    pub fn release(&mut self, owner: Owner, rows: &[RowLock], is_hidden: bool) {
+        for row in rows {
+            let place = place(row.db, row.head);
+            let held = self.rows.get_mut(&place).expect("who releases a lock holds it");
+            held.remove(owner);
+            if std::mem::take(&mut held.is_exclusive) {
+                held.hidden -= u32::from(is_hidden);
+            }
+            if held.seized == 0 && held.first.is_none() {
+                self.rows.remove(&place);
+            }
+        }
+    }
+
+    /// The owner's request, if it waits, is none any more.
+    pub fn cancel(&mut self, owner: Owner) {
+        self.waiting.retain(|request| request.owner != owner);
+    }
+
+    /// Whom the owner waits for here; `None` if it does not wait. Each may be named more than once.
+    pub fn blockers(&self, owner: Owner) -> Option<Vec<Owner>> {
+        let index = self.waiting.iter().position(|request| request.owner == owner)?;
+        let mut blockers = Vec::new();
+        for row in &self.waiting[index].rows {
+            let held = self.rows.get(&place(row.db, row.head));
+            if let Some(held) = held.filter(|held| !held.admits(owner, row.is_exclusive)) {
+                blockers.extend(held.owners().filter(|held| *held != owner));
+            }
+            if held.is_none_or(|held| !held.has(owner)) {
+                let earlier = self.waiting.iter().take(index).filter(|request| request.conflicts(row));
+                blockers.extend(earlier.map(|request| request.owner));
+            }
+        }
+        Some(blockers)
+    }
 }
 
-fn conflicts(a: &RowLock, b: &RowLock) -> bool {
-    place(a.db, a.head) == place(b.db, b.head) && (a.is_exclusive || b.is_exclusive)
+impl<Owner> Request<Owner> {
+    fn conflicts(&self, row: &RowLock) -> bool {
+        let place_of_row = place(row.db, row.head);
+        let conflicts =
+            |mine: &RowLock| place(mine.db, mine.head) == place_of_row && (mine.is_exclusive || row.is_exclusive);
+        self.rows.iter().any(conflicts)
+    }
 }
 
 /// Each row once, exclusively if it is so anywhere.
@@ -113,63 +252,4 @@ fn merged(mut rows: Vec<RowLock>) -> Vec<RowLock> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Locks, RowLock};
-
-    fn row(head: u64, is_exclusive: bool) -> RowLock {
-        RowLock { db: 0, head, is_exclusive }
-    }
-
-    fn granted(locks: &mut Locks<u32>) -> Vec<(u32, Vec<RowLock>)> {
-        std::iter::from_fn(|| locks.grant()).collect()
-    }
-
-    fn names(granted: &[(u32, Vec<RowLock>)]) -> Vec<u32> {
-        granted.iter().map(|(owner, _)| *owner).collect()
-    }
-
-    #[test]
-    fn readers_share_and_writers_do_not() {
-        let mut locks = Locks::default();
-        locks.request(1, vec![row(5, false), row(6, true)]);
-        locks.request(2, vec![row(5, false)]);
-        locks.request(3, vec![row(6, false)]);
-        let first = granted(&mut locks);
-        assert_eq!((names(&first), locks.waiting()), (vec![1, 2], 1));
-        assert_eq!([true, false].map(|is_write| locks.admits(0, 5, is_write)), [false, true]);
-        assert_eq!([true, false].map(|is_write| locks.admits(0, 6, is_write)), [false, false]);
-        assert!(locks.admits(1, 6, true) && locks.admits(0, 7, true));
-        locks.release(&first[0].1);
-        assert_eq!(names(&granted(&mut locks)), [3]);
-        assert!(!locks.admits(0, 5, true), "2 still looks at it");
-        locks.release(&first[1].1);
-        assert!(locks.admits(0, 5, true) && !locks.is_empty());
-    }
-
-    #[test]
-    fn nobody_overtakes_one_that_it_conflicts_with() {
-        let mut locks = Locks::default();
-        locks.request(1, vec![row(1, true)]);
-        let first = granted(&mut locks);
-        locks.request(2, vec![row(1, true), row(2, true)]);
-        locks.request(3, vec![row(2, false)]);
-        locks.request(4, vec![row(3, true)]);
-        assert_eq!(names(&granted(&mut locks)), [4], "3 waits behind 2 though its row is free");
-        locks.release(&first[0].1);
-        let second = granted(&mut locks);
-        assert_eq!(names(&second), [2]);
-        locks.release(&second[0].1);
-        assert_eq!(names(&granted(&mut locks)), [3]);
-    }
-
-    #[test]
-    fn a_row_named_twice_is_locked_once_and_strictly() {
-        let mut locks = Locks::default();
-        locks.request(1, vec![row(1, false), row(1, true), row(1, false)]);
-        let first = granted(&mut locks);
-        assert_eq!(first[0].1, [row(1, true)]);
-        assert!(!locks.admits(0, 1, false));
-        locks.release(&first[0].1);
-        assert!(locks.is_empty());
-    }
-}
+mod tests;

@@ -14,7 +14,7 @@
 //!       Forget ---------------------->
 //! ```
 
-use super::{Multi, RowLock, Watched};
+use super::{Multi, Pin, Probe, RowLock, Watched, Work, Worked};
 use crate::error::Refusal;
 use crate::resp::replies::Replies;
 
@@ -33,6 +33,18 @@ pub enum ToParticipant {
     /// Tell what these rows are. They are locked.
     Look(RowKeys),
     Go(Box<Go>),
+    /// Of an open transaction: lock rows, run a command.
+    Work(Box<Work>),
+    /// The statements from this one on never were. The rows stay locked.
+    GoBack {
+        statement: u32,
+    },
+    /// Do what was kept, in earnest. `writers` as in [`Go`].
+    Commit {
+        writers: Vec<u16>,
+    },
+    /// The transaction waits here: for whom?
+    Probe(Probe),
     /// It is over, whatever state it is in here.
     Finish {
         is_committed: bool,
@@ -49,6 +61,8 @@ pub struct Go {
     pub is_counted: bool,
     /// An error of any command undoes all. Then all participants are writers: who only looks says in its log too that it could.
     pub rolls_back: bool,
+    /// What its commands depend on, if they have run before.
+    pub pins: Vec<Pin>,
     /// The shards that have a group in their logs, ascending: more than one, or this one's part is a group like any other.
     pub writers: Vec<u16>,
 }
@@ -68,6 +82,17 @@ pub enum ToCoordinator {
         line: String,
     },
     Learned,
+    /// Of an open transaction, the statement of that number.
+    Worked {
+        statement: u32,
+        result: Result<Worked, NotDone>,
+    },
+    /// Somebody waits for the transaction: for whom does it wait?
+    Probe(Probe),
+    /// It is the youngest of those that wait for each other, as far as it still waits in this statement.
+    Deadlock {
+        statement: u32,
+    },
 }
 
 /// A live row, as a participant saw it.

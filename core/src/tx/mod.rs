@@ -6,9 +6,11 @@
 mod locks;
 mod message;
 mod multi;
+mod open;
 mod watch;
 
 pub use locks::{Locks, RowLock};
 pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};
 pub use multi::{Command, Multi};
+pub use open::{Age, Kept, Open, Patience, Pin, Probe, Work, Worked};
 pub use watch::{Watched, Watches};

@@ -57,6 +57,21 @@ impl Multi {
         self.commands.push(Queued { id: entry.id, db, ranges: (first, self.ranges.len() as u32), head });
     }
 
+    /// Forgets all commands but the first ones.
+    pub fn truncate(&mut self, len: usize) {
+        let Some(first) = self.commands.get(len) else { return };
+        let range = first.ranges.0 as usize;
+        self.bytes.truncate(self.ranges.get(range).map_or(0, |(start, _)| *start as usize));
+        self.ranges.truncate(range);
+        let gone = self.commands.drain(len..);
+        self.writes -= gone.filter(|queued| table::spec(queued.id).flags.has(Flags::WRITE)).count();
+    }
+
+    /// The command of that number.
+    pub fn command(&self, number: usize) -> Command<'_> {
+        self.shown(&self.commands[number])
+    }
+
     /// Commands.
     pub fn len(&self) -> usize {
         self.commands.len()
@@ -90,11 +105,13 @@ impl Multi {
 
     /// The commands in their order.
     pub fn commands(&self) -> impl Iterator<Item = Command<'_>> {
-        self.commands.iter().map(|queued| {
-            let entry = Entry { id: queued.id, spec: table::spec(queued.id) };
-            let ranges = &self.ranges[queued.ranges.0 as usize..queued.ranges.1 as usize];
-            Command { entry, db: queued.db, head: queued.head, args: Args::new(&self.bytes, ranges) }
-        })
+        self.commands.iter().map(|queued| self.shown(queued))
+    }
+
+    fn shown(&self, queued: &Queued) -> Command<'_> {
+        let entry = Entry { id: queued.id, spec: table::spec(queued.id) };
+        let ranges = &self.ranges[queued.ranges.0 as usize..queued.ranges.1 as usize];
+        Command { entry, db: queued.db, head: queued.head, args: Args::new(&self.bytes, ranges) }
     }
 }
 

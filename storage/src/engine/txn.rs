@@ -81,6 +81,21 @@ impl Engine {
         self.txns.is_keeping = true;
     }
 
+    /// The changes until [`Engine::end_trial`] are only tried: the log knows nothing of them.
+    pub fn open_trial(&mut self) {
+        assert!(!self.is_in_group, "groups do not nest");
+        self.is_in_group = true;
+        self.txns.is_keeping = true;
+        self.log.mute();
+    }
+
+    /// As [`Engine::rollback_group`], of a trial.
+    #[must_use = "its rows are as the trial has left them"]
+    pub fn end_trial(&mut self) -> Undo {
+        self.log.unmute();
+        self.end_undone()
+    }
+
     /// As [`Engine::open_group`], of the part that a transaction has here. `participants`: the shards that take part, this one
     /// included, ascending. Once it is closed ([`Engine::close_group`]) and its undo taken ([`Engine::take_undo`]) it is
     /// undecided, until [`Engine::append_done`] or [`Engine::append_abort`].
@@ -119,11 +134,15 @@ impl Engine {
     /// [`Engine::undo`] has gone through. Until then its rows are nobody's to see, and it counts as undecided.
     #[must_use = "its rows are as the group has left them"]
     pub fn rollback_group(&mut self) -> Undo {
+        self.log.append(&Record::GroupAbort);
+        self.end_undone()
+    }
+
+    fn end_undone(&mut self) -> Undo {
         assert!(self.is_in_group && self.txns.is_keeping, "only a group that can be undone is rolled back");
         self.is_in_group = false;
         self.txns.is_keeping = false;
         self.txns.open = None;
-        self.log.append(&Record::GroupAbort);
         let images = std::mem::take(&mut self.txns.images);
         self.txns.rolling_back += usize::from(!images.is_empty());
         Undo { txn: None, images }

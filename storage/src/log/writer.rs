@@ -35,6 +35,8 @@ use std::collections::VecDeque;
 /// Writes one shard's log.
 pub struct LogWriter {
     open: Open,
+    /// While nothing is added ([`Self::mute`]): the open buffer. In its place is none, so that [`Self::append`] need not ask.
+    muted: Option<Open>,
     buffers: Buffers,
     finished: VecDeque<Finished>,
     /// In the order of their positions. A completed one stays until those before it are completed too.
@@ -170,6 +172,7 @@ impl LogWriter {
         let unprepared = SegmentId(first.0 + resume.prepared.len() as u64);
         Self {
             open: Open::default(),
+            muted: None,
             buffers: Buffers::new(),
             finished: VecDeque::new(),
             flights: VecDeque::with_capacity(FLIGHTS_MAX),
@@ -226,6 +229,9 @@ impl LogWriter {
     #[cold]
     fn append_across(&mut self, record: &Record<'_>, bytes: usize, blob: Option<&Blob>) -> Lsn {
         assert!(bytes <= RECORD_BYTES_MAX);
+        if self.muted.is_some() {
+            return self.awaited();
+        }
         if self.open.cap - self.open.len < FRAME_BYTES {
             self.finish();
             self.open(0);

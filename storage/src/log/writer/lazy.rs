@@ -21,6 +21,21 @@ impl LogWriter {
         lsn
     }
 
+    /// From now on nothing is added, until [`Self::unmute`]: what happens meanwhile is taken back.
+    pub(crate) fn mute(&mut self) {
+        let open = std::mem::take(&mut self.open);
+        assert!(self.muted.replace(open).is_none(), "it is muted once");
+    }
+
+    pub(crate) fn unmute(&mut self) {
+        self.open = self.muted.take().expect("it was muted");
+    }
+
+    /// Whether there are records that somebody waits for and no flush in flight whose end would send them.
+    pub fn awaits_seal(&self) -> bool {
+        self.open.records > self.open.lazy && self.flights.is_empty() && !self.seal_wanted && self.accepts_writes()
+    }
+
     /// Lazy records are waited for after all: they leave with the next seal.
     pub fn hurry(&mut self) {
         self.open.lazy = 0;

@@ -1,0 +1,464 @@
+//! Transactions that a client goes on with, as the machine of its connection sees them: BEGIN, the commands, COMMIT.
+//!
+//! ```text
+//!             BEGIN            a command               its reply
+//!   (none) ----------> open ---------------> working ------------> open
+//!                       |  \                    |
+//!      COMMIT, ROLLBACK |   \ too long idle,    | deadlock, too long waited
+//!                       v    `-----------.      |
+//!                    (none)               v     v
+//!                       ^---------------- ended: only its end is taken
+//!                         COMMIT, ROLLBACK
+//! ```
+//!
+//! A command is worked on by one shard after the other, in ascending order, so a transaction waits at one place at a time. What shards
+//! do for it is in `trial`; who waits for each other is found by `deadlock`.
+
+use super::Machine;
+use super::ask::{Deferred, HoleId};
+use super::coordinate::Plan;
+use super::participate::locks_of;
+use super::place::Place;
+use super::remote::Spreading;
+use super::trial::{Tried, undone};
+use crate::command::{Call, Flags, Flow, Run, table};
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::tx::{Age, Multi, NotDone, Open, Patience, RowLock, ToParticipant, Work, Worked};
+use cairn_storage::units::{ShardId, TxnId};
+use std::collections::VecDeque;
+
+/// A command of an open transaction that shards work on.
+pub(super) struct Statement {
+    hole: HoleId,
+    number: u32,
+    since_ns: u64,
+    /// Who works on it, and those that have.
+    at: ShardId,
+    done: Vec<ShardId>,
+    left: VecDeque<Box<Work>>,
+    shards: VecDeque<ShardId>,
+    replies: Vec<Worked>,
+    form: Form,
+}
+
+/// What its reply is made of.
+pub(super) enum Form {
+    Single,
+    /// Of each shard, which of all parts it is.
+    Parts(Spreading, Vec<usize>),
+    /// LOCK: the keys at each shard, with their places among all; if those that are locked are told.
+    Lock {
+        keys: Vec<Vec<(usize, Vec<u8>)>>,
+        is_told: bool,
+    },
+}
+
+/// A command on its way: the work of each shard, in the order of shards.
+type Works = VecDeque<(ShardId, Box<Work>)>;
+
+impl Machine {
+    /// BEGIN.
+    pub fn begin_open(&mut self, conn: ConnId, is_read_only: bool, timeout_ms: Option<u64>) -> Result<(), Stop> {
+        if self.client(conn).open.is_some() {
+            return Err(Refusal::text("ERR a transaction is open already").into());
+        }
+        let txn = self.name_txn()?;
+        let now_ns = self.now.mono_ns;
+        let mut open = Box::new(Open::new(Age { begun_ns: now_ns, txn }));
+        open.is_read_only = is_read_only;
+        open.until_ns = timeout_ms.map(|ms| now_ns.saturating_add(ms.saturating_mul(1_000_000)));
+        self.client_mut(conn).open = Some(open);
+        self.pending.opens.insert(txn, conn);
+        Ok(())
+    }
+
+    /// Runs a command of a connection whose transaction is open. `None`: it has nothing to do with that.
+    #[cold]
+    pub(super) fn run_in_open(
+        &mut self,
+        conn: ConnId,
+        call: &Call<'_>,
+        out: &mut Replies,
+    ) -> Option<Result<Flow, Stop>> {
+        let spec = call.spec;
+        let is_on_rows = matches!(spec.run, Run::Row(_));
+        let now_ns = self.now.mono_ns;
+        let bytes_max = self.settings.client_query_buffer_limit.min(MULTI_BYTES_MAX);
+        let open = self.client_mut(conn).open.as_mut().expect("the caller has seen it");
+        open.active_ns = now_ns;
+        let is_write = spec.flags.has(Flags::WRITE);
+        let is_data = is_write || spec.flags.has(Flags::READONLY) || spec.flags.has(Flags::MOVABLEKEYS);
+        let is_other = !is_on_rows && (is_data || matches!(spec.name, "multi" | "watch"));
+        let bytes = call.args.iter().map(<[u8]>::len).sum::<usize>();
+        let refusal = if !is_on_rows && (!is_other || spec.name == "lock") {
+            return None;
+        } else if let Some(why) = &open.ended {
+            ended(why)
+        } else if is_other {
+            Refusal::text(format!("ERR '{}' is not allowed between BEGIN and COMMIT", spec.name))
+        } else if is_write && open.is_read_only {
+            Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
+        } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
+            Refusal::text(format!(
+                "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
+            ))
+        } else {
+            open.bytes += if is_write { bytes } else { 0 };
+            return Some(self.run_rows_in_open(conn, call, out));
+        };
+        Some(Err(refusal.into()))
+    }
+
+    fn run_rows_in_open(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<Flow, Stop> {
+        let mut works = Works::new();
+        let mut form = Form::Single;
+        if let Place::Here = self.place(call) {
+            let mut commands = Multi::default();
+            let entry = table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
+            commands.push(entry, call.db, call.head, call.args.iter());
+            let rows = locks_of(self, call);
+            works.push_back((self.identity.shard, self.work(conn, rows, commands, Patience::Wait)));
+        } else {
+            let mut plan = Plan::new(self);
+            plan.add(call);
+            let (parts, of_parts) = plan.into_works()?;
+            form = of_parts;
+            for (shard, rows, commands) in parts {
+                works.push_back((shard, self.work(conn, rows, commands, Patience::Wait)));
+            }
+        }
+        self.begin_statement(conn, works, form, out)
+    }
+
+    fn work(&self, conn: ConnId, rows: Vec<RowLock>, commands: Multi, patience: Patience) -> Box<Work> {
+        let client = self.client(conn);
+        let open = client.open.as_ref().expect("its transaction is open");
+        let (age, statement, is_resp3) = (open.age, open.statements + 1, client.is_resp3);
+        Box::new(Work { age, statement, rows, patience, commands, is_resp3 })
+    }
+
+    /// LOCK.
+    pub fn lock_keys(
+        &mut self,
+        conn: ConnId,
+        keys: Vec<Vec<u8>>,
+        is_exclusive: bool,
+        patience: Patience,
+        out: &mut Replies,
+    ) -> Result<Flow, Stop> {
+        let client = self.client(conn);
+        let db = client.db;
+        match client.open.as_ref().map(|open| &open.ended) {
+            None => return Err(Refusal::text("ERR LOCK without BEGIN").into()),
+            Some(Some(why)) => return Err(ended(why).into()),
+            Some(None) => {}
+        }
+        let mut by_shard: Vec<Vec<(usize, Vec<u8>)>> = vec![Vec::new(); usize::from(self.identity.shards)];
+        for (place, key) in keys.into_iter().enumerate() {
+            by_shard[usize::from(self.owner(route::slot(&key)).0)].push((place, key));
+        }
+        let mut works = Works::new();
+        for (shard, keys) in by_shard.iter().enumerate().filter(|(_, keys)| !keys.is_empty()) {
+            let row = |(_, key): &(usize, Vec<u8>)| RowLock { db, head: self.shard.head(key), is_exclusive };
+            let rows = keys.iter().map(row).collect();
+            works.push_back((ShardId(shard as u16), self.work(conn, rows, Multi::default(), patience)));
+        }
+        by_shard.retain(|keys| !keys.is_empty());
+        let form = Form::Lock { keys: by_shard, is_told: patience == Patience::Skip };
+        self.begin_statement(conn, works, form, out)
+    }
+
+    /// Has the shards work on a command. If only this one has to, and nobody stands in the way, it is done at once.
+    fn begin_statement(&mut self, conn: ConnId, mut works: Works, form: Form, out: &mut Replies) -> Result<Flow, Stop> {
+        let own = self.identity.shard;
+        let is_single = works.len() == 1;
+        let (first, work) = works.pop_front().expect("a command has rows");
+        let Work { age, statement, .. } = *work;
+        let is_write = work.commands.writes > 0;
+        let mut is_kept = false;
+        if is_single && first == own {
+            let tried = self.try_work(own, &work);
+            let open = self.client_mut(conn).open.as_mut().expect("its transaction is open");
+            open.note_part(own, is_write);
+            match tried {
+                Tried::Done(result) => {
+                    open.statements = statement;
+                    let replies = form.write(vec![result.map_err(|why| Refusal::text(why.line))?]);
+                    out.append(replies);
+                    return Ok(Flow::Done);
+                }
+                Tried::Later(stop) => return Err(stop),
+                Tried::Waits => is_kept = true,
+            }
+        }
+        let bytes = works.iter().map(|(_, work)| work.commands.bytes()).sum::<usize>() + work.commands.bytes();
+        let hole = self.open_hole(conn, out, true, bytes);
+        let open = self.client_mut(conn).open.as_mut().expect("its transaction is open");
+        open.statements = statement;
+        open.note_part(first, is_write);
+        let (shards, left) = works.into_iter().unzip();
+        let (since_ns, done, replies) = (self.now.mono_ns, Vec::new(), Vec::new());
+        let statement = Statement { hole, number: statement, since_ns, at: first, done, left, shards, replies, form };
+        self.pending.statements.insert(age.txn, statement);
+        match () {
+            () if is_kept => self.keep_work(work),
+            // Not before the turn's end: its connection's output is in use.
+            () if first == own => self.pending.works.push((age.txn, work)),
+            () => self.tell(first, age.txn, ToParticipant::Work(work)),
+        }
+        Ok(Flow::Done)
+    }
+
+    /// The end of a turn: this shard does its part of commands that came in it.
+    pub(super) fn work_begun(&mut self) {
+        for (txn, work) in std::mem::take(&mut self.pending.works) {
+            if self.pending.statements.contains_key(&txn) {
+                self.work_for(self.identity.shard, work);
+            }
+        }
+    }
+
+    /// A shard has worked on a command, or cannot.
+    pub(super) fn on_worked(&mut self, txn: TxnId, number: u32, result: Result<Worked, NotDone>) {
+        let Some(statement) = self.pending.statements.get_mut(&txn).filter(|it| it.number == number) else { return };
+        statement.done.push(statement.at);
+        let failed = match result {
+            Ok(worked) => {
+                let line = worked.error_line();
+                statement.replies.push(worked);
+                line
+            }
+            Err(why) => Some(why.line),
+        };
+        if failed.is_none()
+            && let Some((shard, work)) = statement.shards.pop_front().zip(statement.left.pop_front())
+        {
+            statement.at = shard;
+            let is_write = work.commands.writes > 0;
+            self.note_open_part(txn, shard, is_write);
+            return self.tell(shard, txn, ToParticipant::Work(work));
+        }
+        let Statement { hole, done, replies, form, .. } =
+            self.pending.statements.remove(&txn).expect("it was just there");
+        let now_ns = self.now.mono_ns;
+        if let Some(open) = self.open_of(txn) {
+            open.active_ns = now_ns;
+        }
+        let Some(line) = failed else { return self.fill_hole(hole, form.write(replies)) };
+        // What the shards before this one have kept of it never was.
+        for shard in done {
+            self.tell(shard, txn, ToParticipant::GoBack { statement: number });
+        }
+        let mut replies = Replies::default();
+        Reply::new(&mut replies, false).error(&line);
+        self.fill_hole(hole, replies);
+    }
+
+    fn note_open_part(&mut self, txn: TxnId, shard: ShardId, is_write: bool) {
+        if let Some(open) = self.open_of(txn) {
+            open.note_part(shard, is_write);
+        }
+    }
+
+    fn open_of(&mut self, txn: TxnId) -> Option<&mut Open> {
+        let conn = *self.pending.opens.get(&txn)?;
+        self.client_mut(conn).open.as_deref_mut()
+    }
+
+    /// Where an open transaction waits, and in which of its statements.
+    pub(super) fn working_at(&self, txn: TxnId) -> Option<(ShardId, u32)> {
+        self.pending.statements.get(&txn).map(|statement| (statement.at, statement.number))
+    }
+
+    /// COMMIT.
+    pub fn commit_open(&mut self, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+        let Some(open) = self.client_mut(conn).open.take() else {
+            return Err(Refusal::text("ERR COMMIT without BEGIN").into());
+        };
+        if let Some(why) = &open.ended {
+            return Err(undone(why).into());
+        }
+        let own = self.identity.shard;
+        let (age, txn) = (open.age, open.age.txn);
+        let writers: Vec<ShardId> =
+            open.parts.iter().filter(|(_, is_write)| *is_write).map(|(shard, _)| *shard).collect();
+        if !matches!(writers[..], [] | [ShardId(_)]) || writers.first().is_some_and(|writer| *writer != own) {
+            self.pending.opens.remove(&txn);
+            let exec = self.plan_commit(call.is_resp3, &open.parts);
+            self.pending.deferred = Some(Deferred::Exec { txn, exec });
+            return Ok(Flow::Later);
+        }
+        let committed = if writers.is_empty() { Ok(()) } else { self.commit_here(age) };
+        if committed.as_ref().is_err_and(Stop::is_passing) {
+            self.client_mut(conn).open = Some(open);
+            return committed.map(|()| Flow::Done);
+        }
+        self.pending.opens.remove(&txn);
+        for (shard, _) in open.parts.iter().filter(|(shard, _)| writers.is_empty() || *shard != own) {
+            self.tell(*shard, txn, ToParticipant::Finish { is_committed: committed.is_ok() });
+        }
+        committed?;
+        reply.ok();
+        Ok(Flow::Done)
+    }
+
+    /// ROLLBACK. Whether there was a transaction.
+    pub fn roll_back_open(&mut self, conn: ConnId) -> bool {
+        let open = self.client_mut(conn).open.take();
+        let is_there = open.is_some();
+        self.drop_open(open);
+        is_there
+    }
+
+    /// An open transaction is nobody's any more: its shards forget it.
+    pub(super) fn drop_open(&mut self, open: Option<Box<Open>>) {
+        let Some(open) = open else { return };
+        let txn = open.age.txn;
+        self.pending.opens.remove(&txn);
+        self.pending.statements.remove(&txn);
+        self.pending.works.retain(|(of, _)| *of != txn);
+        self.leave_parts(txn, &open);
+    }
+
+    fn leave_parts(&mut self, txn: TxnId, open: &Open) {
+        for &(shard, _) in &open.parts {
+            // This shard's work may not have begun.
+            if shard != self.identity.shard || self.parts.part(txn).is_some() {
+                self.tell(shard, txn, ToParticipant::Finish { is_committed: false });
+            }
+        }
+    }
+
+    /// The server ends a transaction: its client is told now, or with its next command.
+    pub(super) fn end_open(&mut self, txn: TxnId, code: &str, why: &str) {
+        let Some(conn) = self.pending.opens.remove(&txn) else { return };
+        let Some(mut open) = self.client_mut(conn).open.take() else { return };
+        self.pending.works.retain(|(of, _)| *of != txn);
+        self.leave_parts(txn, &open);
+        open.parts.clear();
+        open.ended = Some(why.to_owned());
+        self.client_mut(conn).open = Some(open);
+        if let Some(Statement { hole, .. }) = self.pending.statements.remove(&txn) {
+            let mut replies = Replies::default();
+            Reply::new(&mut replies, false).error(&format!("{code} the transaction was rolled back: {why}"));
+            self.stats.on_error(code);
+            self.fill_hole(hole, replies);
+        }
+    }
+
+    /// Time has passed: who has waited, or done nothing, for too long?
+    pub(super) fn watch_opens(&mut self) {
+        let now_ns = self.now.mono_ns;
+        let (lock_ms, idle_ms) = (self.settings.txn_lock_timeout_ms, self.settings.txn_idle_timeout_ms);
+        let is_over =
+            |since_ns: u64, ms: u64| ms > 0 && now_ns.saturating_sub(since_ns) >= ms.saturating_mul(1_000_000);
+        let opens: Vec<(TxnId, ConnId)> = self.pending.opens.iter().map(|(txn, conn)| (*txn, *conn)).collect();
+        for (txn, conn) in opens {
+            let Some(open) = &self.client(conn).open else { continue };
+            let (until_ns, active_ns) = (open.until_ns, open.active_ns);
+            let waits_since_ns = self.pending.statements.get(&txn).map(|statement| statement.since_ns);
+            if until_ns.is_some_and(|until_ns| until_ns <= now_ns) {
+                self.end_open(txn, "TXNTIMEOUT", "its TIMEOUT is over");
+            } else if waits_since_ns.is_some_and(|since_ns| is_over(since_ns, lock_ms)) {
+                let why = format!("it has waited for a lock for {lock_ms} ms (txn-lock-timeout)");
+                self.end_open(txn, "LOCKTIMEOUT", &why);
+            } else if waits_since_ns.is_none() && is_over(active_ns, idle_ms) {
+                let why = format!("it was idle for {idle_ms} ms (txn-idle-timeout)");
+                self.end_open(txn, "TXNTIMEOUT", &why);
+            }
+        }
+    }
+
+    /// The server stops: nobody goes on with anything.
+    pub(super) fn end_opens(&mut self) {
+        while let Some((txn, _)) = self.pending.opens.first_key_value() {
+            self.end_open(*txn, "TXNTIMEOUT", "the server stops");
+        }
+    }
+
+    /// SAVEPOINT, and ROLLBACK TO.
+    pub fn save_open(&mut self, conn: ConnId, name: &[u8]) -> Result<(), Refusal> {
+        let open = self.client_mut(conn).open.as_mut().ok_or(Refusal::text("ERR SAVEPOINT without BEGIN"))?;
+        if let Some(why) = &open.ended {
+            return Err(ended(why));
+        }
+        if open.savepoints.len() >= SAVEPOINTS_MAX {
+            return Err(Refusal::text(format!("ERR a transaction has {SAVEPOINTS_MAX} savepoints at most")));
+        }
+        open.savepoints.push((name.to_vec(), open.statements + 1));
+        Ok(())
+    }
+
+    pub fn go_back_open(&mut self, conn: ConnId, name: &[u8]) -> Result<(), Refusal> {
+        let open = self.client_mut(conn).open.as_mut().ok_or(Refusal::text("ERR ROLLBACK without BEGIN"))?;
+        if let Some(why) = &open.ended {
+            return Err(ended(why));
+        }
+        let Some(at) = open.savepoints.iter().rposition(|(known, _)| known == name) else {
+            return Err(Refusal::text(format!("ERR no such savepoint '{}'", String::from_utf8_lossy(name))));
+        };
+        open.savepoints.truncate(at + 1);
+        let statement = open.savepoints[at].1;
+        let (txn, parts) = (open.age.txn, open.parts.clone());
+        for (shard, _) in parts {
+            self.tell(shard, txn, ToParticipant::GoBack { statement });
+        }
+        Ok(())
+    }
+}
+
+/// What one hears who goes on with a transaction that the server has ended.
+fn ended(why: &str) -> Refusal {
+    Refusal::text(format!("TXNENDED the transaction was rolled back: {why}. ROLLBACK, then begin it again"))
+}
+
+impl Worked {
+    fn error_line(&self) -> Option<String> {
+        match self {
+            Worked::Reply(reply) => super::exec::error_line(reply, 0),
+            Worked::Locked(_) => None,
+        }
+    }
+}
+
+impl Form {
+    /// The reply, from what the shards have said in their order.
+    fn write(self, worked: Vec<Worked>) -> Replies {
+        let mut replies = Replies::default();
+        match self {
+            Form::Single => {
+                if let Some(Worked::Reply(reply)) = worked.into_iter().next() {
+                    return reply;
+                }
+            }
+            Form::Parts(mut spreading, numbers) => {
+                for (number, worked) in numbers.into_iter().zip(worked) {
+                    if let Worked::Reply(reply) = worked {
+                        spreading.set(number, reply);
+                    }
+                }
+                return spreading.join();
+            }
+            Form::Lock { is_told: false, .. } => Reply::new(&mut replies, false).ok(),
+            Form::Lock { keys, is_told: true } => {
+                let mut locked: Vec<(usize, Vec<u8>)> = Vec::new();
+                for (keys, worked) in keys.into_iter().zip(worked) {
+                    let Worked::Locked(are_locked) = worked else { continue };
+                    locked.extend(
+                        keys.into_iter().zip(are_locked).filter(|(_, is_locked)| *is_locked).map(|(key, _)| key),
+                    );
+                }
+                locked.sort_unstable();
+                let mut reply = Reply::new(&mut replies, false);
+                reply.array(locked.len());
+                locked.iter().for_each(|(_, key)| reply.bulk(key));
+            }
+        }
+        replies
+    }
+}

@@ -1,0 +1,275 @@
+//! A shard's part in a transaction that its client goes on with: rows are locked as commands come, and what a command answers is
+//! found out by trying.
+//!
+//! A *trial* is a change of rows that is taken back at once, before anybody else looks, and of which the log knows nothing. A
+//! command that changes rows is tried behind those of the same transaction that it depends on, and kept; COMMIT runs what was
+//! kept in earnest, as one group. It does the same again, for its rows are locked meanwhile, and its time and random numbers are
+//! those of the trial.
+
+use super::Machine;
+use super::exec::error_line;
+use super::participate::Stage;
+use super::release::HeldReply;
+use super::run::Stay;
+use crate::command::{Call, Flags, Run};
+use crate::error::{Refusal, Stop};
+use crate::resp::replies::Replies;
+use crate::tx::{Age, Command, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked};
+use cairn_storage::units::{ShardId, TxnId};
+
+/// What this shard has of an open transaction besides its locks.
+pub(super) struct OpenPart {
+    pub age: Age,
+    kept: Kept,
+    /// What it waits with, for locks or for memory.
+    pub work: Option<Box<Work>>,
+}
+
+impl OpenPart {
+    pub fn new(age: Age) -> OpenPart {
+        OpenPart { age, kept: Kept::default(), work: None }
+    }
+}
+
+/// How work of an open transaction went.
+pub(super) enum Tried {
+    Done(Result<Worked, NotDone>),
+    /// It goes on when its rows are free.
+    Waits,
+    /// It is to be tried again.
+    Later(Stop),
+}
+
+const LOCKED: &str = "LOCKED another transaction has the row";
+
+impl Machine {
+    /// Locks what the work is about and does it.
+    pub(super) fn try_work(&mut self, from: ShardId, work: &Work) -> Tried {
+        let txn = work.age.txn;
+        self.shard.begin();
+        self.parts.open_part(from, work.age);
+        let is_locked = match work.patience {
+            Patience::Skip => return Tried::Done(Ok(Worked::Locked(self.lock_free(txn, work)))),
+            _ => self.parts.locks_mut().try_hold(txn, work.rows.clone()),
+        };
+        match is_locked {
+            Ok(rows) => self.parts.open_part(from, work.age).rows.extend(rows),
+            Err(_) if work.patience == Patience::Refuse => {
+                return Tried::Done(Err(NotDone::of_commands(&Refusal::text(LOCKED))));
+            }
+            Err(rows) => {
+                self.parts.locks_mut().request(txn, rows);
+                self.parts.chasing.push(txn);
+                return Tried::Waits;
+            }
+        }
+        self.do_work(work)
+    }
+
+    /// Locks those rows that nobody stands in the way of. For each, whether it is.
+    fn lock_free(&mut self, txn: TxnId, work: &Work) -> Vec<bool> {
+        let mut are_locked = Vec::new();
+        for row in &work.rows {
+            let locked = self.parts.locks_mut().try_hold(txn, vec![*row]);
+            are_locked.push(locked.is_ok());
+            self.parts.open_part(self.identity.shard, work.age).rows.extend(locked.unwrap_or_default());
+        }
+        are_locked
+    }
+
+    /// Its rows are locked.
+    fn do_work(&mut self, work: &Work) -> Tried {
+        if work.commands.is_empty() {
+            return Tried::Done(Ok(Worked::Locked(vec![true; work.rows.len()])));
+        }
+        let txn = work.age.txn;
+        let part = self.parts.part_mut(txn).expect("who works has a part");
+        let Stage::Open(mut open) = std::mem::replace(&mut part.stage, Stage::Locked) else {
+            unreachable!("its client goes on with it")
+        };
+        let tried = self.try_command(work, &mut open.kept);
+        self.parts.part_mut(txn).expect("it has a part").stage = Stage::Open(open);
+        match tried {
+            Ok(reply) => Tried::Done(Ok(Worked::Reply(reply))),
+            Err(Stop::Refuse(refusal)) => Tried::Done(Err(NotDone::of_commands(&refusal))),
+            Err(stop) => Tried::Later(stop),
+        }
+    }
+
+    /// Runs a command as if those before it had happened. If it changes rows it is kept.
+    fn try_command(&mut self, work: &Work, kept: &mut Kept) -> Result<Replies, Stop> {
+        let Command { entry, db, head, args } = work.commands.command(0);
+        let Run::Row(run) = entry.spec.run else { unreachable!("a shard is given commands on rows only") };
+        let is_write = entry.spec.flags.has(Flags::WRITE);
+        if self.parts.is_undoing() {
+            // It may be its own trial that is not taken back yet.
+            return Err(Stop::Crowded);
+        }
+        if is_write {
+            self.admit_in_earnest()?;
+        }
+        self.shard.begin();
+        let needed = kept.needed(&work.rows);
+        let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.now, head };
+        let start_ns = (self.identity.clock_ns)();
+        let counts = self.shard.read_counts();
+        let is_trial = is_write || !needed.is_empty();
+        if is_trial {
+            self.shard.open_trial(kept.commands.bytes() + work.commands.bytes())?;
+        }
+        let mut reply = Replies::default();
+        let mut ran = self.try_again(kept, &needed);
+        self.shard.restore_counts(counts);
+        let seed = self.shard.seed();
+        if ran.is_ok() {
+            ran = self.run_row(run, &call, 0, &mut reply);
+        }
+        if is_trial {
+            self.roll_back();
+        }
+        if let Err(stop) = ran.as_ref()
+            && stop.is_passing()
+        {
+            return Err(ran.expect_err("it has stopped"));
+        }
+        self.finish_row(entry.id, ran, 0, work.is_resp3, &mut reply);
+        self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
+        if is_write && error_line(&reply, 0).is_none() {
+            kept.push(work.commands.command(0), Pin::new(work.statement, self.now, seed, &work.rows));
+        }
+        Ok(reply)
+    }
+
+    /// Has kept commands do what they did.
+    fn try_again(&mut self, kept: &Kept, numbers: &[usize]) -> Result<(), Stop> {
+        for &number in numbers {
+            let Command { entry, db, head, args } = kept.commands.command(number);
+            let Run::Row(run) = entry.spec.run else { unreachable!("it was run before") };
+            let pin = &kept.pins[number];
+            let call = Call { spec: entry.spec, args: &args, db, is_resp3: false, now: pin.now, head };
+            let seed = self.shard.reseed(pin.seed);
+            let ran = self.run_row(run, &call, 0, &mut Replies::default());
+            self.shard.reseed(seed);
+            ran?;
+        }
+        Ok(())
+    }
+
+    /// Whether the log takes what is to be committed.
+    pub(super) fn admit_in_earnest(&self) -> Result<(), Stop> {
+        match self.admit_write() {
+            Ok(()) => Ok(()),
+            Err(Stay::Refuse(refusal)) => Err(refusal.into()),
+            Err(Stay::Wait(_)) => Err(Stop::Crowded),
+        }
+    }
+
+    /// The coordinator wants work done.
+    pub(super) fn work_for(&mut self, from: ShardId, work: Box<Work>) {
+        let tried = self.try_work(from, &work);
+        self.after_work(from, work, tried);
+    }
+
+    /// Work that waited has its locks, or may find in memory what it has missed.
+    pub(super) fn work_on(&mut self, txn: TxnId) {
+        let Some(part) = self.parts.part_mut(txn) else { return };
+        let from = part.from();
+        let Stage::Open(open) = &mut part.stage else { unreachable!("its client goes on with it") };
+        let Some(work) = open.work.take() else { return };
+        let tried = self.do_work(&work);
+        self.after_work(from, work, tried);
+    }
+
+    fn after_work(&mut self, from: ShardId, work: Box<Work>, tried: Tried) {
+        let (txn, statement) = (work.age.txn, work.statement);
+        match tried {
+            Tried::Done(result) => {
+                let observed = self.shard.observed();
+                self.hold_foreign(
+                    from,
+                    observed,
+                    HeldReply::Txn { txn, message: ToCoordinator::Worked { statement, result } },
+                );
+            }
+            Tried::Waits => self.keep_work(work),
+            Tried::Later(_) => {
+                self.keep_work(work);
+                self.parts.retry(txn);
+            }
+        }
+    }
+
+    /// Work that waits for its locks.
+    pub(super) fn keep_work(&mut self, work: Box<Work>) {
+        let part = self.parts.part_mut(work.age.txn).expect("who works has a part");
+        let Stage::Open(open) = &mut part.stage else { unreachable!("its client goes on with it") };
+        open.work = Some(work);
+    }
+
+    /// The statements from this one on never were.
+    pub(super) fn go_back_here(&mut self, txn: TxnId, statement: u32) {
+        if let Some(part) = self.parts.part_mut(txn)
+            && let Stage::Open(open) = &mut part.stage
+        {
+            open.kept.go_back(statement);
+        }
+    }
+
+    /// What was kept is done in earnest, beside the parts of other shards.
+    pub(super) fn commit_part(&mut self, txn: TxnId, writers: Vec<u16>) {
+        let go = self.take_kept(txn, writers);
+        self.run_part(txn, Box::new(go));
+    }
+
+    fn take_kept(&mut self, txn: TxnId, writers: Vec<u16>) -> Go {
+        let part = self.parts.part_mut(txn).expect("who commits has a part");
+        let Stage::Open(open) = std::mem::replace(&mut part.stage, Stage::Locked) else {
+            unreachable!("it is committed once")
+        };
+        let Kept { commands, pins } = open.kept;
+        Go { commands, is_resp3: false, is_counted: false, rolls_back: true, pins, writers }
+    }
+
+    /// The same, of a transaction that no other shard has changes of. What stops it may pass: then it is open as before.
+    pub(super) fn commit_here(&mut self, age: Age) -> Result<(), Stop> {
+        let txn = age.txn;
+        if self.parts.is_undoing() {
+            return Err(Stop::Crowded);
+        }
+        let mut go = self.take_kept(txn, Vec::new());
+        let committed = self.run_kept(&go);
+        if committed.as_ref().is_err_and(Stop::is_passing) {
+            let mut open = OpenPart::new(age);
+            open.kept = Kept { commands: std::mem::take(&mut go.commands), pins: std::mem::take(&mut go.pins) };
+            self.parts.part_mut(txn).expect("it has a part").stage = Stage::Open(Box::new(open));
+            return committed;
+        }
+        self.end_part(txn);
+        committed
+    }
+
+    fn run_kept(&mut self, go: &Go) -> Result<(), Stop> {
+        if go.commands.is_empty() {
+            return Ok(());
+        }
+        self.admit_in_earnest()?;
+        self.shard.open_undoable_group(go.commands.bytes())?;
+        let mut replies = Vec::new();
+        let ran = self.run_commands(go, &mut replies);
+        let failed = replies.last().and_then(|reply| error_line(reply, 0));
+        if ran.is_err() || failed.is_some() {
+            self.roll_back();
+        } else {
+            self.shard.close_group();
+        }
+        match failed {
+            Some(line) => Err(undone(&line).into()),
+            None => ran,
+        }
+    }
+}
+
+/// What COMMIT answers if its transaction has not happened.
+pub(super) fn undone(why: &str) -> Refusal {
+    Refusal::text(format!("EXECABORT Transaction rolled back: {why}"))
+}

@@ -1,0 +1,89 @@
+//! Changes of a shard that are one unit: groups, parts of transactions, and what is only tried.
+
+use super::Shard;
+use crate::error::Stop;
+use cairn_storage::engine::{Engine, Undo};
+use cairn_storage::units::{Lsn, ShardId, TxnId};
+
+/// What is open.
+pub(super) struct Group {
+    /// Rows that it has changed: none of them is stable before all of them are.
+    pub rows: Vec<(u8, u64)>,
+    /// It is taken back in any case: nobody sees it, so nobody waits for it.
+    pub is_trial: bool,
+}
+
+impl Group {
+    fn new(is_trial: bool) -> Option<Group> {
+        Some(Group { rows: Vec::new(), is_trial })
+    }
+}
+
+impl Shard {
+    /// Whether a group is open, so that what comes is a part of it.
+    pub fn is_in_group(&self) -> bool {
+        self.group.is_some()
+    }
+
+    /// The changes until [`Shard::close_group`] are one atomic unit, also over a crash. Between the two nothing may be
+    /// refused: whatever can be must be checked before. `bytes` is about what they need.
+    pub fn open_group(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.begin_group(bytes, false, Engine::open_group)
+    }
+
+    fn begin_group(&mut self, bytes: usize, is_trial: bool, open: impl FnOnce(&mut Engine)) -> Result<(), Stop> {
+        self.refuse_if_full(bytes)?;
+        self.engine.admit(bytes)?;
+        open(&mut self.engine);
+        self.group = Group::new(is_trial);
+        Ok(())
+    }
+
+    pub fn close_group(&mut self) {
+        let lsn = self.engine.close_group();
+        self.observe(lsn);
+        for (db, head) in self.group.take().map(|group| group.rows).unwrap_or_default() {
+            self.unstable.note(db, head, lsn);
+        }
+    }
+
+    /// The same, of changes that [`Shard::rollback_group`] can take back.
+    pub fn open_undoable_group(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.begin_group(bytes, false, Engine::open_undoable_group)
+    }
+
+    /// The same, of this shard's part in a transaction of which `writers` have parts.
+    pub fn open_txn(&mut self, bytes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
+        let writers: Vec<ShardId> = writers.iter().copied().map(ShardId).collect();
+        self.begin_group(bytes, false, |engine| engine.open_txn(txn, &writers))
+    }
+
+    /// The changes until [`Shard::rollback_group`] are only tried. Nobody is told of them.
+    pub fn open_trial(&mut self, bytes: usize) -> Result<(), Stop> {
+        self.begin_group(bytes, true, Engine::open_trial)
+    }
+
+    /// The changes since a group, or a trial, was opened will be taken back by what is answered first; second are their rows,
+    /// databases and heads, which nobody may look at before.
+    pub fn rollback_group(&mut self) -> (Undo, Vec<(u8, u64)>) {
+        let Group { rows, is_trial } = self.group.take().expect("what is open is rolled back");
+        let undo = if is_trial { self.engine.end_trial() } else { self.engine.rollback_group() };
+        (undo, rows)
+    }
+
+    /// Where the random numbers of the next command begin; what comes now begins where another one's did. Whoever runs a
+    /// command again has it draw the same.
+    pub fn reseed(&mut self, seed: u64) -> u64 {
+        std::mem::replace(&mut self.random, seed)
+    }
+
+    pub fn seed(&self) -> u64 {
+        self.random
+    }
+
+    /// A transaction's change of a row is undone, which readers know from this LSN on.
+    pub fn note_abort(&mut self, db: u8, head: u64, lsn: Lsn) {
+        self.unstable.note(db, head, lsn);
+        self.watches.note(db, head);
+    }
+}

@@ -1,0 +1,110 @@
+//! Who gets which rows, and whom the others wait for.
+
+use super::{Locks, RowLock};
+
+fn row(head: u64, is_exclusive: bool) -> RowLock {
+    RowLock { db: 0, head, is_exclusive }
+}
+
+fn granted(locks: &mut Locks<u32>) -> Vec<(u32, Vec<RowLock>)> {
+    std::iter::from_fn(|| locks.grant()).collect()
+}
+
+fn names(granted: &[(u32, Vec<RowLock>)]) -> Vec<u32> {
+    granted.iter().map(|(owner, _)| *owner).collect()
+}
+
+#[test]
+fn readers_share_and_writers_do_not() {
+    let mut locks = Locks::default();
+    locks.request(1, vec![row(5, false), row(6, true)]);
+    locks.request(2, vec![row(5, false)]);
+    locks.request(3, vec![row(6, false)]);
+    let first = granted(&mut locks);
+    assert_eq!((names(&first), locks.waiting()), (vec![1, 2], 1));
+    assert!(locks.admits(0, 6, false), "nothing of it is in the tree yet");
+    locks.hide(&first[0].1);
+    assert_eq!([true, false].map(|is_write| locks.admits(0, 5, is_write)), [false, true]);
+    assert_eq!([true, false].map(|is_write| locks.admits(0, 6, is_write)), [false, false]);
+    assert!(locks.admits(1, 6, true) && locks.admits(0, 7, true));
+    locks.release(1, &first[0].1, true);
+    assert_eq!(names(&granted(&mut locks)), [3]);
+    assert!(!locks.admits(0, 5, true), "2 still looks at it");
+    locks.release(2, &first[1].1, false);
+    assert!(locks.admits(0, 5, true) && !locks.is_empty());
+}
+
+#[test]
+fn nobody_overtakes_one_that_it_conflicts_with() {
+    let mut locks = Locks::default();
+    locks.request(1, vec![row(1, true)]);
+    let first = granted(&mut locks);
+    locks.request(2, vec![row(1, true), row(2, true)]);
+    locks.request(3, vec![row(2, false)]);
+    locks.request(4, vec![row(3, true)]);
+    assert_eq!(names(&granted(&mut locks)), [4], "3 waits behind 2 though its row is free");
+    assert_eq!(locks.try_hold(5, vec![row(2, true)]), Err(vec![row(2, true)]));
+    assert_eq!((locks.blockers(3), locks.blockers(2), locks.blockers(1)), (Some(vec![2]), Some(vec![1]), None));
+    locks.release(1, &first[0].1, false);
+    let second = granted(&mut locks);
+    assert_eq!(names(&second), [2]);
+    locks.release(2, &second[0].1, false);
+    assert_eq!(names(&granted(&mut locks)), [3]);
+}
+
+#[test]
+fn a_row_named_twice_is_locked_once_and_strictly() {
+    let mut locks = Locks::default();
+    locks.request(1, vec![row(1, false), row(1, true), row(1, false)]);
+    let first = granted(&mut locks);
+    assert_eq!(first[0].1, [row(1, true)]);
+    assert!(!locks.admits(0, 1, true));
+    locks.release(1, &first[0].1, false);
+    assert!(locks.is_empty());
+}
+
+#[test]
+fn who_holds_a_row_may_get_more_of_it_before_those_who_wait_for_it() {
+    let mut locks = Locks::default();
+    assert_eq!(locks.try_hold(1, vec![row(1, false)]), Ok(vec![row(1, false)]));
+    assert!(locks.holds(1, &row(1, false)) && !locks.holds(1, &row(1, true)) && !locks.holds(2, &row(1, false)));
+    locks.request(2, vec![row(1, true)]);
+    locks.request(3, vec![row(1, false)]);
+    assert_eq!((locks.grant(), locks.blockers(3)), (None, Some(vec![2])));
+    assert_eq!(locks.try_hold(1, vec![row(1, true)]), Ok(vec![]), "it is no other row");
+    assert!(locks.holds(1, &row(1, true)) && locks.is_exclusive(&row(1, false)));
+    assert!(locks.admits(0, 1, false), "nothing of it is in the tree yet");
+    locks.hide(&[row(1, false)]);
+    assert!(!locks.admits(0, 1, false));
+    locks.release(1, &[row(1, false)], true);
+    assert_eq!(names(&granted(&mut locks)), [2]);
+}
+
+#[test]
+fn two_who_want_more_of_a_row_wait_for_each_other() {
+    let mut locks = Locks::default();
+    for owner in [1, 2] {
+        locks.try_hold(owner, vec![row(1, false)]).unwrap();
+    }
+    locks.request(1, vec![row(1, true)]);
+    locks.request(2, vec![row(1, true)]);
+    assert_eq!((locks.grant(), locks.blockers(1), locks.blockers(2)), (None, Some(vec![2]), Some(vec![1])));
+    locks.cancel(2);
+    locks.release(2, &[row(1, false)], false);
+    assert_eq!(names(&granted(&mut locks)), [1]);
+    assert_eq!(locks.waiters().count(), 0);
+}
+
+#[test]
+fn what_is_seized_nobody_gets_and_nobody_sees() {
+    let mut locks = Locks::default();
+    locks.try_hold(1, vec![row(1, true)]).unwrap();
+    let seized = locks.seize(vec![row(1, false), row(2, false)]);
+    assert_eq!(seized, [row(1, true), row(2, true)]);
+    assert!(!locks.admits(0, 1, false) && !locks.admits(0, 2, false));
+    assert!(locks.try_hold(2, vec![row(2, false)]).is_err());
+    locks.release(1, &[row(1, true)], false);
+    assert!(!locks.admits(0, 1, false));
+    locks.give_back(&seized);
+    assert!(locks.is_empty());
+}
