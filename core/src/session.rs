@@ -133,6 +133,8 @@ pub struct Session {
     pub query: Query,
     pub output: Output,
     pub stall: Option<Stall>,
+    /// It is looked at at the end of each turn: what it waits for has no event.
+    pub is_listed: bool,
     /// What it waits for that is being read: when all of it is here its commands go on.
     pub absent: u32,
     /// Long values that its next command needs, until it has run.
@@ -157,6 +159,7 @@ impl Session {
             query: Query::default(),
             output: Output::default(),
             stall: None,
+            is_listed: false,
             absent: 0,
             held: Vec::new(),
             has_missed: false,

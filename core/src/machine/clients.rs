@@ -60,7 +60,7 @@ impl Machine {
         if let Some(session) = self.find_session(conn) {
             // Its own command may be what ends it, so its output is looked at later: at the turn's end at the latest.
             session.is_closing = true;
-            self.stalled.push(conn);
+            self.list_stalled(conn);
         }
     }
 

@@ -270,6 +270,13 @@ impl Machine {
     pub(super) fn stall(&mut self, conn: ConnId, stall: Stall) {
         self.session_mut(conn).stall = Some(stall);
         if stall.has_no_event() {
+            self.list_stalled(conn);
+        }
+    }
+
+    /// Has a connection looked at when the turn ends.
+    pub(super) fn list_stalled(&mut self, conn: ConnId) {
+        if !std::mem::replace(&mut self.session_mut(conn).is_listed, true) {
             self.stalled.push(conn);
         }
     }
@@ -310,11 +317,11 @@ impl Machine {
             return false;
         }
         for conn in std::mem::take(&mut self.stalled) {
+            let Some(session) = self.find_session(conn) else { continue };
+            session.is_listed = false;
             self.wake(conn);
-            let is_waiting =
-                self.find_session(conn).is_some_and(|session| session.stall.is_some_and(Stall::has_no_event));
-            if is_waiting && !self.stalled.contains(&conn) {
-                self.stalled.push(conn);
+            if self.find_session(conn).is_some_and(|session| session.stall.is_some_and(Stall::has_no_event)) {
+                self.list_stalled(conn);
             }
             self.after_run(conn);
         }
