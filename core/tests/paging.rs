@@ -97,8 +97,8 @@ fn open(shard: u16, mut disk: Disk) -> Node {
     let resume = loop {
         match recovery.step() {
             Step::Read { segment, offset, len } => recovery.supply(&read(&disk.log[&segment], offset, len)),
-            Step::Record { lsn, record } => loop {
-                match replay.feed(lsn, &record).unwrap() {
+            Step::Record { lsn, record, buffer } => loop {
+                match replay.feed(lsn, &record, buffer).unwrap() {
                     Applied::Done => break,
                     Applied::Missing(missing) => drop(replay.engine_mut().fetch(missing)),
                     Applied::Crowded => replay.engine_mut().work(0, 0),

@@ -167,8 +167,8 @@ impl Source<'_> {
         let mut records = 0;
         loop {
             match recovery.step() {
-                Step::Record { lsn, record } => {
-                    let fed = self.pages.drive(replay, |replay| replay.feed(lsn, &record))?;
+                Step::Record { lsn, record, buffer } => {
+                    let fed = self.pages.drive(replay, |replay| replay.feed(lsn, &record, buffer))?;
                     fed.map_err(|fault| self.refuse(&fault))?;
                     records += 1;
                 }

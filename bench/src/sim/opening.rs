@@ -338,14 +338,14 @@ impl Files<'_> {
                     let what = format!("{RECOVERY}: a record at {lsn} is replayed over a checkpoint at {}", start.lsn);
                     return Err(Halt::Broken(what));
                 }
-                Step::Record { lsn, record } => {
-                    self.drive(replay, trouble, |replay| replay.feed(lsn, &record)).map_err(|halt| match halt {
+                Step::Record { lsn, record, buffer } => self
+                    .drive(replay, trouble, |replay| replay.feed(lsn, &record, buffer))
+                    .map_err(|halt| match halt {
                         Halt::Refused(fault @ (Fault::Record { .. } | Fault::MemoryFull { .. })) => {
                             Halt::Broken(format!("{RECOVERY}: {fault}"))
                         }
                         halt => halt,
-                    })?
-                }
+                    })?,
                 Step::Sync { segment } => {
                     if self.planted != Some(Planted::RecoverWithoutSync) {
                         self.disk.sync(segment);

@@ -115,7 +115,7 @@ impl World {
                     bytes[..there].copy_from_slice(&written[..there]);
                     recovery.supply(&bytes);
                 }
-                Step::Record { lsn, record } => replay.apply(lsn, &record).unwrap(),
+                Step::Record { lsn, record, .. } => replay.apply(lsn, &record).unwrap(),
                 Step::Sync { .. } => recovery.synced(),
                 Step::Done(resume) => break resume,
                 Step::Refuse(fault) => panic!("the log is refused: {fault}"),

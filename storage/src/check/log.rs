@@ -81,7 +81,7 @@ impl LogCheck {
             }
             let fault = match self.recovery.step() {
                 Step::Read { segment, offset, len } => return LogCheckStep::Read { segment, offset, len },
-                Step::Record { lsn, record } => {
+                Step::Record { lsn, record, .. } => {
                     self.report.records += 1;
                     // Behind damage the log says nothing of transactions as a whole.
                     let is_sound = self.report.fault.is_none();

@@ -23,6 +23,7 @@
 use super::pending::Pending;
 use super::write::Value;
 use super::{Engine, RowKey, Stop};
+use crate::blob::Blob;
 use crate::error::Missing;
 use crate::limits::{
     CARRIED_BYTES_MAX, DATABASES, PAGE_BYTES, REDO_AHEAD_MAX, REDO_AHEAD_SHARE, REDO_CHUNK_BYTES, REDO_CHUNK_SHARE,
@@ -33,6 +34,7 @@ use crate::pagefile::Bug;
 use crate::pool::Fetch;
 use crate::row::KIND_MAX;
 use crate::units::PendingId;
+use std::sync::Arc;
 
 /// How far redo has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,13 +117,15 @@ impl Engine {
         if self.redo.is_some() { Err(Missing::Redo) } else { Ok(()) }
     }
 
-    /// Applies an effect to its row, without the log.
-    pub(super) fn apply_effect(&mut self, record: &Record<'_>) -> Result<(), Unapplied> {
+    /// Applies an effect to its row, without the log. A value that is most of `buffer`, in which it stands, is not copied.
+    pub(super) fn apply_effect(&mut self, record: &Record<'_>, buffer: Option<&Arc<Vec<u8>>>) -> Result<(), Unapplied> {
         judge(record).map_err(Unapplied::Senseless)?;
         self.make_room(record.archive_bytes())?;
         match *record {
             Record::Put { db, kind, head, expire_ms, key, value } => {
-                self.apply_put(RowKey { db, head, key }, kind, expire_ms, Value::Bytes(value))?;
+                let blob = buffer.and_then(|buffer| Blob::within(buffer, value));
+                let value = blob.as_ref().map_or(Value::Bytes(value), Value::Shared);
+                self.apply_put(RowKey { db, head, key }, kind, expire_ms, value)?;
             }
             Record::Splice { db, head, offset, key, bytes } => {
                 let row = RowKey { db, head, key };
@@ -226,7 +230,7 @@ impl Engine {
 
     /// The caller notes that it is done. Keeps E5.
     fn redo_one(&mut self, pending: &Pending, next: PendingId) -> Result<(), Redone> {
-        self.apply_effect(&pending.get(next)).map_err(|unapplied| match unapplied {
+        self.apply_effect(&pending.get(next), None).map_err(|unapplied| match unapplied {
             Unapplied::Stop(Stop::Missing(missing)) => Redone::Missing(missing),
             Unapplied::Stop(Stop::Crowded) => Redone::Crowded,
             Unapplied::Stop(Stop::Full | Stop::Stuck) => Redone::Stuck,

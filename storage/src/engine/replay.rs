@@ -10,6 +10,7 @@ use crate::pool::ChunkHook;
 use crate::txn::{Decisions, Group, Tail};
 use crate::units::{Lsn, ShardId, TxnId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// An engine in the making.
 pub struct Replay {
@@ -29,7 +30,7 @@ pub struct Replay {
 }
 
 /// Archives of their own, since they outlive the log's buffers.
-type Kept = Vec<(Lsn, Vec<u8>)>;
+type Kept = Vec<(Lsn, Arc<Vec<u8>>)>;
 
 /// What became of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,13 +79,14 @@ impl Replay {
 
     /// The same as [`Replay::feed`], where there is no page file.
     pub fn apply(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<(), Fault> {
-        let applied = self.feed(lsn, record)?;
+        let applied = self.feed(lsn, record, None)?;
         assert_eq!(applied, Applied::Done, "without a page file nothing is absent");
         Ok(())
     }
 
-    /// Applies a record that recovery has found. Its LSN only serves to say where something is wrong.
-    pub fn feed(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
+    /// Applies a record that recovery has found, in the buffer that it has said, if any: a long value stays there. Its LSN only
+    /// serves to say where something is wrong.
+    pub fn feed(&mut self, lsn: Lsn, record: &Record<'_>, buffer: Option<&Arc<Vec<u8>>>) -> Result<Applied, Fault> {
         let applied = match record {
             // What an earlier opening began and did not end never happened.
             Record::Opened => {
@@ -102,10 +104,11 @@ impl Replay {
             }
             _ => match &mut self.group {
                 Some(group) => {
-                    group.push((lsn, record.to_archive()));
+                    let archive = buffer.map_or_else(|| Arc::new(record.to_archive()), Arc::clone);
+                    group.push((lsn, archive));
                     Applied::Done
                 }
-                None => self.apply_row(lsn, record)?,
+                None => self.apply_row(lsn, record, buffer)?,
             },
         };
         self.records += u64::from(applied == Applied::Done);
@@ -140,7 +143,7 @@ impl Replay {
         let Some(group) = self.applying.take() else { return Ok(Applied::Done) };
         while let Some((lsn, archive)) = group.get(self.group_done) {
             let record = Record::decode(archive).expect("it was encoded here");
-            let applied = self.apply_row(*lsn, &record)?;
+            let applied = self.apply_row(*lsn, &record, Some(archive))?;
             if applied != Applied::Done {
                 self.applying = Some(group);
                 return Ok(applied);
@@ -179,7 +182,7 @@ impl Replay {
 
     /// An effect on a row is kept until the engine serves, where it is not the only copy of its row: without a page file
     /// nothing has to be read for it, and it is applied at once.
-    fn apply_row(&mut self, lsn: Lsn, record: &Record<'_>) -> Result<Applied, Fault> {
+    fn apply_row(&mut self, lsn: Lsn, record: &Record<'_>, buffer: Option<&Arc<Vec<u8>>>) -> Result<Applied, Fault> {
         let fault = |what| Fault::Record { shard: self.shard, lsn, what };
         judge(record).map_err(fault)?;
         let engine = &mut self.engine;
@@ -204,7 +207,7 @@ impl Replay {
                 return Ok(Applied::Done);
             }
         }
-        match engine.apply_effect(record) {
+        match engine.apply_effect(record, buffer) {
             Ok(()) => {}
             Err(Unapplied::Stop(Stop::Full | Stop::Stuck)) => return Err(full),
             Err(Unapplied::Stop(Stop::Missing(missing))) => return Ok(Applied::Missing(missing)),

@@ -6,6 +6,7 @@ use crate::log::{LogConfig, Record, Removal, Resume};
 use crate::txn::{Decisions, Tail};
 use crate::units::{Epoch, ShardId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 mod txn;
 
@@ -148,4 +149,30 @@ fn a_full_memory_refuses_and_changes_nothing() {
     assert_eq!(engine.row_count(0), written);
     engine.check().unwrap();
     assert!(engine.delete(row(0, &key_of(0)), Removal::Deleted).unwrap().is_some());
+}
+
+/// Alone, and in a group, which is kept until it is whole.
+#[test]
+fn a_long_value_stays_in_the_buffer_that_recovery_has_read_it_into() {
+    let value = vec![b'v'; 100_000];
+    let record = Record::Put { db: 0, kind: 0, head: 1, expire_ms: 0, key: b"k", value: &value };
+    for is_group in [false, true] {
+        let mut replay = Replay::new(CONFIG, 1 << 24, Box::new(|_| {}));
+        let buffer = Arc::new(record.to_archive());
+        let there = Record::decode(&buffer).unwrap();
+        let mut feed = |record: &Record<'_>, buffer| {
+            assert_eq!(replay.feed(Lsn(1), record, buffer).unwrap(), replay::Applied::Done);
+        };
+        if is_group {
+            feed(&Record::GroupBegin, None);
+            feed(&there, Some(&buffer));
+            feed(&Record::GroupEnd, None);
+        } else {
+            feed(&there, Some(&buffer));
+        }
+        assert_eq!(Arc::strong_count(&buffer), 2, "the row has it, and nobody else has a copy");
+        let engine = replay.finish(CONFIG, &Resume::empty(), &Decisions::none());
+        let at = RowKey { db: 0, head: 1, key: b"k" };
+        assert!(engine.get(at).unwrap().unwrap().value == value);
+    }
 }

@@ -17,6 +17,7 @@ use super::{Bug, LogConfig, LogStart, Resume};
 use crate::error::Fault;
 use crate::limits::{BLOCK_BYTES, RECORD_BYTES_MAX, RECOVERY_READ_BYTES, SCRUB_LOG_READ_BYTES};
 use crate::units::{Epoch, Incarnation, Lsn, SegmentId};
+use std::sync::Arc;
 
 /// A segment file that is there, and its length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +32,8 @@ pub enum Step<'a> {
     /// Read `len` bytes at `offset` and answer with [`Recovery::supply`] or [`Recovery::failed`]. Both numbers are
     /// multiples of [`BLOCK_BYTES`], and the file is that long.
     Read { segment: SegmentId, offset: u64, len: usize },
-    /// The next record.
-    Record { lsn: Lsn, record: Record<'a> },
+    /// The next record. A long one stands in a buffer of its own, which whoever wants to keep of it may keep.
+    Record { lsn: Lsn, record: Record<'a>, buffer: Option<&'a Arc<Vec<u8>>> },
     /// Make the file's contents and length stable (`fdatasync`) and answer with [`Recovery::synced`] or
     /// [`Recovery::failed`].
     Sync { segment: SegmentId },
@@ -51,7 +52,7 @@ pub struct Recovery {
     window: Window,
     phase: Phase,
     /// The beginning of a record that spans flushes, or all of one that was just handed out.
-    spanning: Vec<u8>,
+    spanning: Arc<Vec<u8>>,
     partial: Option<Partial>,
     /// The incarnation of the last flush of the log, and the highest seen anywhere.
     incarnation: Incarnation,
@@ -74,6 +75,9 @@ enum Phase {
     Sync { end: Lsn, segment: SegmentId },
     Over(Result<Resume, Fault>),
 }
+
+/// Why the beginning of a record can be added to.
+const UNFINISHED: &str = "nobody is shown a record before it is whole";
 
 /// Where the log seems to end, and why it does not go on.
 #[derive(Clone, Copy)]
@@ -119,7 +123,7 @@ impl Recovery {
             start,
             window: Window::new(RECOVERY_READ_BYTES, u64::MAX),
             phase: Phase::Chain(begin),
-            spanning: Vec::new(),
+            spanning: Arc::default(),
             partial: None,
             incarnation,
             incarnation_max: incarnation,
@@ -152,11 +156,11 @@ impl Recovery {
     pub fn step(&mut self) -> Step<'_> {
         let found = self.advance();
         let Self { window, spanning, phase, config, .. } = self;
-        let (lsn, archive) = match found {
+        let (lsn, archive, buffer) = match found {
             Found::Ask(Ask { segment, offset, len }) => return Step::Read { segment, offset, len },
             Found::Sync(segment) => return Step::Sync { segment },
-            Found::Whole(lsn, len) => (lsn, &window.from(Lsn(lsn.0 - len as u64))[..len]),
-            Found::Spanning(lsn) => (lsn, &spanning[..]),
+            Found::Whole(lsn, len) => (lsn, &window.from(Lsn(lsn.0 - len as u64))[..len], None),
+            Found::Spanning(lsn) => (lsn, &spanning[..], Some(&*spanning)),
             Found::Over => match phase {
                 Phase::Over(Ok(resume)) => return Step::Done(resume.clone()),
                 Phase::Over(Err(fault)) => return Step::Refuse(fault.clone()),
@@ -164,7 +168,7 @@ impl Recovery {
             },
         };
         match Record::decode(archive) {
-            Some(record) => Step::Record { lsn, record },
+            Some(record) => Step::Record { lsn, record, buffer },
             None => {
                 let fault = Fault::Record { shard: config.shard, lsn, what: "its archive is not a record's" };
                 *phase = Phase::Over(Err(fault.clone()));
@@ -211,7 +215,7 @@ impl Recovery {
     fn advance(&mut self) -> Found {
         if self.partial.is_none() && !self.spanning.is_empty() {
             // The record has been handed out; it may have been long.
-            self.spanning = Vec::new();
+            self.spanning = Arc::default();
         }
         loop {
             let found = match self.phase {
@@ -273,7 +277,7 @@ impl Recovery {
             None => self.refuse_record(lsn, "its beginning is not there"),
             Some(partial) if carry == 0 => {
                 self.partial = None;
-                self.spanning = Vec::new();
+                self.spanning = Arc::default();
                 if partial.incarnation == flush.incarnation {
                     self.refuse_record(flush.lsn, "its end is not there");
                 }
@@ -285,7 +289,8 @@ impl Recovery {
                     return None;
                 }
                 if self.until.is_none() {
-                    self.spanning.extend_from_slice(&self.window.from(flush.lsn)[HEADER_BYTES..HEADER_BYTES + carry]);
+                    let piece = &self.window.from(flush.lsn)[HEADER_BYTES..HEADER_BYTES + carry];
+                    Arc::get_mut(&mut self.spanning).expect(UNFINISHED).extend_from_slice(piece);
                 }
                 self.partial = Some(Partial { seen: partial.seen + carry, ..partial });
                 if carry == rest {
@@ -294,7 +299,7 @@ impl Recovery {
                     if self.hands_out(lsn) {
                         return Some(Found::Spanning(lsn));
                     }
-                    self.spanning = Vec::new();
+                    self.spanning = Arc::default();
                 }
             }
         }
@@ -326,7 +331,10 @@ impl Recovery {
         } else {
             let seen = rest.len();
             if self.until.is_none() {
-                self.spanning.extend_from_slice(rest);
+                let spanning = Arc::get_mut(&mut self.spanning).expect(UNFINISHED);
+                // At once: a buffer that grows is copied into a longer one.
+                spanning.reserve_exact(len);
+                spanning.extend_from_slice(rest);
             }
             self.partial = Some(Partial { bytes: len, seen, incarnation: flush.incarnation });
             self.phase = Phase::Chain(flush.end());

@@ -9,6 +9,7 @@ mod random;
 mod recycled;
 
 use cairn_storage::error::Fault;
+use cairn_storage::limits::FLUSH_BYTES_MAX;
 use cairn_storage::log::{LogConfig, Record, Recovery, Resume, Step};
 use cairn_storage::units::{Epoch, Lsn, SegmentId, ShardId};
 use disk::Disk;
@@ -55,7 +56,10 @@ pub fn open(config: LogConfig, disk: &mut Disk, start: Lsn, mut steps: usize) ->
                 Ok(()) => recovery.synced(),
                 Err(errno) => recovery.failed(errno),
             },
-            Step::Record { lsn, record: Record::Put { key, value, .. } } => {
+            Step::Record { lsn, record: Record::Put { key, value, .. }, buffer } => {
+                // What is longer than a flush has a buffer of its own, and no longer one than it needs.
+                assert!(value.len() < FLUSH_BYTES_MAX || buffer.is_some());
+                assert!(buffer.is_none_or(|buffer| buffer.capacity() < value.len() + 200));
                 records.push(Seen { lsn, key: key.to_vec(), value: value.to_vec() });
             }
             Step::Record { record, .. } => panic!("nobody wrote {record:?}"),

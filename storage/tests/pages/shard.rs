@@ -11,6 +11,7 @@ use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 pub const LOG: LogConfig =
     LogConfig { shard: ShardId(3), segment_bytes: 1 << 20, salt: 7, epoch: Epoch(1), planted: None };
@@ -488,7 +489,7 @@ pub fn open(
                 Ok(bytes) => recovery.supply(&bytes),
                 Err(errno) => recovery.failed(errno),
             },
-            Step::Record { lsn, record } => apply(&mut replay, log, pages, lsn, &record)?,
+            Step::Record { lsn, record, buffer } => apply(&mut replay, log, pages, lsn, &record, buffer)?,
             Step::Sync { segment } => {
                 log.sync(segment).unwrap();
                 recovery.synced();
@@ -508,10 +509,11 @@ fn apply(
     pages: &mut PageDisk,
     lsn: Lsn,
     record: &Record<'_>,
+    buffer: Option<&Arc<Vec<u8>>>,
 ) -> Result<(), Fault> {
     let damaged = |_| Fault::PageFile { shard: LOG.shard, offset: 0, what: "damage met while replaying" };
     loop {
-        match replay.feed(lsn, record)? {
+        match replay.feed(lsn, record, buffer)? {
             Applied::Done => return Ok(()),
             Applied::Missing(missing) => {
                 replay.engine_mut().fetch(missing);
