@@ -116,6 +116,11 @@ pub(crate) const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be writte
                                           there. Writes are refused until it can be. Please check the server logs for \
                                           details about the error.";
 
+/// Whether a command was refused because there is no memory for what it changes.
+pub(crate) fn is_out_of_memory(stop: &Stop) -> bool {
+    matches!(stop, Stop::Refuse(Refusal::Text(text)) if text == OUT_OF_MEMORY)
+}
+
 /// Whether a command was refused because the page file takes nothing.
 pub(crate) fn is_stuck(stop: &Stop) -> bool {
     matches!(stop, Stop::Refuse(Refusal::Text(text)) if text == PAGE_FILE_STUCK)

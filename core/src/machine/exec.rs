@@ -19,6 +19,7 @@ use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
+use crate::shard::is_out_of_memory;
 use crate::tx::{Command, Go, Multi, Watched};
 use cairn_storage::units::ShardId;
 
@@ -182,7 +183,7 @@ impl Machine {
         // A single command is one unit anyway.
         let is_group = multi.writes > 0 && multi.len() > 1;
         if is_group {
-            self.shard.open_undoable_group(multi.bytes())?;
+            self.shard.open_undoable_group(multi.bytes(), multi.writes)?;
         }
         let client = conn.map(|conn| (conn, self.client(conn).db, self.client(conn).is_resp3));
         Reply::new(out, call.is_resp3).array(multi.len());
@@ -229,7 +230,7 @@ impl Machine {
     /// error of the command's own, which the others would not care about.
     fn ends_transaction(&mut self, ran: &Result<(), Stop>) -> bool {
         let is_unusable = std::mem::take(&mut self.is_unusable);
-        ran.as_ref().is_err_and(|stop| stop.is_passing() || is_unusable)
+        ran.as_ref().is_err_and(|stop| stop.is_passing() || is_unusable || is_out_of_memory(stop))
     }
 
     /// Runs commands on rows, a part of a transaction; keeps the reply of each. If the part rolls back the last one may be an

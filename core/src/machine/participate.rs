@@ -329,8 +329,8 @@ impl Machine {
         let is_numbered = is_write && go.writers.len() > 1;
         if is_write {
             let opened = match is_numbered {
-                true => self.shard.open_txn(go.commands.bytes(), txn, &go.writers),
-                false => self.shard.open_undoable_group(go.commands.bytes()),
+                true => self.shard.open_txn(go.commands.bytes(), go.commands.writes, txn, &go.writers),
+                false => self.shard.open_undoable_group(go.commands.bytes(), go.commands.writes),
             };
             match opened {
                 Ok(()) => {}

@@ -437,7 +437,8 @@ impl Running<'_> {
             Err(Stay::Refuse(refusal)) => return Err(refusal.into()),
             Err(Stay::Wait(_)) => return Err(Stop::Crowded),
         }
-        self.machine.shard.open_undoable_group(call.args.iter().map(<[u8]>::len).sum())?;
+        // How many changes come after it nobody knows.
+        self.machine.shard.open_undoable_group(call.args.iter().map(<[u8]>::len).sum(), 1)?;
         self.is_group = true;
         Ok(())
     }

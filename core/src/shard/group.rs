@@ -47,13 +47,15 @@ impl Shard {
         }
     }
 
-    /// The same, of changes that [`Shard::rollback_group`] can take back.
-    pub fn open_undoable_group(&mut self, bytes: usize) -> Result<(), Stop> {
+    /// The same, of about so many changes that [`Shard::rollback_group`] can take back.
+    pub fn open_undoable_group(&mut self, bytes: usize, changes: usize) -> Result<(), Stop> {
+        self.engine.make_room_for_group(changes)?;
         self.begin_group(bytes, false, Engine::open_undoable_group)
     }
 
     /// The same, of this shard's part in a transaction of which `writers` have parts.
-    pub fn open_txn(&mut self, bytes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
+    pub fn open_txn(&mut self, bytes: usize, changes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
+        self.engine.make_room_for_group(changes)?;
         let writers: Vec<ShardId> = writers.iter().copied().map(ShardId).collect();
         self.begin_group(bytes, false, |engine| engine.open_txn(txn, &writers))
     }

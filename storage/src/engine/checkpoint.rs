@@ -1,6 +1,6 @@
 //! The engine and its page file: checkpoints begin here, room is made here, and what is absent is brought in.
 
-use super::{Engine, Stop, WRITE_PAGES_MAX, pages_max};
+use super::{Engine, GROUP_PAGES_A_ROW, Stop, WRITE_PAGES_MAX, pages_max};
 use crate::error::Missing;
 use crate::extent::Extents;
 use crate::limits::{PAGE_BYTES, READS_AHEAD_MAX, READS_AHEAD_SHARE};
@@ -58,11 +58,29 @@ impl Engine {
         self.make_room_for(WRITE_PAGES_MAX, bytes)
     }
 
+    /// Before a group that can be undone and changes about so many rows: makes room for it, as far as memory goes.
+    #[inline]
+    pub fn make_room_for_group(&mut self, rows: usize) -> Result<(), Stop> {
+        let Some(file) = self.pool.file() else { return Ok(()) };
+        let pages = (WRITE_PAGES_MAX + GROUP_PAGES_A_ROW * rows).min(self.pool.pages_max() / 2);
+        if self.pool.frames_free() >= pages && !self.is_short && !file.is_flooded() {
+            return Ok(());
+        }
+        self.make_room_for(pages, 0)
+    }
+
     #[cold]
     pub(super) fn make_room_for(&mut self, pages: usize, bytes: usize) -> Result<(), Stop> {
         if self.is_in_group {
             // The group has made room for all of its writes, and what it has resolved must stay.
-            return if self.pool.frames_free() >= WRITE_PAGES_MAX { Ok(()) } else { Err(Stop::Full) };
+            if self.pool.frames_free() >= WRITE_PAGES_MAX {
+                return Ok(());
+            }
+            // What was read or redone meanwhile may have taken some of it: one that can be undone begins again, unless it is
+            // itself too much for this memory.
+            let pages = WRITE_PAGES_MAX + GROUP_PAGES_A_ROW * self.txns.kept();
+            let begins_again = self.txns.is_keeping && 2 * pages <= self.pool.pages_max();
+            return Err(if begins_again { Stop::Crowded } else { Stop::Full });
         }
         if self.is_short {
             return Err(Stop::Stuck);

@@ -233,6 +233,8 @@ impl Engine {
         self.apply_effect(&pending.get(next), None).map_err(|unapplied| match unapplied {
             Unapplied::Stop(Stop::Missing(missing)) => Redone::Missing(missing),
             Unapplied::Stop(Stop::Crowded) => Redone::Crowded,
+            // The room that a group has made is for its own writes: it has to begin again when redo has come further.
+            Unapplied::Stop(Stop::Full) if self.is_in_group => Redone::Crowded,
             Unapplied::Stop(Stop::Full | Stop::Stuck) => Redone::Stuck,
             Unapplied::Senseless(what) => Redone::Senseless(what),
         })

@@ -54,6 +54,11 @@ struct Undecided {
 }
 
 impl Txns {
+    /// Changes of the open group so far.
+    pub fn kept(&self) -> usize {
+        self.images.len()
+    }
+
     /// Keeps what a row was.
     pub fn push(&mut self, image: Image) {
         self.images.push(image);
