@@ -2,6 +2,7 @@
 
 use super::checks::{self, Args, Checked, Sent};
 use super::clock::US;
+use super::judge::Judge;
 use super::network::{End, WireId};
 use super::workload::{self, Workload};
 use super::world::{Happening, World};
@@ -65,9 +66,13 @@ impl Client {
 
 impl World {
     pub(super) fn start_clients(&mut self) {
-        self.commands_left = self.workload.commands_max;
+        let (clients, commands_max) = match &self.judge {
+            Judge::Model(_) => (self.workload.clients, self.workload.commands_max),
+            Judge::Histories(histories) => (histories.clients(), histories.operations_a_life()),
+        };
+        self.commands_left = commands_max;
         self.is_dying = false;
-        self.clients = (0..self.workload.clients).map(|_| Client::default()).collect();
+        self.clients = (0..clients).map(|_| Client::default()).collect();
         for client in 0..self.clients.len() {
             let at = self.rng.u64(..200 * US);
             self.clock.after(at, Happening::Act { client });
@@ -82,6 +87,9 @@ impl World {
             return Ok(());
         }
         let id = state.id;
+        if matches!(self.judge, Judge::Histories(_)) {
+            return self.ask_for_history(client, wire);
+        }
         let now_ms = self.clock.now().unix_ms();
         let room = self.workload.pipeline_max.saturating_sub(self.clients[client].outstanding);
         let mut count = if room == 0 { 0 } else { self.rng.usize(1..=room) };
@@ -94,7 +102,9 @@ impl World {
             let args = self.clients[client].next(&mut self.workload, &mut self.rng, now_ms);
             workload::encode(&args, &mut bytes);
             self.note(format_args!("client {id}: {}", checks::shown(&args)));
-            self.checks.request(id, args);
+            if let Judge::Model(checks) = &mut self.judge {
+                checks.request(id, args);
+            }
         }
         let wire_state = self.network.get_mut(wire).expect("it is open");
         wire_state.send(&bytes);
@@ -123,7 +133,10 @@ impl World {
         let id = self.nodes[shard].machine.client(conn).id;
         self.note(format_args!("client {id} connects to shard {shard} as connection {}", conn.0));
         self.network.get_mut(wire).expect("it was just opened").id = id;
-        self.checks.accept(id, shard, conn, addr);
+        match &mut self.judge {
+            Judge::Model(checks) => checks.accept(id, shard, conn, addr),
+            Judge::Histories(histories) => histories.connect(client),
+        }
         self.clients[client].wire = Some(wire);
         self.act(client)
     }

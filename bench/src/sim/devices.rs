@@ -18,6 +18,7 @@ impl World {
         let is_cached = self.planted == Some(Planted::WriteWithoutSync) && fate == Fate::Done;
         let fate = if is_cached && matches!(op, DiskOp::Write { .. }) { Fate::Cached } else { fate };
         self.figures.space_lost += u64::from(fate == Fate::NoSpace);
+        self.note_trouble(fate);
         let id = self.disks[shard].begin(op, self.nodes[shard].machine.shard.engine().log(), fate);
         self.note(format_args!("shard {shard} {op:?}{}", if fate == Fate::Done { "" } else { " will go wrong" }));
         let delay = self.faults.write_delay(&mut self.rng);
@@ -29,9 +30,16 @@ impl World {
         self.clock.after(delay, Happening::DiskEnd { shard, op: id, is_told });
     }
 
+    fn note_trouble(&mut self, fate: Fate) {
+        if !matches!(fate, Fate::Done | Fate::Cached) {
+            self.judge.trouble();
+        }
+    }
+
     pub(super) fn start_page(&mut self, shard: usize, op: PageOp) {
         let fate = self.faults.page_fate(&mut self.rng, op);
         self.note(format_args!("shard {shard} {op:?}{}", if fate == Fate::Done { "" } else { " will go wrong" }));
+        self.note_trouble(fate);
         self.pages[shard].begin(op, self.nodes[shard].machine.shard.engine(), fate);
         let delay = self.faults.write_delay(&mut self.rng);
         self.clock.after(delay, Happening::PageEnd { shard, op: op.op() });

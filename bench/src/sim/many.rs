@@ -1,6 +1,6 @@
 //! Many seeds, one after the other or several at once. The library behind `cairn sim`.
 
-use super::shard::{ImageId, RoundId, run_faults, run_images, run_transactions};
+use super::shard::{ImageId, RoundId, run_faults, run_histories, run_images, run_transactions};
 use super::{Failure, Figures, Planted, run};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
@@ -31,6 +31,10 @@ pub struct SimArgs {
     /// Make so many crash images of several shards instead, with transactions over them: on all shards or on none
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "seed", "faults", "crash_images"])]
     pub transactions: Option<u64>,
+    /// Make histories of so many operations instead: what clients ask of several shards, transactions included, and are answered, with
+    /// crashes and disks that fail, judged as `cairn verify` judges a server
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "faults", "crash_images", "transactions"])]
+    pub histories: Option<u64>,
     /// Only this image, of --crash-images or --transactions
     #[arg(long, value_name = "RUN:OPERATION:IMAGE")]
     pub image: Option<ImageId>,
@@ -66,6 +70,8 @@ Examples:
   cairn sim --crash-images 100000
   cairn sim --faults 1000000 --jobs 2
   cairn sim --transactions 100000 --jobs 2
+  cairn sim --histories 1000000 --jobs 2
+  cairn sim --histories 1 --seed 17 --verbose
 
 To run more, ask for more: every count goes on with further seeds. --first begins elsewhere.";
 
@@ -84,6 +90,9 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
     }
     if let Some(count) = args.transactions {
         return run_transactions(args, count);
+    }
+    if let Some(count) = args.histories {
+        return run_histories(args, count);
     }
     if let Some(count) = args.faults {
         return run_faults(args, count);

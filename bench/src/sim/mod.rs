@@ -8,6 +8,7 @@
 //! - `disk`, `pages`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
 //! - `many` runs many seeds: `cairn sim`.
 //! - `clients` and `workload` ask; `checks` (with `answer`, `tasks`, `scan`, `crate::model` and `crate::history`) judge.
+//! - `histories`: transactions over several shards, asked and judged by what `cairn verify` has. `judge` is one of both.
 //!
 //! | check | says |
 //! | --- | --- |
@@ -35,6 +36,8 @@ mod devices;
 mod disk;
 mod faults;
 mod figures;
+pub mod histories;
+mod judge;
 mod many;
 mod network;
 mod opening;
@@ -68,13 +71,16 @@ pub struct Failure {
     pub what: String,
     /// The last lines of the trace.
     pub tail: String,
+    /// It is a run of [`histories`].
+    pub is_of_histories: bool,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.tail)?;
         writeln!(f, "seed {} breaks a check: {}", self.seed, self.what)?;
-        write!(f, "repeat it: cairn sim --seed {} --verbose", self.seed)?;
+        let of = if self.is_of_histories { " --histories 1" } else { "" };
+        write!(f, "repeat it: cairn sim{of} --seed {} --verbose", self.seed)?;
         if let Some(planted) = self.planted {
             write!(f, " --bug {planted}")?;
         }
@@ -91,7 +97,7 @@ pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figu
         Ok(Err(what)) => what,
         Err(panic) => said(&*panic),
     };
-    Err(Failure { seed, planted, what, tail: world.tail() })
+    Err(Failure { seed, planted, what, tail: world.tail(), is_of_histories: false })
 }
 
 /// What a panic has said.

@@ -83,6 +83,7 @@ impl World {
             // It is another segment by now.
             result = Ok((0..len).map(|_| self.rng.u8(..)).collect());
         } else if self.faults.misreads(&mut self.rng) && self.rot.misread.insert((shard, segment.0)) {
+            self.judge.trouble();
             match &mut result {
                 Ok(bytes) if self.rng.bool() => bytes[self.rng.usize(..len as usize)] ^= 1 << self.rng.u8(..8),
                 _ => result = Err(EIO),

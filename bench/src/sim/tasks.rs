@@ -31,7 +31,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
                 Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
             }
             Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return None,
-            // The clients of this simulation begin no transactions, and run no scripts.
+            // Only those whose histories are judged begin transactions, and nobody runs scripts.
             Message::Transaction { .. }
             | Message::Script { .. }
             | Message::WantScript(_)

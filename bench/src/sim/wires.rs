@@ -1,6 +1,7 @@
 //! What machines and clients say to each other on the way: sends, deliveries, pauses and broken wires.
 
 use super::checks::Checked;
+use super::judge::Reaction;
 use super::network::{Arrival, End, Wire, WireId};
 use super::reply;
 use super::trace::digest;
@@ -17,9 +18,10 @@ impl World {
         }
         let (shown, digest) = (reply::shown(&buffer), digest(&buffer));
         self.note(format_args!("shard {shard} -> client {id} {shown} #{digest:016x}"));
-        let sent = self.checks.sent(id, &buffer)?;
-        if self.clients[client].wire == Some(wire) {
-            self.clients[client].on_replies(sent);
+        match self.judge.sent((id, client), self.clock.now_ns(), &buffer)? {
+            Reaction::Model(sent) if self.clients[client].wire == Some(wire) => self.clients[client].on_replies(sent),
+            Reaction::Model(_) | Reaction::Fine => {}
+            Reaction::GivesUp => self.clock.after(0, Happening::Break { wire }),
         }
         let delay = self.faults.packet_delay(&mut self.rng);
         if buffer.len() > 1 && self.rng.u8(..8) == 0 {
@@ -90,6 +92,7 @@ impl World {
             return Ok(());
         }
         let (shard, conn, client) = (wire.shard, wire.conn, wire.id);
+        self.judge.broken(wire.client);
         self.note(format_args!("client {client} is cut off"));
         self.tell(shard, Event::HungUp { conn, is_broken: true })
     }

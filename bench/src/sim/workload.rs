@@ -10,7 +10,7 @@ const TAGS: u32 = 3;
 const FLOOD_IN: u32 = 60;
 
 /// How a run's clients behave, drawn from its seed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Workload {
     pub clients: usize,
     /// Requests that a client has under way at most.

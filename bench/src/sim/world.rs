@@ -14,6 +14,7 @@ use super::clock::{Clock, MS, SECOND, US};
 use super::disk::Disk;
 use super::faults::{Faults, Planted};
 use super::figures::Figures;
+use super::judge::Judge;
 use super::network::{End, Network, Wire, WireId};
 use super::pages::PageDisk;
 use super::rot::Rot;
@@ -41,7 +42,7 @@ const HAPPENINGS_MAX: u64 = 1_000_000;
 const TICK_NS: u64 = 100 * MS;
 
 /// How long the last requests may take once nothing goes wrong any more.
-const ANSWERED_NS: u64 = 60 * SECOND;
+pub(super) const ANSWERED_NS: u64 = 60 * SECOND;
 
 /// More input than this never waits in a machine: one request of the workload, and what arrives until reading stops.
 const QUERY_BYTES_MAX: usize = 24 * 1024 * 1024;
@@ -133,7 +134,7 @@ pub struct World {
     pub(super) network: Network,
     pub(super) clients: Vec<Client>,
     pub(super) workload: Workload,
-    pub(super) checks: Checks,
+    pub(super) judge: Judge,
     pub(super) trace: Trace,
     pub(super) rot: Rot,
     /// When the last parcel from one shard to another arrives: later ones do not overtake it.
@@ -160,8 +161,25 @@ impl World {
         if workload.is_flood {
             faults.write_ns = 60 * MS;
         }
+        let judge = Judge::Model(Box::new(Checks::new(shards, HASH_SEED)));
+        let mut world = World::with(rng, seed, planted, is_verbose, (shards, has_pages), faults, judge);
+        world.trace.add(0, format_args!("{workload:?}"));
+        World { workload, ..world }
+    }
+
+    /// Before it begins; `shape`: how many shards, and whether they have page files.
+    pub(super) fn with(
+        rng: Rng,
+        seed: u64,
+        planted: Option<Planted>,
+        is_verbose: bool,
+        shape: (usize, bool),
+        faults: Faults,
+        judge: Judge,
+    ) -> World {
+        let (shards, has_pages) = shape;
         let mut trace = Trace::new(is_verbose);
-        trace.add(0, format_args!("seed {seed}: {shards} shards, page files: {has_pages}, {faults:?}, {workload:?}"));
+        trace.add(0, format_args!("seed {seed}: {shards} shards, page files: {has_pages}, {faults:?}"));
         World {
             clock: Clock::new(),
             faults,
@@ -172,8 +190,8 @@ impl World {
             nodes: Vec::new(),
             network: Network::default(),
             clients: Vec::new(),
-            workload,
-            checks: Checks::new(shards, HASH_SEED),
+            workload: Workload::default(),
+            judge,
             trace,
             rot: Rot::new(shards),
             mail: BTreeMap::new(),
@@ -215,8 +233,8 @@ impl World {
         self.start_clients();
         self.go_on_until(self.clock.now_ns() + SECOND / 2, |_| false)?;
         self.is_quiet = true;
-        self.go_on_until(self.clock.now_ns() + ANSWERED_NS, |world| world.checks.unanswered().is_none())?;
-        if let Some((id, args)) = self.checks.unanswered() {
+        self.go_on_until(self.clock.now_ns() + ANSWERED_NS, |world| world.checks().unanswered().is_none())?;
+        if let Some((id, args)) = self.checks().unanswered() {
             let asked = super::checks::shown(args);
             return Err(format!("{LIVENESS}: client {id} has no answer to {asked} after {} s", ANSWERED_NS / SECOND));
         }
@@ -224,13 +242,16 @@ impl World {
         self.crash();
         self.faults.crashes = 0;
         self.restart()?;
-        self.figures.commands = self.checks.commands;
-        self.figures.unusable = self.checks.unusable;
-        self.figures.stuck = self.checks.stuck;
-        (self.figures.saves, self.figures.saves_failed) = (self.checks.saves, self.checks.saves_failed);
+        let &Checks { commands, unusable, stuck, saves, saves_failed, .. } = self.checks();
+        self.figures = Figures { commands, unusable, stuck, saves, saves_failed, ..self.figures };
         self.figures.events = self.trace.count();
         self.figures.hash = self.trace.hash();
         Ok(())
+    }
+
+    fn checks(&self) -> &Checks {
+        let Judge::Model(checks) = &self.judge else { unreachable!("this run is judged by the model") };
+        checks
     }
 
     /// The clients run, until the crash.
@@ -244,7 +265,7 @@ impl World {
     }
 
     /// An orderly stop, unless something fails on the way: what was done survives whatever comes then.
-    fn shut_down(&mut self) -> Checked {
+    pub(super) fn shut_down(&mut self) -> Checked {
         self.note(format_args!("shutdown"));
         self.is_quiet = true;
         let saves = self.rng.bool();
@@ -256,7 +277,7 @@ impl World {
         self.is_quiet = false;
         if is_done(self) {
             self.figures.shutdowns += 1;
-            self.checks.stopped();
+            self.judge.stopped();
         } else if !self.is_dying {
             return Err(format!("{LIVENESS}: an orderly stop takes more than {} s", ANSWERED_NS / SECOND));
         }
@@ -264,7 +285,7 @@ impl World {
     }
 
     /// Goes on until a time, a crash, or what is waited for.
-    fn go_on_until(&mut self, end_ns: u64, is_done: impl Fn(&World) -> bool) -> Checked {
+    pub(super) fn go_on_until(&mut self, end_ns: u64, is_done: impl Fn(&World) -> bool) -> Checked {
         self.is_dying = false;
         let mut happenings = 0;
         while !self.is_dying && self.clock.now_ns() < end_ns && !is_done(self) {
@@ -297,7 +318,7 @@ impl World {
             Happening::Parcel { to, parcel } => {
                 self.note(format_args!("shard {to} <- parcel of {} ({})", parcel.from, parcel.messages.len()));
                 self.parcels -= 1;
-                self.checks.expect(to, tasks(&parcel));
+                self.judge.expect(to, tasks(&parcel));
                 self.tell(to, Event::Parcel(parcel))
             }
             Happening::Tick { shard } => {
@@ -348,7 +369,7 @@ impl World {
     }
 
     /// Everything stops at once: what was planned does not happen.
-    fn crash(&mut self) {
+    pub(super) fn crash(&mut self) {
         let is_power_cut = self.rng.bool();
         self.note(format_args!("{}", if is_power_cut { "POWER CUT" } else { "KILL" }));
         self.figures.crashes += 1;
@@ -358,7 +379,7 @@ impl World {
         self.parcels = 0;
         self.nodes.clear();
         self.clients.clear();
-        self.checks.crash();
+        self.judge.crash();
         self.strike(is_power_cut);
     }
 
@@ -405,7 +426,7 @@ impl World {
                 ));
             }
         }
-        let unclear = self.checks.handled(shard, &node.machine, Heard { only, deeds })?;
+        let unclear = self.judge.handled(shard, &node.machine, Heard { only, deeds })?;
         for conn in unclear {
             let wire = self.network.of_conn(shard, conn);
             self.break_off(wire)?;
@@ -469,7 +490,7 @@ impl World {
                     let at = self.rng.u64(..MS);
                     self.clock.after(at, Happening::Act { client: closed.client });
                 }
-                self.checks.close(closed.id, closed.end)
+                self.judge.close(&closed)
             }
             Effect::Disk(op) => {
                 self.start_disk(shard, op);

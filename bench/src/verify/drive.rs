@@ -6,11 +6,12 @@
 //!
 //! `Drive::run` is behind the arrows. In *Reading* what was written is read once more.
 
+use super::exchange::{Exchange, Taken};
 use super::limits::ANSWER_NS_MAX;
 use super::server::Server;
-use super::workload::{Request, Workload};
+use super::workload::Workload;
 use crate::load::connection::{Greeting, Target, connect};
-use crate::sim::reply::{frame_len, parse, shown};
+use crate::sim::reply::shown;
 use indicatif::ProgressBar;
 use rustix::event::epoll;
 use rustix::fd::OwnedFd;
@@ -45,14 +46,8 @@ pub struct Sum {
 /// One connection.
 struct Client {
     socket: OwnedFd,
-    request: Request,
+    exchange: Exchange,
     sent: usize,
-    input: Vec<u8>,
-    /// How many replies of `input` are whole, and where they end.
-    whole: usize,
-    whole_bytes: usize,
-    /// Whose operation is under way, and since when.
-    busy: Option<(usize, u64)>,
     wants_room: bool,
 }
 
@@ -134,7 +129,7 @@ impl State<'_> {
             self.is_reading = is_reading;
             (0..self.clients.len()).try_for_each(|index| self.begin(index))?;
             let mut checked = Instant::now();
-            while self.clients.iter().any(|client| client.busy.is_some()) {
+            while self.clients.iter().any(|client| client.exchange.busy.is_some()) {
                 self.poll(&mut events)?;
                 while let Some((_, deed)) = self.plan.deeds.front().filter(|(at, _)| *at <= self.over).copied() {
                     self.plan.deeds.pop_front();
@@ -163,24 +158,23 @@ impl State<'_> {
         let data = epoll::EventData::new_u64(index as u64);
         epoll::add(&self.poller, &socket, data, epoll::EventFlags::IN)
             .map_err(|errno| format!("epoll_ctl: {errno}"))?;
-        let (request, input) = (Request::default(), Vec::new());
-        Ok(Client { socket, request, sent: 0, input, whole: 0, whole_bytes: 0, busy: None, wants_room: false })
+        Ok(Client { socket, exchange: Exchange::default(), sent: 0, wants_room: false })
     }
 
     /// What a workload wants before all: with the first client, and answered.
     fn prepare(&mut self, workload: usize) -> Result<(), String> {
         let begun = Instant::now();
-        self.plan.workloads[workload].prepare(&mut self.clients[0].request);
+        self.plan.workloads[workload].prepare(&mut self.clients[0].exchange.request);
         self.flush(0)?;
-        while self.clients[0].whole < self.clients[0].request.replies {
+        while !self.clients[0].exchange.is_answered() {
             if self.receive(0)? || begun.elapsed().as_nanos() as u64 > ANSWER_NS_MAX {
                 return Err("the server does not answer what the run begins with".to_owned());
             }
         }
         let client = &mut self.clients[0];
-        let wrong = client.input.split(|byte| *byte == b'\n').find(|line| line.starts_with(b"-"));
-        let wrong = wrong.map(|line| format!("the server refuses what the run begins with: {}", shown(line)));
+        let errors = client.exchange.errors()?;
         client.reset();
+        let wrong = errors.first().map(|line| format!("the server refuses what the run begins with: {}", shown(line)));
         wrong.map_or(Ok(()), Err)
     }
 
@@ -190,7 +184,7 @@ impl State<'_> {
             return Ok(());
         }
         let now = self.now();
-        let request = &mut self.clients[index].request;
+        let request = &mut self.clients[index].exchange.request;
         let workloads = &mut self.plan.workloads;
         let chosen = if self.is_reading {
             (0..workloads.len()).find(|at| workloads[*at].begin_last(index as u32, now, request))
@@ -202,7 +196,7 @@ impl State<'_> {
         } else {
             None
         };
-        self.clients[index].busy = chosen.map(|chosen| (chosen, now));
+        self.clients[index].exchange.busy = chosen.map(|chosen| (chosen, now));
         if chosen.is_some() { self.flush(index) } else { Ok(()) }
     }
 
@@ -232,16 +226,17 @@ impl State<'_> {
 
     fn flush(&mut self, index: usize) -> Result<(), String> {
         let client = &mut self.clients[index];
-        while client.sent < client.request.bytes.len() {
-            match rustix::net::send(&client.socket, &client.request.bytes[client.sent..], SendFlags::NOSIGNAL) {
+        let bytes = &client.exchange.request.bytes;
+        while client.sent < bytes.len() {
+            match rustix::net::send(&client.socket, &bytes[client.sent..], SendFlags::NOSIGNAL) {
                 Ok(sent) => client.sent += sent,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 // Reading says what there is to say.
-                Err(_) => client.sent = client.request.bytes.len(),
+                Err(_) => client.sent = bytes.len(),
             }
         }
-        let wants_room = client.sent < client.request.bytes.len();
+        let wants_room = client.sent < bytes.len();
         if wants_room != client.wants_room {
             client.wants_room = wants_room;
             let room = if wants_room { epoll::EventFlags::OUT } else { epoll::EventFlags::empty() };
@@ -255,54 +250,32 @@ impl State<'_> {
     /// Takes all that the socket has; true if nothing will come any more.
     fn receive(&mut self, index: usize) -> Result<bool, String> {
         let client = &mut self.clients[index];
-        let is_closed = loop {
+        loop {
             match rustix::net::recv(&client.socket, &mut self.buffer[..], RecvFlags::empty()) {
-                Ok((0, _)) => break true,
-                Ok((len, _)) => client.input.extend_from_slice(&self.buffer[..len]),
+                Ok((0, _)) => return Ok(true),
+                Ok((len, _)) => client.exchange.receive(&self.buffer[..len])?,
                 Err(Errno::INTR) => {}
-                Err(Errno::AGAIN) => break false,
-                Err(_) => break true,
+                Err(Errno::AGAIN) => return Ok(false),
+                Err(_) => return Ok(true),
             }
-        };
-        while client.whole_bytes < client.input.len() {
-            let Some(len) = frame_len(&client.input[client.whole_bytes..])? else { break };
-            client.whole += 1;
-            client.whole_bytes += len;
         }
-        Ok(is_closed)
     }
 
     /// Hands the replies to the workload once they are all there, and goes on.
     fn take(&mut self, index: usize) -> Result<(), String> {
         let now = self.now();
         let client = &mut self.clients[index];
-        let Some((workload, _)) = client.busy else { return Ok(()) };
-        if client.whole < client.request.replies {
-            return Ok(());
+        let taken = client.exchange.take(index as u32, now, self.plan.workloads)?;
+        if taken != Taken::Nothing {
+            client.sent = 0;
         }
-        let mut frames = Vec::with_capacity(client.whole);
-        let mut rest = &client.input[..];
-        for _ in 0..client.whole {
-            let len = frame_len(rest)?.expect("so many replies are whole");
-            frames.push(parse(&rest[..len]).ok_or_else(|| format!("no reply: {}", shown(rest)))?);
-            rest = &rest[len..];
-        }
-        if frames.len() > client.request.replies {
-            return Err(format!("a reply to no request: {:?}", frames.last()));
-        }
-        let mut next = Request::default();
-        let judged = self.plan.workloads[workload].on_replies(index as u32, now, &frames, &mut next);
-        client.reset();
-        match judged {
-            Ok(()) if next.replies > 0 => {
-                client.request = next;
-                return self.flush(index);
-            }
-            Ok(()) => self.on_over(index),
-            Err(what) => {
+        match taken {
+            Taken::Nothing => return Ok(()),
+            Taken::Asks => return self.flush(index),
+            Taken::Over => self.on_over(index),
+            Taken::Wrong(wrong) => {
                 self.sum.errors += 1;
-                self.sum.first_error.get_or_insert(what);
-                // What the connection is in the middle of is not known.
+                self.sum.first_error.get_or_insert(wrong.what);
                 self.lose(index);
                 if !self.is_down {
                     self.clients[index] = self.open(index)?;
@@ -313,7 +286,7 @@ impl State<'_> {
     }
 
     fn on_over(&mut self, index: usize) {
-        self.clients[index].busy = None;
+        self.clients[index].exchange.busy = None;
         if !self.is_reading {
             self.over += 1;
             if self.over.is_multiple_of(1024) {
@@ -324,7 +297,7 @@ impl State<'_> {
 
     /// Nothing more will come to this client.
     fn lose(&mut self, index: usize) {
-        if let Some((workload, _)) = self.clients[index].busy {
+        if let Some(workload) = self.clients[index].exchange.lose() {
             self.plan.workloads[workload].on_lost(index as u32);
             self.on_over(index);
         }
@@ -378,14 +351,14 @@ impl State<'_> {
     fn check_progress(&mut self) -> Result<(), String> {
         let now = self.now();
         for (index, client) in self.clients.iter().enumerate() {
-            let Some((workload, since)) = client.busy else { continue };
+            let Exchange { busy: Some((workload, since)), ref request, .. } = client.exchange else { continue };
             if now.saturating_sub(since) > ANSWER_NS_MAX {
                 let name = self.plan.workloads[workload].name();
-                let (asked, got) = (shown(&client.request.bytes), client.whole);
+                let (asked, got) = (shown(&request.bytes), client.exchange.whole());
                 return Err(format!(
                     "client {index} ({name}) waits for {} s: {got} of {} replies to {asked}",
                     ANSWER_NS_MAX / 1_000_000_000,
-                    client.request.replies
+                    request.replies
                 ));
             }
         }
@@ -395,9 +368,7 @@ impl State<'_> {
 
 impl Client {
     fn reset(&mut self) {
-        self.request.clear();
+        self.exchange.reset();
         self.sent = 0;
-        self.input.clear();
-        (self.whole, self.whole_bytes) = (0, 0);
     }
 }

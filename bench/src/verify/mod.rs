@@ -3,13 +3,14 @@
 //! that it knows of it is what a client can know.
 //!
 //! - `list_append`, `register`, `bank`, `write_skew` are the checkers: pure, over histories with spans (`span`), with findings (`anomaly`).
-//! - `workload` asks, and records.
+//! - `workload` asks, and records. `exchange` is what one client says and hears. The simulator drives these too: `crate::sim::histories`.
 //! - `drive`, `server`, `run` touch the world: sockets, a clock, a process.
 
 pub mod anomaly;
 mod args;
 pub mod bank;
 mod drive;
+pub(crate) mod exchange;
 pub mod keyed;
 mod limits;
 pub mod list_append;

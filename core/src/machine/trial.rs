@@ -253,7 +253,7 @@ impl Machine {
             return Ok(());
         }
         self.admit_in_earnest()?;
-        self.shard.open_undoable_group(go.commands.bytes())?;
+        self.shard.open_undoable_group(go.commands.bytes(), go.commands.writes)?;
         let mut replies = Vec::new();
         let ran = self.run_commands(go, &mut replies);
         let failed = replies.last().and_then(|reply| error_line(reply, 0));

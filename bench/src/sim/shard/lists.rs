@@ -1,10 +1,13 @@
-//! Many crash images, or many injected faults, over as many runs as it takes: `cairn sim --crash-images` and `--faults`.
+//! Many crash images, injected faults or operations of histories, over as many runs as it takes: `cairn sim --crash-images`,
+//! `--transactions`, `--faults` and `--histories`.
 
 use super::course::ImageId;
 use super::images::{self, WAYS};
 use super::injected::{self, RoundId};
 use super::txns::{self, Figures as Txns};
 use super::{Kind, images::Figures as Images, injected::Figures as Faults};
+use crate::sim::Failure;
+use crate::sim::histories::{self, Figures as Histories};
 use crate::sim::many::{SimArgs, progress};
 use std::fmt::{self, Write};
 use std::process::ExitCode;
@@ -40,6 +43,15 @@ pub fn run_transactions(args: &SimArgs, count: u64) -> ExitCode {
     let broken = |(id, what): (ImageId, String)| Broken { what, repeat: format!("--transactions 1 --image {id}") };
     let seed = only.map(|only| only.seed);
     list(args, count, seed, |seed, left| txns::run(seed, args.bug, only, left).map_err(broken))
+}
+
+/// Makes the histories that the command line asks for.
+pub fn run_histories(args: &SimArgs, count: u64) -> ExitCode {
+    let broken = |failure: Failure| {
+        print!("{}", failure.tail);
+        Broken { what: failure.what, repeat: format!("--histories 1 --seed {} --verbose", failure.seed) }
+    };
+    list(args, count, args.seed, |seed, _| histories::run(seed, args.bug, args.verbose).map_err(broken))
 }
 
 /// Injects the faults that the command line asks for.
@@ -190,6 +202,32 @@ impl fmt::Display for Txns {
         writeln!(f, "{found_committed:>9}  transactions that recovery found undecided and committed")?;
         writeln!(f, "{found_aborted:>9}  transactions that recovery found undecided and aborted")?;
         writeln!(f, "{checkpoints:>9}  checkpoints\n{logs_failed:>9}  logs that failed for ever")
+    }
+}
+
+impl Sum for Histories {
+    fn add(&mut self, other: Histories) {
+        *self += other;
+    }
+
+    fn count(&self) -> u64 {
+        self.committed + self.aborted + self.unknown
+    }
+}
+
+impl fmt::Display for Histories {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Histories { runs, committed, aborted, unknown, across, refused, cut_off, events, hash, .. } = self;
+        writeln!(f, "{} operations in {runs} runs, {across} of them over several shards", self.count())?;
+        writeln!(f, "{committed:>9}  committed\n{aborted:>9}  refused, so that nothing has happened")?;
+        writeln!(f, "{unknown:>9}  of which nobody was told what became of them")?;
+        writeln!(f, "{refused:>9}  refused because of a disk\n{cut_off:>9}  cut off")?;
+        let Histories {
+            crashes, shutdowns, recoveries_cut, writes_failed, space_lost, checkpoints, page_reads, ..
+        } = self;
+        writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
+        writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
+        writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
     }
 }
 

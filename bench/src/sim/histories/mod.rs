@@ -1,0 +1,438 @@
+//! Histories of a simulated server: the workloads of `cairn verify` ask it, what they were answered is recorded in the simulator's time, and
+//! the same checkers judge it. Over several shards, with transactions; whoever loses the connection, or is told of a disk that has failed,
+//! does not know what has become of the operation, and only then.
+//!
+//! ```text
+//!   Preparing --each workload has what it begins with--> Working (life, crash, life, ...) --the last crash--> Reading --> checked
+//! ```
+//!
+//! `World::run_histories` is behind the arrows. Nothing goes wrong in *Preparing*, at the end of the last life, and in *Reading*.
+
+mod ballast;
+
+use super::checks::{Checked, LIVENESS, ONE_REPLY};
+use super::clock::{MS, SECOND, US};
+use super::faults::{Faults, Planted};
+use super::judge::Judge;
+use super::network::{End, WireId};
+use super::world::{ANSWERED_NS, Happening, World};
+use super::{Failure, said};
+use crate::verify::exchange::{Exchange, Taken, Wrong};
+use crate::verify::workload::{Bank, Lists, Pairs, Registers, Tally, Workload};
+use ballast::Ballast;
+use fastrand::Rng;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// What disks that have failed make a server answer, behind what EXEC says of it.
+const OF_DISKS: [&str; 4] = [
+    "-MISCONF Errors writing to the AOF file: ",
+    "-MISCONF The page file cannot be written",
+    "-ERR the page file ",
+    "-ERR the log ",
+];
+
+/// Nobody asks on for ever where disks have failed: each operation that is refused is one more of which it is not known what has become
+/// of it.
+const REFUSALS_A_CLIENT: usize = 2;
+
+const DISCARDED: &str = "-EXECABORT Transaction discarded because of";
+
+/// What a run comes to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    pub runs: u64,
+    /// Transactions and single commands, by what became of them; and those over several shards.
+    pub committed: u64,
+    pub aborted: u64,
+    pub unknown: u64,
+    pub across: u64,
+    /// Operations that were refused because of a disk.
+    pub refused: u64,
+    pub crashes: u64,
+    pub shutdowns: u64,
+    pub recoveries_cut: u64,
+    pub writes_failed: u64,
+    pub space_lost: u64,
+    pub checkpoints: u64,
+    pub page_reads: u64,
+    /// Connections that were lost.
+    pub cut_off: u64,
+    pub events: u64,
+    /// Tells whether two runs were the same.
+    pub hash: u64,
+}
+
+impl std::ops::AddAssign for Figures {
+    fn add_assign(&mut self, other: Figures) {
+        self.runs += other.runs;
+        self.committed += other.committed;
+        self.aborted += other.aborted;
+        self.unknown += other.unknown;
+        self.across += other.across;
+        self.refused += other.refused;
+        self.crashes += other.crashes;
+        self.shutdowns += other.shutdowns;
+        self.recoveries_cut += other.recoveries_cut;
+        self.writes_failed += other.writes_failed;
+        self.space_lost += other.space_lost;
+        self.checkpoints += other.checkpoints;
+        self.page_reads += other.page_reads;
+        self.cut_off += other.cut_off;
+        self.events += other.events;
+        // Of all runs, whatever their order.
+        self.hash = self.hash.wrapping_add(other.hash);
+    }
+}
+
+/// Runs one seed. An assertion of the product that fails is a failure too.
+pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figures, Failure> {
+    let mut world = World::of_histories(seed, planted, is_verbose);
+    let ran = catch_unwind(AssertUnwindSafe(|| world.run_histories()));
+    let what = match ran {
+        Ok(Ok(figures)) => return Ok(figures),
+        Ok(Err(what)) => what,
+        Err(panic) => said(&*panic),
+    };
+    Err(Failure { seed, planted, what, tail: world.tail(), is_of_histories: true })
+}
+
+/// The clients' side of a run.
+pub struct Histories {
+    workloads: Vec<Box<dyn Workload>>,
+    /// By client.
+    talks: Vec<Talk>,
+    stage: Stage,
+    /// Operations in each life.
+    life: u32,
+    /// No two instants are the same.
+    instant: u64,
+    /// Since the last start a disk has failed.
+    pub is_troubled: bool,
+    refused: u64,
+    /// Since the last start.
+    refused_now: usize,
+    cut_off: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// So many workloads have asked for what they begin with.
+    Preparing(usize),
+    Working,
+    Reading,
+}
+
+#[derive(Default)]
+struct Talk {
+    exchange: Exchange,
+    /// The request has been sent.
+    is_sent: bool,
+    /// Until it is connected again.
+    is_given_up: bool,
+}
+
+impl Histories {
+    pub fn draw(rng: &mut Rng, shards: usize, is_wide: bool) -> Histories {
+        let clients = rng.u32(2..13);
+        let (seed, keys, shards) = (rng.u64(..), rng.u32(2..9), shards as u16);
+        let mut workloads: Vec<Box<dyn Workload>> = vec![
+            Box::new(Lists::new(seed, clients, keys, shards)),
+            Box::new(Registers::new(seed, clients, keys.div_ceil(3))),
+            Box::new(Bank::new(seed, clients, keys, shards)),
+            Box::new(Pairs::new(seed, clients, shards)),
+        ];
+        if is_wide {
+            workloads.push(Box::new(Ballast::new(seed, clients)));
+        }
+        Histories {
+            workloads,
+            talks: (0..clients).map(|_| Talk::default()).collect(),
+            stage: Stage::Preparing(0),
+            life: [30, 150, 400, 800][rng.usize(..4)],
+            instant: 0,
+            is_troubled: false,
+            refused: 0,
+            refused_now: 0,
+            cut_off: 0,
+        }
+    }
+
+    pub fn clients(&self) -> usize {
+        self.talks.len()
+    }
+
+    pub fn operations_a_life(&self) -> u32 {
+        self.life
+    }
+
+    /// A client is connected.
+    pub fn connect(&mut self, client: usize) {
+        self.talks[client] = Talk::default();
+    }
+
+    /// What a client sends now. `left`: operations that may still be begun.
+    pub fn next(&mut self, client: usize, now_ns: u64, rng: &mut Rng, left: &mut u32) -> Option<&[u8]> {
+        let now = self.now(now_ns);
+        let has_patience = self.refused_now < REFUSALS_A_CLIENT * self.talks.len();
+        let Histories { workloads, talks, stage, .. } = self;
+        let Talk { exchange, is_sent, is_given_up } = &mut talks[client];
+        if *is_given_up {
+            return None;
+        }
+        let Exchange { request, busy, .. } = exchange;
+        if busy.is_none() && request.replies == 0 {
+            *is_sent = false;
+            match stage {
+                Stage::Preparing(next) if client == 0 => {
+                    while request.replies == 0 {
+                        workloads.get(*next)?.prepare(request);
+                        *next += 1;
+                    }
+                }
+                Stage::Working if *left > 0 && has_patience => {
+                    *left -= 1;
+                    let chosen = rng.usize(..workloads.len());
+                    workloads[chosen].begin(client as u32, now, request);
+                    *busy = Some((chosen, now));
+                }
+                Stage::Reading => {
+                    let mut all = workloads.iter_mut();
+                    let chosen = all.position(|workload| workload.begin_last(client as u32, now, request))?;
+                    *busy = Some((chosen, now));
+                }
+                _ => return None,
+            }
+        }
+        (!std::mem::replace(is_sent, true)).then_some(&request.bytes)
+    }
+
+    /// Some bytes have come to a client. Whether it gives its connection up.
+    pub fn receive(&mut self, client: usize, now_ns: u64, bytes: &[u8]) -> Checked<bool> {
+        let now = self.now(now_ns);
+        let talk = &mut self.talks[client];
+        if talk.is_given_up {
+            return Ok(false);
+        }
+        talk.exchange.receive(bytes)?;
+        if let Stage::Preparing(_) = self.stage {
+            if talk.exchange.is_answered() {
+                if let Some(error) = talk.exchange.errors()?.first() {
+                    return Err(format!("{ONE_REPLY}: at first: {}", error.escape_ascii()));
+                }
+                talk.exchange.reset();
+            }
+            return Ok(false);
+        }
+        match talk.exchange.take(client as u32, now, &mut self.workloads)? {
+            Taken::Nothing => Ok(false),
+            Taken::Asks => {
+                talk.is_sent = false;
+                Ok(false)
+            }
+            Taken::Over => {
+                talk.exchange.busy = None;
+                Ok(false)
+            }
+            Taken::Wrong(wrong) => self.refuse(client, &wrong).map(|()| true),
+        }
+    }
+
+    /// A client was told something that no sound server says: only that a disk has failed may it be told, and only if one has.
+    fn refuse(&mut self, client: usize, wrong: &Wrong) -> Checked {
+        let is_of_disk = |error: &Vec<u8>| {
+            let text = String::from_utf8_lossy(error);
+            OF_DISKS.iter().any(|of_disk| text.starts_with(of_disk) || text.contains(&of_disk[1..]))
+                || text.starts_with(DISCARDED)
+        };
+        let is_refusal = !wrong.errors.is_empty() && wrong.errors.iter().all(is_of_disk);
+        if !is_refusal || !self.is_troubled {
+            return Err(format!("{ONE_REPLY}: client {client} gets what it should not: {}", wrong.what));
+        }
+        self.refused += 1;
+        self.refused_now += 1;
+        self.lose(client);
+        self.talks[client].is_given_up = true;
+        Ok(())
+    }
+
+    /// The server has closed a connection. It does so where it cannot say what has become of a transaction.
+    pub fn close(&mut self, client: usize) -> Checked {
+        if !self.is_troubled {
+            return Err(format!("{ONE_REPLY}: client {client} was closed for no reason"));
+        }
+        self.lose(client);
+        Ok(())
+    }
+
+    /// A client hears nothing more.
+    pub fn lose(&mut self, client: usize) {
+        if let Some(workload) = self.talks[client].exchange.lose() {
+            self.workloads[workload].on_lost(client as u32);
+            self.cut_off += 1;
+        }
+    }
+
+    pub fn crash(&mut self) {
+        (0..self.talks.len()).for_each(|client| self.lose(client));
+        self.is_troubled = false;
+        self.refused_now = 0;
+    }
+
+    fn is_prepared(&self) -> bool {
+        self.stage == Stage::Preparing(self.workloads.len()) && self.talks[0].exchange.request.replies == 0
+    }
+
+    /// Nobody waits for an answer.
+    fn is_idle(&self) -> bool {
+        self.talks.iter().all(|talk| talk.exchange.busy.is_none())
+    }
+
+    fn now(&mut self, now_ns: u64) -> u64 {
+        self.instant = now_ns.max(self.instant + 1);
+        self.instant
+    }
+
+    fn check(&self) -> Checked {
+        for workload in &self.workloads {
+            if let Some(anomaly) = workload.check().first() {
+                return Err(format!("a history is strictly serializable: {}: {anomaly}", workload.name()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    fn of_histories(seed: u64, planted: Option<Planted>, is_verbose: bool) -> World {
+        let mut rng = Rng::with_seed(seed);
+        let shards = [1, 2, 2, 3, 3, 4][rng.usize(..6)];
+        let has_pages = rng.u8(..4) > 0;
+        let is_wide = has_pages && rng.u8(..3) == 0;
+        let faults = Faults { has_harm: false, ..Faults::draw(&mut rng, has_pages, is_wide) };
+        let histories = Histories::draw(&mut rng, shards, is_wide);
+        let judge = Judge::Histories(Box::new(histories));
+        World::with(rng, seed, planted, is_verbose, (shards, has_pages), faults, judge)
+    }
+
+    fn histories(&mut self) -> &mut Histories {
+        let Judge::Histories(histories) = &mut self.judge else { unreachable!("histories are what this run is for") };
+        histories
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(&self.judge, Judge::Histories(histories) if histories.is_idle())
+    }
+
+    /// The whole run.
+    fn run_histories(&mut self) -> Checked<Figures> {
+        self.faults.is_over = true;
+        self.restart()?;
+        self.start_clients();
+        let is_prepared =
+            |world: &World| matches!(&world.judge, Judge::Histories(histories) if histories.is_prepared());
+        self.go_on_until(self.clock.now_ns() + ANSWERED_NS, is_prepared)?;
+        if !is_prepared(self) {
+            return Err(format!("{LIVENESS}: the run cannot begin"));
+        }
+        self.histories().stage = Stage::Working;
+        self.faults.is_over = false;
+        for _ in 0..self.faults.crashes {
+            let span = [MS, 20 * MS, 300 * MS, 3 * SECOND][self.rng.usize(..4)];
+            let at = self.rng.u64(..span);
+            self.clock.after(at, Happening::Crash);
+            self.work(u64::MAX)?;
+            if !self.is_dying && self.rng.u8(..4) == 0 {
+                self.shut_down()?;
+            }
+            self.crash();
+            self.restart()?;
+        }
+        // From here on nothing goes wrong, and everything that was asked must be answered.
+        self.faults.is_over = true;
+        self.work(self.clock.now_ns() + ANSWERED_NS)?;
+        self.must_be_idle()?;
+        self.crash();
+        self.restart()?;
+        self.histories().stage = Stage::Reading;
+        self.work(self.clock.now_ns() + ANSWERED_NS)?;
+        self.must_be_idle()?;
+        self.histories().check()?;
+        Ok(self.figures_of_histories())
+    }
+
+    /// The clients ask what they have to ask in a life.
+    fn work(&mut self, end_ns: u64) -> Checked {
+        self.start_clients();
+        if self.faults.clock_jumps {
+            let (at, us) = (self.rng.u64(..20 * MS), self.rng.i64(-800_000..800_000));
+            self.clock.after(at, Happening::ClockJump { us });
+        }
+        // Nobody has begun yet.
+        self.go_on_until(end_ns.min(self.clock.now_ns() + MS), |_| false)?;
+        if self.is_dying {
+            Ok(())
+        } else {
+            self.go_on_until(end_ns, |world| world.commands_left == 0 && world.is_idle())
+        }
+    }
+
+    fn must_be_idle(&self) -> Checked {
+        if self.is_idle() {
+            Ok(())
+        } else {
+            Err(format!("{LIVENESS}: a client has no answer after {} s", ANSWERED_NS / SECOND))
+        }
+    }
+
+    /// A client whose connection is open asks what it has to ask.
+    pub(super) fn ask_for_history(&mut self, client: usize, wire: WireId) -> Checked {
+        if self.is_quiet {
+            return Ok(());
+        }
+        let now_ns = self.clock.now_ns();
+        let Judge::Histories(histories) = &mut self.judge else { unreachable!("histories are what this run is for") };
+        let Some(bytes) = histories.next(client, now_ns, &mut self.rng, &mut self.commands_left) else { return Ok(()) };
+        let asked = crate::sim::reply::shown(bytes);
+        let state = self.network.get_mut(wire).expect("it is open");
+        assert_eq!(state.end, End::Open);
+        state.send(bytes);
+        let id = state.id;
+        self.note(format_args!("client {id}: {asked}"));
+        if self.faults.hangs_up(&mut self.rng) {
+            let span = [200 * US, 5 * MS][self.rng.usize(..2)];
+            let at = self.rng.u64(..span);
+            self.clock.after(at, Happening::Break { wire });
+        }
+        self.plan_delivery(wire);
+        Ok(())
+    }
+
+    fn figures_of_histories(&mut self) -> Figures {
+        let of_world = self.figures;
+        let (events, hash) = (self.trace.count(), self.trace.hash());
+        let histories = self.histories();
+        let mut figures = Figures {
+            runs: 1,
+            refused: histories.refused,
+            cut_off: histories.cut_off,
+            crashes: of_world.crashes,
+            shutdowns: of_world.shutdowns,
+            recoveries_cut: of_world.recoveries_cut,
+            writes_failed: of_world.writes_failed,
+            space_lost: of_world.space_lost,
+            checkpoints: of_world.checkpoints,
+            page_reads: of_world.page_reads,
+            events,
+            hash,
+            ..Figures::default()
+        };
+        for workload in &histories.workloads {
+            let Tally { committed, aborted, unknown, across } = workload.tally();
+            figures.committed += committed;
+            figures.aborted += aborted;
+            figures.unknown += unknown;
+            figures.across += across;
+        }
+        figures
+    }
+}
