@@ -126,6 +126,9 @@ pub const SCRIPT_BYTES_MIN: usize = 1024 * 1024;
 pub const SCRIPT_MS_MAX: u64 = 60_000;
 pub const SCRIPT_HOOK_INSTRUCTIONS: u32 = 10_000;
 
+/// How often a script over several shards begins again because it and others have waited for each other.
+pub const SCRIPT_RESTARTS_MAX: u32 = 1000;
+
 /// Scripts that only EVAL has brought and that are kept (Redis 7.4: LRU_LIST_LENGTH), and bytes of all that are.
 pub const SCRIPTS_EVALED_MAX: usize = 500;
 pub const SCRIPT_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;

@@ -59,6 +59,11 @@ pub enum Message {
         request: RequestId,
         run: Box<ScriptRun>,
     },
+    /// The script needs rows of other shards: nothing of it has happened.
+    ScriptIsWide {
+        request: RequestId,
+        run: Box<ScriptRun>,
+    },
     /// Do you know the script of that name?
     WantScript(Sha),
     /// The script, if so.

@@ -34,6 +34,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             // Only those whose histories are judged begin transactions, and nobody runs scripts.
             Message::Transaction { .. }
             | Message::Script { .. }
+            | Message::ScriptIsWide { .. }
             | Message::WantScript(_)
             | Message::HaveScript(..)
             | Message::ToParticipant { .. }

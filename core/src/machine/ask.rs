@@ -51,6 +51,8 @@ pub(super) enum Deferred {
         run: Box<ScriptRun>,
     },
     /// Several shards do.
+    Wide(Box<ScriptRun>),
+    /// Several shards do.
     Exec {
         txn: TxnId,
         exec: Box<Exec>,
@@ -96,6 +98,10 @@ pub(super) struct Pending {
     pub statements: BTreeMap<TxnId, Statement>,
     pub works: Vec<(TxnId, Box<Work>)>,
     pub begun: Vec<TxnId>,
+    /// Scripts over several shards: under way, those that can go on, and those that have no name yet.
+    pub wides: BTreeMap<TxnId, Box<super::wide::Wide>>,
+    pub wides_ready: Vec<TxnId>,
+    pub wides_new: Vec<(HoleId, Box<ScriptRun>)>,
 }
 
 impl Machine {
@@ -162,6 +168,11 @@ impl Machine {
                 let HoleId { client, conn, hole } = self.open_hole(conn, out, true, run.bytes.len());
                 let request = RequestId { client, conn, hole, part: 0 };
                 self.outbox[usize::from(shard.0)].messages.push(Message::Script { request, run });
+            }
+            Deferred::Wide(run) => {
+                let hole = self.open_hole(conn, out, true, run.bytes.len());
+                // Not before the turn's end: its connection's output is in use.
+                self.pending.wides_new.push((hole, run));
             }
             Deferred::Exec { txn, exec } => {
                 let hole = self.open_hole(conn, out, true, exec.bytes());

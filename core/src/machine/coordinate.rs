@@ -236,12 +236,13 @@ impl Machine {
     }
 
     /// COMMIT of an open transaction that has rows of these shards, changes where it is said.
-    pub(super) fn plan_commit(&self, is_resp3: bool, shards: &[(ShardId, bool)]) -> Box<Exec> {
+    /// `replies`: what its client is answered if it is committed.
+    pub(super) fn plan_commit(&self, is_resp3: bool, shards: &[(ShardId, bool)], replies: Replies) -> Box<Exec> {
         let mut plan = Plan::new(self);
         for (shard, is_write) in shards {
             plan.part(*shard).is_writer = *is_write;
         }
-        plan.answer(|reply| reply.ok());
+        plan.answer(|reply| reply.out.append(replies));
         let mut exec = plan.finish(is_resp3, false, None);
         exec.is_commit = true;
         exec

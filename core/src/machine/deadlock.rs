@@ -53,7 +53,8 @@ impl Machine {
             return;
         }
         // Each with the youngest on the way to it.
-        let mut met: Vec<(TxnId, (Age, u32))> = vec![(from, probe.youngest)];
+        let youngest = self.waiting_open(from).map_or(probe.youngest, |own| probe.youngest.max(own));
+        let mut met: Vec<(TxnId, (Age, u32))> = vec![(from, youngest)];
         let mut at = 0;
         while at < met.len() && met.len() < PROBE_NODES_MAX {
             let (txn, youngest) = met[at];
@@ -102,6 +103,7 @@ impl Machine {
     /// It is to die, unless it has gone on meanwhile.
     pub(super) fn on_deadlock(&mut self, txn: TxnId, statement: u32) {
         if self.working_at(txn).is_some_and(|(_, number)| number == statement) {
+            self.restart_wide(txn);
             self.end_open(txn, "DEADLOCK", "it and others have waited for each other's locks");
         }
     }

@@ -83,6 +83,7 @@ impl Machine {
             && !self.is_anything_parked()
             && !self.has_parts()
             && self.execs_undecided() == 0
+            && self.pending.wides.is_empty()
             && self.outbox.iter().all(|parcel| parcel.messages.is_empty())
             && self.sessions.iter().flatten().all(|session| session.output.is_empty() || session.output.is_at_barrier())
     }

@@ -153,9 +153,6 @@ impl Machine {
             if let Run::Row(_) = entry.spec.run {
                 let keys = entry.spec.keys.positions(args.len());
                 keys.for_each(|at| meet(self.owner(route::slot(&args[at]))));
-            } else if entry.spec.keynum > 0 {
-                let keys = entry.spec.key_positions(&args).unwrap_or_default();
-                keys.into_iter().for_each(|at| meet(self.owner(route::slot(&args[at]))));
             }
         }
         shards
@@ -321,7 +318,9 @@ impl Machine {
         out: &mut Replies,
     ) -> Result<(), Stop> {
         let mark = out.len();
+        self.scripts.is_in_exec = true;
         let ran = run(self, conn, call, &mut Reply::new(out, call.is_resp3));
+        self.scripts.is_in_exec = false;
         match ran {
             Err(stop) if stop.is_passing() => return Err(stop),
             _ => {}

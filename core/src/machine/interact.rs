@@ -34,7 +34,8 @@ use std::collections::VecDeque;
 
 /// A command of an open transaction that shards work on.
 pub(super) struct Statement {
-    hole: HoleId,
+    /// `None`: a script goes on with its reply.
+    hole: Option<HoleId>,
     number: u32,
     since_ns: u64,
     /// Who works on it, and those that have.
@@ -59,7 +60,19 @@ pub(super) enum Form {
 }
 
 /// A command on its way: the work of each shard, in the order of shards.
-type Works = VecDeque<(ShardId, Box<Work>)>;
+pub(super) type Works = VecDeque<(ShardId, Box<Work>)>;
+
+impl Statement {
+    /// A script's, on which this shard works first, and then those of `rest`.
+    pub fn of_script(number: u32, since_ns: u64, at: ShardId, rest: Works, form: Form) -> Statement {
+        let (shards, left) = rest.into_iter().unzip();
+        Statement { hole: None, number, since_ns, at, done: Vec::new(), left, shards, replies: Vec::new(), form }
+    }
+
+    pub fn since_ns(&self) -> u64 {
+        self.since_ns
+    }
+}
 
 impl Machine {
     /// BEGIN.
@@ -203,6 +216,7 @@ impl Machine {
         open.note_part(first, is_write);
         let (shards, left) = works.into_iter().unzip();
         let (since_ns, done, replies) = (self.now.mono_ns, Vec::new(), Vec::new());
+        let hole = Some(hole);
         let statement = Statement { hole, number: statement, since_ns, at: first, done, left, shards, replies, form };
         self.pending.statements.insert(age.txn, statement);
         match () {
@@ -249,17 +263,25 @@ impl Machine {
         if let Some(open) = self.open_of(txn) {
             open.active_ns = now_ns;
         }
-        let Some(line) = failed else { return self.fill_hole(hole, form.write(replies)) };
+        let Some(line) = failed else { return self.answer_statement(txn, hole, form.write(replies)) };
         // What the shards before this one have kept of it never was.
         for shard in done {
             self.tell(shard, txn, ToParticipant::GoBack { statement: number });
         }
         let mut replies = Replies::default();
         Reply::new(&mut replies, false).error(&line);
-        self.fill_hole(hole, replies);
+        self.answer_statement(txn, hole, replies);
+    }
+
+    fn answer_statement(&mut self, txn: TxnId, hole: Option<HoleId>, replies: Replies) {
+        match hole {
+            Some(hole) => self.fill_hole(hole, replies),
+            None => self.on_wide_reply(txn, replies),
+        }
     }
 
     fn note_open_part(&mut self, txn: TxnId, shard: ShardId, is_write: bool) {
+        self.note_wide_part(txn, shard, is_write);
         if let Some(open) = self.open_of(txn) {
             open.note_part(shard, is_write);
         }
@@ -289,7 +311,9 @@ impl Machine {
             open.parts.iter().filter(|(_, is_write)| *is_write).map(|(shard, _)| *shard).collect();
         if !matches!(writers[..], [] | [ShardId(_)]) || writers.first().is_some_and(|writer| *writer != own) {
             self.pending.opens.remove(&txn);
-            let exec = self.plan_commit(call.is_resp3, &open.parts);
+            let mut done = Replies::default();
+            Reply::new(&mut done, false).ok();
+            let exec = self.plan_commit(call.is_resp3, &open.parts, done);
             self.pending.deferred = Some(Deferred::Exec { txn, exec });
             return Ok(Flow::Later);
         }
@@ -343,7 +367,7 @@ impl Machine {
         open.parts.clear();
         open.ended = Some(why.to_owned());
         self.client_mut(conn).open = Some(open);
-        if let Some(Statement { hole, .. }) = self.pending.statements.remove(&txn) {
+        if let Some(Statement { hole: Some(hole), .. }) = self.pending.statements.remove(&txn) {
             let mut replies = Replies::default();
             Reply::new(&mut replies, false).error(&format!("{code} the transaction was rolled back: {why}"));
             self.stats.on_error(code);
@@ -428,7 +452,7 @@ impl Worked {
 
 impl Form {
     /// The reply, from what the shards have said in their order.
-    fn write(self, worked: Vec<Worked>) -> Replies {
+    pub fn write(self, worked: Vec<Worked>) -> Replies {
         let mut replies = Replies::default();
         match self {
             Form::Single => {

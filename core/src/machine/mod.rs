@@ -11,7 +11,7 @@
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
-//! - `script`: scripts.
+//! - `script`: scripts. Over several shards: `wide`.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `drain`: how it ends.
@@ -39,6 +39,7 @@ mod script;
 mod scrub;
 mod trial;
 mod whole;
+mod wide;
 
 pub use ask::{HostThen, Merge};
 pub use deeds::{Deed, Noted};
@@ -270,6 +271,7 @@ impl Machine {
 
     /// What commands have begun, and could not go on with while their connection's output was in use.
     fn end_commands(&mut self) {
+        self.go_on_wides();
         self.lock_begun();
         self.work_begun();
         self.grant_freed();
@@ -318,6 +320,7 @@ impl Machine {
         }
         self.fire_timers();
         self.watch_opens();
+        self.watch_wides();
         self.chase_again();
         let log = self.shard.engine_mut().log_mut();
         if now_ns.saturating_sub(self.log_active_ns) >= QUIET_NS && log.seal_idle() {

@@ -171,6 +171,7 @@ impl Machine {
                 }
                 Message::Transaction { request, transaction } => self.transact_for(from, request, transaction),
                 Message::Script { request, run } => self.run_script_for(from, request, run),
+                Message::ScriptIsWide { request, run } => self.pending.wides_new.push((HoleId::from(request), run)),
                 Message::WantScript(sha) => self.on_want_script(from, sha),
                 Message::HaveScript(sha, script) => self.on_have_script(sha, script),
                 Message::Recovered => self.on_recovered(),

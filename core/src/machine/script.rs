@@ -21,7 +21,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::script::cache::Cache;
-use crate::script::vm::{Called, CompileError, End, Limits, Vm};
+use crate::script::vm::{Called, CompileError, End, Limits, LogLine, Vm};
 use crate::script::{Script, Sha};
 use cairn_storage::blob::Blob;
 use cairn_storage::units::ShardId;
@@ -32,6 +32,8 @@ use std::sync::Arc;
 #[derive(Default)]
 pub struct Scripts {
     pub cache: Cache,
+    /// The command that runs is one of a transaction: what it does happens with that, here.
+    pub(super) is_in_exec: bool,
     /// Made at the first script.
     vm: Option<Box<Vm>>,
     /// Scripts that are not known here: the other shards were asked.
@@ -57,6 +59,13 @@ pub struct ScriptRun {
     pub is_readonly: bool,
 }
 
+/// How far a script has come on one shard.
+pub(super) enum Ran {
+    Whole,
+    /// It needs rows of other shards. Nothing of it has happened.
+    NeedsOthers,
+}
+
 /// A script and what it is given.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
@@ -68,9 +77,9 @@ pub struct Task<'a> {
     pub now: Now,
 }
 
-const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
+pub(super) const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
 const ELSEWHERE: &str = "ERR Script attempted to access a non local key in a cluster node";
-const ALL_SHARDS: &str = "ERR This command asks all shards, which a script cannot";
+pub(super) const ALL_SHARDS: &str = "ERR This command asks all shards, which a script cannot";
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 
@@ -155,7 +164,11 @@ impl Machine {
         self.scripts.vm.as_ref().map_or(0, |vm| vm.memory_bytes())
     }
 
-    fn take_vm(&mut self) -> Box<Vm> {
+    pub(super) fn put_vm(&mut self, vm: Box<Vm>) {
+        self.scripts.vm = Some(vm);
+    }
+
+    pub(super) fn take_vm(&mut self) -> Box<Vm> {
         self.scripts.vm.take().unwrap_or_else(|| Box::new(Vm::new(self.identity.clock_ns)))
     }
 
@@ -181,14 +194,26 @@ impl Machine {
         task: &Task<'_>,
         reply: &mut Reply<'_>,
     ) -> Result<Flow, Stop> {
+        let own = self.identity.shard;
         let shard = match self.owners(&task.keys)[..] {
-            [] => self.identity.shard,
-            [shard] => shard,
-            _ => return Err(Refusal::text(super::place::CROSSSLOT).into()),
+            [] => Some(own),
+            [shard] if shard == own => Some(own),
+            // It would not happen with the rest of the transaction.
+            _ if self.scripts.is_in_exec => return Err(Refusal::text(super::place::CROSSSLOT).into()),
+            [shard] => Some(shard),
+            _ => {
+                self.admit_script(task)?;
+                None
+            }
         };
-        if shard == self.identity.shard {
-            return self.run_script_here(Some(conn), task, reply).map(|()| Flow::Done);
-        }
+        let is_wide = match shard {
+            None => true,
+            Some(shard) if shard == own => match self.run_script_here(Some(conn), task, reply)? {
+                Ran::Whole => return Ok(Flow::Done),
+                Ran::NeedsOthers => true,
+            },
+            Some(_) => false,
+        };
         let (bytes, ranges) = copied(task.keys.iter().chain(task.args.iter()));
         let run = Box::new(ScriptRun {
             script: Arc::clone(script),
@@ -199,7 +224,10 @@ impl Machine {
             is_resp3: reply.is_resp3,
             is_readonly: task.is_readonly,
         });
-        self.pending.deferred = Some(Deferred::Script { shard, run });
+        self.pending.deferred = Some(match shard {
+            Some(shard) if !is_wide => Deferred::Script { shard, run },
+            _ => Deferred::Wide(run),
+        });
         Ok(Flow::Later)
     }
 
@@ -225,7 +253,11 @@ impl Machine {
                 self.count_error(None, &refusal);
                 Reply::new(&mut reply, *is_resp3).refusal(&refusal);
             }
-            Ok(()) => {}
+            Ok(Ran::Whole) => {}
+            Ok(Ran::NeedsOthers) => {
+                self.outbox[usize::from(from.0)].messages.push(Message::ScriptIsWide { request, run });
+                return;
+            }
         }
         self.note_deed(Deed::Ran { from, request });
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
@@ -256,8 +288,16 @@ impl Machine {
         Ok(())
     }
 
+    /// What a script wants in the server's log goes there.
+    pub(super) fn note_script_log(&mut self, lines: Vec<LogLine>) {
+        for LogLine { level, text } in lines {
+            let level = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning][usize::from(level)];
+            self.notice(Notice::Script { level, text });
+        }
+    }
+
     /// What a script may take.
-    fn script_limits(&self) -> (Limits, u64) {
+    pub(super) fn script_limits(&self) -> (Limits, u64) {
         let ms = match self.settings.busy_reply_threshold_ms {
             0 => SCRIPT_MS_MAX,
             ms => ms.min(SCRIPT_MS_MAX),
@@ -272,7 +312,7 @@ impl Machine {
         conn: Option<ConnId>,
         task: &Task<'_>,
         reply: &mut Reply<'_>,
-    ) -> Result<(), Stop> {
+    ) -> Result<Ran, Stop> {
         self.admit_script(task)?;
         let (limits, ms) = self.script_limits();
         let mut vm = self.take_vm();
@@ -291,12 +331,13 @@ impl Machine {
             is_readonly: task.is_readonly || task.script.flags.no_writes,
             is_group: false,
             is_nested,
+            needs_others: false,
             stop: None,
             held: Vec::new(),
         };
         let mut host = |args: &Args<'_>, is_resp3: bool, out: &mut Replies| script.call(args, is_resp3, out);
         let end = vm.run(task.script, &task.keys, &task.args, limits, &mut host, reply);
-        let Running { is_group, stop, held, .. } = script;
+        let Running { is_group, needs_others, stop, held, .. } = script;
         let lines = vm.take_log();
         self.scripts.vm = Some(vm);
         if end == End::Stopped {
@@ -305,40 +346,46 @@ impl Machine {
             if is_group {
                 self.roll_back();
             }
+            if needs_others {
+                return Ok(Ran::NeedsOthers);
+            }
             if let Some(conn) = conn {
                 self.session_mut(conn).held.extend(held);
             }
             return Err(stop.expect("who stops a script says why"));
         }
-        for line in lines {
-            let level = [Level::Debug, Level::Verbose, Level::Notice, Level::Warning][usize::from(line.level)];
-            self.notice(Notice::Script { level, text: line.text });
-        }
+        self.note_script_log(lines);
         let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory);
         if is_group && is_cut {
             self.roll_back();
         } else if is_group {
             self.shard.close_group();
         }
-        let changes = if is_nested { "before the end stays" } else { "is undone" };
         let text = match end {
-            End::Done => return Ok(()),
+            End::Done => return Ok(Ran::Whole),
             End::Failed(line) => line,
-            End::OutOfTime => format!(
-                "ERR the script ran for longer than {ms} ms (busy-reply-threshold) and was ended; what it has changed {changes}"
-            ),
-            End::OutOfMemory => format!(
-                "ERR the script took more than {} bytes of memory (script-memory) and was ended; what it has changed {changes}",
-                limits.bytes
-            ),
-            End::Stopped => unreachable!("it was looked at above"),
+            end => cut_text(&end, limits, ms, is_nested),
         };
         reply.out.truncate(mark);
         Err(Refusal::text(text).into())
     }
 }
 
-fn refusal_of(error: CompileError) -> Refusal {
+/// Why a script was ended, in `ms` at most.
+pub(super) fn cut_text(end: &End, limits: Limits, ms: u64, is_nested: bool) -> String {
+    let changes = if is_nested { "before the end stays" } else { "is undone" };
+    match end {
+        End::OutOfTime => format!(
+            "ERR the script ran for longer than {ms} ms (busy-reply-threshold) and was ended; what it has changed {changes}"
+        ),
+        _ => format!(
+            "ERR the script took more than {} bytes of memory (script-memory) and was ended; what it has changed {changes}",
+            limits.bytes
+        ),
+    }
+}
+
+pub(super) fn refusal_of(error: CompileError) -> Refusal {
     Refusal::text(format!("ERR Error compiling script (new function): {}", error.0))
 }
 
@@ -354,6 +401,7 @@ struct Running<'a> {
     is_group: bool,
     /// It runs within a group.
     is_nested: bool,
+    needs_others: bool,
     stop: Option<Stop>,
     /// Long values that it has looked at, kept if it has to run again.
     held: Vec<Blob>,
@@ -361,20 +409,11 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let refused = |text: &str| Called::Refused(text.to_owned());
-        let Some(Entry { id, spec }) = lookup(args) else {
-            return refused("ERR Unknown Redis command called from script");
+        let Entry { id, spec } = match admit_call(args, self.is_readonly) {
+            Ok(entry) => entry,
+            Err(line) => return Called::Refused(line.into()),
         };
-        if !spec.takes(args.len()) {
-            return refused("ERR Wrong number of args calling Redis command from script");
-        }
-        if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
-            return refused(NOT_ALLOWED);
-        }
         let is_write = spec.flags.has(Flags::WRITE);
-        if is_write && self.is_readonly {
-            return refused(READ_ONLY);
-        }
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.now, head };
@@ -397,7 +436,13 @@ impl Running<'_> {
 
     fn run(&mut self, is_write: bool, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
         let run = match call.spec.run {
-            Run::Row(_) if !self.is_here(call) => return Err(Refusal::text(ELSEWHERE).into()),
+            Run::Row(_) if !self.is_here(call) && self.machine.scripts.is_in_exec => {
+                return Err(Refusal::text(ELSEWHERE).into());
+            }
+            Run::Row(_) if !self.is_here(call) => {
+                self.needs_others = true;
+                return Err(Stop::Locked);
+            }
             Run::Row(_) if self.machine.is_locked(call) => return Err(Stop::Locked),
             Run::Row(run) => run,
             Run::Server(run) => {
@@ -446,11 +491,7 @@ impl Running<'_> {
     /// A command on the server: those that need no connection, and on the connection's core those that finish at once.
     fn run_server(&mut self, run: ServerRun, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
         if call.spec.name == "select" {
-            let index = call.args.integer(1)?;
-            if !(0..i64::from(self.machine.settings.databases)).contains(&index) {
-                return Err(Refusal::text("ERR DB index is out of range").into());
-            }
-            self.db = index as u8;
+            self.db = selected_db(self.machine, call)?;
             Reply::new(out, call.is_resp3).ok();
             return Ok(());
         }
@@ -477,6 +518,29 @@ impl Running<'_> {
             _ => Err(Refusal::text(NOT_ALLOWED).into()),
         }
     }
+}
+
+/// What SELECT wants.
+pub(super) fn selected_db(machine: &Machine, call: &Call<'_>) -> Result<u8, Refusal> {
+    let index = call.args.integer(1)?;
+    let is_there = (0..i64::from(machine.settings.databases)).contains(&index);
+    if is_there { Ok(index as u8) } else { Err(Refusal::text("ERR DB index is out of range")) }
+}
+
+/// The command that a script calls, if it may: else the error's line.
+pub(super) fn admit_call(args: &Args<'_>, is_readonly: bool) -> Result<Entry, &'static str> {
+    let Some(entry) = lookup(args) else { return Err("ERR Unknown Redis command called from script") };
+    let spec = entry.spec;
+    if !spec.takes(args.len()) {
+        return Err("ERR Wrong number of args calling Redis command from script");
+    }
+    if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
+        return Err(NOT_ALLOWED);
+    }
+    if is_readonly && spec.flags.has(Flags::WRITE) {
+        return Err(READ_ONLY);
+    }
+    Ok(entry)
 }
 
 /// The command of these words, a container's subcommand included.

@@ -75,6 +75,14 @@ impl Replies {
         self.blob_bytes += replies.blob_bytes;
     }
 
+    /// The same, of replies that stay.
+    pub fn copy(&mut self, replies: &Replies) {
+        let base = self.bytes.len();
+        self.bytes.extend_from_slice(&replies.bytes);
+        self.blobs.extend(replies.blobs.iter().map(|(at, blob)| (base + at, blob.clone())));
+        self.blob_bytes += replies.blob_bytes;
+    }
+
     /// Everything from a place on goes.
     #[inline]
     pub fn truncate(&mut self, place: usize) {

@@ -110,8 +110,8 @@ fn is_integer(option: u8) -> bool {
 }
 
 fn pack(lua: &Lua, args: &Arguments) -> Given {
-    let args = &args.with_nil();
     let text = args.text(lua, 1)?;
+    let args = &args.with_nil();
     let text = text.as_bytes();
     let mut format = Format::new(&text);
     let mut out = Vec::new();

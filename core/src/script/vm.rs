@@ -179,6 +179,15 @@ impl Vm {
         self.functions.remove(&sha);
     }
 
+    /// The state of `math.random`.
+    pub fn random(&self) -> u64 {
+        self.shared.random.state()
+    }
+
+    pub fn set_random(&self, state: u64) {
+        self.shared.random.restore(state);
+    }
+
     /// Lines that scripts have logged.
     pub fn take_log(&mut self) -> Vec<LogLine> {
         self.shared.log.take()
