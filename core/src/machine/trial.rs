@@ -166,6 +166,8 @@ impl Machine {
 
     /// The coordinator wants work done.
     pub(super) fn work_for(&mut self, from: ShardId, work: Box<Work>) {
+        // Who has given locks back and comes again is not served before those that have waited for them.
+        self.grant_freed();
         let tried = self.try_work(from, &work);
         self.after_work(from, work, tried);
     }

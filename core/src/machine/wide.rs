@@ -132,6 +132,8 @@ impl Machine {
             self.begin_wide(hole, run);
         }
         for txn in std::mem::take(&mut self.pending.wides_ready) {
+            // Those that have waited for what another one has given back come first.
+            self.grant_freed();
             self.go_on_wide(txn);
         }
     }
