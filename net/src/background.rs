@@ -201,6 +201,9 @@ impl Desk {
         });
     }
 
+    /// Lists the directory on the worker's thread, as [`Desk::prepare`] does: the ring cannot. It is once a checkpoint, and there once a
+    /// segment, of a directory of a dozen files: 30 us, one time in a hundred 0.3 ms beside compilers on all CPUs. A turn with a
+    /// command of a long value takes longer.
     async fn forget(&self, log: &Path, before: SegmentId) -> io::Result<()> {
         let old: Vec<_> = segments(log)?.into_iter().filter(|(segment, _)| *segment < before).collect();
         let spare = spares(log)?;
