@@ -2,7 +2,8 @@
 //! known bugs show in them. `cairn sim --histories` makes more.
 #![allow(clippy::unwrap_used)]
 
-use cairn_bench::sim::histories::{self, Figures};
+use cairn_bench::sim::histories::{self, Figures, SERIALIZABLE};
+use cairn_bench::sim::{Failure, Planted};
 
 /// Operations that every build makes histories of.
 const OPERATIONS: u64 = 100_000;
@@ -38,4 +39,20 @@ fn a_seed_is_a_run() {
         assert_eq!(check(seed), check(seed), "seed {seed}");
     }
     assert_ne!(check(1).hash, check(2).hash);
+}
+
+/// Seeds within which a planted bug shows in a history.
+const BUG_SEEDS: u64 = 50;
+
+/// The seeds are those that pass without the bug. That an assertion of the product notices it too is not enough.
+#[test]
+fn planted_bugs_show_in_histories() {
+    for bug in Planted::of_histories() {
+        let found = (1..=BUG_SEEDS).find_map(|seed| {
+            let failure = histories::run(seed, Some(bug), false).err();
+            failure.filter(|failure| failure.what.starts_with(SERIALIZABLE))
+        });
+        let Failure { seed, what, .. } = found.unwrap_or_else(|| panic!("{bug} is not found in {BUG_SEEDS} seeds"));
+        println!("{bug}: seed {seed}: {what}");
+    }
 }

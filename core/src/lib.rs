@@ -7,6 +7,7 @@
 
 pub mod ack;
 mod answer;
+pub mod bug;
 pub mod clients;
 pub mod command;
 pub mod damage;

@@ -1,6 +1,7 @@
 //! How a module lists the known bugs that can be planted in it: each has a name for command lines and a meaning.
 
 /// Makes a module's `Bug` of lines `Variant "name" "meaning",`.
+#[macro_export]
 macro_rules! bugs {
     ($(#[$of:meta])* $($bug:ident $name:literal $meaning:literal,)*) => {
         $(#[$of])*

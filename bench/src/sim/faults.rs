@@ -20,8 +20,9 @@ pub enum Planted {
     RecoverWithoutSync,
     AnswerBeforeWrite,
     DirectoryUnsynced,
-    /// Those of transactions are found by [`super::shard::txns`].
+    /// Those of transactions are found by [`super::shard::txns`], and by [`super::histories`].
     Txn(txn::Bug),
+    Machine(cairn_core::bug::Bug),
     AcknowledgeEarly,
     UnlockEarly,
 }
@@ -50,12 +51,18 @@ impl Planted {
         txn::Bug::ALL.iter().copied().map(Planted::Txn).chain([Planted::AcknowledgeEarly, Planted::UnlockEarly])
     }
 
+    /// Those that show in histories.
+    pub fn of_histories() -> impl Iterator<Item = Planted> {
+        cairn_core::bug::Bug::ALL.iter().copied().map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
+    }
+
     /// Its name on a command line, and what is done wrong.
     fn told(self) -> (&'static str, &'static str) {
         match self {
             Planted::Log(bug) => (bug.name(), bug.meaning()),
             Planted::Pages(bug) => (bug.name(), bug.meaning()),
             Planted::Txn(bug) => (bug.name(), bug.meaning()),
+            Planted::Machine(bug) => (bug.name(), bug.meaning()),
             Planted::AcknowledgeEarly => {
                 ("acknowledge-early", "A transaction is acknowledged when it is stable at one of its participants")
             }
@@ -80,7 +87,8 @@ impl Planted {
 
     /// Reads a name on a command line; its help has them all.
     pub fn parser() -> impl TypedValueParser<Value = Planted> {
-        let known = || Planted::all().chain(Planted::of_transactions());
+        let machines = || cairn_core::bug::Bug::ALL.iter().copied().map(Planted::Machine);
+        let known = move || Planted::all().chain(Planted::of_transactions()).chain(machines());
         let values = known().map(|bug| PossibleValue::new(bug.told().0).help(bug.told().1));
         PossibleValuesParser::new(values).map(move |name| {
             known().find(|bug| bug.told().0 == name).expect("the parser lets only these names through")
@@ -90,6 +98,11 @@ impl Planted {
     /// The log's part of the bug.
     pub fn log(self) -> Option<log::Bug> {
         if let Planted::Log(bug) = self { Some(bug) } else { None }
+    }
+
+    /// The machine's part.
+    pub fn machine(self) -> Option<cairn_core::bug::Bug> {
+        if let Planted::Machine(bug) = self { Some(bug) } else { None }
     }
 
     /// The part of transactions.

@@ -172,6 +172,7 @@ impl World {
             clock_ns,
         };
         let mut machine = Machine::new(identity, settings, engine, self.clock.now());
+        machine.plant(self.planted.and_then(Planted::machine));
         if matches!(self.judge, Judge::Model(_)) {
             machine.watch();
         }

@@ -4,6 +4,7 @@
 //! the order of everything that has changed or looked at rows.
 
 use super::Machine;
+use crate::bug::Bug;
 use crate::parcel::RequestId;
 use cairn_storage::units::ShardId;
 
@@ -31,6 +32,11 @@ pub struct Noted {
 }
 
 impl Machine {
+    /// From now on it has a bug, if any.
+    pub fn plant(&mut self, bug: Option<Bug>) {
+        self.planted = bug;
+    }
+
     /// From now on deeds are noted.
     pub fn watch(&mut self) {
         self.deeds.get_or_insert_default();

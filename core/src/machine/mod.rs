@@ -48,6 +48,7 @@ pub(crate) use paging::Absence;
 pub use script::{NO_SCRIPT, ScriptRun, Scripts, Task};
 pub use scrub::ScrubFigures;
 
+use crate::bug::Bug;
 use crate::error::Stop;
 use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
 use crate::limits::EXPIRE_ROWS_PER_TURN_MAX;
@@ -156,6 +157,8 @@ pub struct Machine {
     pub scripts: Scripts,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
+    /// A bug to have, for tests of the tests.
+    planted: Option<Bug>,
 }
 
 impl Machine {
@@ -198,6 +201,7 @@ impl Machine {
             scrub: scrub::Scrub::default(),
             scripts: Scripts::default(),
             deeds: None,
+            planted: None,
             identity,
             settings,
         }

@@ -12,6 +12,7 @@ use super::exec::error_line;
 use super::release::HeldReply;
 use super::run::Stay;
 use super::trial::OpenPart;
+use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
@@ -231,11 +232,12 @@ impl Machine {
     fn try_locked(&mut self, txn: TxnId) {
         let Some(part) = self.parts.parts.get_mut(&txn) else { return };
         let Stage::Locking(watched) = &mut part.stage else { unreachable!("it has just got its locks") };
-        let watched = std::mem::take(watched);
+        let (watched, from) = (std::mem::take(watched), part.from);
         let is_write = part.rows.iter().any(|row| row.is_exclusive);
         let result = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(NotDone::of_log(&refusal))),
             Err(Stay::Wait(_)) if is_write => return self.retry_part(txn, Stage::Locking(watched)),
+            _ if self.planted == Some(Bug::WatchDeaf) && from != self.identity.shard => Ok(()),
             _ => match self.is_any_touched(&watched) {
                 Ok(true) => Err(Denial::Touched),
                 Ok(false) => Ok(()),
@@ -247,7 +249,6 @@ impl Machine {
         let observed = self.shard.observed();
         if let Some(part) = self.parts.parts.get_mut(&txn) {
             part.stage = Stage::Locked;
-            let from = part.from;
             self.hold_foreign(from, observed, HeldReply::Txn { txn, message: ToCoordinator::Locked(result) });
         }
     }
@@ -368,9 +369,14 @@ impl Machine {
                 return self.refuse_part(from, txn, NotDone::of_commands(&refusal));
             }
         }
-        let observed = self.shard.observed();
+        let observed = if self.planted == Some(Bug::ReplyUnstable) { Lsn(0) } else { self.shard.observed() };
         if let Some(part) = self.parts.parts.get_mut(&txn) {
             part.stage = Stage::Ran { undo };
+            if self.planted == Some(Bug::UnlockUndecided) {
+                let rows = std::mem::take(&mut part.rows);
+                self.parts.locks.release(txn, &rows, std::mem::take(&mut part.is_hidden));
+                self.parts.is_freed = true;
+            }
         }
         self.hold_foreign(from, observed, HeldReply::Txn { txn, message: ToCoordinator::Ran(Ok(replies)) });
     }

@@ -23,6 +23,9 @@ use ballast::Ballast;
 use fastrand::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+/// The check that the histories themselves are for.
+pub const SERIALIZABLE: &str = "a history is strictly serializable";
+
 /// What disks that have failed make a server answer, behind what EXEC says of it.
 const OF_DISKS: [&str; 4] = [
     "-MISCONF Errors writing to the AOF file: ",
@@ -295,7 +298,7 @@ impl Histories {
     fn check(&self) -> Checked {
         for workload in &self.workloads {
             if let Some(anomaly) = workload.check().first() {
-                return Err(format!("a history is strictly serializable: {}: {anomaly}", workload.name()));
+                return Err(format!("{SERIALIZABLE}: {}: {anomaly}", workload.name()));
             }
         }
         Ok(())

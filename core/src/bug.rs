@@ -1,0 +1,10 @@
+//! Known bugs that can be planted, so that the simulator can show that they would be found.
+//!
+//! They are compiled in always and never on in a server: no configuration leads here.
+
+cairn_storage::bugs! {
+    /// A bug that a machine can be told to have.
+    ReplyUnstable "reply-unstable" "A transaction is answered before the parts of all its shards are stable",
+    UnlockUndecided "unlock-undecided" "A shard gives the locks of its part back as soon as that has run",
+    WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
+}
