@@ -203,11 +203,19 @@ function redis.error_reply(...)
   return { err = text }
 end
 
+-- As `redis.call`, but an error is what it returns.
+function redis.pcall(...)
+  local ok, reply = raw_pcall(redis.call, ...)
+  if ok then return reply end
+  if is_over() then error(reply, 0) end
+  return plain(reply)
+end
+
 function redis.replicate_commands() return true end
 function redis.breakpoint() return false end
 function redis.debug() end
 
--- Stands behind the fronts; the parts of it that change from one script to the next are `redis.call`, `redis.pcall`, `KEYS` and `ARGV`.
+-- Stands behind the fronts; the parts of it that change from one script to the next are `redis.call`, `KEYS` and `ARGV`.
 local libraries = { "bit", "cjson", "cmsgpack", "coroutine", "math", "os", "redis", "string", "struct", "table" }
 for i = 1, #libraries do
   G[libraries[i]] = front(G[libraries[i]])

@@ -17,7 +17,7 @@ use crate::limits::{SCRIPT_HOOK_INSTRUCTIONS, SCRIPT_LOG_LINES_MAX};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use hashbrown::HashMap;
-use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, MultiValue, StdLib, Table, Value, VmState};
+use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
@@ -68,6 +68,7 @@ pub struct LogLine {
 struct Shared {
     clock_ns: fn() -> u64,
     until_ns: Cell<u64>,
+    bytes_max: Cell<usize>,
     is_late: Cell<bool>,
     is_stopped: Cell<bool>,
     is_resp3: Cell<bool>,
@@ -87,6 +88,13 @@ struct Failure {
 impl Shared {
     fn is_over(&self) -> bool {
         self.is_late.get() || self.is_stopped.get()
+    }
+
+    /// The limit of memory is for the script's own code: with one, each value that is made for it from outside costs twice as
+    /// much. What comes from outside is bounded by requests and replies.
+    fn limit_memory(&self, lua: &Lua, is_on: bool) {
+        let bytes = if is_on { self.bytes_max.get() } else { 0 };
+        lua.set_memory_limit(bytes).expect("the state is not a module of another");
     }
 
     /// Between instructions.
@@ -111,11 +119,18 @@ pub struct Vm {
     globals: Table,
     redis: Table,
     run: Function,
+    names: Names,
     functions: HashMap<Sha, Function>,
     shared: Rc<Shared>,
-    bytes_max: usize,
     words: Words,
     replies: Replies,
+}
+
+/// Names that each run sets.
+struct Names {
+    keys: LuaString,
+    args: LuaString,
+    call: LuaString,
 }
 
 /// A script that does not compile: what Lua says.
@@ -131,6 +146,7 @@ impl Vm {
         let shared = Rc::new(Shared {
             clock_ns,
             until_ns: Cell::new(u64::MAX),
+            bytes_max: Cell::new(0),
             is_late: Cell::new(false),
             is_stopped: Cell::new(false),
             is_resp3: Cell::new(false),
@@ -150,7 +166,9 @@ impl Vm {
         let triggers = HookTriggers::new().every_nth_instruction(SCRIPT_HOOK_INSTRUCTIONS);
         lua.set_global_hook(triggers, move |_, _| hook.check_time()).expect(ALWAYS);
         let (functions, words, replies) = (HashMap::new(), Words::default(), Replies::default());
-        Vm { lua, globals, redis, run, functions, shared, bytes_max: 0, words, replies }
+        let name = |name: &str| lua.create_string(name).expect(ALWAYS);
+        let names = Names { keys: name("KEYS"), args: name("ARGV"), call: name("call") };
+        Vm { lua, globals, redis, run, names, functions, shared, words, replies }
     }
 
     /// Bytes that the state takes.
@@ -237,11 +255,12 @@ impl Vm {
     }
 
     fn begin(&mut self, limits: Limits) {
-        if self.bytes_max != limits.bytes {
-            self.bytes_max = limits.bytes;
-            self.lua.set_memory_limit(limits.bytes).expect("the state is not a module of another");
-        }
         let shared = &self.shared;
+        shared.bytes_max.set(limits.bytes);
+        if self.lua.used_memory() > limits.bytes / 2 {
+            // Lua does not collect when memory has come to its limit. What goes wrong here goes wrong in the script.
+            let _ = self.lua.gc_collect();
+        }
         shared.until_ns.set((shared.clock_ns)().saturating_add(limits.ns));
         shared.is_late.set(false);
         shared.is_stopped.set(false);
@@ -259,8 +278,8 @@ impl Vm {
         reply: &mut Reply<'_>,
     ) -> mlua::Result<bool> {
         let lua = self.lua.clone();
-        self.globals.raw_set("KEYS", texts(&lua, keys)?)?;
-        self.globals.raw_set("ARGV", texts(&lua, args)?)?;
+        self.globals.raw_set(&self.names.keys, texts(&lua, keys)?)?;
+        self.globals.raw_set(&self.names.args, texts(&lua, args)?)?;
         let caller =
             RefCell::new(Caller { shared: &self.shared, words: &mut self.words, replies: &mut self.replies, host });
         lua.scope(|scope| {
@@ -270,13 +289,14 @@ impl Vm {
                     return Ok(value);
                 }
                 let Value::Table(table) = value else { unreachable!("an error is a table") };
-                let line: mlua::LuaString = table.raw_get("err")?;
+                let line: LuaString = table.raw_get("err")?;
                 Err(raised(line.as_bytes().to_vec(), true))
             })?;
-            let pcall = scope.create_function(|lua, words: MultiValue| Ok(caller.borrow_mut().call(lua, words)?.0))?;
-            self.redis.raw_set("call", call)?;
-            self.redis.raw_set("pcall", pcall)?;
-            let (is_ok, value): (bool, Value) = self.run.call(function)?;
+            self.redis.raw_set(&self.names.call, call)?;
+            self.shared.limit_memory(&lua, true);
+            let ran = self.run.call(function);
+            self.shared.limit_memory(&lua, false);
+            let (is_ok, value): (bool, Value) = ran?;
             if is_ok {
                 to_reply(&value, self.shared.is_resp3.get(), 0, reply)?;
             }
@@ -304,6 +324,13 @@ struct Caller<'a> {
 impl Caller<'_> {
     /// The reply, and whether it is an error.
     fn call(&mut self, lua: &Lua, values: MultiValue) -> mlua::Result<(Value, bool)> {
+        self.shared.limit_memory(lua, false);
+        let called = self.call_freely(lua, values);
+        self.shared.limit_memory(lua, true);
+        called
+    }
+
+    fn call_freely(&mut self, lua: &Lua, values: MultiValue) -> mlua::Result<(Value, bool)> {
         self.shared.check_time()?;
         let refused = |line: &str| Ok((Value::Table(error_table(lua, line.as_bytes())?), true));
         if values.is_empty() {
