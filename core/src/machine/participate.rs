@@ -17,6 +17,7 @@ use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
 use crate::parcel::Message;
+use crate::resp::replies::Replies;
 use crate::tx::{Age, Denial, Go, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
@@ -369,6 +370,11 @@ impl Machine {
                 return self.refuse_part(from, txn, NotDone::of_commands(&refusal));
             }
         }
+        self.note_ran(from, txn, undo, replies);
+    }
+
+    /// The part has run: it answers when that is stable, and keeps its locks until all are.
+    fn note_ran(&mut self, from: ShardId, txn: TxnId, undo: Option<Undo>, replies: Vec<Replies>) {
         let observed = if self.planted == Some(Bug::ReplyUnstable) { Lsn(0) } else { self.shard.observed() };
         if let Some(part) = self.parts.parts.get_mut(&txn) {
             part.stage = Stage::Ran { undo };
