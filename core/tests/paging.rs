@@ -9,7 +9,7 @@ use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp, PageOp};
-use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{CheckpointState, OpenStep, Opening, PageFileConfig};
 use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, SegmentId, ShardId};
 use std::collections::BTreeMap;
@@ -426,4 +426,43 @@ fn who_waits_for_memory_goes_on_once_pages_are_written() {
         world.is_holding = false;
         world.settle();
     }
+}
+
+/// What victims replaced is held until the checkpoint after the next one: so many of them make one due, not one less. That bounds
+/// the page file.
+#[test]
+fn a_checkpoint_is_due_at_its_number_of_victims() {
+    let mut world = World::new(1);
+    world.connect();
+    let (mut begun, mut last_idle, mut first_due) = (0, 0, u64::MAX);
+    for _ in 0..60_000 {
+        world.send(0);
+        let look = |world: &World| {
+            let engine = world.nodes[0].machine.shard.engine();
+            // One that is wanted begins when the file has room for it.
+            let is_idle = engine.checkpoint_state() == CheckpointState::Idle && !engine.is_checkpoint_wanted();
+            (engine.sites_taken(), is_idle)
+        };
+        let ((taken, due), was_idle) = look(&world);
+        world.turn();
+        let is_idle = look(&world).1;
+        if was_idle {
+            assert_eq!(is_idle, taken < due, "{taken} victims, {due} make a checkpoint due");
+            if is_idle {
+                last_idle = last_idle.max(taken)
+            } else {
+                first_due = first_due.min(taken)
+            }
+            begun += u32::from(!is_idle);
+        }
+        // Nothing else is to make one due.
+        world.now.mono_ns -= 1_000_000;
+        world.now.mono_ns += 1;
+        if begun == 4 {
+            break;
+        }
+    }
+    let due = world.nodes[0].machine.shard.engine().sites_taken().1;
+    assert!(begun == 4 && last_idle + 8 > due && first_due < due + 8, "{begun}: {last_idle}, {first_due} of {due}");
+    world.settle();
 }

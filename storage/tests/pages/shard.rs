@@ -4,7 +4,7 @@ use crate::disk::{Done, PageDisk};
 use crate::log_disk::{Disk, Rng};
 use cairn_storage::engine::{Applied, Engine, Redone, Replay, RowKey, Stop};
 use cairn_storage::error::{Fault, Missing};
-use cairn_storage::limits::PAGE_BYTES;
+use cairn_storage::limits::{OPEN_READS_MAX, PAGE_BYTES};
 use cairn_storage::log::{LogConfig, Record, Recovery, Removal, Step};
 use cairn_storage::pagefile::{Bug, OpenStep, Opening, PageFileConfig};
 use cairn_storage::pool::{Fetch, Fetched};
@@ -474,7 +474,12 @@ pub fn open(
     let mut opening = Opening::new(config, pages.len);
     loop {
         match opening.step() {
-            OpenStep::Read { offset, len } => opening.supply(&pages.read(offset, len as usize)),
+            OpenStep::Read { offset, len } => {
+                // A driver that reads ahead begins with what is asked for, and is not told of more than it may have under way.
+                assert_eq!(opening.ahead().next(), Some(offset));
+                assert!(opening.ahead().count() <= OPEN_READS_MAX);
+                opening.supply(&pages.read(offset, len as usize));
+            }
             OpenStep::Done => break,
             OpenStep::Refuse(fault) => return Err(fault),
         }
