@@ -231,6 +231,7 @@ impl Machine {
             commands: self.stats.commands().to_vec(),
             errors: self.stats.errors().map(|(code, count)| (code.to_owned(), count)).collect(),
             flushes: self.stats.flushes.clone(),
+            lock_wait_us: self.stats.lock_wait_us.clone(),
             turn_ns: self.stats.turn_ns.clone(),
             monitor: self.stats.monitor.clone(),
             ops_per_second: self.stats.ops_rate.per_second(),

@@ -217,6 +217,7 @@ pub struct Snapshot {
     pub commands: Vec<CommandStats>,
     pub errors: BTreeMap<String, u64>,
     pub flushes: FlushStats,
+    pub lock_wait_us: Histogram,
     pub turn_ns: Histogram,
     pub monitor: LatencyMonitor,
     pub ops_per_second: u64,
@@ -244,6 +245,7 @@ impl Snapshot {
             *self.errors.entry(code.clone()).or_default() += count;
         }
         self.flushes.merge(&other.flushes);
+        self.lock_wait_us.merge(&other.lock_wait_us);
         self.turn_ns.merge(&other.turn_ns);
         self.monitor.merge(&other.monitor);
         self.ops_per_second += other.ops_per_second;

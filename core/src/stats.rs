@@ -51,6 +51,16 @@ impl CommandStats {
     }
 }
 
+/// What became of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Committed,
+    RolledBack,
+    /// Rolled back, for others stood in its way.
+    Conflict,
+    Deadlock,
+}
+
 /// Counters that only grow, until CONFIG RESETSTAT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -74,6 +84,13 @@ pub struct Counters {
     pub foreign_commands: u64,
     pub forwarded_commands: u64,
     pub turns: u64,
+    /// Transactions that EXEC ran, or BEGIN began; what became of them; and the same of those that others stood in the way of: a key
+    /// that was watched had changed, LOCK NOWAIT did not get it, a lock took too long.
+    pub txns_begun: u64,
+    pub txns_committed: u64,
+    pub txns_rolled_back: u64,
+    pub txn_conflicts: u64,
+    pub txn_deadlocks: u64,
 }
 
 impl Counters {
@@ -95,6 +112,11 @@ impl Counters {
         self.foreign_commands += other.foreign_commands;
         self.forwarded_commands += other.forwarded_commands;
         self.turns += other.turns;
+        self.txns_begun += other.txns_begun;
+        self.txns_committed += other.txns_committed;
+        self.txns_rolled_back += other.txns_rolled_back;
+        self.txn_conflicts += other.txn_conflicts;
+        self.txn_deadlocks += other.txn_deadlocks;
     }
 }
 
@@ -137,6 +159,8 @@ pub struct Stats {
     pub keyspace_hits: Cell<u64>,
     pub keyspace_misses: Cell<u64>,
     pub flushes: FlushStats,
+    /// Microseconds that transactions waited for locks, those that had to.
+    pub lock_wait_us: Histogram,
     /// Nanoseconds of a turn that had work.
     pub turn_ns: Histogram,
     pub monitor: LatencyMonitor,
@@ -161,6 +185,7 @@ impl Default for Stats {
             keyspace_hits: Cell::new(0),
             keyspace_misses: Cell::new(0),
             flushes: FlushStats::default(),
+            lock_wait_us: Histogram::up_to(LATENCY_NS_MAX / 1000),
             turn_ns: Histogram::up_to(LATENCY_NS_MAX),
             monitor: LatencyMonitor::default(),
             ops_rate: Rate::default(),
@@ -252,6 +277,28 @@ impl Stats {
         } else if self.errors.len() < ERROR_KINDS_MAX && code.len() <= ERROR_KIND_BYTES_MAX {
             self.errors.push((code.into(), 1));
         }
+    }
+
+    /// A transaction that had been begun has ended; or with EXEC.
+    pub fn on_ended(&mut self, how: Ended) {
+        let counters = &mut self.counters;
+        match how {
+            Ended::Committed => counters.txns_committed += 1,
+            Ended::RolledBack => counters.txns_rolled_back += 1,
+            Ended::Conflict => {
+                counters.txns_rolled_back += 1;
+                counters.txn_conflicts += 1;
+            }
+            Ended::Deadlock => {
+                counters.txns_rolled_back += 1;
+                counters.txn_deadlocks += 1;
+            }
+        }
+    }
+
+    pub fn on_exec(&mut self, how: Ended) {
+        self.counters.txns_begun += 1;
+        self.on_ended(how);
     }
 
     /// A read has found its row, or not.

@@ -49,6 +49,7 @@ const SECTIONS: &[(&str, bool, Section)] = &[
     ("keyspace", true, keyspace),
     ("shards", false, shards),
     ("wal", false, wal),
+    ("transactions", false, transactions),
 ];
 
 /// A text that grows, and what it tells of.
@@ -416,6 +417,20 @@ fn shards(page: &mut Page<'_>) {
             ),
         );
     }
+}
+
+fn transactions(page: &mut Page<'_>) {
+    let (counters, waits) = (page.all.counters, &page.all.lock_wait_us);
+    page.field("txn_begun", counters.txns_begun);
+    page.field("txn_committed", counters.txns_committed);
+    page.field("txn_rolled_back", counters.txns_rolled_back);
+    page.field("txn_conflicts", counters.txn_conflicts);
+    page.field("txn_deadlocks", counters.txn_deadlocks);
+    page.field("txn_lock_waits", waits.count());
+    for percent in [50, 99] {
+        page.field(&format!("txn_lock_wait_us_p{percent}"), waits.percentile(f64::from(percent)));
+    }
+    page.field("txn_lock_wait_us_max", waits.max());
 }
 
 fn wal(page: &mut Page<'_>) {

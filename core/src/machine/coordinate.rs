@@ -19,6 +19,7 @@ use crate::parcel::Message;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
+use crate::stats::Ended;
 use crate::tx::{Command, Denial, Go, Multi, NotDone, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::log::LogState;
 use cairn_storage::units::{ShardId, TxnId};
@@ -26,7 +27,7 @@ use cairn_storage::units::{ShardId, TxnId};
 /// A transaction under way.
 pub(super) struct Exec {
     hole: HoleId,
-    is_resp3: bool,
+    pub is_resp3: bool,
     /// EXEC answers an array, a command that is a transaction by itself its own reply.
     is_exec: bool,
     /// An error of any command undoes all.
@@ -431,7 +432,7 @@ impl Machine {
         let exec = self.pending.execs.remove(&txn).expect("it is under way");
         let mut replies = Replies::default();
         match denial {
-            Denial::Touched => Reply::new(&mut replies, exec.is_resp3).null_array(),
+            Denial::Touched => self.refuse_touched(&exec, &mut replies),
             Denial::Refused(why) => self.refuse_exec(&exec, &why, &mut replies),
         }
         self.leave(txn, &exec, locked, replies);
@@ -456,6 +457,11 @@ impl Machine {
         });
         let refused = refused.take().or(failed);
         let is_committed = refused.is_none();
+        let ended = if is_committed { Ended::Committed } else { Ended::RolledBack };
+        if exec.is_exec || exec.is_commit {
+            self.stats.counters.txns_begun += u64::from(exec.is_exec);
+            self.stats.on_ended(ended);
+        }
         let shards: Vec<ShardId> = exec.parts.iter().map(|part| part.shard).collect();
         let writers = exec.writers().len();
         exec.stage = Stage::Learning(writers);

@@ -5,6 +5,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::coordinate::Exec;
 use super::deeds::Deed;
 use super::parked::Work;
 use super::release::HeldReply;
@@ -20,6 +21,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::shard::is_out_of_memory;
+use crate::stats::Ended;
 use crate::tx::{Command, Go, Multi, Watched};
 use cairn_storage::units::ShardId;
 
@@ -173,6 +175,7 @@ impl Machine {
         for watched in watched {
             if self.is_touched(call, watched)? {
                 Reply::new(out, call.is_resp3).null_array();
+                self.stats.on_exec(Ended::Conflict);
                 return Ok(());
             }
         }
@@ -198,6 +201,11 @@ impl Machine {
                     self.roll_back();
                 }
             }
+        }
+        match &ran {
+            Ok(()) => self.stats.on_exec(Ended::Committed),
+            Err(stop) if stop.is_passing() => {}
+            Err(_) => self.stats.on_exec(Ended::RolledBack),
         }
         ran
     }
@@ -436,6 +444,12 @@ impl Machine {
         }
         let watched: Result<Vec<Watched>, Stop> = keys.iter().map(|key| self.shard.watch(&call, own, key)).collect();
         Ok(Answer::Watched(watched?))
+    }
+
+    /// EXEC of a transaction of which something that is watched was changed.
+    pub(super) fn refuse_touched(&mut self, exec: &Exec, replies: &mut Replies) {
+        self.stats.on_exec(Ended::Conflict);
+        Reply::new(replies, exec.is_resp3).null_array();
     }
 
     /// The connection watches nothing any more.

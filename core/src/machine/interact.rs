@@ -28,6 +28,7 @@ use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
+use crate::stats::Ended;
 use crate::tx::{Age, Multi, NotDone, Open, Patience, RowLock, ToParticipant, Work, Worked};
 use cairn_storage::units::{ShardId, TxnId};
 use std::collections::VecDeque;
@@ -87,6 +88,7 @@ impl Machine {
         open.until_ns = timeout_ms.map(|ms| now_ns.saturating_add(ms.saturating_mul(1_000_000)));
         self.client_mut(conn).open = Some(open);
         self.pending.opens.insert(txn, conn);
+        self.stats.counters.txns_begun += 1;
         Ok(())
     }
 
@@ -121,7 +123,6 @@ impl Machine {
                 "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
             ))
         } else {
-            open.bytes += if is_write { bytes } else { 0 };
             return Some(self.run_rows_in_open(conn, call, out));
         };
         Some(Err(refusal.into()))
@@ -201,6 +202,7 @@ impl Machine {
             match tried {
                 Tried::Done(result) => {
                     open.statements = statement;
+                    open.bytes += if is_write { work.commands.bytes() } else { 0 };
                     let replies = form.write(vec![result.map_err(|why| Refusal::text(why.line))?]);
                     out.append(replies);
                     return Ok(Flow::Done);
@@ -213,6 +215,7 @@ impl Machine {
         let hole = self.open_hole(conn, out, true, bytes);
         let open = self.client_mut(conn).open.as_mut().expect("its transaction is open");
         open.statements = statement;
+        open.bytes += if is_write { bytes } else { 0 };
         open.note_part(first, is_write);
         let (shards, left) = works.into_iter().unzip();
         let (since_ns, done, replies) = (self.now.mono_ns, Vec::new(), Vec::new());
@@ -323,6 +326,7 @@ impl Machine {
             return committed.map(|()| Flow::Done);
         }
         self.pending.opens.remove(&txn);
+        self.stats.on_ended(if committed.is_ok() { Ended::Committed } else { Ended::RolledBack });
         for (shard, _) in open.parts.iter().filter(|(shard, _)| writers.is_empty() || *shard != own) {
             self.tell(*shard, txn, ToParticipant::Finish { is_committed: committed.is_ok() });
         }
@@ -343,7 +347,9 @@ impl Machine {
     pub(super) fn drop_open(&mut self, open: Option<Box<Open>>) {
         let Some(open) = open else { return };
         let txn = open.age.txn;
-        self.pending.opens.remove(&txn);
+        if self.pending.opens.remove(&txn).is_some() {
+            self.stats.on_ended(Ended::RolledBack);
+        }
         self.pending.statements.remove(&txn);
         self.pending.works.retain(|(of, _)| *of != txn);
         self.leave_parts(txn, &open);
@@ -362,6 +368,11 @@ impl Machine {
     pub(super) fn end_open(&mut self, txn: TxnId, code: &str, why: &str) {
         let Some(conn) = self.pending.opens.remove(&txn) else { return };
         let Some(mut open) = self.client_mut(conn).open.take() else { return };
+        self.stats.on_ended(match code {
+            "DEADLOCK" => Ended::Deadlock,
+            "LOCKTIMEOUT" => Ended::Conflict,
+            _ => Ended::RolledBack,
+        });
         self.pending.works.retain(|(of, _)| *of != txn);
         self.leave_parts(txn, &open);
         open.parts.clear();

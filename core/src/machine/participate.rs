@@ -96,6 +96,7 @@ impl Parts {
                 rows: Vec::new(),
                 is_hidden: false,
                 is_open: true,
+                asked_ns: 0,
                 stage: Stage::Open(Box::new(OpenPart::new(age))),
             }
         })
@@ -122,6 +123,8 @@ pub(super) struct Part {
     is_hidden: bool,
     /// It is an open transaction's, or was.
     is_open: bool,
+    /// When it has asked for the locks that it waits for.
+    pub asked_ns: u64,
     pub stage: Stage,
 }
 
@@ -156,8 +159,14 @@ impl Machine {
         match message {
             ToParticipant::Lock { rows, watched } => {
                 self.parts.locks.request(txn, rows);
-                let part =
-                    Part { from, rows: Vec::new(), is_hidden: false, is_open: false, stage: Stage::Locking(watched) };
+                let part = Part {
+                    from,
+                    rows: Vec::new(),
+                    is_hidden: false,
+                    is_open: false,
+                    asked_ns: self.now.mono_ns,
+                    stage: Stage::Locking(watched),
+                };
                 let before = self.parts.parts.insert(txn, part);
                 assert!(before.is_none(), "a transaction locks once at a shard");
                 self.grant_locks();
@@ -206,6 +215,10 @@ impl Machine {
         while let Some((txn, rows)) = self.parts.locks.grant() {
             let part = self.parts.parts.get_mut(&txn).expect("who asks for locks has a part");
             part.rows.extend(rows);
+            let waited_us = self.now.mono_ns.saturating_sub(part.asked_ns) / 1000;
+            if waited_us > 0 {
+                self.stats.lock_wait_us.record(waited_us);
+            }
             match part.stage {
                 Stage::Open(_) => self.work_on(txn),
                 _ => self.try_locked(txn),

@@ -55,10 +55,13 @@ impl Machine {
         match is_locked {
             Ok(rows) => self.parts.open_part(from, work.age).rows.extend(rows),
             Err(_) if work.patience == Patience::Refuse => {
+                self.stats.counters.txn_conflicts += 1;
                 return Tried::Done(Err(NotDone::of_commands(&Refusal::text(LOCKED))));
             }
             Err(rows) => {
                 self.parts.locks_mut().request(txn, rows);
+                let asked_ns = self.now.mono_ns;
+                self.parts.open_part(from, work.age).asked_ns = asked_ns;
                 self.parts.chasing.push(txn);
                 return Tried::Waits;
             }

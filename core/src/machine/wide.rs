@@ -323,6 +323,7 @@ impl Machine {
                 return self.pending.wides_ready.push(txn);
             }
             let exec = self.plan_commit(false, &wide.course.parts, replies);
+            self.stats.counters.txns_begun += 1;
             return self.begin_exec(txn, hole, exec);
         }
         self.shard.begin();

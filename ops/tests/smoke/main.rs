@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod anomalies;
 mod configuration;
 mod disk_full;
 mod durability;
