@@ -30,7 +30,7 @@ ACROSS = [f'MULTI ; DECRBY {FIRST}:{{num}} 1 ; INCRBY {SECOND}:{{num}} 1 ; EXEC'
 COUNTER = ['INCR counter']
 COUNTERS = ['INCR counter:{num}']
 # As one pipeline: what a client library does that knows beforehand what it writes.
-INTERACTIVE = [f'BEGIN ; GET {tag}:{{num}} ; SET {tag}:{{num}} {{value}} ; COMMIT' for tag in (FIRST, SECOND)]
+INTERACTIVE = [f'BEGIN ; GET {tag}:row:{{num}} ; SET {tag}:row:{{num}} {{value}} ; COMMIT' for tag in (FIRST, SECOND)]
 
 PG_TRANSFER = f"""\\set a random(1, {ACCOUNTS})
 \\set b random(1, {ACCOUNTS})
