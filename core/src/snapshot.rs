@@ -96,6 +96,12 @@ pub struct MemoryFigures {
     pub log_buffers: u64,
     /// Query and output buffers of the connections.
     pub client_buffers: u64,
+    /// The Lua states, and the texts of scripts.
+    pub lua: u64,
+    pub scripts: u64,
+    /// Scripts that are known, at most; those that have made room for others.
+    pub scripts_known: u64,
+    pub scripts_evicted: u64,
     /// The largest sum of pages and extents that was seen.
     pub peak: u64,
     /// Keys and values alone: a part of the pages and extents.
@@ -107,7 +113,7 @@ pub struct MemoryFigures {
 impl MemoryFigures {
     /// Bytes of all kinds.
     pub fn total(&self) -> u64 {
-        self.pages + self.extents + self.redo + self.log_buffers + self.client_buffers
+        self.pages + self.extents + self.redo + self.log_buffers + self.client_buffers + self.lua + self.scripts
     }
 
     fn merge(&mut self, other: &MemoryFigures) {
@@ -116,6 +122,10 @@ impl MemoryFigures {
         self.redo += other.redo;
         self.log_buffers += other.log_buffers;
         self.client_buffers += other.client_buffers;
+        self.lua += other.lua;
+        self.scripts += other.scripts;
+        self.scripts_known = self.scripts_known.max(other.scripts_known);
+        self.scripts_evicted += other.scripts_evicted;
         // Shards peak at different times: the sum of their peaks is an upper bound.
         self.peak += other.peak;
         self.dataset += other.dataset;

@@ -192,12 +192,14 @@ fn memory(page: &mut Page<'_>) {
     page.field("allocator_active", allocated);
     page.field("allocator_resident", rss);
     page.bytes("total_system_memory", machine_total);
-    page.bytes("used_memory_lua", 0);
-    page.zeros(&["used_memory_vm_eval", "used_memory_scripts_eval", "number_of_cached_scripts"]);
+    page.bytes("used_memory_lua", memory.lua);
+    page.field("used_memory_vm_eval", memory.lua);
+    page.field("used_memory_scripts_eval", memory.scripts);
+    page.field("number_of_cached_scripts", memory.scripts_known);
     page.zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
-    page.bytes("used_memory_vm_total", 0);
+    page.bytes("used_memory_vm_total", memory.lua);
     page.zeros(&["used_memory_functions"]);
-    page.bytes("used_memory_scripts", 0);
+    page.bytes("used_memory_scripts", memory.scripts);
     page.bytes("maxmemory", maxmemory);
     page.field("maxmemory_policy", "noeviction");
     page.field("allocator_frag_ratio", "1.00");
@@ -298,7 +300,7 @@ fn stats(page: &mut Page<'_>) {
     page.field("expired_keys", counters.expired);
     page.field("expired_stale_perc", "0.00");
     page.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients"]);
-    page.field("evicted_scripts", 0);
+    page.field("evicted_scripts", all.memory.scripts_evicted);
     page.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     page.field("keyspace_hits", counters.keyspace_hits);
     page.field("keyspace_misses", counters.keyspace_misses);
