@@ -438,6 +438,25 @@ fn give_redis(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()>
             _ => table_error("ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE."),
         }
     })?;
+    give_log(lua, redis, shared)?;
+    give(lua, redis, "acl_check_cmd", move |lua, args| {
+        if args.len() == 0 {
+            return table_error("ERR Please specify at least one argument for this redis lib call");
+        }
+        let Ok(name) = args.text(lua, 1) else {
+            return table_error("ERR Lua redis lib command arguments must be strings or integers");
+        };
+        // All users may do everything.
+        match table::find(&name.as_bytes()) {
+            Some(_) => Ok(MultiValue::from_iter([Value::Boolean(true)])),
+            None => table_error("ERR Invalid command passed to redis.acl_check_cmd()"),
+        }
+    })
+}
+
+/// `redis.log`.
+fn give_log(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
+    let table_error = |line: &str| Err(Raise::Lua(raised(line, true)));
     let state = Rc::clone(shared);
     give(lua, redis, "log", move |lua, args| {
         if args.len() < 2 {
@@ -458,19 +477,6 @@ fn give_redis(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()>
             log.push(LogLine { level, text: words.join(" ") });
         }
         Ok(MultiValue::new())
-    })?;
-    give(lua, redis, "acl_check_cmd", move |lua, args| {
-        if args.len() == 0 {
-            return table_error("ERR Please specify at least one argument for this redis lib call");
-        }
-        let Ok(name) = args.text(lua, 1) else {
-            return table_error("ERR Lua redis lib command arguments must be strings or integers");
-        };
-        // All users may do everything.
-        match table::find(&name.as_bytes()) {
-            Some(_) => Ok(MultiValue::from_iter([Value::Boolean(true)])),
-            None => table_error("ERR Invalid command passed to redis.acl_check_cmd()"),
-        }
     })
 }
 
