@@ -19,6 +19,9 @@ pub const FLIGHTS_DEFAULT: usize = 4;
 pub const FLUSHES_BESIDE_MAX: usize = 2;
 pub const FLUSH_BESIDE_SHARE: usize = 3;
 
+/// Each flush forgets one part of so many of the most records that have waited at once: they went away with their clients.
+pub const CROWD_FADE_SHARE: usize = 8;
+
 /// The longest archive of a record: key and value at their limits, and the fixed part.
 pub const RECORD_BYTES_MAX: usize = 2 * VALUE_BYTES_MAX + 4096;
 

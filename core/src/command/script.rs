@@ -158,48 +158,38 @@ fn run(
     machine.run_script(conn, script, &task, reply)
 }
 
-fn run_text(
-    machine: &mut Machine,
-    conn: ConnId,
-    call: &Call<'_>,
-    is_readonly: bool,
-    reply: &mut Reply<'_>,
-) -> Result<Flow, Stop> {
+fn by_text(machine: &mut Machine, call: &Call<'_>) -> Result<Arc<Script>, Stop> {
     key_count(call, 2)?;
-    let script = machine.script_of(&call.args[1], false)?;
-    run(machine, conn, call, &script, is_readonly, reply)
+    Ok(machine.script_of(&call.args[1], false)?)
 }
 
-fn run_sha(
-    machine: &mut Machine,
-    conn: ConnId,
-    call: &Call<'_>,
-    is_readonly: bool,
-    reply: &mut Reply<'_>,
-) -> Result<Flow, Stop> {
+fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Arc<Script>, Stop> {
     let no_script = || Refusal::text(NO_SCRIPT);
     if call.args[1].len() != 40 {
         return Err(no_script().into());
     }
     key_count(call, 2)?;
-    let script = machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)?;
-    run(machine, conn, call, &script, is_readonly, reply)
+    machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)
 }
 
 fn eval(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    run_text(machine, conn, call, false, reply)
+    let script = by_text(machine, call)?;
+    run(machine, conn, call, &script, false, reply)
 }
 
 fn eval_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    run_text(machine, conn, call, true, reply)
+    let script = by_text(machine, call)?;
+    run(machine, conn, call, &script, true, reply)
 }
 
 fn evalsha(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    run_sha(machine, conn, call, false, reply)
+    let script = by_sha(machine, call)?;
+    run(machine, conn, call, &script, false, reply)
 }
 
 fn evalsha_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    run_sha(machine, conn, call, true, reply)
+    let script = by_sha(machine, call)?;
+    run(machine, conn, call, &script, true, reply)
 }
 
 fn load(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

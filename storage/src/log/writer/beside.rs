@@ -6,7 +6,7 @@
 //! wait.
 
 use super::LogWriter;
-use crate::limits::{FLUSH_BESIDE_SHARE, FLUSHES_BESIDE_MAX};
+use crate::limits::{CROWD_FADE_SHARE, FLUSH_BESIDE_SHARE, FLUSHES_BESIDE_MAX};
 
 /// How many records have waited at once of late.
 #[derive(Default)]
@@ -17,9 +17,9 @@ impl Crowd {
         self.0 = self.0.max(records);
     }
 
-    /// A flush begins. Some eight of them forget who went away.
+    /// A flush begins: who went away is forgotten by and by.
     pub fn fade(&mut self) {
-        self.0 -= self.0.div_ceil(8);
+        self.0 -= self.0.div_ceil(CROWD_FADE_SHARE);
     }
 }
 
