@@ -111,6 +111,13 @@ impl Machine {
                 self.slowlog.reset();
                 Answer::Done
             }
+            Ask::HotKeys { count, resets } => {
+                let keys = self.hot.top(self.identity.shard.0, *count);
+                if *resets {
+                    self.hot.reset();
+                }
+                Answer::Hot(keys)
+            }
             Ask::LatencyReset { events } => Answer::Text(self.stats.monitor.reset(events).join(" ")),
             Ask::Checkpoint => {
                 let is_running = self.is_checkpointing();
@@ -200,6 +207,7 @@ impl Machine {
         let databases: Vec<DatabaseFigures> = (0..self.settings.databases).map(|db| self.database(db)).collect();
         let clients = self.client_figures();
         let (pages, extents) = self.shard.engine().memory_bytes();
+        let (hot_key_rate, hot_keys) = self.hot.figures();
         let figures = ShardFigures {
             shard: self.identity.shard.0,
             rows: databases.iter().map(|database| database.rows).sum(),
@@ -225,6 +233,8 @@ impl Machine {
             flush_us_p99: self.stats.flushes.us.percentile(99.0),
             outbox_messages: self.outbox_messages() as u64,
             slowlog_len: self.slowlog.len() as u64,
+            hot_key_rate,
+            hot_keys,
         };
         Snapshot {
             shards: vec![figures],

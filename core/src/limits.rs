@@ -110,6 +110,10 @@ pub const FLUSH_BYTES_TOLD_MAX: u64 = 1 << 32;
 pub const SLOWLOG_ARGS_MAX: usize = 32;
 pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;
 
+/// Keys of a shard that are tracked for being hot, and bytes of each that are kept.
+pub const HOT_KEYS_MAX: usize = 128;
+pub const HOT_KEY_BYTES_MAX: usize = 256;
+
 /// Kinds of errors that INFO errorstats counts one by one, and bytes of a kind's name. Scripts could invent any number.
 pub const ERROR_KINDS_MAX: usize = 128;
 pub const ERROR_KIND_BYTES_MAX: usize = 64;

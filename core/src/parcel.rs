@@ -3,6 +3,7 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
+use crate::hot::HotKey;
 use crate::machine::{ScriptRun, Transaction};
 use crate::resp::replies::Replies;
 use crate::script::{Script, Sha};
@@ -169,6 +170,10 @@ pub enum Ask {
     },
     SlowlogLen,
     SlowlogReset,
+    HotKeys {
+        count: usize,
+        resets: bool,
+    },
     LatencyReset {
         events: Vec<String>,
     },
@@ -188,6 +193,7 @@ pub enum Answer {
     Keys { keys: Vec<Vec<u8>>, next: u64 },
     Text(String),
     Slow(Vec<SlowEntry>),
+    Hot(Vec<HotKey>),
     Snapshot(Box<Snapshot>),
     Watched(Vec<Watched>),
     Refused(String),

@@ -211,6 +211,9 @@ pub struct ShardFigures {
     /// Messages to other shards that wait for the turn's end.
     pub outbox_messages: u64,
     pub slowlog_len: u64,
+    /// Commands a second on the hottest key, estimated; and keys that are tracked.
+    pub hot_key_rate: u64,
+    pub hot_keys: u64,
 }
 
 /// The figures of one shard, or of several: [`Snapshot::merge`].

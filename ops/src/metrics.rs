@@ -50,6 +50,8 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_memory_bytes", "Memory by what it holds: pages, extents, redo, log_buffers, client_buffers."),
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
     ("cairn_slowlog_entries", "Entries of the slow log."),
+    ("cairn_hot_key_rate", "Commands a second on the hottest key of a shard, estimated (HOTKEYS says which it is)."),
+    ("cairn_hot_keys", "Keys that are tracked for being hot."),
     ("cairn_parcels_waiting", "Parcels for other workers that wait for room in a mailbox."),
     ("cairn_data_free_bytes", "Bytes that this process may still use on the file system of the data directory."),
     (
@@ -314,6 +316,8 @@ impl Metrics {
                 ("cairn_rows", figures.rows),
                 ("cairn_outbox_messages", figures.outbox_messages),
                 ("cairn_slowlog_entries", figures.slowlog_len),
+                ("cairn_hot_key_rate", figures.hot_key_rate),
+                ("cairn_hot_keys", figures.hot_keys),
             ],
         );
         let oldest = seconds(snapshot.clients.held_us_oldest, US);

@@ -7,6 +7,7 @@ pub mod config;
 pub mod connection;
 pub mod expire;
 pub mod help;
+pub mod hot;
 pub mod info;
 pub mod introspect;
 pub mod keys;
@@ -152,6 +153,9 @@ impl Flags {
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 18);
     /// It is not queued behind MULTI. Not one of Redis's.
     pub const UNQUEUED: Flags = Flags(1 << 16);
+
+    /// It adds to an integer: what tells hot counters from other hot keys. Not one of Redis's.
+    pub const COUNTS: Flags = Flags(1 << 19);
 
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)

@@ -74,9 +74,19 @@ pub(super) fn as_one(
 const STRING: Spec = Spec { keys: Keys::ONE, categories: "string", group: "string", ..Spec::DEFAULT };
 const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
+const COUNTER: Flags = WRITE_FAST.and(Flags::COUNTS);
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
 
 pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "add",
+        arity: 3,
+        flags: COUNTER,
+        run: Run::Row(counters::add_blindly),
+        summary: "Adds a number to an integer and answers OK: who does not ask for the sum does not wait for others that add.",
+        synopsis: "key increment",
+        ..STRING
+    },
     Spec {
         name: "append",
         arity: 3,
@@ -92,7 +102,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "decr",
         arity: 2,
-        flags: WRITE_FAST,
+        flags: COUNTER,
         run: Run::Row(counters::decr),
         key_uses: &["RW access update"],
         summary: "Subtracts one from an integer; a key that is not there counts as 0.",
@@ -102,11 +112,21 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "decrby",
         arity: 3,
-        flags: WRITE_FAST,
+        flags: COUNTER,
         run: Run::Row(counters::decrby),
         key_uses: &["RW access update"],
         summary: "Subtracts a number from an integer; a key that is not there counts as 0.",
         synopsis: "key decrement",
+        ..STRING
+    },
+    Spec {
+        name: "decrmin",
+        arity: 4,
+        flags: COUNTER,
+        run: Run::Row(counters::decrmin),
+        key_uses: &["RW access update"],
+        summary: "Subtracts a number from an integer, unless that would leave less than a minimum. Answers whether it was done.",
+        synopsis: "key decrement minimum",
         ..STRING
     },
     Spec {
@@ -164,7 +184,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "incr",
         arity: 2,
-        flags: WRITE_FAST,
+        flags: COUNTER,
         run: Run::Row(counters::incr),
         key_uses: &["RW access update"],
         summary: "Adds one to an integer; a key that is not there counts as 0.",
@@ -174,7 +194,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "incrby",
         arity: 3,
-        flags: WRITE_FAST,
+        flags: COUNTER,
         run: Run::Row(counters::incrby),
         key_uses: &["RW access update"],
         summary: "Adds a number to an integer; a key that is not there counts as 0.",

@@ -51,6 +51,7 @@ pub use scrub::ScrubFigures;
 use crate::bug::Bug;
 use crate::error::Stop;
 use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
+use crate::hot::HotKeys;
 use crate::limits::EXPIRE_ROWS_PER_TURN_MAX;
 use crate::parcel::Parcel;
 use crate::route;
@@ -123,6 +124,7 @@ pub struct Machine {
     pub shard: Shard,
     pub stats: Stats,
     pub slowlog: Slowlog,
+    pub hot: HotKeys,
     pub facts: ProcessFacts,
     pub pause: Option<Pause>,
     pub now: Now,
@@ -174,6 +176,7 @@ impl Machine {
             shard,
             stats: Stats::new(&settings, now),
             slowlog: Slowlog::new(identity.shard.0, identity.shards),
+            hot: HotKeys::new(identity.seed, now.mono_ns),
             facts: ProcessFacts::default(),
             pause: None,
             now,
@@ -337,6 +340,7 @@ impl Machine {
             log.retry_prepare();
             self.prepare_retried_ns = now_ns;
         }
+        self.hot.on_tick(now_ns);
         let (pages, extents) = self.shard.engine().memory_bytes();
         self.settle_counts();
         self.stats.on_tick(self.now, pages + extents);

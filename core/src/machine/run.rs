@@ -315,6 +315,9 @@ impl Machine {
     /// Runs a command on rows of this shard, as often as what it misses is here by then.
     #[inline]
     pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Replies) -> Result<(), Stop> {
+        if self.hot.is_due() {
+            self.hot.note(call, |key| self.shard.head(key));
+        }
         loop {
             let counts = self.shard.read_counts();
             let mut ran = self.prepare(call);

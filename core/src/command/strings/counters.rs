@@ -26,8 +26,42 @@ pub fn decrby(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
     add(shard, call, reply, increment)
 }
 
+/// ADD.
+pub fn add_blindly(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let increment = call.args.integer(2)?;
+    change(shard, call, |before| before.checked_add(increment).ok_or(Refusal::Overflow).map(Some))?;
+    reply.ok();
+    Ok(())
+}
+
+/// DECRMIN: 1 if it was done, 0 if there is not enough. The integer itself is not answered, as nobody who takes from a stock
+/// has to see what others have left of it.
+pub fn decrmin(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (decrement, min) = (call.args.integer(2)?, call.args.integer(3)?);
+    if decrement < 0 {
+        return Err(Refusal::text("ERR value is out of range, must be positive").into());
+    }
+    // What is at least `min` after it does not overflow.
+    let taken = |before: i64| before.checked_sub(decrement).filter(|after| *after >= min);
+    let after = change(shard, call, |before| Ok(taken(before)))?;
+    reply.integer(i64::from(after.is_some()));
+    Ok(())
+}
+
 #[inline]
 fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, increment: i64) -> Result<(), Stop> {
+    let after = change(shard, call, |before| before.checked_add(increment).ok_or(Refusal::Overflow).map(Some))?;
+    reply.integer(after.expect("whatever can be added is"));
+    Ok(())
+}
+
+/// Sets an integer to what follows from it, or leaves it as it is. What it is then, if it was set.
+#[inline]
+fn change(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    follow: impl FnOnce(i64) -> Result<Option<i64>, Refusal>,
+) -> Result<Option<i64>, Stop> {
     let key = &call.args[1];
     let row = shard.peek(call, key)?;
     let ttl = kept(row);
@@ -35,10 +69,9 @@ fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, increment: i64
         Some(value) => parse_integer(value).ok_or(Refusal::NotInteger)?,
         None => 0,
     };
-    let after = before.checked_add(increment).ok_or(Refusal::Overflow)?;
+    let Some(after) = follow(before)? else { return Ok(None) };
     shard.write(call, key, Kind::String, ttl, itoa::Buffer::new().format(after).as_bytes())?;
-    reply.integer(after);
-    Ok(())
+    Ok(Some(after))
 }
 
 pub fn incrbyfloat(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
