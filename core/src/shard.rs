@@ -108,6 +108,7 @@ impl From<engine::Stop> for Stop {
             engine::Stop::Full => Refusal::text(OUT_OF_MEMORY).into(),
             engine::Stop::Crowded => Stop::Crowded,
             engine::Stop::Stuck => Refusal::text(PAGE_FILE_STUCK).into(),
+            engine::Stop::Outgrown => Refusal::text(SHARD_OUTGROWN).into(),
         }
     }
 }
@@ -115,6 +116,9 @@ impl From<engine::Stop> for Stop {
 pub(crate) const PAGE_FILE_STUCK: &str = "MISCONF The page file cannot be written, and memory is full of what ought to go \
                                           there. Writes are refused until it can be. Please check the server logs for \
                                           details about the error.";
+
+pub(crate) const SHARD_OUTGROWN: &str = "OOM The shard of this key has as many pages, or long values, as it can have. \
+                                         Writes are refused until something is removed.";
 
 /// Whether a command was refused because there is no memory for what it changes.
 pub(crate) fn is_out_of_memory(stop: &Stop) -> bool {

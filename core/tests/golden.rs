@@ -34,8 +34,10 @@
 //! With `CAIRN_GOLDEN=write` in the environment the scripts are rewritten with what was received: read the difference.
 #![allow(clippy::unwrap_used)]
 
+mod asked;
 mod driver;
 mod long;
+mod open;
 mod scan;
 mod watch;
 

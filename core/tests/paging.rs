@@ -9,7 +9,7 @@ use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp, PageOp};
-use cairn_storage::pagefile::{CheckpointState, OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{Bounds, CheckpointState, OpenStep, Opening, PageFileConfig};
 use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, SegmentId, ShardId};
 use std::collections::BTreeMap;
@@ -83,8 +83,14 @@ fn written(op: PageOp) -> u32 {
 fn open(shard: u16, mut disk: Disk) -> Node {
     let shard_id = ShardId(shard);
     let config = LogConfig { shard: shard_id, segment_bytes: SEGMENT_BYTES, salt: 5, epoch: Epoch(1), planted: None };
-    let pages =
-        PageFileConfig { shard: shard_id, salt: 6, segment_bytes: SEGMENT_BYTES, grow_bytes: 1 << 18, planted: None };
+    let pages = PageFileConfig {
+        shard: shard_id,
+        salt: 6,
+        segment_bytes: SEGMENT_BYTES,
+        grow_bytes: 1 << 18,
+        bounds: Bounds::default(),
+        planted: None,
+    };
     let mut opening = Opening::new(pages, disk.pages.len() as u64);
     while let OpenStep::Read { offset, len } = opening.step() {
         opening.supply(&read(&disk.pages, offset, len as usize));

@@ -248,3 +248,36 @@ impl ShardFiles {
         Ok(file)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{SEGMENTS_OPEN_MAX, SegmentId, ShardFiles, segment_name};
+    use rustix::io::Errno;
+    use std::fs;
+    use std::rc::Rc;
+
+    #[test]
+    fn so_many_segments_are_open_and_the_one_opened_first_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut files = ShardFiles { dir: dir.path().to_owned(), open: Vec::new(), registered: None };
+        let numbers = |files: &ShardFiles| files.open.iter().map(|(segment, _)| segment.0).collect::<Vec<_>>();
+        let segments = 0..SEGMENTS_OPEN_MAX as u64 + 1;
+        for segment in segments.clone() {
+            fs::write(dir.path().join(segment_name(SegmentId(segment))), [0; 4096]).unwrap();
+        }
+        let first = files.open(SegmentId(0)).unwrap();
+        for segment in segments.clone() {
+            let file = files.open(SegmentId(segment)).unwrap();
+            let kept = numbers(&files);
+            assert!(kept.len() <= SEGMENTS_OPEN_MAX && kept.last() == Some(&segment), "{kept:?}");
+            assert_eq!(kept.contains(&0), segment < SEGMENTS_OPEN_MAX as u64, "{kept:?}");
+            // What is open is not opened again.
+            assert!(Rc::ptr_eq(&file, &files.open(SegmentId(segment)).unwrap()));
+        }
+        // Who has a write in flight to the one that went still has it, and it is opened anew for the next.
+        assert_eq!(rustix::fs::fstat(&*first).unwrap().st_size, 4096);
+        let again = files.open(SegmentId(0)).unwrap();
+        assert!(!Rc::ptr_eq(&first, &again) && numbers(&files) == [2, 3, 4, 0]);
+        assert_eq!(files.open(SegmentId(99)).err(), Some(Errno::NOENT.raw_os_error()));
+    }
+}

@@ -15,7 +15,7 @@ use cairn_storage::error::Fault;
 use cairn_storage::limits::GROW_BYTES;
 use cairn_storage::log::recovery::{Recovery, SegmentFile, Step};
 use cairn_storage::log::{LogConfig, Resume};
-use cairn_storage::pagefile::PageFileConfig;
+use cairn_storage::pagefile::{Bounds, PageFileConfig};
 use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{Lsn, SegmentId, ShardId};
 use rustix::fs::{Advice, FallocateFlags, Mode, OFlags, fadvise, fallocate, fdatasync, open};
@@ -231,6 +231,7 @@ pub fn page_file_config(log: &LogConfig) -> PageFileConfig {
         salt: crc32c(&[b"pages", &log.salt.to_le_bytes()]),
         segment_bytes: log.segment_bytes,
         grow_bytes: GROW_BYTES,
+        bounds: Bounds::default(),
         planted: None,
     }
 }

@@ -96,7 +96,7 @@ impl Extents {
             }
             None => {
                 self.slots.push(slot);
-                ExtentId(u32::try_from(self.slots.len() - 1).expect("memory is full long before 2^32 extents"))
+                ExtentId(u32::try_from(self.slots.len() - 1).expect("writes are refused before there are so many"))
             }
         };
         if generation.0 != 0 {
@@ -276,6 +276,11 @@ impl Extents {
 
     pub fn len(&self) -> usize {
         self.slots.len() - self.free.len()
+    }
+
+    /// Extents that there may be beside these, if there may be `max`.
+    pub(crate) fn numbers_left(&self, max: usize) -> usize {
+        max.saturating_sub(self.len())
     }
 
     pub fn is_empty(&self) -> bool {

@@ -1,5 +1,7 @@
 //! Every bound of this crate, related to the others at compile time.
 
+use crate::pagefile::map::MAP_WORDS;
+
 /// The unit of every log write: flushes start and end on it. What `O_DIRECT` asks for on every common device.
 pub const BLOCK_BYTES: usize = 4096;
 
@@ -91,8 +93,15 @@ pub const TOUCH_KEYS_MAX: usize = 64;
 /// Places that the pool remembers from touched batches; a power of two, and more than a batch, so that few collide.
 pub const MEMOS: usize = 4 * TOUCH_KEYS_MAX;
 
-/// Pages of a shard, resident or not: what a page id can name.
-pub const PAGES_MAX: usize = u32::MAX as usize;
+/// Pages of a shard, resident or not, and extents: as many as the directories of their maps lead to. With fewer than so many
+/// numbers left, writes are refused that may need further ones: what one turn takes, and what takes a change back, still
+/// finds some.
+pub const PAGES_MAX: usize = DIRECTORY_PAGES_WORDS * MAP_WORDS * MAP_WORDS;
+pub const EXTENTS_MAX: usize = (DIRECTORY_WORDS_MAX - DIRECTORY_PAGES_WORDS) * MAP_WORDS * MAP_WORDS / 2;
+pub const NUMBERS_SPARE: usize = 64 * 1024;
+
+/// Sites of a page file: what a word can name, and one less, so that more can be wanted.
+pub const SITES_MAX: u32 = u32::MAX - 1;
 
 /// Frames are allocated in chunks, each twice as large as the one before, up to 64 MiB.
 pub const CHUNK_FRAMES_FIRST: usize = 2 * 1024 * 1024 / PAGE_BYTES;
@@ -141,14 +150,17 @@ pub const GROW_BYTES: u64 = 16 * 1024 * 1024;
 /// Reads of maps that opening a page file has under way: as many as a disk serves well at once.
 pub const OPEN_READS_MAX: usize = 64;
 
-/// Words of the directory that a superblock holds. Each stands for a page of words of map pages.
-pub const DIRECTORY_WORDS_MAX: usize = 200;
+/// Words of the directories that a superblock holds, and how many of them are for pages; the others are for extents, which have
+/// two words each. One stands for a page of words of map pages.
+pub const DIRECTORY_WORDS_MAX: usize = 800;
+pub const DIRECTORY_PAGES_WORDS: usize = 400;
 
 /// Reads that a check of a page file has under way, leaves that it gathers before it reads them in the order of the file,
-/// and findings that it lists.
+/// and findings that it lists; and of a log, damage behind the first one.
 pub const CHECK_READS_MAX: usize = 64;
 pub const CHECK_LEAVES_MAX: usize = 16 * 1024;
 pub const CHECK_FINDINGS_MAX: usize = 1000;
+pub const LOG_FAULTS_MAX: usize = 100;
 
 /// The longest value of a row, and the longest key: Redis's own limit for a string.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
@@ -172,4 +184,7 @@ const _: () = assert!(OUTPUT_BYTES_MAX.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(OUTPUTS_MIN * OUTPUT_PAGES > OUTPUT_FLIGHT_PAGES_MAX && OUTPUTS_MIN <= OUTPUTS_MAX);
 const _: () = assert!(OUTPUT_FLIGHT_PAGES_MAX >= OUTPUT_PAGES && CLONES_OUTPUTS_MIN > 1);
 const _: () = assert!(GROW_BYTES.is_multiple_of(OUTPUT_BYTES_MAX as u64));
-const _: () = assert!(16 * DIRECTORY_WORDS_MAX + 768 <= 4096, "a superblock fits into the smallest page");
+const _: () = assert!(8 * DIRECTORY_WORDS_MAX + 1280 <= PAGE_BYTES, "a superblock fits into a page");
+const _: () = assert!(PAGES_MAX < u32::MAX as usize, "page ids have 32 bits");
+const _: () = assert!(2 * EXTENTS_MAX < u32::MAX as usize, "numbers of words have 32 bits");
+const _: () = assert!(NUMBERS_SPARE < PAGES_MAX / 1000 && NUMBERS_SPARE < EXTENTS_MAX / 1000);

@@ -12,7 +12,7 @@ use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::log::{LogConfig, LogStart, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
-use cairn_storage::pagefile::{OpenStep, Opening, PageFileConfig, Superblock};
+use cairn_storage::pagefile::{Bounds, OpenStep, Opening, PageFileConfig, Superblock};
 use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{Lsn, SegmentId};
@@ -223,6 +223,7 @@ impl Files<'_> {
             salt: self.config.salt,
             segment_bytes: self.config.segment_bytes,
             grow_bytes: 1 << 18,
+            bounds: Bounds::default(),
             planted: self.planted.and_then(Planted::pages),
         }
     }

@@ -338,8 +338,9 @@ impl Machine {
         }
         self.work_scrub();
         let bytes = self.pace();
-        let unix_us = self.now.unix_us;
         let engine = self.shard.engine_mut();
+        // A clock that was set back does not make LASTSAVE go back.
+        let unix_us = engine.page_file().map_or(0, |file| file.durable().unix_us).max(self.now.unix_us);
         let was_idle = engine.checkpoint_state() == CheckpointState::Idle;
         engine.work(unix_us, bytes);
         if was_idle && engine.checkpoint_state() != CheckpointState::Idle {
@@ -352,6 +353,9 @@ impl Machine {
         }
         while let Some(read) = self.shard.engine_mut().poll_log_read() {
             self.effects.push_back(Effect::LogRead(read));
+        }
+        if self.shard.engine().is_short_of_sites() {
+            self.watch_page_file();
         }
     }
 

@@ -171,6 +171,11 @@ impl World {
         self.nodes[shard].machine.handle(self.now, Event::Accepted { conn, peer });
     }
 
+    /// Rows of a shard's first database.
+    pub fn rows(&self, shard: usize) -> u64 {
+        self.nodes[shard].machine.shard.engine().row_count(0)
+    }
+
     /// The client goes away in good order.
     pub fn hang_up(&mut self, client: u32) {
         let end = self.clients.remove(&client).expect("only a client that is there goes away");

@@ -67,6 +67,7 @@ fn of_shard(offline: &Offline, report: &ShardReport) -> Value {
                 "file": damage.file, "offset": damage.offset, "what": damage.what, "is_needed": damage.is_needed,
                 "advice": log_advice(damage.is_needed),
             })).collect::<Vec<_>>(),
+            "is_cut_short": log.is_cut_short,
         }),
     };
     json!({

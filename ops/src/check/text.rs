@@ -65,6 +65,9 @@ fn of_shard(offline: &Offline, report: &ShardReport) -> String {
         let at = offset.map(|at| format!(", offset {at}")).unwrap_or_default();
         let _ = writeln!(text, "  DAMAGE {}{at}: {what}\n         {}", file.display(), log_advice(is_needed));
     }
+    if report.log.as_ref().is_ok_and(|log| log.is_cut_short) {
+        let _ = writeln!(text, "  the log was not looked at behind that: there may be more");
+    }
     text
 }
 

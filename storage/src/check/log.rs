@@ -2,14 +2,11 @@
 
 use crate::engine::judge;
 use crate::error::Fault;
-use crate::limits::{BLOCK_BYTES, RECOVERY_READ_BYTES};
+use crate::limits::{BLOCK_BYTES, LOG_FAULTS_MAX, RECOVERY_READ_BYTES};
 use crate::log::flush::Flush;
 use crate::log::{LogConfig, LogStart, Recovery, Resume, SegmentFile, Step};
 use crate::txn::Tail;
 use crate::units::{Lsn, SegmentId};
-
-/// Damage behind the first that is named.
-const LOG_FAULTS_MAX: usize = 100;
 
 /// What the check wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +38,8 @@ pub struct LogReport {
     /// The first damage, and what else is damaged behind it: in each segment the first that is found, and not all of many.
     pub fault: Option<Fault>,
     pub faults_behind: Vec<Fault>,
+    /// There were [`crate::limits::LOG_FAULTS_MAX`] of the latter: what is behind the last one was not looked at.
+    pub is_cut_short: bool,
 }
 
 /// The check of one log.
@@ -119,7 +118,11 @@ impl LogCheck {
         let next = place.map(|(segment, _)| SegmentId(segment.0 + 1)).filter(|_| !is_later);
         let files = |next| self.files.iter().filter(move |file| file.segment >= next).copied().collect::<Vec<_>>();
         match next.map(|next| (next, files(next))) {
-            Some((next, files)) if !files.is_empty() && self.report.faults_behind.len() < LOG_FAULTS_MAX => {
+            Some((_, files)) if !files.is_empty() && self.report.faults_behind.len() >= LOG_FAULTS_MAX => {
+                self.report.is_cut_short = true;
+                self.is_over = true;
+            }
+            Some((next, files)) if !files.is_empty() => {
                 self.recovery = Recovery::midway(self.config, files, next);
             }
             _ => self.is_over = true,

@@ -127,9 +127,12 @@ impl Engine {
     }
 
     /// Sees to it that `bytes` which will stand outside the pages can be held: as long as a checkpoint has not written them,
-    /// they stay. A single write always can, in the end.
+    /// they stay. A single write always can, in the end. With 0 bytes a group asks that only removes rows.
     #[cold]
     pub fn admit(&mut self, bytes: usize) -> Result<(), Stop> {
+        if bytes > 0 {
+            self.admit_growth()?;
+        }
         let unsaved = self.extents.unsaved_bytes();
         let is_crowded = unsaved > 0 && unsaved + bytes as u64 > self.memory_bytes_max / UNSAVED_SHARE;
         let Some(file) = self.pool.file().filter(|_| is_crowded && !self.is_in_group) else { return Ok(()) };
@@ -138,6 +141,13 @@ impl Engine {
         }
         self.is_checkpoint_wanted = true;
         Err(Stop::Crowded)
+    }
+
+    /// Before something is added: whether there are numbers for it. What is removed needs none, and a group has asked before it
+    /// began.
+    #[inline]
+    pub(super) fn admit_growth(&self) -> Result<(), Stop> {
+        if self.is_outgrown && !self.is_in_group { Err(Stop::Outgrown) } else { Ok(()) }
     }
 
     /// Shares memory out to pages and extents, `bytes` of which are about to come.
@@ -218,6 +228,9 @@ impl Engine {
             self.pool.tidy_dirty();
             self.is_mostly_dirty()
         };
+        let bounds = self.file_mut().bounds();
+        self.is_outgrown =
+            self.pool.ids_left() < bounds.spare || self.extents.numbers_left(bounds.extents) < bounds.spare;
         let ahead = (self.pool.pages_max() / AHEAD_SHARE).clamp(2 * WRITE_PAGES_MAX, AHEAD_MAX);
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);

@@ -58,6 +58,8 @@ pub enum Stop {
     Crowded,
     /// Memory is full, and the page file takes nothing: it has no room, or has failed.
     Stuck,
+    /// There are as many pages, or extents, as the page file can lead to.
+    Outgrown,
 }
 
 impl From<Missing> for Stop {
@@ -108,6 +110,8 @@ pub struct Engine {
     is_checkpoint_wanted: bool,
     /// The page file cannot be written and half of memory is dirty: the rest is for reads.
     is_short: bool,
+    /// Nearly all numbers of pages, or of extents, are in use: nothing is to be added.
+    is_outgrown: bool,
     memory_bytes_max: u64,
     log: LogWriter,
     log_scrub: LogScrub,
@@ -141,6 +145,7 @@ impl Engine {
             detached: Vec::new(),
             is_checkpoint_wanted: false,
             is_short: false,
+            is_outgrown: false,
             memory_bytes_max,
             log,
             log_scrub: LogScrub::default(),

@@ -235,7 +235,7 @@ impl Engine {
             Unapplied::Stop(Stop::Crowded) => Redone::Crowded,
             // The room that a group has made is for its own writes: it has to begin again when redo has come further.
             Unapplied::Stop(Stop::Full) if self.is_in_group => Redone::Crowded,
-            Unapplied::Stop(Stop::Full | Stop::Stuck) => Redone::Stuck,
+            Unapplied::Stop(Stop::Full | Stop::Stuck | Stop::Outgrown) => Redone::Stuck,
             Unapplied::Senseless(what) => Redone::Senseless(what),
         })
     }

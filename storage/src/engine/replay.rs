@@ -209,7 +209,7 @@ impl Replay {
         }
         match engine.apply_effect(record, buffer) {
             Ok(()) => {}
-            Err(Unapplied::Stop(Stop::Full | Stop::Stuck)) => return Err(full),
+            Err(Unapplied::Stop(Stop::Full | Stop::Stuck | Stop::Outgrown)) => return Err(full),
             Err(Unapplied::Stop(Stop::Missing(missing))) => return Ok(Applied::Missing(missing)),
             Err(Unapplied::Stop(Stop::Crowded)) => return Ok(crowded(engine)),
             Err(Unapplied::Senseless(what)) => return Err(fault(what)),

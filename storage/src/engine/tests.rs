@@ -8,6 +8,7 @@ use crate::units::{Epoch, ShardId};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod redo;
 mod txn;
 
 const CONFIG: LogConfig =

@@ -52,6 +52,7 @@ impl Engine {
             return self.put_long(row, kind, expire_ms, Value::Bytes(value));
         }
         self.await_row(row)?;
+        self.admit_growth()?;
         self.make_room(value.len())?;
         self.keep(row)?;
         self.apply_put(row, kind, expire_ms, Value::Bytes(value))?;
@@ -70,6 +71,7 @@ impl Engine {
     fn put_long(&mut self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: Value<'_>) -> Result<Lsn, Stop> {
         let len = value.bytes().len();
         self.await_row(row)?;
+        self.admit_growth()?;
         self.make_room(len)?;
         self.admit(len)?;
         self.keep(row)?;
@@ -83,6 +85,7 @@ impl Engine {
     /// `bytes`, if they are shared.
     pub fn splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8], blob: Option<&Blob>) -> Result<Lsn, Stop> {
         self.await_row(row)?;
+        self.admit_growth()?;
         self.make_room(bytes.len())?;
         if offset + bytes.len() > PAGE_BYTES {
             let len = self.get(row)?.map_or(0, |found| found.value.len());
@@ -101,6 +104,7 @@ impl Engine {
     /// Changes when the row expires (0: never). Whether there is such a row; `None` if not.
     pub fn set_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<Option<Lsn>, Stop> {
         self.await_row(row)?;
+        self.admit_growth()?;
         self.make_room(0)?;
         self.keep(row)?;
         if !self.apply_expiry(row, expire_ms)? {

@@ -47,6 +47,9 @@ mod read;
 mod scrub;
 mod space;
 
+#[cfg(test)]
+mod tests;
+
 pub use bug::Bug;
 pub use checkpoint::CheckpointState;
 pub use opening::{OpenStep, Opening};
@@ -56,8 +59,9 @@ pub use space::Run;
 pub use superblock::{MapRoot, Superblock, TreeRoot};
 
 use crate::limits::{
-    CHECKPOINT_FILE_BYTES_MIN, CHECKPOINT_FILE_SHARE, CLONES_OUTPUTS_MIN, CLONES_SHARE, OUTPUT_FLIGHT_PAGES_MAX,
-    OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES,
+    CHECKPOINT_FILE_BYTES_MIN, CHECKPOINT_FILE_SHARE, CLONES_OUTPUTS_MIN, CLONES_SHARE, EXTENTS_MAX, NUMBERS_SPARE,
+    OUTPUT_FLIGHT_PAGES_MAX, OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES,
+    PAGES_MAX, SITES_MAX,
 };
 use crate::log::LogStart;
 use crate::op::{DiskDone, PageOp};
@@ -83,8 +87,25 @@ pub struct PageFileConfig {
     pub segment_bytes: u64,
     /// Bytes that the file grows by at least, when it has to: [`crate::limits::GROW_BYTES`] but in tests.
     pub grow_bytes: u64,
+    pub bounds: Bounds,
     /// A bug to have, for tests of the tests.
     pub planted: Option<Bug>,
+}
+
+/// How large a page file may become: the default, but in tests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    pub sites: u32,
+    pub pages: usize,
+    pub extents: usize,
+    /// Numbers of pages and of extents that are kept for what cannot be refused.
+    pub spare: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Bounds {
+        Bounds { sites: SITES_MAX, pages: PAGES_MAX, extents: EXTENTS_MAX, spare: NUMBERS_SPARE }
+    }
 }
 
 /// Whether the page file can be written.
@@ -148,6 +169,9 @@ const RELEASES_PER_TURN: usize = 256;
 pub const PAGE_OP_BIT: u64 = 1 << 63;
 
 const SUPERBLOCK_SITES: u32 = 2;
+
+const EFBIG: i32 = 27;
+const ENOSPC: i32 = 28;
 
 /// One shard's page file.
 pub struct PageFile {
@@ -383,7 +407,7 @@ impl PageFile {
     }
 
     fn want_sites(&mut self, more: u32) {
-        self.sites_wanted = self.sites_wanted.max(self.space.sites() + more);
+        self.sites_wanted = self.sites_wanted.max(self.space.sites().saturating_add(more));
     }
 
     /// Asks for operations until it answers `None`.
@@ -423,8 +447,13 @@ impl PageFile {
         if is_growing || self.is_growth_refused || self.sites_wanted <= self.space.sites() {
             return None;
         }
+        let sites_max = self.config.bounds.sites;
+        if self.space.sites() >= sites_max {
+            self.refuse_growth(EFBIG);
+            return None;
+        }
         let chunk = (self.config.grow_bytes / PAGE_BYTES as u64).max(1) as u32;
-        let sites = self.sites_wanted.checked_next_multiple_of(chunk).unwrap_or(u32::MAX);
+        let sites = self.sites_wanted.checked_next_multiple_of(chunk).unwrap_or(sites_max).min(sites_max);
         let op = self.fly(Flight::Grow { sites });
         Some(PageOp::Grow { op, bytes: u64::from(sites) * PAGE_BYTES as u64 })
     }
@@ -474,18 +503,20 @@ impl PageFile {
             (Flight::Grow { sites }, Ok(_)) => self.on_grown(sites),
             // If it failed, the next checkpoint's turn removes them too.
             (Flight::Forget { before }, _) => self.segments_gone = before,
-            (Flight::Grow { .. }, Err(errno)) if self.can_save() => {
-                self.state = FileState::Full { errno };
-                self.is_growth_refused = true;
-                // Whoever still needs more then asks again.
-                self.sites_wanted = 0;
-            }
+            (Flight::Grow { .. }, Err(errno)) if self.can_save() => self.refuse_growth(errno),
             (Flight::Grow { .. }, Err(_)) => {}
             (Flight::Sync | Flight::Superblock, result) => {
                 let errno = result.err();
                 self.state = FileState::Failed { offset: 0, errno };
             }
         }
+    }
+
+    fn refuse_growth(&mut self, errno: i32) {
+        self.state = FileState::Full { errno };
+        self.is_growth_refused = true;
+        // Whoever still needs more then asks again.
+        self.sites_wanted = 0;
     }
 
     fn on_grown(&mut self, sites: u32) {
@@ -496,7 +527,6 @@ impl PageFile {
     }
 
     fn fail(&mut self, offset: u64, result: Result<u32, i32>) {
-        const ENOSPC: i32 = 28;
         if matches!(self.state, FileState::Failed { .. }) {
             return;
         }
@@ -515,6 +545,10 @@ impl PageFile {
             self.state = FileState::Open;
             self.is_growth_refused = false;
         }
+    }
+
+    pub(crate) fn bounds(&self) -> Bounds {
+        self.config.bounds
     }
 
     pub(crate) fn planted(&self) -> Option<Bug> {

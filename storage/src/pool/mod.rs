@@ -79,8 +79,9 @@ impl Entry {
 pub struct Pool {
     /// By page id.
     table: Vec<Entry>,
-    /// Ids that can be given out again.
+    /// Ids that can be given out again, and how many there may be in all.
     free_ids: Vec<PageId>,
+    ids_max: usize,
     frames: Frames,
     clock: Clock,
     file: Option<PageFile>,
@@ -106,6 +107,7 @@ impl Pool {
         Pool {
             table: vec![Entry::absent(0)],
             free_ids: Vec::new(),
+            ids_max: PAGES_MAX,
             frames: Frames::new(pages_max, on_chunk),
             clock: Clock::new(),
             file: None,
@@ -208,11 +210,16 @@ impl Pool {
         self.page_mut(page).expect("the pages of a resolved path stay in memory until it is applied")
     }
 
+    /// Pages that there may be beside those that exist. Page 0 is none of them.
+    #[inline]
+    pub(crate) fn ids_left(&self) -> usize {
+        self.free_ids.len() + (self.ids_max + 1).saturating_sub(self.table.len())
+    }
+
     /// Sees to it that the next `pages` allocations succeed.
     pub fn reserve(&mut self, pages: usize) -> Result<(), PoolFull> {
-        let ids = self.free_ids.len() + (PAGES_MAX - self.table.len());
-        if ids < pages {
-            return Err(PoolFull { pages_max: PAGES_MAX });
+        if self.ids_left() < pages {
+            return Err(PoolFull { pages_max: self.ids_max });
         }
         self.frames.reserve(pages)
     }
@@ -220,7 +227,7 @@ impl Pool {
     /// A new, empty page. The caller has reserved it.
     pub fn allocate(&mut self, kind: Kind) -> PageId {
         let page = self.free_ids.pop().unwrap_or_else(|| {
-            assert!(self.table.len() < PAGES_MAX);
+            assert!(self.table.len() <= self.ids_max, "it was seen before that there is a number");
             self.table.push(Entry::absent(0));
             PageId(self.table.len() as u32 - 1)
         });

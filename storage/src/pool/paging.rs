@@ -60,6 +60,7 @@ impl Pool {
         let words = file.page_words().max(1);
         pool.table = vec![Entry::absent(0); words];
         pool.free_ids = (1..words as u32).rev().map(PageId).filter(|page| !file.has_page(*page)).collect();
+        pool.ids_max = file.bounds().pages;
         pool.generation = file.generation();
         let file = pool.file.insert(file);
         file.set_memory(pages_max);

@@ -92,3 +92,23 @@ fn check_finds_leaks_and_double_use() {
     pool.release(b);
     assert!(pool.check(&[a, b]).unwrap_err().contains("free"));
 }
+
+#[test]
+fn numbers_of_pages_end_at_their_bound_and_page_0_is_none_of_them() {
+    let mut pool = pool(10);
+    pool.ids_max = 3;
+    for (pages, is_there) in [(2, true), (3, true), (4, false)] {
+        assert_eq!(pool.reserve(pages).is_ok(), is_there, "{pages} pages");
+    }
+    assert_eq!(pool.reserve(4), Err(PoolFull { pages_max: 3 }));
+    let pages = [Kind::Leaf; 3].map(|kind| pool.allocate(kind));
+    assert_eq!((pool.ids_left(), pages[2]), (0, PageId(3)));
+    assert_eq!(pool.reserve(1), Err(PoolFull { pages_max: 3 }));
+    // A number is free again with its page, absent or not.
+    pool.evict(pages[0]).unwrap();
+    assert_eq!(pool.ids_left(), 0);
+    pool.release(pages[0]);
+    assert_eq!((pool.ids_left(), pool.reserve(1)), (1, Ok(())));
+    assert_eq!(pool.allocate(Kind::Leaf), pages[0]);
+    pool.check(&pages).unwrap();
+}

@@ -3,10 +3,10 @@
 use crate::shard::{Change, LOG, Shard, head};
 use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part};
 use cairn_storage::error::Fault;
-use cairn_storage::limits::{CHECK_READS_MAX, PAGE_BYTES};
-use cairn_storage::log::LogStart;
+use cairn_storage::limits::{CHECK_FINDINGS_MAX, CHECK_READS_MAX, LOG_FAULTS_MAX, PAGE_BYTES};
 use cairn_storage::log::flush::Flush;
-use cairn_storage::pagefile::PageFileConfig;
+use cairn_storage::log::{LogStart, SegmentFile};
+use cairn_storage::pagefile::{Bounds, PageFileConfig};
 use cairn_storage::units::{Lsn, SegmentId, Site};
 
 fn config() -> PageFileConfig {
@@ -15,6 +15,7 @@ fn config() -> PageFileConfig {
         salt: LOG.salt,
         segment_bytes: LOG.segment_bytes,
         grow_bytes: 1 << 18,
+        bounds: Bounds::default(),
         planted: None,
     }
 }
@@ -229,4 +230,49 @@ fn damage_to_several_segments_is_named_segment_by_segment() {
         Fault::SegmentAbsent { segment: SegmentId(3), .. }
     ] if *lsn == third);
     assert!(is_named, "{report:?}");
+}
+
+#[test]
+fn findings_are_listed_up_to_a_bound_and_counted_beyond() {
+    let mut shard = Shard::new(19, 3000, None);
+    for number in 0..4000_u32 {
+        let key = format!("row-{number}").into_bytes();
+        shard.change(Change::Put(0, key, 0, vec![number as u8; 2000])).unwrap();
+    }
+    shard.checkpoint().unwrap();
+    let (sound, _) = check_pages(&shard, None);
+    let mut damaged = 0;
+    for site in 2..sound.sites {
+        if (CHECK_FINDINGS_MAX - 1..=CHECK_FINDINGS_MAX + 1).contains(&damaged) {
+            let (report, _) = check_pages(&shard, None);
+            let left_out = damaged.saturating_sub(CHECK_FINDINGS_MAX);
+            assert_eq!((report.findings.len(), report.findings_left_out), (damaged - left_out, left_out as u64));
+        }
+        if damaged > CHECK_FINDINGS_MAX {
+            return;
+        }
+        // Leaves only, by kind and version, so that what is above them still leads to all.
+        let at = site * PAGE_BYTES as u64;
+        let image = shard.pages.read(at, PAGE_BYTES);
+        if image[16..18] == [1, 1] {
+            shard.pages.flip(at + 40, 4);
+            damaged += 1;
+        }
+    }
+    panic!("there are {damaged} leaves only");
+}
+
+#[test]
+fn damage_of_a_log_is_listed_up_to_a_bound_and_then_the_check_says_that_it_ends() {
+    for (segments, is_cut_short) in [(LOG_FAULTS_MAX, false), (LOG_FAULTS_MAX + 1, false), (LOG_FAULTS_MAX + 2, true)] {
+        let file = |segment| SegmentFile { segment: SegmentId(segment), bytes: LOG.segment_bytes };
+        let mut check = LogCheck::new(LOG, (0..segments as u64).map(file).collect(), LogStart::default());
+        while let LogCheckStep::Read { .. } = check.step() {
+            check.failed(5);
+        }
+        let report = check.finish();
+        assert!(matches!(report.fault, Some(Fault::Read { segment: SegmentId(0), errno: 5, .. })), "{report:?}");
+        let behind = report.faults_behind.len();
+        assert_eq!((behind, report.is_cut_short), (LOG_FAULTS_MAX.min(segments - 1), is_cut_short), "{segments}");
+    }
 }

@@ -3,7 +3,7 @@
 use crate::shard::{Change, LOG, Shard, open, row};
 use cairn_storage::engine::Engine;
 use cairn_storage::limits::PAGE_BYTES;
-use cairn_storage::pagefile::Bug;
+use cairn_storage::pagefile::{Bounds, Bug};
 use cairn_storage::pool::{Fetch, Fetched};
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ fn look(shard: &mut Shard, planted: Option<Bug>) -> Result<u32, String> {
     }
     let mut pages = shard.pages.clone();
     let memory_bytes = 120 * PAGE_BYTES as u64;
-    match open(&mut log, &mut pages, memory_bytes, planted) {
+    match open(&mut log, &mut pages, memory_bytes, planted, Bounds::default()) {
         Ok((mut engine, _)) => read_all(shard, &mut engine),
         // To refuse to open is right too; it names the place.
         Err(fault) => fault.to_string().contains("damage").then_some(ROWS).ok_or(fault.to_string()),

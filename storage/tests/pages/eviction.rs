@@ -3,7 +3,7 @@
 use crate::shard::{Change, LOG, Model, Shard, row};
 use cairn_storage::engine::{Engine, Replay, RowKey};
 use cairn_storage::limits::PAGE_BYTES;
-use cairn_storage::pagefile::{CheckpointState, OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{Bounds, CheckpointState, OpenStep, Opening, PageFileConfig};
 use std::ops::ControlFlow;
 
 fn key(number: u64) -> Vec<u8> {
@@ -140,6 +140,7 @@ fn snapshot(shard: &mut Shard, superblock: &cairn_storage::pagefile::Superblock)
         salt: LOG.salt,
         segment_bytes: LOG.segment_bytes,
         grow_bytes: 1 << 18,
+        bounds: Bounds::default(),
         planted: None,
     };
     let mut opening = Opening::of_checkpoint(config, superblock.clone());

@@ -1,6 +1,7 @@
 //! A shard's engine over its page file and its log, on disks in memory that lose, tear and reorder what was not synced.
 #![allow(clippy::unwrap_used)]
 
+mod bounds;
 mod bugs;
 mod check;
 mod damage;

@@ -6,7 +6,7 @@ use cairn_storage::engine::{Applied, Engine, Redone, Replay, RowKey, Stop};
 use cairn_storage::error::{Fault, Missing};
 use cairn_storage::limits::{OPEN_READS_MAX, PAGE_BYTES};
 use cairn_storage::log::{LogConfig, Record, Recovery, Removal, Step};
-use cairn_storage::pagefile::{Bug, OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{Bounds, Bug, OpenStep, Opening, PageFileConfig};
 use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::txn::Decisions;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
@@ -40,6 +40,7 @@ pub struct Shard {
     pub rng: Rng,
     memory_bytes: u64,
     planted: Option<Bug>,
+    bounds: Bounds,
     /// Rows at the last opening, and what happened since, each with the LSN that makes it durable.
     base: Model,
     history: Vec<(Lsn, Change)>,
@@ -99,9 +100,14 @@ impl Change {
 
 impl Shard {
     pub fn new(seed: u64, memory_pages: usize, planted: Option<Bug>) -> Shard {
+        Shard::bounded(seed, memory_pages, planted, Bounds::default())
+    }
+
+    /// One whose page file has these bounds.
+    pub fn bounded(seed: u64, memory_pages: usize, planted: Option<Bug>, bounds: Bounds) -> Shard {
         let (mut log, mut pages) = (Disk::default(), PageDisk::default());
         let memory_bytes = (memory_pages * PAGE_BYTES) as u64;
-        let (engine, _) = open(&mut log, &mut pages, memory_bytes, planted).unwrap();
+        let (engine, _) = open(&mut log, &mut pages, memory_bytes, planted, bounds).unwrap();
         Shard {
             engine,
             log,
@@ -109,6 +115,7 @@ impl Shard {
             rng: Rng(seed),
             memory_bytes,
             planted,
+            bounds,
             base: Model::new(),
             history: Vec::new(),
             model: Model::new(),
@@ -129,6 +136,26 @@ impl Shard {
         change.apply(&mut self.model);
         self.history.push((lsn, change));
         Ok(())
+    }
+
+    /// Makes a change unless it is refused.
+    pub fn attempt(&mut self, change: Change) -> Result<(), Stop> {
+        for _ in 0..10_000 {
+            match change.perform(&mut self.engine) {
+                Ok(lsn) => {
+                    change.apply(&mut self.model);
+                    self.history.push((lsn, change));
+                    return Ok(());
+                }
+                Err(Stop::Missing(missing)) => drop(self.engine.fetch(missing)),
+                Err(Stop::Crowded) => {}
+                Err(stop) => return Err(stop),
+            }
+            self.engine.log_mut().seal();
+            self.engine.work(1, 4 * PAGE_BYTES);
+            self.turn_io().expect("nothing cuts the power");
+        }
+        panic!("a command never ends: {:?}", self.engine.page_file().unwrap().numbers());
     }
 
     /// Makes several puts as one.
@@ -158,7 +185,7 @@ impl Shard {
                     self.engine.work(1, 64 * PAGE_BYTES);
                     self.turn_io()?;
                 }
-                Err(Stop::Full | Stop::Stuck) => {
+                Err(Stop::Full | Stop::Stuck | Stop::Outgrown) => {
                     panic!("memory is full: {:?}", self.engine.page_file().unwrap().numbers())
                 }
             }
@@ -304,9 +331,9 @@ impl Shard {
 
     /// Opens the shard again from what is on its disks.
     pub fn reopen(&mut self) -> Result<(), String> {
-        let planted = self.planted;
+        let (planted, bounds) = (self.planted, self.bounds);
         let (engine, end) =
-            open(&mut self.log, &mut self.pages, self.memory_bytes, planted).map_err(|it| it.to_string())?;
+            open(&mut self.log, &mut self.pages, self.memory_bytes, planted, bounds).map_err(|it| it.to_string())?;
         self.engine = engine;
         self.ops_left = usize::MAX;
         if end < self.acknowledged {
@@ -392,7 +419,8 @@ impl Shard {
             let copy = log.files.entry(*segment).or_default();
             copy.bytes.clone_from(&file.bytes);
         }
-        let (mut engine, _) = open(&mut log, &mut pages, 1 << 30, None).map_err(|fault| fault.to_string())?;
+        let (mut engine, _) =
+            open(&mut log, &mut pages, 1 << 30, None, self.bounds).map_err(|fault| fault.to_string())?;
         while let Err(missing) | Ok(Some(missing)) =
             engine.free_some(64).map(|more| more.then_some(Missing::Page(Default::default())))
         {
@@ -463,12 +491,14 @@ pub fn open(
     pages: &mut PageDisk,
     memory_bytes: u64,
     planted: Option<Bug>,
+    bounds: Bounds,
 ) -> Result<(Engine, Lsn), Fault> {
     let config = PageFileConfig {
         shard: LOG.shard,
         salt: LOG.salt,
         segment_bytes: LOG.segment_bytes,
         grow_bytes: 1 << 18,
+        bounds,
         planted,
     };
     let mut opening = Opening::new(config, pages.len);

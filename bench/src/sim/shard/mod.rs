@@ -278,7 +278,7 @@ impl Shard {
                     self.engine.work(1, 64 * PAGE_BYTES);
                     self.turn_io()?;
                 }
-                Err(stop @ (Stop::Full | Stop::Stuck)) => {
+                Err(stop @ (Stop::Full | Stop::Stuck | Stop::Outgrown)) => {
                     let state = self.engine.page_file().expect("it has one").state();
                     return match state {
                         FileState::Open => Err(Stopped::Broken(format!("a write is refused ({stop:?}) for no reason"))),

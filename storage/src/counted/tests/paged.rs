@@ -4,7 +4,7 @@ use super::super::{CountedTree, Cursor};
 use crate::error::Missing;
 use crate::limits::{LEVELS_MAX, PAGE_BYTES};
 use crate::op::{DiskDone, PageOp};
-use crate::pagefile::{CheckpointState, OpenStep, Opening, PageFile, PageFileConfig, Superblock};
+use crate::pagefile::{Bounds, CheckpointState, OpenStep, Opening, PageFile, PageFileConfig, Superblock};
 use crate::pool::Pool;
 use crate::units::ShardId;
 use std::ops::ControlFlow;
@@ -17,8 +17,14 @@ struct Paged {
 
 impl Paged {
     fn open(bytes: Vec<u8>, pages_max: usize) -> Paged {
-        let config =
-            PageFileConfig { shard: ShardId(0), salt: 5, segment_bytes: 1 << 20, grow_bytes: 1 << 18, planted: None };
+        let config = PageFileConfig {
+            shard: ShardId(0),
+            salt: 5,
+            segment_bytes: 1 << 20,
+            grow_bytes: 1 << 18,
+            bounds: Bounds::default(),
+            planted: None,
+        };
         let mut opening = Opening::new(config, bytes.len() as u64);
         loop {
             match opening.step() {

@@ -338,7 +338,9 @@ impl World {
                 Ok(())
             }
             Stop::Crowded => self.background(shard),
-            Stop::Full | Stop::Stuck => Err(Stopped::Broken(format!("a write is refused ({stop:?}) for no reason"))),
+            Stop::Full | Stop::Stuck | Stop::Outgrown => {
+                Err(Stopped::Broken(format!("a write is refused ({stop:?}) for no reason")))
+            }
         }
     }
 

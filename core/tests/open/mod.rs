@@ -1,0 +1,54 @@
+//! What a transaction between BEGIN and COMMIT may have of commands and savepoints: more than a script can name.
+
+use crate::driver::World;
+use cairn_core::limits::{SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
+
+/// The replies to so many of a command between BEGIN and COMMIT, the first and the last aside.
+fn replies(world: &mut World, command: impl Fn(usize) -> String, count: usize) -> Vec<String> {
+    let mut replies = Vec::new();
+    let mut ask = |world: &mut World, bytes: String| {
+        world.send(1, bytes.as_bytes());
+        let received = String::from_utf8(world.receive(1).0).unwrap();
+        replies.extend(received.split_terminator("\r\n").map(str::to_string));
+    };
+    ask(world, "BEGIN\r\n".into());
+    // Not so many at a time that the client would have to read in between.
+    for from in (0..count).step_by(1000) {
+        ask(world, (from..count.min(from + 1000)).map(&command).collect());
+    }
+    ask(world, "COMMIT\r\n".into());
+    assert_eq!((replies.len(), &replies[0][..], &replies[count + 1][..]), (count + 2, "+OK", "+OK"));
+    replies[1..=count].to_vec()
+}
+
+#[test]
+fn a_transaction_has_so_many_commands() {
+    let max = TXN_STATEMENTS_MAX as usize;
+    for (count, shards) in [(max - 1, 1), (max, 1), (max + 1, 1), (max + 1, 2)] {
+        let mut world = World::new(shards, &[]);
+        // The last one that is taken writes.
+        let command = |number| if number == max - 1 { "INCR n\r\n" } else { "STRLEN m\r\n" }.to_string();
+        let replies = replies(&mut world, command, count);
+        let done = count.min(max);
+        let expect = |at: usize| if at == max - 1 { ":1" } else { ":0" };
+        assert!(replies[..done].iter().enumerate().all(|(at, reply)| reply == expect(at)), "{count}");
+        for refused in &replies[done..] {
+            assert!(refused.starts_with(&format!("-ERR a transaction has {max} commands at most")), "{refused}");
+        }
+        // What came before it is committed all the same.
+        world.send(1, b"STRLEN n\r\n");
+        assert_eq!(world.receive(1).0, format!(":{}\r\n", usize::from(count >= max)).as_bytes());
+    }
+}
+
+#[test]
+fn a_transaction_has_so_many_savepoints() {
+    for count in [SAVEPOINTS_MAX - 1, SAVEPOINTS_MAX, SAVEPOINTS_MAX + 1] {
+        let mut world = World::new(1, &[]);
+        let replies = replies(&mut world, |number| format!("SAVEPOINT s{number}\r\n"), count);
+        let taken = replies.iter().take_while(|reply| *reply == "+OK").count();
+        assert_eq!(taken, count.min(SAVEPOINTS_MAX));
+        let refused = format!("-ERR a transaction has {SAVEPOINTS_MAX} savepoints at most");
+        assert!(replies[taken..].iter().all(|reply| *reply == refused), "{replies:?}");
+    }
+}
