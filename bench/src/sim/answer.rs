@@ -18,6 +18,10 @@ pub struct Answer {
 pub enum Join {
     Only,
     Sum,
+    /// The least of all, or this, if that is more.
+    Oldest {
+        least: i64,
+    },
     /// For each part the places of its elements.
     Places(Vec<Vec<usize>>),
     /// The last part's reply: they are all alike.
@@ -42,12 +46,10 @@ impl Answer {
         }
         Some(match &self.join {
             Join::Only | Join::Alike | Join::Scan => parts.last()?.reply.clone(),
-            Join::Sum => {
-                let count = |part: &&Part| match reply::parse(&part.reply) {
-                    Some(Frame::Integer(count)) => count,
-                    other => panic!("{other:?} is no part of a sum"),
-                };
-                format!(":{}\r\n", parts.iter().map(count).sum::<i64>()).into_bytes()
+            Join::Sum => format!(":{}\r\n", parts.iter().map(integer).sum::<i64>()).into_bytes(),
+            Join::Oldest { least } => {
+                let oldest = parts.iter().map(integer).min()?;
+                format!(":{}\r\n", oldest.max(*least)).into_bytes()
             }
             Join::Places(places) => {
                 let mut elements = vec![&b""[..]; places.iter().map(Vec::len).sum()];
@@ -61,6 +63,13 @@ impl Answer {
                 out
             }
         })
+    }
+}
+
+fn integer(part: &&Part) -> i64 {
+    match reply::parse(&part.reply) {
+        Some(Frame::Integer(number)) => number,
+        other => panic!("{other:?} is no number"),
     }
 }
 

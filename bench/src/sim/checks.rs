@@ -4,13 +4,15 @@
 //! - Replies come in the order of requests, byte for byte those of the model.
 //! - What a reply tells of survives every crash after it (see [`crate::history`]): what was written, and what was read.
 //! - A shard whose log cannot be written refuses writes, with MISCONF.
+//! - LASTSAVE is the time of the newest checkpoint that every shard has, or of the start if that is later. It never goes back,
+//!   and behind a SAVE it is not before that, unless the clock was set back meanwhile.
 //! - A walk with SCAN returns every key that was there throughout, once.
 
 mod run;
 
 use super::answer::{Answer, Join, Part};
 use super::network::End;
-use super::reply;
+use super::reply::{self, Frame};
 use super::scan::{self, Walk};
 use super::tasks::Task;
 use crate::history::History;
@@ -33,6 +35,7 @@ pub type Args = Vec<Vec<u8>>;
 /// The names of checks, as failures show them.
 pub const REPLIES: &str = "replies are the model's, in order";
 pub const ONE_REPLY: &str = "one reply a request";
+pub const LASTSAVE: &str = "LASTSAVE is that of the newest checkpoint of all";
 pub const SCAN: &str = "SCAN is exact";
 pub const READ_ONLY: &str = "a failed log acknowledges nothing and refuses writes";
 pub const LIVENESS: &str = "every request is answered";
@@ -67,9 +70,12 @@ pub struct Checks {
     pub unusable: u64,
     /// Of these, refused because memory was full of what the page file did not take.
     pub stuck: u64,
-    /// SAVEs that were answered with OK, and those that were refused.
+    /// SAVEs that were answered with OK, and those that were refused; LASTSAVEs that told of a checkpoint.
     pub saves: u64,
     pub saves_failed: u64,
+    pub lastsaves: u64,
+    /// How often the clock was set.
+    jumps: u64,
 }
 
 #[derive(Default)]
@@ -81,6 +87,9 @@ struct Shard {
     has_failed: bool,
     /// Of its page file: the newest durable checkpoint; whether a write has found no room, or failed.
     durable: u32,
+    /// When it began; and when the machine was started.
+    saved_us: u64,
+    started_us: u64,
     is_page_file_bad: bool,
     /// Commands of connections that its slow log has had.
     recorded: u64,
@@ -111,6 +120,10 @@ struct Client {
     holes: u64,
     partial: Vec<u8>,
     walk: Option<Walk>,
+    /// No LASTSAVE that it sends from now on is answered with an earlier time.
+    saved_s: i64,
+    /// For each SAVE under way: when it was run, and how often the clock had been set.
+    saving: VecDeque<(i64, u64)>,
 }
 
 /// What a send has brought to its client.
@@ -165,6 +178,8 @@ impl Checks {
             holes: 0,
             partial: Vec::new(),
             walk: None,
+            saved_s: 0,
+            saving: VecDeque::new(),
         };
         self.clients.insert(id, client);
     }
@@ -205,9 +220,11 @@ impl Checks {
         let log = machine.shard.engine().log();
         let has_pages = machine.shard.engine().page_file().is_some();
         let met = Met { shard, now_ms: machine.now.unix_ms(), accepts_writes: log.accepts_writes(), has_pages };
+        self.shards[shard].started_us = machine.identity.started.unix_us;
         self.shards[shard].has_failed |= matches!(log.state(), LogState::Failed(_));
         if let Some(file) = machine.shard.engine().page_file() {
             self.shards[shard].durable = file.durable().generation;
+            self.shards[shard].saved_us = file.durable().unix_us;
             self.shards[shard].is_page_file_bad |= file.state() != FileState::Open || machine.damages() > 0;
         }
         let rejected: u64 = if met.accepts_writes {
@@ -396,6 +413,7 @@ impl Checks {
             return Ok(None);
         }
         let Some(expect) = answer.join() else { return Err(wrong(REPLIES, "it was not run")) };
+        let saved = self.compare_time(id, answer, frame);
         // The checkpoint that was running when it was asked for may be durable, and the one that it waited for not.
         if frame.starts_with(SAVE_FAILED) && answer.shards.iter().any(|at| self.shards[*at].is_page_file_bad) {
             return Ok(None);
@@ -414,6 +432,7 @@ impl Checks {
         } else if expect != frame {
             return Err(wrong(REPLIES, "another reply"));
         }
+        saved?;
         let by = || format!("client {id}: {} -> {}", shown(&answer.args), reply::shown(frame));
         for (shard, part) in answer.shards.iter().zip(&answer.parts) {
             let step = part.as_ref().expect("it was run").step;
@@ -426,6 +445,31 @@ impl Checks {
     fn is_unusable(&self, answer: &Answer, frame: &[u8]) -> bool {
         let is_stuck = || frame.starts_with(STUCK) && answer.shards.iter().any(|at| self.shards[*at].is_page_file_bad);
         (frame.starts_with(UNUSABLE) || is_stuck()) && answer.join().is_some_and(|expect| expect.starts_with(UNUSABLE))
+    }
+
+    /// The clock was set.
+    pub fn clock_set(&mut self) {
+        self.jumps += 1;
+    }
+
+    /// What LASTSAVE and SAVE say of time, in the order in which one client is told.
+    fn compare_time(&mut self, id: u64, answer: &Answer, frame: &[u8]) -> Checked {
+        let client = self.clients.get_mut(&id).expect("it is connected");
+        if answer.args[0].eq_ignore_ascii_case(b"save") {
+            let (asked_s, jumps) = client.saving.pop_front().expect("it was run");
+            if frame == b"+OK\r\n" && jumps == self.jumps && self.shards[client.shard].durable > 0 {
+                client.saved_s = client.saved_s.max(asked_s);
+            }
+        }
+        let Some(Frame::Integer(saved_s)) = reply::parse(frame) else { return Ok(()) };
+        if answer.args[0].eq_ignore_ascii_case(b"lastsave") {
+            let least = std::mem::replace(&mut client.saved_s, saved_s);
+            if saved_s < least {
+                return Err(format!("{LASTSAVE}: client {id} is told {saved_s} and knows of {least}"));
+            }
+            self.lastsaves += u64::from(self.shards.iter().all(|shard| shard.saved_us > 0));
+        }
+        Ok(())
     }
 
     /// The machines have stopped in good order: all that was done must survive, but where a log has failed.

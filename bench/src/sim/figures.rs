@@ -36,6 +36,8 @@ pub struct Figures {
     /// SAVEs that were answered with OK, and that were refused.
     pub saves: u64,
     pub saves_failed: u64,
+    /// LASTSAVEs when every shard had a checkpoint.
+    pub lastsaves: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -66,6 +68,7 @@ impl std::ops::AddAssign for Figures {
         self.stuck += other.stuck;
         self.saves += other.saves;
         self.saves_failed += other.saves_failed;
+        self.lastsaves += other.lastsaves;
         self.events += other.events;
         // Of all runs, in their order.
         self.hash = self.hash.rotate_left(1) ^ other.hash;

@@ -74,6 +74,13 @@ impl Judge {
         }
     }
 
+    /// The clock was set.
+    pub fn clock_set(&mut self) {
+        if let Judge::Model(checks) = self {
+            checks.clock_set();
+        }
+    }
+
     /// The machines have stopped in good order.
     pub fn stopped(&mut self) {
         if let Judge::Model(checks) = self {

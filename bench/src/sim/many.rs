@@ -139,13 +139,14 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         stuck,
         saves,
         saves_failed,
+        lastsaves,
         events,
         hash,
     } = sum;
     println!(
         "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, {redos} shards with something to redo, \
          {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {rots} damaged while they were written ({rots_found} found, {rots_mended} mended by checkpoints), {floods} turns with a flooded log; \
-         {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {pages_rotten} pages damaged while they were in use (redo held up {redos_blocked} times), {unusable} commands without their page, {stuck} without room for it, {saves} SAVEs and {saves_failed} refused; {events} events, \
+         {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {pages_rotten} pages damaged while they were in use (redo held up {redos_blocked} times), {unusable} commands without their page, {stuck} without room for it, {saves} SAVEs and {saves_failed} refused, {lastsaves} LASTSAVEs; {events} events, \
          hash {hash:016x}",
         begun.elapsed().as_secs_f64()
     );

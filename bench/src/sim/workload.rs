@@ -82,6 +82,7 @@ impl Workload {
             1 => words(&["CLIENT", "PAUSE", &ms, "WRITE"]),
             2 => words(&["CLIENT", "UNPAUSE"]),
             3 => words(&[["SAVE", "BGSAVE"][rng.usize(..2)]]),
+            4 => words(&["LASTSAVE"]),
             _ => words(&["PING"]),
         }
     }

@@ -242,8 +242,8 @@ impl World {
         self.crash();
         self.faults.crashes = 0;
         self.restart()?;
-        let &Checks { commands, unusable, stuck, saves, saves_failed, .. } = self.checks();
-        self.figures = Figures { commands, unusable, stuck, saves, saves_failed, ..self.figures };
+        let &Checks { commands, unusable, stuck, saves, saves_failed, lastsaves, .. } = self.checks();
+        self.figures = Figures { commands, unusable, stuck, saves, saves_failed, lastsaves, ..self.figures };
         self.figures.events = self.trace.count();
         self.figures.hash = self.trace.hash();
         Ok(())
@@ -334,6 +334,7 @@ impl World {
             Happening::ClockJump { us } => {
                 self.note(format_args!("Unix time jumps by {us} us"));
                 self.clock.skew(us);
+                self.judge.clock_set();
                 Ok(())
             }
             Happening::Crash => {

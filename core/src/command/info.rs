@@ -232,10 +232,10 @@ fn persistence(page: &mut Page<'_>) {
     // The log is durable at every moment: nothing is ever unsaved.
     page.field("rdb_changes_since_last_save", 0);
     let pages: Vec<PageFigures> = page.all.shards.iter().map(|shard| shard.pages).collect();
-    let saved_s = pages.iter().map(|shard| shard.saved_unix_s).min().filter(|saved_s| *saved_s > 0);
+    let saved_s = pages.iter().map(|shard| shard.saved_unix_s).min().unwrap_or(0);
     let has_failed = pages.iter().any(|shard| shard.has_failed);
     page.field("rdb_bgsave_in_progress", u8::from(pages.iter().any(|shard| shard.is_checkpointing)));
-    page.field("rdb_last_save_time", saved_s.unwrap_or(started_s));
+    page.field("rdb_last_save_time", saved_s.max(started_s));
     page.field("rdb_last_bgsave_status", if has_failed { "err" } else { "ok" });
     page.field("rdb_last_bgsave_time_sec", -1);
     page.field("rdb_current_bgsave_time_sec", -1);

@@ -35,7 +35,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::LOADING.and(Flags::STALE).and(Flags::FAST),
         run: Run::Server(lastsave),
         tips: "nondeterministic_output",
-        summary: "When the checkpoint that every shard has began, in Unix seconds.",
+        summary: "When the newest checkpoint that every shard has began, in Unix seconds; at least when the server started.",
         ..FAMILY
     },
 ];
@@ -66,8 +66,8 @@ fn lastsave(machine: &mut Machine, conn: ConnId, _: &Call<'_>, _: &mut Reply<'_>
     let merge: Merge = Box::new(|machine, _, answers, reply| {
         let started_s = (machine.identity.started.unix_us / 1_000_000) as i64;
         let saved = answers.iter().map(|answer| if let Answer::Count(unix_s) = answer { *unix_s } else { 0 }).min();
-        // As in Redis: the start counts as one.
-        reply.integer(saved.filter(|unix_s| *unix_s > 0).unwrap_or(started_s));
+        // As in Redis: the start counts as one. What was there then was durable, so no later answer is an earlier time.
+        reply.integer(saved.map_or(started_s, |unix_s| unix_s.max(started_s)));
     });
     machine.ask_all(conn, Ask::LastSave, merge)
 }

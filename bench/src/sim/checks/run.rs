@@ -27,8 +27,17 @@ impl Checks {
             b"flushall" => self.ask_all(met, id, args, &Ask::Clear { db: None }, Join::Alike, own),
             b"flushdb" => self.ask_all(met, id, args, &Ask::Clear { db: Some(db) }, Join::Alike, own),
             b"client" => self.ask_all(met, id, args, &PAUSE, Join::Alike, own),
-            b"save" => self.ask_all(met, id, args, &Ask::Save, Join::Alike, own),
+            b"save" => {
+                let jumps = self.jumps;
+                let client = self.clients.get_mut(&id).expect("it is connected");
+                client.saving.push_back(((met.now_ms / 1000) as i64, jumps));
+                self.ask_all(met, id, args, &Ask::Save, Join::Alike, own)
+            }
             b"bgsave" => self.ask_all(met, id, args, &Ask::Checkpoint, Join::Alike, own),
+            b"lastsave" => {
+                let least_s = self.shards[met.shard].started_us / 1_000_000;
+                self.ask_all(met, id, args, &Ask::LastSave, Join::Oldest { least: least_s as i64 }, own)
+            }
             b"dbsize" => self.ask_all(met, id, args, &Ask::RowCount { db }, Join::Sum, own),
             b"scan" => self.scan(met, id, args, own),
             _ => self.row(met, id, args),
@@ -158,6 +167,7 @@ impl Checks {
             Ask::Scan { db, .. } => live.extend(live_keys(&shard.rows, met.now_ms, *db)),
             // Tells nothing of any row.
             Ask::ClientPause { .. } => return Part::plain(&reply),
+            Ask::LastSave => return Part::plain(format!(":{}\r\n", shard.saved_us / 1_000_000).as_bytes()),
             Ask::Checkpoint => return Part::plain(b"+Background saving started\r\n"),
             other => panic!("nobody asks {other:?}"),
         }
