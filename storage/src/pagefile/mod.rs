@@ -35,6 +35,7 @@
 pub mod bug;
 pub mod superblock;
 
+mod bounds;
 mod check;
 mod checkpoint;
 pub(crate) mod extent_image;
@@ -50,6 +51,7 @@ mod space;
 #[cfg(test)]
 mod tests;
 
+pub use bounds::Bounds;
 pub use bug::Bug;
 pub use checkpoint::CheckpointState;
 pub use opening::{OpenStep, Opening};
@@ -59,9 +61,8 @@ pub use space::Run;
 pub use superblock::{MapRoot, Superblock, TreeRoot};
 
 use crate::limits::{
-    CHECKPOINT_FILE_BYTES_MIN, CHECKPOINT_FILE_SHARE, CLONES_OUTPUTS_MIN, CLONES_SHARE, EXTENTS_MAX, NUMBERS_SPARE,
-    OUTPUT_FLIGHT_PAGES_MAX, OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES,
-    PAGES_MAX, SITES_MAX,
+    CHECKPOINT_FILE_BYTES_MIN, CHECKPOINT_FILE_SHARE, CLONES_OUTPUTS_MIN, CLONES_SHARE, OUTPUT_FLIGHT_PAGES_MAX,
+    OUTPUT_FLIGHTS_MAX, OUTPUT_PAGES, OUTPUTS_MAX, OUTPUTS_MIN, OUTPUTS_SHARE, PAGE_BYTES,
 };
 use crate::log::LogStart;
 use crate::op::{DiskDone, PageOp};
@@ -90,22 +91,6 @@ pub struct PageFileConfig {
     pub bounds: Bounds,
     /// A bug to have, for tests of the tests.
     pub planted: Option<Bug>,
-}
-
-/// How large a page file may become: the default, but in tests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bounds {
-    pub sites: u32,
-    pub pages: usize,
-    pub extents: usize,
-    /// Numbers of pages and of extents that are kept for what cannot be refused.
-    pub spare: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Bounds {
-        Bounds { sites: SITES_MAX, pages: PAGES_MAX, extents: EXTENTS_MAX, spare: NUMBERS_SPARE }
-    }
 }
 
 /// Whether the page file can be written.
