@@ -45,7 +45,7 @@ impl fmt::Display for Behind {
             Behind::Superblock => return f.write_str("a superblock"),
         };
         match missing {
-            Missing::Page(page) => write!(f, "page {page}")?,
+            Missing::Page(page) | Missing::Astray(page) => write!(f, "page {page}")?,
             Missing::Extent(extent) => write!(f, "extent {extent}, a long value")?,
             Missing::Pending(_) | Missing::Redo => unreachable!("what the log has is not read from the page file"),
         }

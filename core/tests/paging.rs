@@ -9,9 +9,9 @@ use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp, PageOp};
-use cairn_storage::pagefile::{Bounds, CheckpointState, OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{Bounds, Bug, CheckpointState, OpenStep, Opening, PageFileConfig};
 use cairn_storage::txn::Decisions;
-use cairn_storage::units::{Epoch, SegmentId, ShardId};
+use cairn_storage::units::{Epoch, PageId, SegmentId, ShardId};
 use std::collections::BTreeMap;
 
 const SEGMENT_BYTES: u64 = 1 << 20;
@@ -80,7 +80,7 @@ fn written(op: PageOp) -> u32 {
     }
 }
 
-fn open(shard: u16, mut disk: Disk) -> Node {
+fn open(shard: u16, mut disk: Disk, planted: Option<Bug>) -> Node {
     let shard_id = ShardId(shard);
     let config = LogConfig { shard: shard_id, segment_bytes: SEGMENT_BYTES, salt: 5, epoch: Epoch(1), planted: None };
     let pages = PageFileConfig {
@@ -89,7 +89,7 @@ fn open(shard: u16, mut disk: Disk) -> Node {
         segment_bytes: SEGMENT_BYTES,
         grow_bytes: 1 << 18,
         bounds: Bounds::default(),
-        planted: None,
+        planted,
     };
     let mut opening = Opening::new(pages, disk.pages.len() as u64);
     while let OpenStep::Read { offset, len } = opening.step() {
@@ -157,13 +157,22 @@ struct World {
     now: Now,
     /// Page files take nothing for the time being; reads go on.
     is_holding: bool,
+    /// What was said of damage.
+    damages: Vec<String>,
 }
 
 impl World {
     fn new(seed: u64) -> World {
-        let nodes = (0..SHARDS).map(|shard| open(shard, Disk::default())).collect();
+        let nodes = (0..SHARDS).map(|shard| open(shard, Disk::default(), None)).collect();
         let clients = (0..CLIENTS).map(|_| Client::default()).collect();
-        World { nodes, clients, rng: Rng(seed), now: Now { mono_ns: 1, unix_us: 1 }, is_holding: false }
+        World {
+            nodes,
+            clients,
+            rng: Rng(seed),
+            now: Now { mono_ns: 1, unix_us: 1 },
+            is_holding: false,
+            damages: Vec::new(),
+        }
     }
 
     fn connect(&mut self) {
@@ -298,6 +307,7 @@ impl World {
                 self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel));
             }
             Effect::Notice(Notice::Redone { .. }) => {}
+            Effect::Notice(Notice::PageDamaged(damage)) => self.damages.push(damage.to_string()),
             Effect::Notice(notice) => panic!("{notice}"),
             _ => {}
         }
@@ -334,6 +344,22 @@ impl World {
         machine.handle(self.now, event);
     }
 
+    /// What a client is answered.
+    fn ask(&mut self, client: u32, words: &[&str]) -> String {
+        let request = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<String>();
+        let bytes = format!("*{}\r\n{request}", words.len());
+        let node = client as usize % usize::from(SHARDS);
+        self.nodes[node].machine.handle(self.now, Event::Received { conn: ConnId(client), bytes: bytes.as_bytes() });
+        for _ in 0..1000 {
+            let is_busy = self.turn();
+            let received = &mut self.clients[client as usize].received;
+            if !is_busy && !received.is_empty() {
+                return String::from_utf8(std::mem::take(received)).unwrap();
+            }
+        }
+        panic!("{words:?} is not answered");
+    }
+
     /// An orderly stop.
     fn drain(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.machine.handle(self.now, Event::Drain { saves: true }));
@@ -356,6 +382,7 @@ impl World {
                 break;
             }
         }
+        assert_eq!(self.damages, [""; 0]);
         for (number, client) in self.clients.iter_mut().enumerate() {
             let same = client.received.iter().zip(&client.expected).take_while(|(a, b)| a == b).count();
             let show = |bytes: &[u8]| {
@@ -394,7 +421,7 @@ fn clients_get_their_replies_in_order_whatever_is_in_memory() {
             }
             evictions += world.nodes.iter().map(|node| node.machine.shard.engine().page_counts().2).sum::<u64>();
             let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
-            world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk)).collect();
+            world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk, None)).collect();
             let redo_left: u64 = world.nodes.iter().map(|node| node.machine.shard.engine().redo_left()).sum();
             assert_eq!(redo_left == 0, is_orderly, "{redo_left} effects to redo in the end of era {era}");
         }
@@ -471,4 +498,55 @@ fn a_checkpoint_is_due_at_its_number_of_victims() {
     let due = world.nodes[0].machine.shard.engine().sites_taken().1;
     assert!(begun == 4 && last_idle + 8 > due && first_due < due + 8, "{begun}: {last_idle}, {first_due} of {due}");
     world.settle();
+}
+
+/// An image whose checksum holds, and which is not that of the tree. Checksums that hold are made by not looking at them.
+#[test]
+fn a_branch_in_a_leafs_place_is_damage_to_those_who_need_it_and_to_nobody_else() {
+    let mut world = World::new(5);
+    world.connect();
+    for number in 0..1200 {
+        assert_eq!(world.ask(0, &["SET", &format!("key:{number}"), &"v".repeat(700)]), "+OK\r\n");
+    }
+    world.drain();
+    let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
+    world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk, Some(Bug::ReadUnchecked))).collect();
+    world.connect();
+    // Of the pages that the checkpoint has: a branch, and a leaf in whose place its image comes to be.
+    let Node { machine, disk, .. } = &mut world.nodes[0];
+    let file = machine.shard.engine().page_file().unwrap();
+    let images = (1..200).filter_map(|page| Some((page, file.offset_of(PageId(page))?)));
+    let is_kind = |offset: u64, kind: u8| disk.pages[offset as usize + 16] == kind;
+    let (_, branch) = images.clone().find(|(_, offset)| is_kind(*offset, 2)).unwrap();
+    let (page, leaf) = images.filter(|(_, offset)| is_kind(*offset, 1)).nth(4).unwrap();
+    let mut image = read(&disk.pages, branch, PAGE_BYTES);
+    image[4..8].copy_from_slice(&page.to_le_bytes());
+    write(&mut disk.pages, leaf, &image);
+
+    let damage = format!(
+        "the page file is damaged at offset {leaf}: a branch is where a leaf belongs (shard-0000/pages, page {page} of database 0, heads from 0x"
+    );
+    let mut refused = Vec::new();
+    for number in 0..1200 {
+        let key = format!("key:{number}");
+        let reply = world.ask(0, &["GET", &key]);
+        if reply.starts_with(&format!("-ERR {damage}")) {
+            refused.push(key);
+        } else {
+            assert_eq!(reply, format!("$700\r\n{}\r\n", "v".repeat(700)), "{key}");
+        }
+    }
+    assert!((4..40).contains(&refused.len()), "{} rows are behind the leaf", refused.len());
+    // Who writes is told the same, from another shard too, and so is who needs all rows; the shard serves the others on.
+    for words in
+        [&["SET", &refused[0], "w"][..], &["APPEND", &refused[1], "w"], &["DEL", &refused[2]], &["MGET", &refused[3]]]
+    {
+        assert!(world.ask(0, words).starts_with(&format!("-ERR {damage}")), "{words:?}");
+        assert!(world.ask(1, words).starts_with(&format!("-ERR {damage}")), "{words:?}");
+    }
+    assert!(world.ask(0, &["KEYS", "*"]).starts_with("-ERR "));
+    assert_eq!(world.ask(0, &["SET", "other", "w"]), "+OK\r\n");
+    // It is said once, and counted once.
+    assert!(world.damages.len() == 1 && world.damages[0].starts_with(&damage), "{:?}", world.damages);
+    assert_eq!(world.nodes[0].machine.damages(), 1);
 }

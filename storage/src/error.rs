@@ -7,6 +7,9 @@ use core::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Missing {
     Page(PageId),
+    /// The page is here, and is a branch where a path has to end at a leaf: images whose checksums hold, that were never a
+    /// tree together. To read it again changes nothing.
+    Astray(PageId),
     Extent(ExtentId),
     /// Effects that the log has for the row have not been applied to the trees since the start: this is the first.
     Pending(PendingId),

@@ -21,7 +21,7 @@ use cairn_storage::limits::TOUCH_KEYS_MAX;
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{CheckpointState, FileState};
 use cairn_storage::pool::{Fetch, Fetched};
-use cairn_storage::units::{Lsn, OpId, ShardId};
+use cairn_storage::units::{Lsn, OpId, PageId, ShardId};
 use hashbrown::HashMap;
 
 /// A checkpoint that runs is done when the log has grown by half of what makes one due, or so much time has passed,
@@ -90,6 +90,9 @@ impl Machine {
         if let Some((_, refusal)) = self.paging.unusable.iter().find(|(unusable, _)| *unusable == missing) {
             return Absence::Unusable(refusal.clone());
         }
+        if let Missing::Astray(page) = missing {
+            return self.refuse_astray(page);
+        }
         if matches!(missing, Missing::Pending(_) | Missing::Redo) {
             return self.fetch_redo(missing);
         }
@@ -98,6 +101,15 @@ impl Machine {
             Fetch::Underway => Absence::Wait(missing),
             Fetch::Crowded => Absence::Crowded,
         }
+    }
+
+    /// A page is no leaf where one belongs: damage that no checksum shows. It is reported like any other, and only who needs what
+    /// is behind it is refused.
+    fn refuse_astray(&mut self, page: PageId) -> Absence {
+        let offset = self.shard.engine().page_file().and_then(|file| file.offset_of(page)).unwrap_or(0);
+        let damage =
+            self.note_damage(Missing::Astray(page), offset, Trouble::Damaged("a branch is where a leaf belongs"));
+        Absence::Unusable(Refusal::text(format!("ERR {damage}")))
     }
 
     /// The same for one who can only go on or stop.

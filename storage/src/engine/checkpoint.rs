@@ -323,6 +323,7 @@ impl Engine {
     pub fn fetch(&mut self, missing: Missing) -> Fetch {
         match missing {
             Missing::Page(page) => self.pool.fetch(page),
+            Missing::Astray(_) => Fetch::Here,
             Missing::Pending(_) | Missing::Redo => self.fetch_redo(missing),
             Missing::Extent(id) if self.extents.is_here(id) || self.extents.recall(id) => Fetch::Here,
             Missing::Extent(id) => {

@@ -198,7 +198,7 @@ impl Replay {
             match engine.redo_some(usize::MAX, None) {
                 Redone::Over => engine.redone = None,
                 Redone::More | Redone::Blocked => unreachable!("nothing bounds it, and nothing was skipped"),
-                Redone::Missing(missing) => return Ok(Applied::Missing(missing)),
+                Redone::Missing(missing) => return self.absent(missing),
                 Redone::Crowded => return Ok(crowded(engine)),
                 Redone::Stuck => return Err(full),
                 Redone::Senseless(what) => return Err(fault(what)),
@@ -210,13 +210,20 @@ impl Replay {
         match engine.apply_effect(record, buffer) {
             Ok(()) => {}
             Err(Unapplied::Stop(Stop::Full | Stop::Stuck | Stop::Outgrown)) => return Err(full),
-            Err(Unapplied::Stop(Stop::Missing(missing))) => return Ok(Applied::Missing(missing)),
+            Err(Unapplied::Stop(Stop::Missing(missing))) => return self.absent(missing),
             Err(Unapplied::Stop(Stop::Crowded)) => return Ok(crowded(engine)),
             Err(Unapplied::Senseless(what)) => return Err(fault(what)),
         }
         // Pages that are absent are freed when the engine is at work.
         while engine.page_file().is_none() && engine.free_some(usize::MAX).is_ok_and(|more| more) {}
         Ok(Applied::Done)
+    }
+
+    /// What has to be read first; unless reading it again does not help.
+    fn absent(&self, missing: Missing) -> Result<Applied, Fault> {
+        let Missing::Astray(page) = missing else { return Ok(Applied::Missing(missing)) };
+        let offset = self.engine.page_file().and_then(|file| file.offset_of(page)).unwrap_or(0);
+        Err(Fault::PageFile { shard: self.shard, offset, what: "a branch is where a leaf belongs" })
     }
 
     /// Records so far.

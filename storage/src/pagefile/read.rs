@@ -88,7 +88,7 @@ impl PageFile {
     /// Whether the newest image of a page or an extent stands at this offset.
     pub fn stands_at(&self, missing: Missing, offset: u64) -> bool {
         let first = match missing {
-            Missing::Page(page) => Some(site_of(self.pages.get(page.0))),
+            Missing::Page(page) | Missing::Astray(page) => Some(site_of(self.pages.get(page.0))),
             Missing::Extent(id) => self.extent_run(id).map(|run| run.first),
             Missing::Pending(_) | Missing::Redo => None,
         };

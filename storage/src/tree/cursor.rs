@@ -26,7 +26,7 @@ impl Tree {
         let mut steps = path.steps;
         loop {
             let node = pool.page(steps[leaf].page)?;
-            expect_leaf(node);
+            expect_leaf(node)?;
             for index in steps[leaf].index as usize..node.count() {
                 if visit(node.key(index), node.payload(index)).is_break() {
                     return Ok(());

@@ -64,7 +64,7 @@ impl Tree {
             black_box(child.touch_window(count, key.head, span));
             node = child;
         }
-        expect_leaf(node);
+        expect_leaf(node)?;
         Ok(node.find(key, span))
     }
 
@@ -89,7 +89,7 @@ impl Tree {
             black_box(child.touch_window(count, key.head, span));
             node = child;
         }
-        expect_leaf(node);
+        expect_leaf(node)?;
         let (index, is_exact) = node.seek(key, span);
         path.steps[leaf] = Step { page, index: index as u16 };
         path.is_exact = is_exact;
@@ -174,7 +174,7 @@ impl Tree {
             page = node.child(choose(node));
         }
         let node = pool.page(page)?;
-        expect_leaf(node);
+        expect_leaf(node)?;
         let index = choose(node);
         Ok(Some((node.key(index), node.payload(index))))
     }
@@ -184,13 +184,11 @@ impl Tree {
 /// that were never a tree together. Each path is as long as the tree is high, so it ends there, and must not take the branch
 /// for rows.
 #[inline(always)]
-pub(super) fn expect_leaf(node: &Page) {
-    if !node.is_leaf() {
-        not_a_leaf(node.id());
-    }
+pub(super) fn expect_leaf(node: &Page) -> Result<(), Missing> {
+    if node.is_leaf() { Ok(()) } else { Err(astray(node)) }
 }
 
 #[cold]
-fn not_a_leaf(page: PageId) -> ! {
-    panic!("page {page} stands where a leaf has to be: the page file is damaged, and `cairn check` says where")
+fn astray(node: &Page) -> Missing {
+    Missing::Astray(node.id())
 }

@@ -1,6 +1,7 @@
 //! Dropping a whole tree at once for the caller, page by page for the pool.
 
 use super::Tree;
+use super::descend::expect_leaf;
 use crate::error::Missing;
 use crate::pool::Pool;
 use crate::units::PageId;
@@ -53,6 +54,7 @@ impl DetachedTree {
                 children.extend((0..branch.count()).map(|index| (branch.child(index), levels - 1)));
             } else if let Some(show) = &mut show {
                 let leaf = pool.page(page)?;
+                expect_leaf(leaf)?;
                 (0..leaf.count()).for_each(|index| show(leaf.payload(index)));
             }
             self.stack.pop();

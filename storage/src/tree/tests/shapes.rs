@@ -5,7 +5,7 @@ use crate::error::Missing;
 use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, ROW_INLINE_BYTES_MAX};
 use crate::page::{ENTRY_BYTES, Key, Kind, SPACE_BYTES};
 use crate::pool::{Pool, PoolFull};
-use crate::tree::{DetachedTree, Tree, row_fits};
+use crate::tree::{DetachedTree, HeadRange, Tree, row_fits};
 use crate::units::PageId;
 use std::ops::ControlFlow;
 
@@ -303,15 +303,50 @@ fn a_circle_is_damage_and_walks_through_it_end() {
 }
 
 #[test]
-#[should_panic(expected = "stands where a leaf has to be")]
-fn a_search_through_a_circle_ends() {
-    let (pool, tree, _) = circle();
-    let _ = tree.find(&pool, Key::of_head(0));
+fn a_search_through_a_circle_ends_and_names_the_page() {
+    let (pool, tree, branch) = circle();
+    let astray = Missing::Astray(branch);
+    let key = Key::of_head(1);
+    assert_eq!(tree.find(&pool, key), Err(astray));
+    assert_eq!(tree.resolve(&pool, key).err(), Some(astray));
+    assert_eq!(tree.resolve_replacement(&pool, key, 9).err(), Some(astray));
+    assert_eq!(tree.first(&pool).err(), Some(astray));
+    assert_eq!(tree.scan(&pool, Key::MIN, |_, _| panic!("there are no rows")), Err(astray));
 }
 
+/// Another branch's image is where one leaf belongs: the rows beside it can be had.
 #[test]
-#[should_panic(expected = "stands where a leaf has to be")]
-fn a_scan_through_a_circle_ends() {
-    let (pool, tree, _) = circle();
-    let _ = tree.scan(&pool, Key::MIN, |_, _| ControlFlow::Continue(()));
+fn a_branch_in_a_leafs_place_keeps_nobody_from_the_other_leaves() {
+    let (mut pool, mut tree) = (pool(100), Tree::new());
+    for head in 0..400 {
+        let key = Key::of_head(head);
+        let path = tree.resolve(&pool, key).unwrap();
+        tree.insert(&mut pool, &path, key, &[1; SIXTEENTH]).unwrap();
+    }
+    assert_eq!(tree.levels, 2);
+    let root = pool.page(tree.root).unwrap();
+    let (leaf, low) = (root.child(3), root.heads()[3]);
+    let high = root.heads()[4];
+    let mut image = *pool.page(tree.root).unwrap();
+    image.as_bytes_mut()[4..8].copy_from_slice(&leaf.0.to_le_bytes());
+    *pool.resident_mut(leaf) = image;
+    for head in 0..400 {
+        let found = tree.find(&pool, Key::of_head(head));
+        let is_behind = head >= low && head < high;
+        assert_eq!(found, if is_behind { Err(Missing::Astray(leaf)) } else { Ok(Some(&[1; SIXTEENTH][..])) });
+    }
+    let mut rows = 0;
+    let count = |from, rows: &mut u64| {
+        tree.scan(&pool, Key::of_head(from), |_, _| {
+            *rows += 1;
+            ControlFlow::Continue(())
+        })
+    };
+    assert_eq!(count(0, &mut rows), Err(Missing::Astray(leaf)));
+    assert_eq!((rows, count(high, &mut rows), rows), (low, Ok(()), low + 400 - high));
+    assert_eq!(tree.locate(&pool, leaf), Some(HeadRange { low, high: Some(high) }));
+    // Nor is what stands there taken for rows when the tree goes.
+    let mut detached = tree.detach();
+    let show = &mut |payload: &[u8]| assert_eq!(payload, &[1; SIXTEENTH]);
+    assert_eq!(detached.free_some(&mut pool, usize::MAX, Some(show)), Err(Missing::Astray(leaf)));
 }
