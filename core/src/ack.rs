@@ -5,6 +5,9 @@
 //! Long values stand between the bytes, and leave by sends of their own. What stands behind a closed gate or an open hole waits
 //! with it, since requests are answered in order.
 //!
+//! The replies to what is queued behind MULTI are no use without that to EXEC: they *lead* to its gate or hole, and are not sent before
+//! by themselves.
+//!
 //! Numbered invariants:
 //! - A1: gates and holes stand in the order of their places in the stream.
 //! - A2: no byte leaves before every gate in front of it, or over it, is open.
@@ -18,6 +21,8 @@ use std::collections::VecDeque;
 /// The bytes from `start` to `end` wait for `lsn`.
 #[derive(Clone, Copy, Debug)]
 struct Gate {
+    /// The bytes from here to the start lead to it.
+    lead: u64,
     start: u64,
     end: u64,
     lsn: Lsn,
@@ -28,6 +33,8 @@ struct Gate {
 struct Hole {
     /// Its number: holes of a connection are numbered from 1 on.
     id: u64,
+    /// The bytes from here on lead to it.
+    lead: u64,
     at: u64,
     reply: Option<Replies>,
     /// Commands behind it wait until it is filled.
@@ -48,10 +55,14 @@ pub struct Output {
     gates: VecDeque<Gate>,
     holes: VecDeque<Hole>,
     hole_last: u64,
+    /// Those that are not filled.
+    holes_open: usize,
     hole_bytes: usize,
     /// Of all open holes.
     asked_bytes: usize,
     barriers: usize,
+    /// To a gate or hole at the second place the bytes from the first one on lead.
+    lead: (u64, u64),
     /// What may leave, where holes or long values part it, and its bytes.
     ready: VecDeque<Outgoing>,
     ready_bytes: usize,
@@ -79,25 +90,56 @@ impl Output {
                 gate.lsn = gate.lsn.max(lsn);
             }
             // Keeps A1.
-            _ => self.gates.push_back(Gate { start: from, end, lsn }),
+            _ => self.gates.push_back(Gate { lead: self.lead_to(from), start: from, end, lsn }),
+        }
+    }
+
+    /// The place of an index of what is written.
+    pub fn place(&self, index: usize) -> u64 {
+        self.base + index as u64
+    }
+
+    /// If a gate or a hole comes next, the bytes from a place on lead to it.
+    pub fn note_lead(&mut self, from: u64, out: &Replies) {
+        self.lead = (from, self.place(out.len()));
+    }
+
+    fn lead_to(&self, place: u64) -> u64 {
+        if self.lead.1 == place { self.lead.0 } else { place }
+    }
+
+    /// Whether all that may leave leads to what may not.
+    #[inline]
+    fn is_all_lead(&self) -> bool {
+        match (self.holes.front(), self.gates.front()) {
+            (Some(hole), gate) if gate.is_none_or(|gate| hole.at <= gate.start) => {
+                hole.reply.is_none() && self.base >= hole.lead
+            }
+            (_, Some(gate)) => self.base >= gate.lead,
+            _ => false,
         }
     }
 
     /// Leaves a hole behind the last byte of `out`.
     pub fn open_hole(&mut self, out: &Replies, is_barrier: bool, is_silent: bool, asked_bytes: usize) -> u64 {
         self.hole_last += 1;
+        self.holes_open += 1;
         self.barriers += usize::from(is_barrier);
         let at = self.base + out.len() as u64;
         self.asked_bytes += asked_bytes;
-        self.holes.push_back(Hole { id: self.hole_last, at, reply: None, is_barrier, is_silent, asked_bytes });
+        let (id, lead) = (self.hole_last, self.lead_to(at));
+        self.holes.push_back(Hole { id, lead, at, reply: None, is_barrier, is_silent, asked_bytes });
         self.hole_last
     }
 
     /// Fills a hole. Whether there was one to fill.
     pub fn fill_hole(&mut self, id: u64, reply: Replies) -> bool {
-        let Some(hole) = self.holes.iter_mut().find(|hole| hole.id == id && hole.reply.is_none()) else {
+        let Ok(at) = self.holes.binary_search_by_key(&id, |hole| hole.id) else { return false };
+        let hole = &mut self.holes[at];
+        if hole.reply.is_some() {
             return false;
-        };
+        }
+        self.holes_open -= 1;
         self.barriers -= usize::from(hole.is_barrier);
         self.asked_bytes -= hole.asked_bytes;
         let reply = if hole.is_silent { Replies::default() } else { reply };
@@ -106,12 +148,9 @@ impl Output {
         true
     }
 
-    pub fn has_holes(&self) -> bool {
-        !self.holes.is_empty()
-    }
-
-    pub fn holes_open(&self) -> usize {
-        self.holes.iter().filter(|hole| hole.reply.is_none()).count()
+    /// Whether a reply is still to come.
+    pub fn has_open_holes(&self) -> bool {
+        self.holes_open > 0
     }
 
     /// Whether so much is under way at other shards that the next command waits.
@@ -151,6 +190,9 @@ impl Output {
             return None;
         }
         self.open_gates(stable);
+        if self.ready.is_empty() && self.is_all_lead() {
+            return None;
+        }
         let is_parted = !self.holes.is_empty() || self.out.has_blobs() || !self.ready.is_empty();
         let outgoing = if is_parted { self.take_part() } else { Outgoing::Bytes(self.take_prefix()) };
         self.is_sending = !outgoing.is_empty();
@@ -267,6 +309,7 @@ impl Output {
         while self.holes.back().is_some_and(|hole| hole.at > end) {
             if let Some(hole) = self.holes.pop_back() {
                 self.barriers -= usize::from(hole.is_barrier && hole.reply.is_none());
+                self.holes_open -= usize::from(hole.reply.is_none());
                 self.asked_bytes -= if hole.reply.is_none() { hole.asked_bytes } else { 0 };
                 self.hole_bytes -= hole.reply.map_or(0, |reply| reply.weight());
             }
@@ -340,6 +383,51 @@ mod tests {
         write(&mut output, "c", 0);
         assert_eq!(sent(&mut output, 10), "B3c");
         assert!(output.is_empty() && output.unsent_bytes() == 0);
+    }
+
+    #[test]
+    fn what_leads_to_a_reply_leaves_with_it() {
+        let mut output = Output::default();
+        let lead = |output: &mut Output, from: u64| {
+            let out = std::mem::take(&mut output.out);
+            output.note_lead(from, &out);
+            output.out = out;
+        };
+        write(&mut output, "q", 0);
+        lead(&mut output, 0);
+        write(&mut output, "E", 10);
+        assert_eq!(sent(&mut output, 9), "");
+        assert_eq!(sent(&mut output, 10), "qE");
+        // What stands before it leaves, and what leads then leaves too: a send is made anyway.
+        write(&mut output, "a", 0);
+        write(&mut output, "q", 0);
+        lead(&mut output, 3);
+        let first = open(&mut output);
+        write(&mut output, "q", 0);
+        lead(&mut output, 4);
+        let second = open(&mut output);
+        assert_eq!(sent(&mut output, 10), "aq");
+        write(&mut output, "B", 20);
+        assert!(output.fill_hole(second, b"2".to_vec().into()));
+        assert_eq!(sent(&mut output, 10), "");
+        assert!(output.fill_hole(first, b"1".to_vec().into()));
+        assert_eq!(sent(&mut output, 10), "1q2");
+        assert_eq!(sent(&mut output, 20), "B");
+        // A filled hole is no obstacle, though a closed gate stands in the same place.
+        let hole = open(&mut output);
+        write(&mut output, "C", 30);
+        assert_eq!(sent(&mut output, 20), "");
+        assert!(output.fill_hole(hole, b"3".to_vec().into()));
+        assert_eq!(sent(&mut output, 20), "3");
+        // Only what comes next is led to.
+        write(&mut output, "q", 0);
+        lead(&mut output, 7);
+        write(&mut output, "r", 0);
+        write(&mut output, "D", 40);
+        assert_eq!(sent(&mut output, 30), "Cqr");
+        write(&mut output, "q", 0);
+        assert!(output.cut_unstable(Lsn(30)));
+        assert!(output.is_empty());
     }
 
     #[test]

@@ -5,6 +5,7 @@
 cairn_storage::bugs! {
     /// A bug that a machine can be told to have.
     ReplyUnstable "reply-unstable" "A transaction is answered before the parts of all its shards are stable",
+    ForeignUnstable "foreign-unstable" "A transaction for a connection of another core is answered before it is stable",
     UnlockUndecided "unlock-undecided" "A shard gives the locks of its part back as soon as that has run",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

@@ -3,6 +3,10 @@
 /// Bytes of the commands between MULTI and EXEC, if `client-query-buffer-limit` allows more.
 pub const MULTI_BYTES_MAX: usize = 1024 * 1024 * 1024;
 
+/// Empty queues of commands that a shard keeps to be used again, and bytes of one.
+pub const SPARE_QUEUES_MAX: usize = 256;
+pub const SPARE_QUEUE_BYTES_MAX: usize = 4096;
+
 /// Keys that one connection watches.
 pub const WATCHED_KEYS_MAX: usize = 64 * 1024;
 

@@ -53,7 +53,7 @@ pub enum Message {
     /// Run this transaction; answer as `Run` is answered.
     Transaction {
         request: RequestId,
-        transaction: Box<Transaction>,
+        transaction: Transaction,
     },
     /// Run this script; answer as `Run` is answered.
     Script {

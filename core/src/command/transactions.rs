@@ -6,7 +6,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
-use crate::tx::{Multi, Patience};
+use crate::tx::Patience;
 
 const PLAIN: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 const AT_ONCE: Flags = PLAIN.and(Flags::UNQUEUED);
@@ -132,7 +132,7 @@ fn multi(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply
         return Err(Refusal::text("ERR MULTI calls can not be nested").into());
     }
     let rolls_back = is_asked || client.rolls_back;
-    client.multi = Some(Box::new(Multi::new(rolls_back)));
+    machine.begin_multi(conn, rolls_back, reply.out);
     reply.ok();
     Ok(Flow::Done)
 }

@@ -44,7 +44,7 @@ pub(super) enum Deferred {
     /// Another shard runs it.
     Transaction {
         shard: ShardId,
-        transaction: Box<Transaction>,
+        transaction: Transaction,
     },
     Script {
         shard: ShardId,
@@ -102,6 +102,8 @@ pub(super) struct Pending {
     pub wides: BTreeMap<TxnId, Box<super::wide::Wide>>,
     pub wides_ready: Vec<TxnId>,
     pub wides_new: Vec<(HoleId, Box<ScriptRun>)>,
+    /// Connections whose holes were filled, while these are gathered.
+    filled: Option<Vec<ConnId>>,
 }
 
 impl Machine {
@@ -160,7 +162,7 @@ impl Machine {
                 self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
             }
             Deferred::Transaction { shard, transaction } => {
-                let HoleId { client, conn, hole } = self.open_hole(conn, out, true, transaction.multi.bytes());
+                let HoleId { client, conn, hole } = self.open_hole(conn, out, false, transaction.multi.bytes());
                 let request = RequestId { client, conn, hole, part: 0 };
                 self.outbox[usize::from(shard.0)].messages.push(Message::Transaction { request, transaction });
             }
@@ -259,8 +261,26 @@ impl Machine {
         let conn = ConnId(hole.conn);
         let Some(session) = self.find_session(conn).filter(|session| session.client.id == hole.client) else { return };
         session.output.fill_hole(hole.hole, reply);
-        self.wake(conn);
-        self.after_run(conn);
+        match &mut self.pending.filled {
+            Some(filled) if filled.last() == Some(&conn) => {}
+            Some(filled) => filled.push(conn),
+            None => {
+                self.wake(conn);
+                self.after_run(conn);
+            }
+        }
+    }
+
+    /// From now on connections whose holes are filled go on when [`Machine::go_on_filled`] says so: many replies come at once.
+    pub(super) fn gather_filled(&mut self) {
+        self.pending.filled.get_or_insert_default();
+    }
+
+    pub(super) fn go_on_filled(&mut self) {
+        for conn in self.pending.filled.take().into_iter().flatten() {
+            self.wake(conn);
+            self.after_run(conn);
+        }
     }
 
     /// A gone client's answers are not waited for.

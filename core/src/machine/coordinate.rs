@@ -3,7 +3,7 @@
 
 use super::Machine;
 use super::ask::HoleId;
-use super::exec::{error_line, rolled_back};
+use super::exec::{discarded, error_line, rolled_back};
 use super::interact::Form;
 use super::participate::locks_of;
 use super::remote::Spreading;
@@ -489,8 +489,7 @@ impl Machine {
     fn refuse_exec(&mut self, exec: &Exec, why: &NotDone, replies: &mut Replies) {
         let mut reply = Reply::new(replies, exec.is_resp3);
         if exec.is_exec {
-            let line = why.line.strip_prefix("ERR ").unwrap_or(&why.line);
-            reply.error(&format!("EXECABORT Transaction discarded because of: {line}"));
+            reply.refusal(&discarded(&why.line));
         } else {
             reply.error(&why.line);
         }

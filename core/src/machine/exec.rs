@@ -10,20 +10,22 @@ use super::deeds::Deed;
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
+use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::table::Entry;
 use crate::command::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
-use crate::limits::{MULTI_BYTES_MAX, WATCHED_KEYS_MAX};
+use crate::limits::{MULTI_BYTES_MAX, SPARE_QUEUE_BYTES_MAX, SPARE_QUEUES_MAX, WATCHED_KEYS_MAX};
 use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::shard::is_out_of_memory;
 use crate::stats::Ended;
-use crate::tx::{Command, Go, Multi, Watched};
-use cairn_storage::units::ShardId;
+use crate::tx::{Command, Go, Multi, Reach, Watched};
+use cairn_storage::limits::TOUCH_KEYS_MAX;
+use cairn_storage::units::{Lsn, ShardId};
 
 /// A transaction that another shard runs.
 #[derive(Debug)]
@@ -34,7 +36,62 @@ pub struct Transaction {
     pub watched: Vec<Watched>,
 }
 
+/// What serves again from one transaction to the next.
+#[derive(Default)]
+pub(super) struct Execs {
+    /// Queues that are empty: their buffers go from shard to shard.
+    #[expect(clippy::vec_box, reason = "they come and go in their boxes")]
+    spares: Vec<Box<Multi>>,
+    heads: Vec<u64>,
+}
+
+/// Room for one command's reply.
+const REPLY_BYTES: usize = 16;
+
+impl Execs {
+    pub fn queue(&mut self, place: u64, rolls_back: bool) -> Box<Multi> {
+        let mut multi = self.spares.pop().unwrap_or_default();
+        (multi.place, multi.rolls_back) = (place, rolls_back);
+        multi
+    }
+
+    fn give_back(&mut self, mut multi: Box<Multi>) {
+        if self.spares.len() < SPARE_QUEUES_MAX && multi.memory_bytes() <= SPARE_QUEUE_BYTES_MAX {
+            multi.clear();
+            self.spares.push(multi);
+        }
+    }
+}
+
 impl Machine {
+    /// Begins to queue what a connection sends.
+    pub fn begin_multi(&mut self, conn: ConnId, rolls_back: bool, out: &Replies) {
+        let place = self.session(conn).output.place(out.len());
+        self.client_mut(conn).multi = Some(self.execs.queue(place, rolls_back));
+    }
+
+    /// Warms the caches for the rows of transactions that come one after the other, as far as that may be. Answers how many of `rest`
+    /// that were. What is absent is read.
+    pub(super) fn touch_transactions(&mut self, first: &Transaction, rest: &[Message]) -> usize {
+        let mut heads = std::mem::take(&mut self.execs.heads);
+        heads.clear();
+        heads.extend(first.multi.heads());
+        let mut count = 0;
+        for message in rest {
+            let Message::Transaction { transaction, .. } = message else { break };
+            if transaction.db != first.db || heads.len() >= TOUCH_KEYS_MAX {
+                break;
+            }
+            heads.extend(transaction.multi.heads());
+            count += 1;
+        }
+        let mut absent = Vec::new();
+        self.shard.engine().touch(first.db, &heads, |missing| absent.push(missing));
+        self.fetch_ahead(absent);
+        self.execs.heads = heads;
+        count
+    }
+
     /// Queues a command behind MULTI, and says so.
     #[cold]
     pub(super) fn queue(
@@ -64,6 +121,7 @@ impl Machine {
         } else {
             // SELECT may come before it: the database is known when it runs.
             multi.push(entry, 0, head, args.iter());
+            self.note_reach(conn, entry, head, args);
             let mark = out.len();
             Reply::new(out, false).simple("QUEUED");
             self.silence(conn, mode, mark, out);
@@ -83,9 +141,7 @@ impl Machine {
         }
         self.client_mut(conn).multi = None;
         self.unwatch(conn);
-        let line = refusal.line();
-        let why = line.strip_prefix("ERR ").unwrap_or(&line);
-        Refusal::text(format!("EXECABORT Transaction discarded because of: {why}"))
+        discarded(&refusal.line())
     }
 
     /// EXEC.
@@ -93,17 +149,17 @@ impl Machine {
         let Some(multi) = self.client_mut(conn).multi.take() else {
             return Err(Refusal::text("ERR EXEC without MULTI").into());
         };
+        self.session_mut(conn).output.note_lead(multi.place, reply.out);
         if multi.is_aborted {
             self.unwatch(conn);
             return Err(Refusal::text("EXECABORT Transaction discarded because of previous errors.").into());
         }
-        let shards = self.shards_of(conn, &multi);
-        match shards[..] {
-            [] => {}
-            [shard] if shard == self.identity.shard => {}
-            [shard] if multi.is_on_rows() => {
+        match self.reach_of(conn, &multi) {
+            Reach::None => {}
+            Reach::One(shard) if shard == self.identity.shard => {}
+            Reach::One(shard) if multi.is_on_rows() => {
                 let watched = std::mem::take(&mut self.client_mut(conn).watched);
-                let transaction = Box::new(Transaction { db: call.db, is_resp3: call.is_resp3, multi, watched });
+                let transaction = Transaction { db: call.db, is_resp3: call.is_resp3, multi, watched };
                 self.pending.deferred = Some(Deferred::Transaction { shard, transaction });
                 return Ok(Flow::Later);
             }
@@ -124,6 +180,7 @@ impl Machine {
                     self.forget_watched(watched);
                     refusal
                 })?;
+                self.execs.give_back(multi);
                 self.pending.deferred = Some(Deferred::Exec { txn, exec });
                 return Ok(Flow::Later);
             }
@@ -135,29 +192,49 @@ impl Machine {
             self.client_mut(conn).multi = Some(multi);
         } else {
             self.unwatch(conn);
+            self.execs.give_back(multi);
         }
         ran.map(|()| Flow::Done)
     }
 
-    /// The shards whose rows the transaction is about, none twice.
-    fn shards_of(&self, conn: ConnId, multi: &Multi) -> Vec<ShardId> {
-        let mut shards: Vec<ShardId> = Vec::new();
-        if self.identity.shards == 1 {
-            return shards;
+    /// The transaction of a connection is about the rows of a command too.
+    fn note_reach(&mut self, conn: ConnId, entry: Entry, head: u64, args: &Args<'_>) {
+        let keys = entry.spec.keys;
+        if self.identity.shards == 1 || !matches!(entry.spec.run, Run::Row(_)) {
+            return;
         }
-        let mut meet = |shard: ShardId| {
-            if !shards.contains(&shard) {
-                shards.push(shard);
-            }
+        let mut reach = Reach::None;
+        for at in keys.positions(args.len()) {
+            let slot = if at == keys.first { route::slot_of(head) } else { None };
+            reach.meet(self.owner(slot.unwrap_or_else(|| route::slot(&args[at]))));
+        }
+        let multi = self.client_mut(conn).multi.as_mut().expect("it was queued just now");
+        multi.reach.join(reach);
+    }
+
+    /// The shards that a transaction of a connection is about.
+    fn reach_of(&self, conn: ConnId, multi: &Multi) -> Reach {
+        let mut reach = multi.reach;
+        if self.identity.shards > 1 {
+            self.client(conn).watched.iter().for_each(|watched| reach.meet(watched.shard));
+        }
+        reach
+    }
+
+    /// Whether a command that is not on rows need not wait for what its connection has under way at other shards: it is queued, or
+    /// it is about a transaction whose rows are all on one shard. There that is done behind what was sent to it before, as any
+    /// command on rows is.
+    #[cold]
+    pub(super) fn passes_holes(&self, conn: ConnId, spec: &Spec) -> bool {
+        let multi = match (&self.client(conn).multi, spec.name) {
+            (None, name) => return name == "multi",
+            (Some(_), _) if !spec.flags.has(Flags::UNQUEUED) => return true,
+            (Some(multi), "exec") => multi,
+            _ => return false,
         };
-        self.client(conn).watched.iter().for_each(|watched| meet(watched.shard));
-        for Command { entry, args, .. } in multi.commands() {
-            if let Run::Row(_) = entry.spec.run {
-                let keys = entry.spec.keys.positions(args.len());
-                keys.for_each(|at| meet(self.owner(route::slot(&args[at]))));
-            }
-        }
-        shards
+        // A part of an earlier command that was spread may wait for a page here.
+        let is_behind = || self.is_anything_parked() && self.has_parked_of(conn);
+        multi.is_aborted || multi.is_on_rows() && self.reach_of(conn, multi) != Reach::Several && !is_behind()
     }
 
     /// Runs a transaction on this shard. `conn` is its connection, if that is on this core. A stop has changed nothing.
@@ -349,18 +426,18 @@ impl Machine {
     }
 
     /// Runs a transaction for a connection of another core.
-    pub(super) fn transact_for(&mut self, from: ShardId, request: RequestId, transaction: Box<Transaction>) {
+    pub(super) fn transact_for(&mut self, from: ShardId, request: RequestId, transaction: Transaction) {
         if self.has_parked(from, request) {
             return self.park(from, request, Work::Transaction(transaction), None);
         }
-        let Transaction { db, is_resp3, multi, watched } = &*transaction;
+        let Transaction { db, is_resp3, multi, watched } = &transaction;
         let name = Args::new(b"exec", &[(0, 4)]);
         let spec = crate::command::table::find(b"exec").expect("it is in the table");
         let call = Call { spec, args: &name, db: *db, is_resp3: *is_resp3, now: self.now, head: 0 };
-        let mut bytes = Replies::default();
+        let mut bytes = Replies::with_capacity(REPLY_BYTES * (multi.len() + 1));
         self.shard.begin();
         let ran = match self.admit_write() {
-            Err(Stay::Refuse(refusal)) if multi.writes > 0 => Err(refusal.into()),
+            Err(Stay::Refuse(refusal)) if multi.writes > 0 => Err(discarded(&refusal.line()).into()),
             _ => self.transact(None, &call, multi, watched, &mut bytes),
         };
         match ran {
@@ -378,8 +455,10 @@ impl Machine {
         for watched in watched {
             self.shard.watches.unwatch(watched.db, watched.head);
         }
+        self.execs.give_back(transaction.multi);
         self.note_deed(Deed::Ran { from, request });
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply: bytes });
+        let observed = if self.planted == Some(Bug::ForeignUnstable) { Lsn(0) } else { self.shard.observed() };
+        self.hold_foreign(from, observed, HeldReply::Ran { request, reply: bytes });
     }
 
     /// WATCH: each shard watches its own of the keys.
@@ -475,6 +554,12 @@ pub(super) fn error_line(replies: &Replies, mark: usize) -> Option<String> {
     let line = replies.bytes()[mark..].strip_prefix(b"-")?;
     let end = line.iter().position(|byte| *byte == b'\r').unwrap_or(line.len());
     Some(String::from_utf8_lossy(&line[..end]).into_owned())
+}
+
+/// What EXEC answers that was not begun, for this reason.
+pub(super) fn discarded(line: &str) -> Refusal {
+    let why = line.strip_prefix("ERR ").unwrap_or(line);
+    Refusal::text(format!("EXECABORT Transaction discarded because of: {why}"))
 }
 
 /// What a transaction that rolls back answers when a command of it fails, counted from 0.

@@ -156,6 +156,7 @@ pub struct Machine {
     is_unusable: bool,
     redo: Redo,
     scrub: scrub::Scrub,
+    execs: exec::Execs,
     pub scripts: Scripts,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
@@ -202,6 +203,7 @@ impl Machine {
             is_unusable: false,
             redo,
             scrub: scrub::Scrub::default(),
+            execs: exec::Execs::default(),
             scripts: Scripts::default(),
             deeds: None,
             planted: None,

@@ -29,7 +29,7 @@ pub(super) enum Work {
         held: Vec<Blob>,
     },
     Ask(Box<Ask>, Progress),
-    Transaction(Box<Transaction>),
+    Transaction(Transaction),
     Script(Box<ScriptRun>),
 }
 

@@ -174,6 +174,7 @@ impl Machine {
                 self.flush_output(waiter.conn);
             }
         }
+        self.gather_filled();
         while let Some(entry) = self.held.foreign.first_entry() {
             if entry.key().0 > stable {
                 break;
@@ -181,6 +182,7 @@ impl Machine {
             let (to, reply) = entry.remove();
             self.deliver(to, reply);
         }
+        self.go_on_filled();
     }
 
     /// Notes, once, when the log fails, is full, or has room again.
@@ -287,7 +289,7 @@ impl Machine {
         let Some(stall) = session.stall else { return };
         let waits = match stall {
             Stall::Barrier => session.output.has_barrier(),
-            Stall::Holes => session.output.holes_open() > 0,
+            Stall::Holes => session.output.has_open_holes(),
             Stall::Output => session.output.unsent_bytes() > session.output_bytes_max(),
             Stall::LogRoom => matches!(self.admit_write(), Err(Stay::Wait(_))),
             Stall::Paused => self.pause.is_some(),

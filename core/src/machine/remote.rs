@@ -130,7 +130,9 @@ impl Machine {
     pub(super) fn take_inbox(&mut self) {
         while !self.inbox.is_empty() && !matches!(self.admit_write(), Err(Stay::Wait(_))) {
             if let Some(parcel) = self.inbox.pop_front() {
+                self.gather_filled();
                 self.open_parcel(*parcel);
+                self.go_on_filled();
             }
         }
         self.settle_counts();
@@ -139,7 +141,9 @@ impl Machine {
     fn open_parcel(&mut self, parcel: Parcel) {
         let Parcel { from, messages, args: ends, bytes } = parcel;
         let from = ShardId(from);
-        for message in messages {
+        let mut messages = messages.into_iter();
+        let mut touched = 0;
+        while let Some(message) = messages.next() {
             match message {
                 Message::Run { request, db, is_resp3, args, bytes: at } => {
                     let ranges = ranges(&ends[args.start as usize..args.end as usize], at);
@@ -169,7 +173,13 @@ impl Machine {
                 Message::ToCoordinator { txn, message } => {
                     self.on_coordinator(from, txn, message);
                 }
-                Message::Transaction { request, transaction } => self.transact_for(from, request, transaction),
+                Message::Transaction { request, transaction } => {
+                    match touched {
+                        0 => touched = self.touch_transactions(&transaction, messages.as_slice()),
+                        _ => touched -= 1,
+                    }
+                    self.transact_for(from, request, transaction);
+                }
                 Message::Script { request, run } => self.run_script_for(from, request, run),
                 Message::ScriptIsWide { request, run } => self.pending.wides_new.push((HoleId::from(request), run)),
                 Message::WantScript(sha) => self.on_want_script(from, sha),

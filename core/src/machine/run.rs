@@ -430,7 +430,7 @@ impl Machine {
             return Err(Refusal::text("NOAUTH Authentication required.").into());
         }
         let is_server = matches!(spec.run, Run::Server(_));
-        if is_server && session.output.has_holes() {
+        if is_server && session.output.has_open_holes() && !self.passes_holes(conn, spec) {
             return Err(Stay::Wait(Stall::Holes));
         }
         let is_write = spec.flags.has(Flags::WRITE)

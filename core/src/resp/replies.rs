@@ -16,6 +16,10 @@ pub struct Replies {
 }
 
 impl Replies {
+    pub fn with_capacity(bytes: usize) -> Replies {
+        Replies { bytes: Vec::with_capacity(bytes), ..Replies::default() }
+    }
+
     /// The place behind the last byte.
     #[inline]
     pub fn len(&self) -> usize {

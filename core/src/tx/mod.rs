@@ -11,6 +11,6 @@ mod watch;
 
 pub use locks::{Locks, RowLock};
 pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};
-pub use multi::{Command, Multi};
+pub use multi::{Command, Multi, Reach};
 pub use open::{Age, Kept, Open, Patience, Pin, Probe, Work, Worked};
 pub use watch::{Watched, Watches};

@@ -3,6 +3,7 @@
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
 use crate::command::{Flags, Run};
+use cairn_storage::units::ShardId;
 
 /// A queue of commands, their arguments copied one behind the other.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +17,41 @@ pub struct Multi {
     pub is_aborted: bool,
     /// An error of any command undoes all of them.
     pub rolls_back: bool,
+    /// Where in its connection's output the replies to it begin.
+    pub place: u64,
+    /// The shards whose rows they are about, if who queues them says so.
+    pub reach: Reach,
+    /// Commands that are not on rows.
+    others: usize,
+}
+
+/// How many shards something is about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    #[default]
+    None,
+    One(ShardId),
+    Several,
+}
+
+impl Reach {
+    /// It is about this one too.
+    pub fn meet(&mut self, shard: ShardId) {
+        *self = match *self {
+            Reach::None => Reach::One(shard),
+            Reach::One(known) if known == shard => return,
+            _ => Reach::Several,
+        };
+    }
+
+    /// It is about these too.
+    pub fn join(&mut self, other: Reach) {
+        match other {
+            Reach::None => {}
+            Reach::One(shard) => self.meet(shard),
+            Reach::Several => *self = Reach::Several,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -41,8 +77,18 @@ pub struct Command<'a> {
 }
 
 impl Multi {
-    pub fn new(rolls_back: bool) -> Multi {
-        Multi { rolls_back, ..Multi::default() }
+    /// Nothing is queued; the buffers stay.
+    pub fn clear(&mut self) {
+        let Multi { mut bytes, mut ranges, mut commands, .. } = std::mem::take(self);
+        bytes.clear();
+        ranges.clear();
+        commands.clear();
+        *self = Multi { bytes, ranges, commands, ..Multi::default() };
+    }
+
+    /// Of each command's first key, if it has one.
+    pub fn heads(&self) -> impl Iterator<Item = u64> {
+        self.commands.iter().map(|queued| queued.head).filter(|head| *head != 0)
     }
 
     pub fn push<'a>(&mut self, entry: Entry, db: u8, head: u64, args: impl Iterator<Item = &'a [u8]>) {
@@ -54,6 +100,7 @@ impl Multi {
         }
         let flags = entry.spec.flags;
         self.writes += usize::from(flags.has(Flags::WRITE) || flags.has(Flags::MAY_WRITE));
+        self.others += usize::from(!matches!(entry.spec.run, Run::Row(_)));
         self.commands.push(Queued { id: entry.id, db, ranges: (first, self.ranges.len() as u32), head });
     }
 
@@ -63,8 +110,11 @@ impl Multi {
         let range = first.ranges.0 as usize;
         self.bytes.truncate(self.ranges.get(range).map_or(0, |(start, _)| *start as usize));
         self.ranges.truncate(range);
-        let gone = self.commands.drain(len..);
-        self.writes -= gone.filter(|queued| table::spec(queued.id).flags.has(Flags::WRITE)).count();
+        for queued in self.commands.drain(len..) {
+            let spec = table::spec(queued.id);
+            self.writes -= usize::from(spec.flags.has(Flags::WRITE));
+            self.others -= usize::from(!matches!(spec.run, Run::Row(_)));
+        }
     }
 
     /// The command of that number.
@@ -95,7 +145,7 @@ impl Multi {
 
     /// Whether all commands are on rows, so that any shard could run them.
     pub fn is_on_rows(&self) -> bool {
-        self.commands.iter().all(|queued| matches!(table::spec(queued.id).run, Run::Row(_)))
+        self.others == 0
     }
 
     /// Whether a transaction that may be taken back may have this command: what is no change of rows would stay.

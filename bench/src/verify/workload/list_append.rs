@@ -1,15 +1,18 @@
-//! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, and single commands.
+//! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, several sent at once, and
+//! single commands.
 //! A list is a string of numbers with a comma behind each.
 
 use super::{Request, Tally, Turnover, Workload, executed, is_across, is_ok, unexpected};
 use crate::sim::reply::Frame;
-use crate::verify::anomaly::Anomaly;
+use crate::verify::anomaly::{self, Anomaly};
 use crate::verify::list_append::{ListHistory, ListOp};
 use crate::verify::span::{Outcome, Span};
 
 /// Appends to a key, until another one takes its place: a read brings all of them.
 const APPENDS_MAX: u32 = 32;
 const KEYS_MAX: u32 = 4;
+/// Transactions that are sent at once.
+const PIPELINE_MAX: usize = 4;
 
 /// Lists and those who use them.
 pub struct Lists {
@@ -20,6 +23,8 @@ pub struct Lists {
     /// By client.
     under_way: Vec<Option<Plan>>,
     history: ListHistory,
+    /// What came later on a connection was done before what came earlier.
+    overtaken: Vec<Anomaly>,
     tally: Tally,
 }
 
@@ -27,12 +32,16 @@ struct Plan {
     invoked: u64,
     kind: Kind,
     ops: Vec<ListOp>,
+    /// Transactions that were sent at once: where each ends among `ops`.
+    ends: Vec<usize>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Single,
     Multi,
+    /// Several of them, none of which waits for the one before it.
+    Pipelined,
     /// Reads, whose keys are watched, are under way; the appends come after them.
     Watching,
     Watched,
@@ -55,6 +64,7 @@ impl Lists {
             elements: 0,
             under_way: (0..clients).map(|_| None).collect(),
             history: ListHistory::default(),
+            overtaken: Vec::new(),
             tally: Tally::default(),
         }
     }
@@ -106,18 +116,75 @@ impl Lists {
             15..40 => (Kind::Watching, self.watching()),
             40..43 => (Kind::Discarded, vec![self.append(), self.append()]),
             43..46 => (Kind::Refused, vec![self.append(), self.append()]),
+            46..56 => (Kind::Pipelined, Vec::new()),
             _ => (Kind::Multi, self.mixed()),
         }
     }
 
+    fn begin_pipelined(&mut self, client: u32, now: u64, request: &mut Request) {
+        let (mut ops, mut ends) = (Vec::new(), Vec::new());
+        for _ in 0..self.rng.usize(2..=PIPELINE_MAX) {
+            let of_one = self.mixed();
+            request.say("MULTI");
+            say(&of_one, request);
+            request.say("EXEC");
+            ops.extend(of_one);
+            ends.push(ops.len());
+        }
+        self.under_way[client as usize] = Some(Plan { invoked: now, kind: Kind::Pipelined, ops, ends });
+    }
+
+    /// Each transaction of a plan by itself.
     fn record(&mut self, client: u32, plan: Plan, completed: u64, outcome: Outcome) {
-        let keys = plan.ops.iter().map(|op| match op {
+        let Plan { invoked, ops, ends, .. } = plan;
+        let mut ops = ops.into_iter();
+        let mut begin = 0;
+        for end in ends {
+            let of_one: Vec<ListOp> = ops.by_ref().take(end - begin).collect();
+            self.record_one(client, (invoked, completed), outcome, of_one);
+            begin = end;
+        }
+        let rest: Vec<ListOp> = ops.collect();
+        if begin == 0 {
+            self.record_one(client, (invoked, completed), outcome, rest);
+        }
+    }
+
+    fn record_one(&mut self, client: u32, time: (u64, u64), outcome: Outcome, mut ops: Vec<ListOp>) {
+        if outcome == Outcome::Unknown {
+            ops.retain(|op| matches!(op, ListOp::Append { .. }));
+        }
+        let keys = ops.iter().map(|op| match op {
             ListOp::Append { key, .. } | ListOp::Read { key, .. } => name(*key),
         });
         self.tally.across += u64::from(is_across(keys, self.shards));
         self.tally.note(outcome);
-        self.history.record(Span { client, invoked: plan.invoked, completed }, outcome, plan.ops);
+        let (invoked, completed) = time;
+        self.history.record(Span { client, invoked, completed }, outcome, ops);
     }
+}
+
+/// The replies to transactions that were sent at once. Answers what is wrong if one does not see what an earlier one has appended.
+fn take_pipelined(plan: &mut Plan, mut frames: &[Frame]) -> Result<Option<Anomaly>, String> {
+    let (mut begin, mut overtaken) = (0, None);
+    for &end in &plan.ends {
+        let (of_one, rest) = frames.split_at(end - begin + 2);
+        frames = rest;
+        let replies = executed(of_one)?.ok_or("EXEC answers nil though nothing is watched")?;
+        let (before, from) = plan.ops.split_at_mut(begin);
+        take(from.iter_mut().take(end - begin), replies)?;
+        for read in &from[..end - begin] {
+            let ListOp::Read { key, list } = read else { continue };
+            let is_missed = |op: &&ListOp| matches!(op, ListOp::Append { key: of, element } if of == key && !list.contains(element));
+            if let Some(missed) = before.iter().find(is_missed) {
+                let what = format!("{} does not have what the same connection has sent before", name(*key));
+                let witness = vec![format!("{missed:?}"), format!("{read:?}")];
+                overtaken = Some(Anomaly { kind: anomaly::Kind::Stale, what, witness });
+            }
+        }
+        begin = end;
+    }
+    Ok(overtaken)
 }
 
 /// The commands of a plan, without what is around them.
@@ -178,6 +245,7 @@ impl Workload for Lists {
                 request.say(&format!("WATCH {}", keys.collect::<Vec<_>>().join(" ")));
                 say(reads, request);
             }
+            Kind::Pipelined => return self.begin_pipelined(client, now, request),
             _ => {
                 request.say("MULTI");
                 say(&ops, request);
@@ -187,7 +255,7 @@ impl Workload for Lists {
                 request.say(if kind == Kind::Discarded { "DISCARD" } else { "EXEC" });
             }
         }
-        self.under_way[client as usize] = Some(Plan { invoked: now, kind, ops });
+        self.under_way[client as usize] = Some(Plan { invoked: now, kind, ops, ends: Vec::new() });
     }
 
     fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool {
@@ -199,7 +267,7 @@ impl Workload for Lists {
         request.say("MULTI");
         say(&ops, request);
         request.say("EXEC");
-        self.under_way[client as usize] = Some(Plan { invoked: now, kind: Kind::Last, ops });
+        self.under_way[client as usize] = Some(Plan { invoked: now, kind: Kind::Last, ops, ends: Vec::new() });
         true
     }
 
@@ -227,6 +295,10 @@ impl Workload for Lists {
                 Some(frames) => take(plan.ops.iter_mut(), frames).map(|()| Outcome::Committed),
                 None => Err("EXEC answers nil though nothing is watched".to_owned()),
             },
+            Kind::Pipelined => take_pipelined(plan, replies).map(|overtaken| {
+                self.overtaken.extend(overtaken);
+                Outcome::Committed
+            }),
             Kind::Discarded => is_ok(&replies[replies.len() - 1]).map(|()| Outcome::Aborted),
             Kind::Refused => match &replies[replies.len() - 1] {
                 Frame::Line(line) if line.starts_with(b"-EXECABORT") => Ok(Outcome::Aborted),
@@ -239,15 +311,14 @@ impl Workload for Lists {
     }
 
     fn on_lost(&mut self, client: u32) {
-        let Some(mut plan) = self.under_way[client as usize].take() else { return };
+        let Some(plan) = self.under_way[client as usize].take() else { return };
         match plan.kind {
             // Its appends were never sent, nor are those of the others executed by anybody.
             Kind::Watching | Kind::Discarded | Kind::Refused => self.record(client, plan, Span::OPEN, Outcome::Aborted),
             Kind::Last => plan.ops.iter().for_each(|op| match op {
                 ListOp::Append { key, .. } | ListOp::Read { key, .. } => self.keys.read_again(*key),
             }),
-            Kind::Single | Kind::Multi | Kind::Watched => {
-                plan.ops.retain(|op| matches!(op, ListOp::Append { .. }));
+            Kind::Single | Kind::Multi | Kind::Pipelined | Kind::Watched => {
                 self.record(client, plan, Span::OPEN, Outcome::Unknown);
             }
         }
@@ -258,6 +329,6 @@ impl Workload for Lists {
     }
 
     fn check(&self) -> Vec<Anomaly> {
-        self.history.check()
+        self.overtaken.iter().cloned().chain(self.history.check()).collect()
     }
 }

@@ -225,9 +225,11 @@ impl World {
             if !asked.is_busy {
                 continue;
             }
-            // What was under way happens, or not, or half.
+            // What was under way happens, or not, or half. Of transactions that were sent at once some have happened.
+            let is_end = |words: &Vec<String>| words[0] == "EXEC";
+            let begin = asked.commands[..asked.next].iter().rposition(is_end).map_or(0, |end| end + 1);
             let queued: Vec<&Vec<String>> =
-                asked.commands.iter().filter(|words| !matches!(words[0].as_str(), "MULTI" | "EXEC")).collect();
+                asked.commands[begin..].iter().filter(|words| !matches!(words[0].as_str(), "MULTI" | "EXEC")).collect();
             let is_transaction =
                 asked.commands.last().unwrap()[0] == "EXEC" && self.database.sessions[client].watched.is_empty();
             let is_broken = asked.commands.iter().any(|words| words.last().unwrap() == "alone");
