@@ -670,6 +670,109 @@ COMMANDS = [
     ["COMMAND", "GETKEYS", "EVALSHA", "x", "1", "a"],
 ]
 
+# Code of libraries, which is loaded as `l` and called as `f`.
+LIBRARIES = r"""
+redis.log(redis.LOG_DEBUG, 'hi') redis.register_function('f', function(k,a) return {#k, #a, k, a} end)
+local x = pairs
+local x = redis.call
+local x = redis.sha1hex
+x = 1
+redis.x = 1
+local x = nil + 1
+return (
+local a = 1
+redis.register_function()
+redis.register_function('f')
+redis.register_function('f', 1)
+redis.register_function(1, function() end)
+redis.register_function({}, function() end)
+redis.register_function('f-f', function() end)
+redis.register_function('', function() end)
+redis.register_function('f', function() end, 1)
+redis.register_function('f', function() end) redis.register_function('f', function() end)
+redis.register_function{}
+redis.register_function{function_name=1}
+redis.register_function{function_name={}}
+redis.register_function{function_name='f'}
+redis.register_function{callback=function() end}
+redis.register_function{callback=1}
+redis.register_function{x=1}
+redis.register_function{[1]=1}
+redis.register_function{[{}]=1}
+redis.register_function{flags=1}
+redis.register_function{flags={'x'}}
+redis.register_function{flags={{}}}
+redis.register_function{description={}}
+redis.register_function{FUNCTION_NAME='f', callback=function() return 1 end, flags={'NO-WRITES', 'allow-stale'}, description=1}
+redis.register_function{function_name='f', callback=function(k, a) return redis.call('set', 'x', 1) end, flags={'no-writes'}}
+redis.register_function{function_name='f', callback=function(k, a) redis.register_function('g', function() end) end}
+redis.register_function{function_name='f', callback=function(k, a) return KEYS end}
+redis.register_function{function_name='f', callback=function(k, a) return redis.call('nosuch') end}
+redis.register_function{function_name='f', callback=function(k, a) return redis.pcall('nosuch') end}
+redis.register_function{function_name='f', callback=function(k, a) error('hi') end}
+redis.register_function{function_name='f', callback=function(k, a) error({err='My e'}) end}
+redis.register_function{function_name='f', callback=function(k, a) y = 1 end}
+redis.register_function{function_name='f', callback=function(k, a) redis.setresp(3) return {true, {double=1.5}} end}
+redis.register_function{function_name='f', callback=function(k, a) return redis.breakpoint end}
+redis.register_function{function_name='f', callback=function(k, a) return {type(pairs), type(redis.call), type(cjson.encode)} end}
+redis.register_function{function_name='f', callback=function(k, a) return redis.call('incr', k[1]) end}
+redis.register_function{function_name='f', callback=function(k, a) return redis.call('eval', 'return 1', 0) end}
+"""
+
+FUNCTION_COMMANDS = [
+    ["FCALL", "F", "1", "a", "b"],
+    ["FCALL", "f"],
+    ["FCALL", "f", "x"],
+    ["FCALL", "nosuch", "x"],
+    ["FCALL", "f", "-1"],
+    ["FCALL", "f", "9", "a"],
+    ["FUNCTION", "LIST"],
+    ["FUNCTION", "LIST", "WITHCODE", "LIBRARYNAME", "L*"],
+    ["FUNCTION", "LIST", "LIBRARYNAME"],
+    ["FUNCTION", "LIST", "x"],
+    ["FUNCTION", "LIST", "WITHCODE", "WITHCODE"],
+    ["FUNCTION", "STATS"],
+    ["FUNCTION", "KILL"],
+    ["FUNCTION", "DELETE", "nosuch"],
+    ["FUNCTION", "RESTORE", "x"],
+    ["FUNCTION", "RESTORE", "x", "y"],
+    ["FUNCTION", "RESTORE", "x", "y", "z"],
+    ["FUNCTION", "FLUSH", "x"],
+    ["FUNCTION", "FLUSH", "x", "y"],
+    ["FUNCTION", "X"],
+    ["FUNCTION", "LOAD"],
+    ["FUNCTION", "LOAD", "REPLACE"],
+    ["FUNCTION", "LOAD", "a", "b"],
+    ["FUNCTION", "LOAD", "#!lua name=l\nredis.register_function('g', function() end)"],
+    ["FUNCTION", "LOAD", "#!lua name=m\nredis.register_function('f', function() end)"],
+    ["FUNCTION", "LOAD", "#!lua name=m\nredis.register_function('F', function() end)"],
+    *(
+        ["FUNCTION", "LOAD", heading + "redis.register_function('f', function() end)"]
+        for heading in ("x", "#!", "#!lua", "#!lua name=x", "#!lua\n", "#!lua name=a name=b\n", "#!lua x=1\n", "#!lua name=\n", "#!lua name=a-b\n")
+        + ("#!x name=a\n", "#!\n", "#! name=a\n", "#!LUA name=a\n", "#!lua NAME=q\n", '#!lua name="q"\n', '#!lua "name=q\n')
+    ),
+    ["COMMAND", "GETKEYS", "FCALL", "f", "1", "a", "b"],
+    ["FUNCTION", "DELETE", "l"],
+    ["FCALL", "f", "0"],
+    ["FUNCTION", "FLUSH", "ASYNC"],
+]
+
+
+def dumps(clients):
+    """What each server's DUMP is to the other one: requests that failed."""
+    failed = 0
+    text = "#!lua name=d\n" + "-- much of the same\n" * 50 + "redis.register_function('f', function() return 'dumped' end)"
+    for one, other in (clients, clients[::-1]):
+        for client in clients:
+            client.ask("FUNCTION", "FLUSH")
+        one.ask("FUNCTION", "LOAD", text)
+        payload = one.ask("FUNCTION", "DUMP")[2:-1]
+        replies = [other.ask("FUNCTION", "RESTORE", payload), other.ask("FCALL", "f", "0"), other.ask("FUNCTION", "RESTORE", payload)]
+        if replies != [b"+OK", b"$'dumped'", b"-ERR Library d already exists"]:
+            failed += 1
+            print("DUMP and RESTORE", replies)
+    return failed
+
 
 def main():
     clients = [Client(address) for address in sys.argv[1:3]]
@@ -680,6 +783,7 @@ def main():
             client.ask("HELLO", protocol)
             client.ask("FLUSHALL")
             client.ask("SCRIPT", "FLUSH")
+            client.ask("FUNCTION", "FLUSH")
         requests = []
         for line in SCRIPTS.strip("\n").split("\n"):
             script, _, words = line.partition(" <<< ")
@@ -687,7 +791,11 @@ def main():
             if script.startswith(("#!", "\\n")):
                 script = script.replace("\\n", "\n")
             requests.append(["EVAL", script, len(keys.split()), *keys.split(), *args.split()])
-        for request in requests + COMMANDS:
+        functions = []
+        for code in LIBRARIES.strip("\n").split("\n"):
+            functions.append(["FUNCTION", "LOAD", "REPLACE", "#!lua name=l\n" + code])
+            functions += [["FCALL", "f", "1", "k", "a"], ["FCALL_RO", "f", "0", "a"], ["FUNCTION", "LIST"]]
+        for request in requests + COMMANDS + functions + FUNCTION_COMMANDS:
             replies = [client.ask(*request) for client in clients]
             asked += 1
             if replies[0] != replies[1]:
@@ -699,6 +807,8 @@ def main():
                 print(f"RESP{protocol}", *request, replies[0][:200].decode("latin-1"), sep=" ")
         for client in clients:
             client.ask("FLUSHALL")
+        differ += dumps(clients)
+        asked += 6
     print(f"{asked} requests, {differ} answered differently")
     sys.exit(1 if differ else 0)
 

@@ -14,6 +14,7 @@ pub mod damage;
 pub mod error;
 pub mod event;
 pub mod glob;
+mod hidden;
 pub mod hot;
 pub mod limits;
 pub mod machine;

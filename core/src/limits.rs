@@ -141,6 +141,10 @@ pub const SCRIPT_RESTARTS_MAX: u32 = 1000;
 pub const SCRIPTS_EVALED_MAX: usize = 500;
 pub const SCRIPT_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// Bytes of the texts of all libraries of functions, and how long one may take to register its functions (Redis: LOAD_TIMEOUT_MS).
+pub const FUNCTIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const FUNCTION_LOAD_MS_MAX: u64 = 500;
+
 /// How deep arrays in a script's reply may be nested, and JSON and MessagePack values. The stack of a worker has room for it.
 pub const SCRIPT_REPLY_DEPTH_MAX: usize = 1000;
 pub const SCRIPT_NESTING_MAX: usize = 1000;
@@ -154,10 +158,16 @@ pub const SCRIPT_LOG_LINES_MAX: usize = 100;
 /// What `math.random` divides by (Redis: REDIS_LRAND48_MAX).
 pub const SCRIPT_RANDOM_MAX: u64 = i32::MAX as u64;
 
-/// Databases (SELECT 0 to 15), and shards of one server.
+/// Databases (SELECT 0 to 15).
 pub const DATABASES_MAX: u8 = 16;
+
+/// The database behind them, for the server's own rows.
+pub const HIDDEN_DB: u8 = DATABASES_MAX;
+
+/// Shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
 
+const _: () = assert!(HIDDEN_DB as usize + 1 == cairn_storage::limits::DATABASES);
 const _: () = assert!(UNAUTHENTICATED_BULK_BYTES_MAX <= UNAUTHENTICATED_QUERY_BYTES_MAX);
 const _: () = assert!(LONG_VALUE_BYTES_MIN > cairn_storage::limits::PAGE_BYTES, "it stands outside of the leaves");
 const _: () = assert!(BULK_BYTES_MAX <= cairn_storage::limits::VALUE_BYTES_MAX);

@@ -264,6 +264,13 @@ impl Shard {
         Ok(self.seen(call, row_key, found))
     }
 
+    /// A row of the server's own, whose place is not where its key would be.
+    pub fn peek_hidden(&self, call: &Call<'_>, key: &[u8], head: u64) -> Result<Option<Row<'_>>, Stop> {
+        let row_key = RowKey { db: call.db, head, key };
+        let found = self.engine.get(row_key)?;
+        Ok(self.seen(call, row_key, found))
+    }
+
     /// The same without the value, which need not be in memory: that of [`Row`] is empty.
     #[inline]
     pub fn peek_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {

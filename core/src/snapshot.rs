@@ -102,6 +102,11 @@ pub struct MemoryFigures {
     /// Scripts that are known, at most; those that have made room for others.
     pub scripts_known: u64,
     pub scripts_evicted: u64,
+    /// The Lua states of functions, and the texts of libraries; libraries and functions that are known, at most.
+    pub lua_functions: u64,
+    pub library_bytes: u64,
+    pub libraries: u64,
+    pub functions: u64,
     /// The largest sum of pages and extents that was seen.
     pub peak: u64,
     /// Keys and values alone: a part of the pages and extents.
@@ -113,7 +118,15 @@ pub struct MemoryFigures {
 impl MemoryFigures {
     /// Bytes of all kinds.
     pub fn total(&self) -> u64 {
-        self.pages + self.extents + self.redo + self.log_buffers + self.client_buffers + self.lua + self.scripts
+        self.pages
+            + self.extents
+            + self.redo
+            + self.log_buffers
+            + self.client_buffers
+            + self.lua
+            + self.scripts
+            + self.lua_functions
+            + self.library_bytes
     }
 
     fn merge(&mut self, other: &MemoryFigures) {
@@ -126,6 +139,10 @@ impl MemoryFigures {
         self.scripts += other.scripts;
         self.scripts_known = self.scripts_known.max(other.scripts_known);
         self.scripts_evicted += other.scripts_evicted;
+        self.lua_functions += other.lua_functions;
+        self.library_bytes += other.library_bytes;
+        self.libraries = self.libraries.max(other.libraries);
+        self.functions = self.functions.max(other.functions);
         // Shards peak at different times: the sum of their peaks is an upper bound.
         self.peak += other.peak;
         self.dataset += other.dataset;

@@ -165,8 +165,8 @@ pub const LOG_FAULTS_MAX: usize = 100;
 /// The longest value of a row, and the longest key: Redis's own limit for a string.
 pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
-/// Databases in each shard.
-pub const DATABASES: usize = 16;
+/// Databases in each shard: those of clients, and behind them one for what the layer above keeps beside them.
+pub const DATABASES: usize = 17;
 
 const _: () = assert!(FLUSH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);

@@ -196,10 +196,12 @@ fn memory(page: &mut Page<'_>) {
     page.field("used_memory_vm_eval", memory.lua);
     page.field("used_memory_scripts_eval", memory.scripts);
     page.field("number_of_cached_scripts", memory.scripts_known);
-    page.zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
-    page.bytes("used_memory_vm_total", memory.lua);
-    page.zeros(&["used_memory_functions"]);
-    page.bytes("used_memory_scripts", memory.scripts);
+    page.field("number_of_functions", memory.functions);
+    page.field("number_of_libraries", memory.libraries);
+    page.field("used_memory_vm_functions", memory.lua_functions);
+    page.bytes("used_memory_vm_total", memory.lua + memory.lua_functions);
+    page.field("used_memory_functions", memory.library_bytes);
+    page.bytes("used_memory_scripts", memory.scripts + memory.library_bytes);
     page.bytes("maxmemory", maxmemory);
     page.field("maxmemory_policy", "noeviction");
     page.field("allocator_frag_ratio", "1.00");

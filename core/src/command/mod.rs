@@ -6,6 +6,7 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 pub mod expire;
+pub mod functions;
 pub mod help;
 pub mod hot;
 pub mod info;

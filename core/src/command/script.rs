@@ -3,25 +3,24 @@
 use super::{Call, Flags, Flow, Run, Spec, help};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
-use crate::machine::{Machine, NO_SCRIPT, Task};
+use crate::machine::{Code, Machine, NO_SCRIPT, Task};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
-use crate::script::{Script, Sha};
-use std::sync::Arc;
+use crate::script::Sha;
 
-const EVAL: Flags = Flags::NOSCRIPT
+pub(super) const EVAL: Flags = Flags::NOSCRIPT
     .and(Flags::STALE)
     .and(Flags::SKIP_MONITOR)
     .and(Flags::MAY_WRITE)
     .and(Flags::NO_MANDATORY_KEYS)
     .and(Flags::MOVABLEKEYS);
-const EVAL_RO: Flags = Flags::NOSCRIPT
+pub(super) const EVAL_RO: Flags = Flags::NOSCRIPT
     .and(Flags::STALE)
     .and(Flags::SKIP_MONITOR)
     .and(Flags::NO_MANDATORY_KEYS)
     .and(Flags::MOVABLEKEYS)
     .and(Flags::READONLY);
-const FAMILY: Spec = Spec {
+pub(super) const FAMILY: Spec = Spec {
     categories: "scripting",
     group: "scripting",
     since: "2.6.0",
@@ -145,51 +144,51 @@ fn key_count(call: &Call<'_>, at: usize) -> Result<usize, Refusal> {
     }
 }
 
-fn run(
+pub(super) fn run(
     machine: &mut Machine,
     conn: ConnId,
     call: &Call<'_>,
-    script: &Arc<Script>,
+    code: &Code,
     is_readonly: bool,
     reply: &mut Reply<'_>,
 ) -> Result<Flow, Stop> {
     let (keys, args) = call.args.skip(3).split(key_count(call, 2)?);
-    let task = Task { script, keys, args, db: call.db, is_readonly, now: call.now };
-    machine.run_script(conn, script, &task, reply)
+    let task = Task { code, keys, args, db: call.db, is_readonly, now: call.now };
+    machine.run_script(conn, &task, reply)
 }
 
-fn by_text(machine: &mut Machine, call: &Call<'_>) -> Result<Arc<Script>, Stop> {
+fn by_text(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
     key_count(call, 2)?;
-    Ok(machine.script_of(&call.args[1], false)?)
+    Ok(Code::Script(machine.script_of(&call.args[1], false)?))
 }
 
-fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Arc<Script>, Stop> {
+fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
     let no_script = || Refusal::text(NO_SCRIPT);
     if call.args[1].len() != 40 {
         return Err(no_script().into());
     }
     key_count(call, 2)?;
-    machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)
+    Ok(Code::Script(machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)?))
 }
 
 fn eval(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let script = by_text(machine, call)?;
-    run(machine, conn, call, &script, false, reply)
+    let code = by_text(machine, call)?;
+    run(machine, conn, call, &code, false, reply)
 }
 
 fn eval_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let script = by_text(machine, call)?;
-    run(machine, conn, call, &script, true, reply)
+    let code = by_text(machine, call)?;
+    run(machine, conn, call, &code, true, reply)
 }
 
 fn evalsha(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let script = by_sha(machine, call)?;
-    run(machine, conn, call, &script, false, reply)
+    let code = by_sha(machine, call)?;
+    run(machine, conn, call, &code, false, reply)
 }
 
 fn evalsha_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let script = by_sha(machine, call)?;
-    run(machine, conn, call, &script, true, reply)
+    let code = by_sha(machine, call)?;
+    run(machine, conn, call, &code, true, reply)
 }
 
 fn load(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

@@ -11,7 +11,7 @@
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
-//! - `script`: scripts. Over several shards: `wide`.
+//! - `script`: scripts. Over several shards: `wide`. What both have: `ground`. Libraries of functions: `functions`.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `drain`: how it ends.
@@ -25,6 +25,8 @@ mod deadlock;
 mod deeds;
 mod drain;
 mod exec;
+mod functions;
+mod ground;
 mod input;
 mod interact;
 mod paging;
@@ -44,8 +46,9 @@ mod wide;
 pub use ask::{HostThen, Merge};
 pub use deeds::{Deed, Noted};
 pub use exec::Transaction;
+pub use functions::{Change, Functions, Policy};
 pub(crate) use paging::Absence;
-pub use script::{NO_SCRIPT, ScriptRun, Scripts, Task};
+pub use script::{Code, NO_SCRIPT, ScriptRun, Scripts, Task};
 pub use scrub::ScrubFigures;
 
 use crate::bug::Bug;
@@ -158,6 +161,7 @@ pub struct Machine {
     scrub: scrub::Scrub,
     execs: exec::Execs,
     pub scripts: Scripts,
+    pub functions: Functions,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
     /// A bug to have, for tests of the tests.
@@ -205,6 +209,7 @@ impl Machine {
             scrub: scrub::Scrub::default(),
             execs: exec::Execs::default(),
             scripts: Scripts::default(),
+            functions: Functions::default(),
             deeds: None,
             planted: None,
             identity,

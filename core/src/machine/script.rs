@@ -5,6 +5,8 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::functions::Change;
+use super::ground::{Ground, HiddenCall};
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
@@ -14,15 +16,16 @@ use crate::command::table::{self, Entry};
 use crate::command::{Call, Flags, Flow, Run, ServerRun};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Level, Notice, Now};
-use crate::limits::{SCRIPT_BYTES_MIN, SCRIPT_MS_MAX};
+use crate::limits::{HIDDEN_DB, SCRIPT_BYTES_MIN, SCRIPT_MS_MAX};
 use crate::machine::deeds::Deed;
 use crate::parcel::{Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::script::cache::Cache;
-use crate::script::vm::{Called, CompileError, End, Limits, LogLine, Vm};
-use crate::script::{Script, Sha};
+use crate::script::library::Function;
+use crate::script::vm::{Called, Callee, CompileError, End, Host, Limits, LogLine, Vm};
+use crate::script::{Script, ScriptFlags, Sha};
 use cairn_storage::blob::Blob;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
@@ -45,10 +48,28 @@ struct Wanted {
     left: usize,
 }
 
+/// What is run as one change.
+#[derive(Clone, Debug)]
+pub enum Code {
+    Script(Arc<Script>),
+    Function(Arc<Function>),
+    Change(Arc<Change>),
+}
+
+impl Code {
+    pub(super) fn flags(&self) -> ScriptFlags {
+        match self {
+            Code::Script(script) => script.flags,
+            Code::Function(function) => function.flags,
+            Code::Change(_) => ScriptFlags { is_plain: true, ..ScriptFlags::default() },
+        }
+    }
+}
+
 /// A script that another shard runs.
 #[derive(Debug)]
 pub struct ScriptRun {
-    pub script: Arc<Script>,
+    pub code: Code,
     /// Keys, then arguments: their bytes, and where each stands.
     pub bytes: Vec<u8>,
     pub ranges: Vec<(u32, u32)>,
@@ -69,7 +90,7 @@ pub(super) enum Ran {
 /// A script and what it is given.
 #[derive(Clone, Copy)]
 pub struct Task<'a> {
-    pub script: &'a Script,
+    pub code: &'a Code,
     pub keys: Args<'a>,
     pub args: Args<'a>,
     pub db: u8,
@@ -187,13 +208,7 @@ impl Machine {
     }
 
     /// Runs a script of one of this core's connections, here or where its keys are.
-    pub fn run_script(
-        &mut self,
-        conn: ConnId,
-        script: &Arc<Script>,
-        task: &Task<'_>,
-        reply: &mut Reply<'_>,
-    ) -> Result<Flow, Stop> {
+    pub fn run_script(&mut self, conn: ConnId, task: &Task<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
         let own = self.identity.shard;
         let shard = match self.owners(&task.keys)[..] {
             [] => Some(own),
@@ -216,7 +231,7 @@ impl Machine {
         };
         let (bytes, ranges) = copied(task.keys.iter().chain(task.args.iter()));
         let run = Box::new(ScriptRun {
-            script: Arc::clone(script),
+            code: task.code.clone(),
             bytes,
             ranges,
             keys: task.keys.len(),
@@ -238,20 +253,20 @@ impl Machine {
         }
         let all = Args::new(&run.bytes, &run.ranges);
         let (keys, args) = all.split(run.keys);
-        let ScriptRun { script, db, is_resp3, is_readonly, .. } = &*run;
-        let task = Task { script, keys, args, db: *db, is_readonly: *is_readonly, now: self.now };
-        if !self.scripts.cache.contains(script.sha) {
-            self.keep_script(&Arc::clone(script), false);
-        }
+        let ScriptRun { db, is_resp3, is_readonly, .. } = *run;
         self.shard.begin();
         let mut reply = Replies::default();
-        match self.run_script_here(None, &task, &mut Reply::new(&mut reply, *is_resp3)) {
+        let ran = self.own_code(&run.code).and_then(|code| {
+            let task = Task { code: &code, keys, args, db, is_readonly, now: self.now };
+            self.run_script_here(None, &task, &mut Reply::new(&mut reply, is_resp3))
+        });
+        match ran {
             Err(Stop::Missing(missing)) => return self.park(from, request, Work::Script(run), Some(missing)),
             Err(Stop::Crowded | Stop::Locked) => return self.park(from, request, Work::Script(run), None),
             Err(Stop::Refuse(refusal)) => {
                 reply.truncate(0);
                 self.count_error(None, &refusal);
-                Reply::new(&mut reply, *is_resp3).refusal(&refusal);
+                Reply::new(&mut reply, is_resp3).refusal(&refusal);
             }
             Ok(Ran::Whole) => {}
             Ok(Ran::NeedsOthers) => {
@@ -263,9 +278,45 @@ impl Machine {
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
     }
 
+    /// What is to be run, as this shard has it.
+    fn own_code(&mut self, code: &Code) -> Result<Code, Stop> {
+        match code {
+            Code::Script(script) if !self.scripts.cache.contains(script.sha) => self.keep_script(script, false),
+            Code::Function(function) => return Ok(Code::Function(self.find_function(function.name.as_bytes())?)),
+            Code::Script(_) | Code::Change(_) => {}
+        }
+        Ok(code.clone())
+    }
+
+    /// The Lua state that runs it, and as what; `None` if it is not Lua's.
+    pub(super) fn take_vm_for<'a>(&mut self, code: &'a Code) -> Result<Option<(Box<Vm>, Callee<'a>)>, Refusal> {
+        match code {
+            Code::Script(script) => {
+                let mut vm = self.take_vm();
+                match vm.compile(script) {
+                    Ok(()) => Ok(Some((vm, Callee::Script(script)))),
+                    Err(error) => {
+                        self.put_vm(vm);
+                        Err(refusal_of(error))
+                    }
+                }
+            }
+            Code::Function(function) => Ok(Some((self.take_functions_vm(), Callee::Function(&function.name)))),
+            Code::Change(_) => Ok(None),
+        }
+    }
+
+    /// It goes back to where it was taken from.
+    pub(super) fn put_vm_of(&mut self, code: &Code, vm: Box<Vm>) {
+        match code {
+            Code::Function(_) => self.functions.put_vm(vm),
+            Code::Script(_) | Code::Change(_) => self.put_vm(vm),
+        }
+    }
+
     /// What the script's first line says against running it now.
     fn admit_script(&self, task: &Task<'_>) -> Result<(), Refusal> {
-        let flags = task.script.flags;
+        let flags = task.code.flags();
         if flags.is_plain || flags.no_writes {
             return Ok(());
         }
@@ -315,11 +366,7 @@ impl Machine {
     ) -> Result<Ran, Stop> {
         self.admit_script(task)?;
         let (limits, ms) = self.script_limits();
-        let mut vm = self.take_vm();
-        if let Err(error) = vm.compile(task.script) {
-            self.scripts.vm = Some(vm);
-            return Err(refusal_of(error).into());
-        }
+        let mut vm = self.take_vm_for(task.code)?;
         let mark = reply.out.len();
         let counts = self.shard.read_counts();
         let is_nested = self.shard.is_in_group();
@@ -328,18 +375,20 @@ impl Machine {
             conn,
             db: task.db,
             now: task.now,
-            is_readonly: task.is_readonly || task.script.flags.no_writes,
+            is_readonly: task.is_readonly || task.code.flags().no_writes,
             is_group: false,
             is_nested,
             needs_others: false,
             stop: None,
             held: Vec::new(),
         };
-        let mut host = |args: &Args<'_>, is_resp3: bool, out: &mut Replies| script.call(args, is_resp3, out);
-        let end = vm.run(task.script, &task.keys, &task.args, limits, &mut host, reply);
+        let end = run_code(task, &mut vm, limits, &mut script, reply);
         let Running { is_group, needs_others, stop, held, .. } = script;
-        let lines = vm.take_log();
-        self.scripts.vm = Some(vm);
+        let mut lines = Vec::new();
+        if let Some((mut vm, _)) = vm {
+            lines = vm.take_log();
+            self.put_vm_of(task.code, vm);
+        }
         if end == End::Stopped {
             reply.out.truncate(mark);
             self.shard.restore_counts(counts);
@@ -355,7 +404,7 @@ impl Machine {
             return Err(stop.expect("who stops a script says why"));
         }
         self.note_script_log(lines);
-        let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory);
+        let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory | End::Refused(_));
         if is_group && is_cut {
             self.roll_back();
         } else if is_group {
@@ -371,10 +420,27 @@ impl Machine {
     }
 }
 
+/// Runs what a task is about on its ground.
+pub(super) fn run_code(
+    task: &Task<'_>,
+    vm: &mut Option<(Box<Vm>, Callee<'_>)>,
+    limits: Limits,
+    ground: &mut dyn Ground,
+    reply: &mut Reply<'_>,
+) -> End {
+    let Some((vm, callee)) = vm else {
+        let Code::Change(change) = task.code else { unreachable!("all else is Lua's") };
+        return change.run(ground, reply);
+    };
+    let host: Host<'_> = &mut |args: &Args<'_>, is_resp3: bool, out: &mut Replies| ground.call(args, is_resp3, out);
+    vm.run(*callee, &task.keys, &task.args, limits, host, reply)
+}
+
 /// Why a script was ended, in `ms` at most.
 pub(super) fn cut_text(end: &End, limits: Limits, ms: u64, is_nested: bool) -> String {
     let changes = if is_nested { "before the end stays" } else { "is undone" };
     match end {
+        End::Refused(line) => line.clone(),
         End::OutOfTime => format!(
             "ERR the script ran for longer than {ms} ms (busy-reply-threshold) and was ended; what it has changed {changes}"
         ),
@@ -407,7 +473,11 @@ struct Running<'a> {
     held: Vec<Blob>,
 }
 
-impl Running<'_> {
+impl Ground for Running<'_> {
+    fn machine(&mut self) -> &mut Machine {
+        self.machine
+    }
+
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
         let Entry { id, spec } = match admit_call(args, self.is_readonly) {
             Ok(entry) => entry,
@@ -418,7 +488,8 @@ impl Running<'_> {
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.now, head };
         let start_ns = (self.machine.identity.clock_ns)();
-        let ran = self.run(is_write, &call, out);
+        let is_here = self.is_here(&call);
+        let ran = self.run(is_here, is_write, &call, out);
         let ns = (self.machine.identity.clock_ns)().saturating_sub(start_ns);
         match ran {
             Err(stop) if stop.is_passing() => {
@@ -434,12 +505,35 @@ impl Running<'_> {
         Called::Replied
     }
 
-    fn run(&mut self, is_write: bool, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
+    fn call_hidden(&mut self, hidden: &HiddenCall<'_>, out: &mut Replies) -> Called {
+        let entry = table::entry(hidden.words[0]).expect("such a command is in the table");
+        let (bytes, ranges) = copied(hidden.words.iter().copied());
+        let args = Args::new(&bytes, &ranges);
+        let (spec, head, now) = (entry.spec, hidden.head, self.now);
+        let call = Call { spec, args: &args, db: HIDDEN_DB, is_resp3: false, now, head };
+        let is_here = hidden.shard == self.machine.identity.shard;
+        let ran = match self.machine.is_row_locked(HIDDEN_DB, head, hidden.is_exclusive) {
+            true if is_here => Err(Stop::Locked),
+            _ => self.run(is_here, spec.flags.has(Flags::WRITE), &call, out),
+        };
+        match ran {
+            Err(stop) if stop.is_passing() => {
+                self.stop = Some(stop);
+                Called::Stop
+            }
+            Err(stop) => Called::Refused(stop.into_refusal().line().into_owned()),
+            Ok(()) => Called::Replied,
+        }
+    }
+}
+
+impl Running<'_> {
+    fn run(&mut self, is_here: bool, is_write: bool, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
         let run = match call.spec.run {
-            Run::Row(_) if !self.is_here(call) && self.machine.scripts.is_in_exec => {
+            Run::Row(_) if !is_here && self.machine.scripts.is_in_exec => {
                 return Err(Refusal::text(ELSEWHERE).into());
             }
-            Run::Row(_) if !self.is_here(call) => {
+            Run::Row(_) if !is_here => {
                 self.needs_others = true;
                 return Err(Stop::Locked);
             }

@@ -19,22 +19,24 @@
 use super::Machine;
 use super::ask::HoleId;
 use super::coordinate::Plan;
+use super::ground::{Ground, HiddenCall};
 use super::interact::{Form, Statement, Works};
 use super::participate::locks_of;
 use super::place::Place;
 use super::release::HeldReply;
-use super::script::{ALL_SHARDS, NOT_ALLOWED, ScriptRun, admit_call};
+use super::script::{ALL_SHARDS, Code, NOT_ALLOWED, ScriptRun, Task, admit_call, run_code};
 use super::trial::Tried;
 use crate::command::args::Args;
-use crate::command::{Call, Run};
+use crate::command::{Call, Flags, Run, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
-use crate::limits::{MULTI_BYTES_MAX, SCRIPT_RESTARTS_MAX, TXN_STATEMENTS_MAX};
+use crate::hidden;
+use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, SCRIPT_RESTARTS_MAX, TXN_STATEMENTS_MAX};
 use crate::parcel::RequestId;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End, Limits};
-use crate::tx::{Age, Multi, Patience, ToParticipant, Work};
+use crate::tx::{Age, Multi, Patience, RowLock, ToParticipant, Work};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 
 /// A script under way.
@@ -49,6 +51,8 @@ struct Course {
     age: Age,
     now: Now,
     seed: u64,
+    /// Of the libraries that its function is from.
+    version: Option<u64>,
     /// Time that it has taken so far.
     used_ns: u64,
     restarts: u32,
@@ -100,6 +104,7 @@ impl Course {
             age,
             now,
             seed,
+            version: None,
             used_ns: 0,
             restarts: 0,
             statements: 0,
@@ -168,6 +173,18 @@ impl Machine {
         if let Some(replies) = wide.course.ended.take() {
             return self.commit_wide(wide, replies);
         }
+        match self.refresh_code(&mut wide) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.pending.wides.insert(txn, wide);
+                return self.restart_wide(txn);
+            }
+            Err(Stop::Refuse(refusal)) => return self.fail_wide(wide, &refusal.line()),
+            Err(_) => {
+                self.pending.wides.insert(txn, wide);
+                return self.pending.wides_ready.push(txn);
+            }
+        }
         let (limits, ms) = self.script_limits();
         let left = Limits { ns: limits.ns.saturating_sub(wide.course.used_ns), ..limits };
         let (end, replies, outcome) = self.run_wide(&mut wide, left);
@@ -195,28 +212,46 @@ impl Machine {
         }
     }
 
+    /// If it is a function: as the libraries of this moment have it. Whether they are those that it has begun with.
+    fn refresh_code(&mut self, wide: &mut Wide) -> Result<bool, Stop> {
+        let Code::Function(function) = &wide.run.code else { return Ok(true) };
+        self.shard.begin();
+        let function = self.find_function(function.name.as_bytes())?;
+        wide.course.observed = wide.course.observed.max(self.shard.observed());
+        wide.run.code = Code::Function(function);
+        let version = self.functions_version();
+        Ok(*wide.course.version.get_or_insert(version) == version)
+    }
+
     /// Runs it from its beginning.
     fn run_wide(&mut self, wide: &mut Wide, limits: Limits) -> (End, Replies, Outcome) {
         let Wide { run, course, .. } = wide;
         let mut replies = Replies::default();
-        let mut vm = self.take_vm();
-        if let Err(error) = vm.compile(&run.script) {
-            self.put_vm(vm);
-            let failed = Some(super::script::refusal_of(error).line().into_owned());
-            return (End::Stopped, replies, Outcome { failed, ..Outcome::default() });
-        }
+        let code = run.code.clone();
+        let mut vm = match self.take_vm_for(&code) {
+            Ok(vm) => vm,
+            Err(refusal) => {
+                let failed = Some(refusal.line().into_owned());
+                return (End::Stopped, replies, Outcome { failed, ..Outcome::default() });
+            }
+        };
         let (keys, args) = Args::new(&run.bytes, &run.ranges).split(run.keys);
         let start_ns = (self.identity.clock_ns)();
-        let random = vm.random();
-        vm.set_random(course.seed);
-        let is_readonly = run.is_readonly || run.script.flags.no_writes;
-        let mut script = Running { machine: self, course, db: run.db, is_readonly, at: 0, outcome: Outcome::default() };
-        let mut host = |args: &Args<'_>, is_resp3: bool, out: &mut Replies| script.call(args, is_resp3, out);
-        let end = vm.run(&run.script, &keys, &args, limits, &mut host, &mut Reply::new(&mut replies, run.is_resp3));
+        let random = vm.as_ref().map(|(vm, _)| vm.random());
+        vm.iter().for_each(|(vm, _)| vm.set_random(course.seed));
+        let is_readonly = run.is_readonly || code.flags().no_writes;
+        let (db, now) = (run.db, course.now);
+        let task = Task { code: &code, keys, args, db, is_readonly, now };
+        let mut script = Running { machine: self, course, db, is_readonly, at: 0, outcome: Outcome::default() };
+        let mut reply = Reply::new(&mut replies, run.is_resp3);
+        let end = run_code(&task, &mut vm, limits, &mut script, &mut reply);
         let outcome = std::mem::take(&mut script.outcome);
-        vm.set_random(random);
-        let lines = vm.take_log();
-        self.put_vm(vm);
+        let mut lines = Vec::new();
+        if let Some((mut vm, _)) = vm {
+            random.into_iter().for_each(|state| vm.set_random(state));
+            lines = vm.take_log();
+            self.put_vm_of(&code, vm);
+        }
         if end != End::Stopped {
             self.note_script_log(lines);
         }
@@ -358,7 +393,11 @@ struct Running<'a> {
     outcome: Outcome,
 }
 
-impl Running<'_> {
+impl Ground for Running<'_> {
+    fn machine(&mut self) -> &mut Machine {
+        self.machine
+    }
+
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
         let entry = match admit_call(args, self.is_readonly) {
             Ok(entry) => entry,
@@ -375,33 +414,52 @@ impl Running<'_> {
             };
         }
         let asked = Asked { words: args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3 };
-        let at = self.at;
+        self.answered(&asked, out).unwrap_or_else(|| match self.works(&call) {
+            Ok((works, form)) => self.ask(works, form, asked, out),
+            Err(refusal) => Called::Refused(refusal.line().into_owned()),
+        })
+    }
+
+    fn call_hidden(&mut self, call: &HiddenCall<'_>, out: &mut Replies) -> Called {
+        let words: Vec<Vec<u8>> = call.words.iter().map(|word| word.to_vec()).collect();
+        let asked = Asked { words, db: HIDDEN_DB, is_resp3: false };
+        self.answered(&asked, out).unwrap_or_else(|| {
+            let entry = table::entry(call.words[0]).expect("such a command is in the table");
+            let is_exclusive = call.is_exclusive || entry.spec.flags.has(Flags::WRITE);
+            let mut commands = Multi::default();
+            commands.push(entry, HIDDEN_DB, call.head, call.words.iter().copied());
+            let work = self.work(vec![hidden::lock(call.head, is_exclusive)], commands, false);
+            self.ask(Works::from([(call.shard, work)]), Form::Single, asked, out)
+        })
+    }
+}
+
+impl Running<'_> {
+    /// The next command is this one: if it was asked before, what was answered.
+    fn answered(&mut self, asked: &Asked, out: &mut Replies) -> Option<Called> {
+        let answered = self.course.answers.get(self.at);
         self.at += 1;
-        match self.course.answers.get(at) {
-            Some(answered) if answered.asked == asked => {
+        match answered {
+            Some(answered) if answered.asked == *asked => {
                 out.copy(&answered.reply);
-                Called::Replied
+                Some(Called::Replied)
             }
             Some(_) => {
                 self.outcome.failed = Some(OTHERWISE.into());
-                Called::Stop
+                Some(Called::Stop)
             }
-            None => self.ask(&call, asked, out),
+            None => None,
         }
     }
 
     /// A command that was not asked before.
-    fn ask(&mut self, call: &Call<'_>, asked: Asked, out: &mut Replies) -> Called {
+    fn ask(&mut self, works: Works, form: Form, asked: Asked, out: &mut Replies) -> Called {
         self.course.bytes += asked.words.iter().map(Vec::len).sum::<usize>();
         if self.course.statements >= TXN_STATEMENTS_MAX || self.course.bytes > MULTI_BYTES_MAX {
             return Called::Refused(format!(
                 "ERR a script over several shards has {TXN_STATEMENTS_MAX} commands at most"
             ));
         }
-        let (works, form) = match self.works(call) {
-            Ok(works) => works,
-            Err(refusal) => return Called::Refused(refusal.line().into_owned()),
-        };
         self.course.statements += 1;
         let own = self.machine.identity.shard;
         if let Some((shard, work)) = works.front()
@@ -429,17 +487,18 @@ impl Running<'_> {
         Called::Stop
     }
 
+    fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
+        let (age, statement) = (self.course.age, self.course.statements + 1);
+        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3 })
+    }
+
     /// What the shards of a command do.
     fn works(&self, call: &Call<'_>) -> Result<(Works, Form), Refusal> {
-        let (age, statement) = (self.course.age, self.course.statements + 1);
-        let work = |rows, commands| {
-            Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3: call.is_resp3 })
-        };
+        let work = |rows, commands| self.work(rows, commands, call.is_resp3);
         let mut works = Works::new();
         if let Place::Here = self.machine.place(call) {
             let mut commands = Multi::default();
-            let entry =
-                crate::command::table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
+            let entry = table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
             commands.push(entry, call.db, call.head, call.args.iter());
             works.push_back((self.machine.identity.shard, work(locks_of(self.machine, call), commands)));
             return Ok((works, Form::Single));

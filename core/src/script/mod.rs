@@ -5,11 +5,14 @@
 //!
 //! - `source`: a script's text and what its first line says.
 //! - `cache`: the scripts that a shard has seen.
+//! - `library`, `payload`: libraries of functions, and how they are written down.
 //! - `vm`, `prelude.lua`: the Lua state and its walls.
 //! - `natives`, `json`, `msgpack`, `binary`, `bits`: what scripts find in it.
 //! - `convert`, `figures`: replies and numbers, from and to Lua.
 
 pub mod cache;
+pub mod library;
+pub mod payload;
 pub mod source;
 pub mod vm;
 

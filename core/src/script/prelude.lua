@@ -211,9 +211,11 @@ function redis.pcall(...)
   return plain(reply)
 end
 
-function redis.replicate_commands() return true end
-function redis.breakpoint() return false end
-function redis.debug() end
+if not host.register_function then
+  function redis.replicate_commands() return true end
+  function redis.breakpoint() return false end
+  function redis.debug() end
+end
 
 -- Stands behind the fronts; the parts of it that change from one script to the next are `redis.call`, `KEYS` and `ARGV`.
 local libraries = { "bit", "cjson", "cmsgpack", "coroutine", "math", "os", "redis", "string", "struct", "table" }
@@ -230,8 +232,23 @@ local protection = {
   end,
 }
 raw_setmetatable(G, protection)
-local globals = front(G, front(protection))
+local globals_metatable = front(protection)
+local globals = front(G, globals_metatable)
 G._G = globals
+
+-- What the code of a library sees while it registers its functions: less than they will.
+local library_redis = { register_function = host.register_function }
+local LIBRARY = { "log", "LOG_DEBUG", "LOG_VERBOSE", "LOG_NOTICE", "LOG_WARNING", "REDIS_VERSION", "REDIS_VERSION_NUM" }
+for i = 1, #LIBRARY do
+  library_redis[LIBRARY[i]] = redis[LIBRARY[i]]
+end
+raw_setmetatable(library_redis, protection)
+local library = raw_setmetatable({ redis = front(library_redis) }, protection)
+library.server = library.redis
+
+local function set_loading(is_loading)
+  raw_getmetatable(globals).__index = is_loading and library or G
+end
 
 local handler = host.handler
 local function run(script, ...)
@@ -241,4 +258,4 @@ local function run_function(script, keys, args)
   return raw_xpcall(function() return script(keys, args) end, handler)
 end
 
-return globals, run, run_function
+return globals, run, run_function, set_loading

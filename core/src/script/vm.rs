@@ -1,13 +1,15 @@
-//! The Lua state of one shard: made at the first script, walled in by `prelude.lua`, bounded in memory and in time.
+//! A Lua state of a shard, of which it has one for scripts and one for functions: made at the first, walled in by `prelude.lua`, bounded in memory and in time.
 //!
 //! - **V1** Nothing that a script leaves behind is seen by the next one: the tables that all share refuse writes.
 //! - **V2** What a script does follows from its text, its arguments, what it is answered, and the state of [`Random`], which
 //!   is put back when it has to run again.
 //! - **V3** A script ends: after [`Limits::ns`] its code is interrupted, again and again if it catches that.
 
+use self::failure::{Failure, failure, script_place};
+use self::library::Loading;
 use super::convert::{error_table, to_lua, to_reply};
 use super::figures::shortest;
-use super::natives::{self, Raise, Raised, Random, give, is_memory, plain_error, raised};
+use super::natives::{self, Raise, Random, give, is_memory, plain_error, raised};
 use super::source::{Script, Sha};
 use super::{binary, bits, json, msgpack};
 use crate::command::args::Args;
@@ -40,6 +42,25 @@ pub enum Called {
     Stop,
 }
 
+/// What is run.
+#[derive(Clone, Copy)]
+pub enum Callee<'a> {
+    /// It was compiled.
+    Script(&'a Script),
+    /// A library has registered it.
+    Function(&'a str),
+}
+
+impl Callee<'_> {
+    /// As errors name it.
+    fn name(self) -> String {
+        match self {
+            Callee::Script(script) => script.sha.hex(),
+            Callee::Function(name) => name.to_owned(),
+        }
+    }
+}
+
 /// Runs a script's commands: the words, whether the reply is to be RESP3's, and where it goes.
 pub type Host<'a> = &'a mut dyn FnMut(&Args<'_>, bool, &mut Replies) -> Called;
 
@@ -54,6 +75,8 @@ pub enum End {
     Stopped,
     OutOfTime,
     OutOfMemory,
+    /// It is not to be, for this reason, an error's line: nothing of it stays.
+    Refused(String),
 }
 
 /// A line for the server's log.
@@ -76,13 +99,8 @@ struct Shared {
     failure: RefCell<Option<Failure>>,
     log: RefCell<Vec<LogLine>>,
     random: Rc<Random>,
-}
-
-/// What a script has not caught.
-struct Failure {
-    line: String,
-    is_memory: bool,
-    place: Option<(String, i64)>,
+    /// A library registers its functions.
+    loading: RefCell<Option<Loading>>,
 }
 
 impl Shared {
@@ -119,8 +137,12 @@ pub struct Vm {
     globals: Table,
     redis: Table,
     run: Function,
+    run_function: Function,
+    set_loading: Function,
     names: Names,
     functions: HashMap<Sha, Function>,
+    /// Functions of libraries, by name.
+    registered: HashMap<String, Function>,
     shared: Rc<Shared>,
     words: Words,
     replies: Replies,
@@ -140,7 +162,17 @@ pub struct CompileError(pub String);
 const ALWAYS: &str = "the state is new and has memory";
 
 impl Vm {
+    /// A state for scripts.
     pub fn new(clock_ns: fn() -> u64) -> Vm {
+        Vm::with(clock_ns, false)
+    }
+
+    /// A state for functions of libraries.
+    pub fn for_functions(clock_ns: fn() -> u64) -> Vm {
+        Vm::with(clock_ns, true)
+    }
+
+    fn with(clock_ns: fn() -> u64, has_functions: bool) -> Vm {
         let libraries = StdLib::TABLE | StdLib::STRING | StdLib::MATH;
         let lua = Lua::new_with(libraries, LuaOptions::default()).expect("these libraries are safe");
         let shared = Rc::new(Shared {
@@ -154,13 +186,18 @@ impl Vm {
             failure: RefCell::new(None),
             log: RefCell::new(Vec::new()),
             random: Rc::default(),
+            loading: RefCell::new(None),
         });
         shared.random.seed(0);
         let globals = lua.globals();
         let redis = give_libraries(&lua, &globals, &shared).expect(ALWAYS);
         let host = give_host(&lua, &shared).expect(ALWAYS);
+        if has_functions {
+            library::give_registration(&lua, &host, &shared).expect(ALWAYS);
+        }
         let prelude = lua.load(include_str!("prelude.lua")).set_name("=prelude");
-        let (walled, run, _): (Table, Function, Function) = prelude.call(host).expect("it is correct");
+        let (walled, run, run_function, set_loading): (Table, Function, Function, Function) =
+            prelude.call(host).expect("it is correct");
         lua.set_globals(walled).expect(ALWAYS);
         let hook = Rc::clone(&shared);
         let triggers = HookTriggers::new().every_nth_instruction(SCRIPT_HOOK_INSTRUCTIONS);
@@ -168,7 +205,8 @@ impl Vm {
         let (functions, words, replies) = (HashMap::new(), Words::default(), Replies::default());
         let name = |name: &str| lua.create_string(name).expect(ALWAYS);
         let names = Names { keys: name("KEYS"), args: name("ARGV"), call: name("call") };
-        Vm { lua, globals, redis, run, names, functions, shared, words, replies }
+        let registered = HashMap::new();
+        Vm { lua, globals, redis, run, run_function, set_loading, names, functions, registered, shared, words, replies }
     }
 
     /// Bytes that the state takes.
@@ -181,15 +219,19 @@ impl Vm {
         if self.functions.contains_key(&script.sha) {
             return Ok(());
         }
-        let chunk = self.lua.load(script.code()).set_name("@user_script").set_mode(mlua::chunk::ChunkMode::Text);
-        let function = chunk.into_function().map_err(|error| {
+        let function = self.compile_chunk(script.code(), "@user_script")?;
+        self.functions.insert(script.sha, function);
+        Ok(())
+    }
+
+    fn compile_chunk(&self, code: &[u8], name: &str) -> Result<Function, CompileError> {
+        let chunk = self.lua.load(code).set_name(name).set_mode(mlua::chunk::ChunkMode::Text);
+        chunk.into_function().map_err(|error| {
             CompileError(match error {
                 Error::SyntaxError { message, .. } => message,
                 error => error.to_string(),
             })
-        })?;
-        self.functions.insert(script.sha, function);
-        Ok(())
+        })
     }
 
     /// The script will not be run soon.
@@ -211,20 +253,19 @@ impl Vm {
         self.shared.log.take()
     }
 
-    /// Runs a script that was compiled. What it returns goes to `reply`.
+    /// What it returns goes to `reply`.
     pub fn run(
         &mut self,
-        script: &Script,
+        callee: Callee<'_>,
         keys: &Args<'_>,
         args: &Args<'_>,
         limits: Limits,
         host: Host<'_>,
         reply: &mut Reply<'_>,
     ) -> End {
-        let function = self.functions.get(&script.sha).expect("it was compiled").clone();
         self.begin(limits);
         let random = self.shared.random.state();
-        let ran = self.run_function(&function, keys, args, host, reply);
+        let ran = self.run_callee(callee, keys, args, host, reply);
         self.shared.is_running.set(false);
         let failure = self.shared.failure.take();
         if self.shared.is_stopped.get() {
@@ -239,7 +280,7 @@ impl Vm {
             (Ok(true), _) => End::Done,
             (Ok(false), Some(failure)) if failure.is_memory => self.out_of_memory(),
             (Ok(false), Some(Failure { line, place, .. })) => End::Failed(match place {
-                Some((source, at)) => format!("{line} script: {}, on {source}:{at}.", script.sha.hex()),
+                Some((source, at)) => format!("{line} script: {}, on {source}:{at}.", callee.name()),
                 None => line,
             }),
             (Ok(false), None) => self.out_of_memory(),
@@ -269,17 +310,16 @@ impl Vm {
     }
 
     /// Whether it has returned. If not, its failure stands in `shared`.
-    fn run_function(
+    fn run_callee(
         &mut self,
-        function: &Function,
+        callee: Callee<'_>,
         keys: &Args<'_>,
         args: &Args<'_>,
         host: Host<'_>,
         reply: &mut Reply<'_>,
     ) -> mlua::Result<bool> {
         let lua = self.lua.clone();
-        self.globals.raw_set(&self.names.keys, texts(&lua, keys)?)?;
-        self.globals.raw_set(&self.names.args, texts(&lua, args)?)?;
+        let (keys, args) = (texts(&lua, keys)?, texts(&lua, args)?);
         let caller =
             RefCell::new(Caller { shared: &self.shared, words: &mut self.words, replies: &mut self.replies, host });
         lua.scope(|scope| {
@@ -294,7 +334,16 @@ impl Vm {
             })?;
             self.redis.raw_set(&self.names.call, call)?;
             self.shared.limit_memory(&lua, true);
-            let ran = self.run.call(function);
+            let ran = match callee {
+                Callee::Script(script) => {
+                    self.globals.raw_set(&self.names.keys, keys)?;
+                    self.globals.raw_set(&self.names.args, args)?;
+                    self.run.call(self.functions.get(&script.sha).expect("it was compiled"))
+                }
+                Callee::Function(name) => {
+                    self.run_function.call((self.registered.get(name).expect("it was registered"), keys, args))
+                }
+            };
             self.shared.limit_memory(&lua, false);
             let (is_ok, value): (bool, Value) = ran?;
             if is_ok {
@@ -496,52 +545,8 @@ fn give_host(lua: &Lua, shared: &Rc<Shared>) -> mlua::Result<Table> {
     Ok(host)
 }
 
-/// Where the script was when something was raised: source and line of its innermost code.
-fn script_place(lua: &Lua) -> Option<(String, i64)> {
-    const LEVELS_MAX: usize = 16;
-    for level in 1..LEVELS_MAX {
-        let seen = lua.inspect_stack(level, |debug| {
-            let source = debug.source();
-            let name = source.source.as_deref().unwrap_or_default().to_owned();
-            (source.what == "C" || name == "=prelude", name, debug.current_line())
-        });
-        match seen {
-            Some((true, ..)) => {}
-            Some((false, name, line)) => return Some((name, line.map_or(-1, |line| line as i64))),
-            None => return None,
-        }
-    }
-    None
-}
-
-fn failure(error: Value, place: Option<(String, i64)>) -> Failure {
-    let mut is_memory_error = false;
-    let line = match &error {
-        Value::String(text) => {
-            let text = text.to_string_lossy();
-            is_memory_error = text == "not enough memory";
-            format!("ERR {text}")
-        }
-        Value::Error(error) => match error.downcast_ref::<Raised>() {
-            Some(Raised { text, is_table: true }) => String::from_utf8_lossy(text).into_owned(),
-            Some(Raised { text, .. }) => format!("ERR {}", String::from_utf8_lossy(text)),
-            None => {
-                is_memory_error = is_memory(error);
-                format!("ERR {error}")
-            }
-        },
-        Value::Table(table) => match table.raw_get("err") {
-            Ok(Value::String(text)) => text.to_string_lossy(),
-            _ => "ERR unknown error".into(),
-        },
-        Value::Nil => "ERR nil".into(),
-        Value::Boolean(value) => format!("ERR {value}"),
-        Value::Integer(number) => format!("ERR {number}"),
-        Value::Number(number) => format!("ERR {}", super::figures::general(*number, 14)),
-        other => format!("ERR {}: {:p}", natives::type_name(other), other.to_pointer()),
-    };
-    Failure { line, is_memory: is_memory_error, place }
-}
+mod failure;
+mod library;
 
 #[cfg(test)]
 mod tests;

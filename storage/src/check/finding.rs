@@ -1,5 +1,6 @@
 //! What a check finds: where, what, and which keys it concerns.
 
+use crate::limits::DATABASES;
 use crate::page::Key;
 use crate::units::{ExtentId, PageId, Site};
 use core::fmt;
@@ -89,6 +90,7 @@ impl Finding {
 impl fmt::Display for TreeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            TreeName::Rows(db) if usize::from(*db) == DATABASES - 1 => f.write_str("hidden rows"),
             TreeName::Rows(db) => write!(f, "database {db}"),
             TreeName::Deadlines => f.write_str("deadlines"),
         }

@@ -28,7 +28,7 @@ const NUMBER_BYTES: usize = 8;
 const DONE: u64 = u64::MAX;
 
 /// A [`PendingId`] has so many bits for the place in the list of a database.
-const INDEX_BITS: u32 = 28;
+const INDEX_BITS: u32 = 27;
 /// Effects of one database that can be pending.
 const LIST_MAX: usize = 1 << INDEX_BITS;
 

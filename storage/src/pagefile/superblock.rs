@@ -11,7 +11,8 @@
 //! | 20 | 8 | where the flush of the log begins in which the record of the checkpoint's LSN ends |
 //! | 28 | | the archive of a [`Superblock`], then zeros up to the page's end |
 //!
-//! Format 1 has its archive at 20 and does not say where the flush begins. It is read, and not written.
+//! Formats 1 and 2 have one database less, and format 1 has its archive at 20 and does not say where the flush begins. They are
+//! read, and not written.
 //!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
 //! It stands at site `generation % 2`.
@@ -25,12 +26,13 @@ use rkyv::with::Skip;
 use rkyv::{Archive, Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"CRNP";
-pub const FORMAT: u16 = 2;
+pub const FORMAT: u16 = 3;
 const FLUSH_AT: usize = 20;
 const ARCHIVE_AT: usize = 28;
 
-/// The earlier format.
+/// The earlier formats.
 const FORMAT_1: u16 = 1;
+const FORMAT_2: u16 = 2;
 const ARCHIVE_AT_1: usize = 20;
 
 /// The flush is not known.
@@ -82,6 +84,46 @@ pub struct Superblock {
     /// Rows with extents, by database.
     pub outside: [u64; DATABASES],
     pub deadlines: TreeRoot,
+}
+
+/// Databases of the earlier formats.
+const DATABASES_2: usize = 16;
+
+/// A checkpoint, as the earlier formats have it: the fields of a [`Superblock`], with fewer databases.
+#[derive(Archive, Serialize, Deserialize)]
+struct Superblock2 {
+    generation: u32,
+    lsn: u64,
+    incarnation: u32,
+    sites: u32,
+    unix_us: u64,
+    pages: MapRoot,
+    extents: MapRoot,
+    rows: [TreeRoot; DATABASES_2],
+    expiring: [u64; DATABASES_2],
+    outside: [u64; DATABASES_2],
+    deadlines: TreeRoot,
+}
+
+impl From<Superblock2> for Superblock {
+    fn from(old: Superblock2) -> Superblock {
+        let mut new = Superblock {
+            generation: old.generation,
+            lsn: old.lsn,
+            flush: None,
+            incarnation: old.incarnation,
+            sites: old.sites,
+            unix_us: old.unix_us,
+            pages: old.pages,
+            extents: old.extents,
+            deadlines: old.deadlines,
+            ..Superblock::default()
+        };
+        new.rows[..DATABASES_2].copy_from_slice(&old.rows);
+        new.expiring[..DATABASES_2].copy_from_slice(&old.expiring);
+        new.outside[..DATABASES_2].copy_from_slice(&old.outside);
+        new
+    }
 }
 
 /// Why a page is not a superblock.
@@ -143,7 +185,7 @@ impl Superblock {
         if crc32c(&[&salt.to_le_bytes(), used]) != u32_at(bytes, 0) {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
-        if !matches!(version, FORMAT | FORMAT_1) {
+        if !matches!(version, FORMAT | FORMAT_2 | FORMAT_1) {
             return Err(Invalid::Version(version));
         }
         if u16::from_le_bytes([bytes[10], bytes[11]]) != shard.0 {
@@ -155,7 +197,10 @@ impl Superblock {
         let flush = bytes[FLUSH_AT..ARCHIVE_AT].try_into().map(u64::from_le_bytes).expect("eight bytes");
         let flush = (version != FORMAT_1 && flush != UNKNOWN).then_some(flush);
         let archive = &bytes[archive_at..archive_at + len];
-        let superblock = rkyv::from_bytes::<Superblock, Failure>(archive);
+        let superblock = match version {
+            FORMAT => rkyv::from_bytes::<Superblock, Failure>(archive),
+            _ => rkyv::from_bytes::<Superblock2, Failure>(archive).map(Superblock::from),
+        };
         let superblock = superblock.map_err(|_| Invalid::Damaged("its archive is not one"))?;
         if flush.is_some_and(|flush| flush > superblock.lsn || !flush.is_multiple_of(BLOCK_BYTES as u64)) {
             return Err(Invalid::Damaged("its place in the log is impossible"));
@@ -174,9 +219,12 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::{ARCHIVE_AT, ARCHIVE_AT_1, DATABASES_2, FLUSH_AT, FORMAT_1, FORMAT_2, MAGIC, Superblock2, UNKNOWN};
     use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
-    use crate::limits::{DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
+    use crate::checksum::crc32c;
+    use crate::limits::{DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
     use crate::units::ShardId;
+    use rkyv::rancor::Failure;
 
     fn largest() -> Superblock {
         let levels = LEVELS_MAX as u8;
@@ -185,7 +233,7 @@ mod tests {
             generation: 7,
             lsn: u64::MAX,
             flush: Some(u64::MAX / 8192 * 8192),
-            rows: [tree; 16],
+            rows: [tree; DATABASES],
             pages: MapRoot { words: 9, roots: vec![u64::MAX; DIRECTORY_WORDS_MAX] },
             ..Superblock::default()
         }
@@ -217,18 +265,49 @@ mod tests {
         }
     }
 
-    #[test]
-    fn the_earlier_format_is_read() {
-        let superblock = Superblock { flush: None, ..largest() };
+    /// The page of an earlier format.
+    fn earlier(old: &Superblock2, version: u16, flush: u64) -> Vec<u8> {
+        let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT };
+        let archive = rkyv::to_bytes::<Failure>(old).unwrap();
+        let end = archive_at + archive.len();
         let mut page = vec![0; PAGE_BYTES];
-        superblock.encode(ShardId(3), 9, &mut page);
-        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(superblock.clone()));
-        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize;
-        page.copy_within(super::ARCHIVE_AT..end, super::ARCHIVE_AT_1);
-        page[8..10].copy_from_slice(&super::FORMAT_1.to_le_bytes());
-        let crc = crate::checksum::crc32c(&[&9u32.to_le_bytes(), &page[4..end - 8]]);
+        page[4..8].copy_from_slice(&MAGIC);
+        page[8..10].copy_from_slice(&version.to_le_bytes());
+        page[10..12].copy_from_slice(&3u16.to_le_bytes());
+        page[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
+        page[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
+        page[FLUSH_AT..FLUSH_AT + 8].copy_from_slice(&flush.to_le_bytes());
+        page[archive_at..end].copy_from_slice(&archive);
+        let crc = crc32c(&[&9u32.to_le_bytes(), &page[4..end]]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
-        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(superblock));
+        page
+    }
+
+    #[test]
+    fn the_earlier_formats_are_read() {
+        let mut expect = Superblock { flush: None, ..largest() };
+        expect.rows[DATABASES_2..].fill(TreeRoot::default());
+        expect.expiring[..DATABASES_2].fill(5);
+        expect.outside[..DATABASES_2].fill(6);
+        let old = Superblock2 {
+            generation: expect.generation,
+            lsn: expect.lsn,
+            incarnation: expect.incarnation,
+            sites: expect.sites,
+            unix_us: expect.unix_us,
+            pages: expect.pages.clone(),
+            extents: expect.extents.clone(),
+            rows: *expect.rows.first_chunk().unwrap(),
+            expiring: *expect.expiring.first_chunk().unwrap(),
+            outside: *expect.outside.first_chunk().unwrap(),
+            deadlines: expect.deadlines,
+        };
+        let page = earlier(&old, FORMAT_1, 0);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
+        let page = earlier(&old, FORMAT_2, UNKNOWN);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
+        let page = earlier(&old, FORMAT_2, 8192);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(Superblock { flush: Some(8192), ..expect }));
     }
 
     #[test]

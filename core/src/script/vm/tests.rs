@@ -28,7 +28,7 @@ fn run(vm: &mut Vm, text: &str) -> (End, String) {
     vm.compile(&script).unwrap();
     let mut out = Replies::default();
     let none = Args::new(b"", &[]);
-    let end = vm.run(&script, &none, &none, LIMITS, &mut echo, &mut Reply::new(&mut out, false));
+    let end = vm.run(Callee::Script(&script), &none, &none, LIMITS, &mut echo, &mut Reply::new(&mut out, false));
     (end, String::from_utf8_lossy(out.bytes()).into_owned())
 }
 
@@ -183,4 +183,25 @@ fn lines_for_the_log_are_kept() {
     assert_eq!(lines[0], LogLine { level: 2, text: "a 1 b".into() });
     assert_eq!(lines.len(), SCRIPT_LOG_LINES_MAX);
     assert!(vm.take_log().is_empty());
+}
+
+#[test]
+fn a_library_registers_its_functions_in_the_time_that_it_has() {
+    use super::super::library::Heading;
+    let load = |vm: &mut Vm, text: &str| vm.load(text.as_bytes(), &Heading::parse(text.as_bytes()).unwrap(), LIMITS);
+    let mut vm = Vm::for_functions(clock_ns);
+    let timeout = "Error registering functions: ERR FUNCTION LOAD timeout";
+    assert_eq!(load(&mut vm, "#!lua name=a\nwhile true do end"), Err(timeout.into()));
+    let big = "local x = 'x' while true do x = x .. x end";
+    let memory = "Error registering functions: ERR not enough memory";
+    assert_eq!(load(&mut vm, &format!("#!lua name=a\n{big}")), Err(memory.into()));
+    let text =
+        "#!lua name=a\nlocal n = 1 redis.register_function('f', function(keys, args) return {#keys, args[1], n} end)";
+    let library = load(&mut vm, text).unwrap();
+    assert_eq!((library.name.as_str(), library.functions[0].name.as_str()), ("a", "f"));
+    let mut out = Replies::default();
+    let args = Args::new(b"kx", &[(0, 1), (1, 2)]);
+    let (keys, args) = args.split(1);
+    let end = vm.run(Callee::Function("f"), &keys, &args, LIMITS, &mut echo, &mut Reply::new(&mut out, false));
+    assert_eq!((end, out.bytes()), (End::Done, &b"*3\r\n:1\r\n$1\r\nx\r\n:1\r\n"[..]));
 }

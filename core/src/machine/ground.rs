@@ -1,0 +1,41 @@
+//! What a script's commands run on: the rows of this shard, or those of all shards. And scripts that are not Lua's: changes of the
+//! server's own rows, which are made like any script's, and as atomic.
+
+use super::Machine;
+use crate::command::args::Args;
+use crate::resp::replies::Replies;
+use crate::script::vm::{Called, End};
+use cairn_storage::units::ShardId;
+
+/// A command on a hidden row.
+pub(super) struct HiddenCall<'a> {
+    pub shard: ShardId,
+    pub head: u64,
+    pub words: &'a [&'a [u8]],
+    /// It is looked at with the intention to change it.
+    pub is_exclusive: bool,
+}
+
+/// Runs commands of a script, one behind the other. Who is told to stop does so, and is run again from its beginning.
+pub(super) trait Ground {
+    fn machine(&mut self) -> &mut Machine;
+
+    /// A command of a client.
+    fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;
+
+    /// A command on a hidden row. Its reply is in RESP2.
+    fn call_hidden(&mut self, call: &HiddenCall<'_>, out: &mut Replies) -> Called;
+}
+
+/// The reply of a command on a hidden row; or how the script ends.
+pub(super) fn ask_hidden(ground: &mut dyn Ground, call: &HiddenCall<'_>) -> Result<Replies, End> {
+    let mut out = Replies::default();
+    match ground.call_hidden(call, &mut out) {
+        Called::Stop => Err(End::Stopped),
+        Called::Refused(line) => Err(End::Refused(line)),
+        Called::Replied => match super::exec::error_line(&out, 0) {
+            Some(line) => Err(End::Refused(line)),
+            None => Ok(out),
+        },
+    }
+}
