@@ -4,6 +4,7 @@
 //! | key | on which shards | value |
 //! | --- | --- | --- |
 //! | `functions` | all, the same | a version (8 bytes, little-endian), and what FUNCTION DUMP answers |
+//! | `i` and a key | that of the key's slot | the record of IDEMPOTENT: digest (20 bytes), 1 if RESP3, the reply; it expires |
 
 use crate::limits::HIDDEN_DB;
 use crate::resp::replies::Replies;
@@ -16,6 +17,16 @@ pub const FUNCTIONS: &[u8] = b"functions";
 /// The place of [`FUNCTIONS`]: the same on all shards, and in no slot of clients' interest.
 pub fn functions_head(hash_seed: u64) -> u64 {
     route::head(0, FUNCTIONS, hash_seed)
+}
+
+/// The record of an idempotency key.
+pub fn record_key(key: &[u8]) -> Vec<u8> {
+    [b"i", key].concat()
+}
+
+/// Its place: in the key's own slot, but not where a row of clients that has this key is.
+pub fn record_head(slot: u16, key: &[u8], hash_seed: u64) -> u64 {
+    route::head(slot, &record_key(key), hash_seed)
 }
 
 /// A lock of a hidden row.

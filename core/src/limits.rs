@@ -145,6 +145,11 @@ pub const SCRIPT_CACHE_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const FUNCTIONS_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const FUNCTION_LOAD_MS_MAX: u64 = 500;
 
+/// Bytes of an idempotency key, how long its record may stay (30 days), and bytes of a reply that is kept.
+pub const IDEMPOTENT_KEY_BYTES_MAX: usize = 1024;
+pub const IDEMPOTENT_MS_MAX: i64 = 30 * 24 * 3600 * 1000;
+pub const IDEMPOTENT_REPLY_BYTES_MAX: usize = 1024 * 1024;
+
 /// How deep arrays in a script's reply may be nested, and JSON and MessagePack values. The stack of a worker has room for it.
 pub const SCRIPT_REPLY_DEPTH_MAX: usize = 1000;
 pub const SCRIPT_NESTING_MAX: usize = 1000;

@@ -9,6 +9,7 @@ pub mod expire;
 pub mod functions;
 pub mod help;
 pub mod hot;
+pub mod idempotent;
 pub mod info;
 pub mod introspect;
 pub mod keys;

@@ -133,7 +133,7 @@ pub const SPECS: &[Spec] = &[
 ];
 
 /// How many of the arguments from `at` on are keys.
-fn key_count(call: &Call<'_>, at: usize) -> Result<usize, Refusal> {
+pub(super) fn key_count(call: &Call<'_>, at: usize) -> Result<usize, Refusal> {
     let count = call.args.integer(at)?;
     match usize::try_from(count) {
         Err(_) => Err(Refusal::text("ERR Number of keys can't be negative")),
@@ -157,12 +157,12 @@ pub(super) fn run(
     machine.run_script(conn, &task, reply)
 }
 
-fn by_text(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
+pub(super) fn by_text(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
     key_count(call, 2)?;
     Ok(Code::Script(machine.script_of(&call.args[1], false)?))
 }
 
-fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
+pub(super) fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
     let no_script = || Refusal::text(NO_SCRIPT);
     if call.args[1].len() != 40 {
         return Err(no_script().into());

@@ -4,8 +4,8 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, expire, functions, hot, info, introspect, keys, keyspace, latency,
-    memory, save, script, server, slow, strings, transactions, wait,
+    Spec, client, cluster, config, connection, expire, functions, hot, idempotent, info, introspect, keys, keyspace,
+    latency, memory, save, script, server, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
@@ -18,6 +18,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     expire::SPECS,
     functions::SPECS,
     hot::SPECS,
+    idempotent::SPECS,
     info::SPECS,
     introspect::SPECS,
     keys::SPECS,

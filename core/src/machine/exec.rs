@@ -114,6 +114,8 @@ impl Machine {
                 "ERR '{}' cannot be undone, so it is not allowed in a transaction that rolls back: only commands on keys and SELECT are",
                 entry.spec.name
             ))
+        } else if multi.token.is_some() && !matches!(entry.spec.run, Run::Row(_)) {
+            super::idempotent::not_idempotent(entry.spec)
         } else if bytes > limit {
             Refusal::text(format!(
                 "ERR the commands of a transaction are longer than {limit} bytes (client-query-buffer-limit)"
@@ -153,6 +155,9 @@ impl Machine {
         if multi.is_aborted {
             self.unwatch(conn);
             return Err(Refusal::text("EXECABORT Transaction discarded because of previous errors.").into());
+        }
+        if let Some(token) = multi.token.clone() {
+            return self.exec_once(conn, token, multi, call, reply);
         }
         match self.reach_of(conn, &multi) {
             Reach::None => {}

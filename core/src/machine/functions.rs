@@ -6,8 +6,9 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::code::{Code, ScriptRun, Task};
 use super::ground::{Ground, HiddenCall, ask_hidden};
-use super::script::{Code, Ran, ScriptRun, Task};
+use super::script::Ran;
 use crate::command::args::Args;
 use crate::command::{Call, Flow, table};
 use crate::error::{Refusal, Stop};

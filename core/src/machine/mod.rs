@@ -11,7 +11,8 @@
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
-//! - `script`: scripts. Over several shards: `wide`. What both have: `ground`. Libraries of functions: `functions`.
+//! - `script`: scripts. Over several shards: `wide`. What both have: `ground`, `code`. Libraries of functions: `functions`.
+//! - `idempotent`: what is done once, however often it is asked for.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `drain`: how it ends.
@@ -20,6 +21,7 @@
 
 mod ask;
 mod clients;
+mod code;
 mod coordinate;
 mod deadlock;
 mod deeds;
@@ -27,6 +29,7 @@ mod drain;
 mod exec;
 mod functions;
 mod ground;
+mod idempotent;
 mod input;
 mod interact;
 mod paging;
@@ -44,11 +47,13 @@ mod whole;
 mod wide;
 
 pub use ask::{HostThen, Merge};
+pub use code::{Code, ScriptRun, Task};
 pub use deeds::{Deed, Noted};
 pub use exec::Transaction;
 pub use functions::{Change, Functions, Policy};
+pub use idempotent::{Token, not_idempotent};
 pub(crate) use paging::Absence;
-pub use script::{Code, NO_SCRIPT, ScriptRun, Scripts, Task};
+pub use script::{NO_SCRIPT, Scripts};
 pub use scrub::ScrubFigures;
 
 use crate::bug::Bug;

@@ -5,7 +5,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::functions::Change;
+use super::code::{ScriptRun, Task, run_code};
 use super::ground::{Ground, HiddenCall};
 use super::parked::Work;
 use super::release::HeldReply;
@@ -23,9 +23,8 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::script::cache::Cache;
-use crate::script::library::Function;
-use crate::script::vm::{Called, Callee, CompileError, End, Host, Limits, LogLine, Vm};
-use crate::script::{Script, ScriptFlags, Sha};
+use crate::script::vm::{Called, CompileError, End, Limits, LogLine, Vm};
+use crate::script::{Script, Sha};
 use cairn_storage::blob::Blob;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
@@ -48,54 +47,11 @@ struct Wanted {
     left: usize,
 }
 
-/// What is run as one change.
-#[derive(Clone, Debug)]
-pub enum Code {
-    Script(Arc<Script>),
-    Function(Arc<Function>),
-    Change(Arc<Change>),
-}
-
-impl Code {
-    pub(super) fn flags(&self) -> ScriptFlags {
-        match self {
-            Code::Script(script) => script.flags,
-            Code::Function(function) => function.flags,
-            Code::Change(_) => ScriptFlags { is_plain: true, ..ScriptFlags::default() },
-        }
-    }
-}
-
-/// A script that another shard runs.
-#[derive(Debug)]
-pub struct ScriptRun {
-    pub code: Code,
-    /// Keys, then arguments: their bytes, and where each stands.
-    pub bytes: Vec<u8>,
-    pub ranges: Vec<(u32, u32)>,
-    pub keys: usize,
-    pub db: u8,
-    pub is_resp3: bool,
-    /// The command is one that lets no script write.
-    pub is_readonly: bool,
-}
-
 /// How far a script has come on one shard.
 pub(super) enum Ran {
     Whole,
     /// It needs rows of other shards. Nothing of it has happened.
     NeedsOthers,
-}
-
-/// A script and what it is given.
-#[derive(Clone, Copy)]
-pub struct Task<'a> {
-    pub code: &'a Code,
-    pub keys: Args<'a>,
-    pub args: Args<'a>,
-    pub db: u8,
-    pub is_readonly: bool,
-    pub now: Now,
 }
 
 pub(super) const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
@@ -167,7 +123,7 @@ impl Machine {
         Ok(script)
     }
 
-    fn keep_script(&mut self, script: &Arc<Script>, is_loaded: bool) {
+    pub(super) fn keep_script(&mut self, script: &Arc<Script>, is_loaded: bool) {
         let gone = self.scripts.cache.keep(script, is_loaded);
         if let Some(vm) = &mut self.scripts.vm {
             gone.into_iter().for_each(|sha| vm.forget(sha));
@@ -278,42 +234,6 @@ impl Machine {
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
     }
 
-    /// What is to be run, as this shard has it.
-    fn own_code(&mut self, code: &Code) -> Result<Code, Stop> {
-        match code {
-            Code::Script(script) if !self.scripts.cache.contains(script.sha) => self.keep_script(script, false),
-            Code::Function(function) => return Ok(Code::Function(self.find_function(function.name.as_bytes())?)),
-            Code::Script(_) | Code::Change(_) => {}
-        }
-        Ok(code.clone())
-    }
-
-    /// The Lua state that runs it, and as what; `None` if it is not Lua's.
-    pub(super) fn take_vm_for<'a>(&mut self, code: &'a Code) -> Result<Option<(Box<Vm>, Callee<'a>)>, Refusal> {
-        match code {
-            Code::Script(script) => {
-                let mut vm = self.take_vm();
-                match vm.compile(script) {
-                    Ok(()) => Ok(Some((vm, Callee::Script(script)))),
-                    Err(error) => {
-                        self.put_vm(vm);
-                        Err(refusal_of(error))
-                    }
-                }
-            }
-            Code::Function(function) => Ok(Some((self.take_functions_vm(), Callee::Function(&function.name)))),
-            Code::Change(_) => Ok(None),
-        }
-    }
-
-    /// It goes back to where it was taken from.
-    pub(super) fn put_vm_of(&mut self, code: &Code, vm: Box<Vm>) {
-        match code {
-            Code::Function(_) => self.functions.put_vm(vm),
-            Code::Script(_) | Code::Change(_) => self.put_vm(vm),
-        }
-    }
-
     /// What the script's first line says against running it now.
     fn admit_script(&self, task: &Task<'_>) -> Result<(), Refusal> {
         let flags = task.code.flags();
@@ -418,22 +338,6 @@ impl Machine {
         reply.out.truncate(mark);
         Err(Refusal::text(text).into())
     }
-}
-
-/// Runs what a task is about on its ground.
-pub(super) fn run_code(
-    task: &Task<'_>,
-    vm: &mut Option<(Box<Vm>, Callee<'_>)>,
-    limits: Limits,
-    ground: &mut dyn Ground,
-    reply: &mut Reply<'_>,
-) -> End {
-    let Some((vm, callee)) = vm else {
-        let Code::Change(change) = task.code else { unreachable!("all else is Lua's") };
-        return change.run(ground, reply);
-    };
-    let host: Host<'_> = &mut |args: &Args<'_>, is_resp3: bool, out: &mut Replies| ground.call(args, is_resp3, out);
-    vm.run(*callee, &task.keys, &task.args, limits, host, reply)
 }
 
 /// Why a script was ended, in `ms` at most.

@@ -18,13 +18,14 @@
 
 use super::Machine;
 use super::ask::HoleId;
+use super::code::{ScriptRun, Task, run_code};
 use super::coordinate::Plan;
 use super::ground::{Ground, HiddenCall};
 use super::interact::{Form, Statement, Works};
 use super::participate::locks_of;
 use super::place::Place;
 use super::release::HeldReply;
-use super::script::{ALL_SHARDS, Code, NOT_ALLOWED, ScriptRun, Task, admit_call, run_code};
+use super::script::{ALL_SHARDS, NOT_ALLOWED, admit_call};
 use super::trial::Tried;
 use crate::command::args::Args;
 use crate::command::{Call, Flags, Run, table};
@@ -214,11 +215,11 @@ impl Machine {
 
     /// If it is a function: as the libraries of this moment have it. Whether they are those that it has begun with.
     fn refresh_code(&mut self, wide: &mut Wide) -> Result<bool, Stop> {
-        let Code::Function(function) = &wide.run.code else { return Ok(true) };
+        let Some(function) = wide.run.code.function().cloned() else { return Ok(true) };
         self.shard.begin();
         let function = self.find_function(function.name.as_bytes())?;
         wide.course.observed = wide.course.observed.max(self.shard.observed());
-        wide.run.code = Code::Function(function);
+        wide.run.code = wide.run.code.with_function(function);
         let version = self.functions_version();
         Ok(*wide.course.version.get_or_insert(version) == version)
     }

@@ -72,6 +72,18 @@ impl Replies {
         self.blobs.push_back((self.bytes.len(), blob));
     }
 
+    /// All bytes, long values in their places.
+    pub fn flat(&self) -> Vec<u8> {
+        let (mut flat, mut from) = (Vec::with_capacity(self.weight()), 0);
+        for (at, blob) in self.blobs() {
+            flat.extend_from_slice(&self.bytes[from..at]);
+            flat.extend_from_slice(blob);
+            from = at;
+        }
+        flat.extend_from_slice(&self.bytes[from..]);
+        flat
+    }
+
     pub fn append(&mut self, replies: Replies) {
         let base = self.bytes.len();
         self.bytes.extend_from_slice(&replies.bytes);

@@ -3,6 +3,7 @@
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
 use crate::command::{Flags, Run};
+use crate::machine::Token;
 use cairn_storage::units::ShardId;
 
 /// A queue of commands, their arguments copied one behind the other.
@@ -17,6 +18,8 @@ pub struct Multi {
     pub is_aborted: bool,
     /// An error of any command undoes all of them.
     pub rolls_back: bool,
+    /// They are done once.
+    pub token: Option<Token>,
     /// Where in its connection's output the replies to it begin.
     pub place: u64,
     /// The shards whose rows they are about, if who queues them says so.

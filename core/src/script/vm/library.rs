@@ -11,8 +11,11 @@ use std::sync::Arc;
 /// What a library has registered so far.
 #[derive(Default)]
 pub(super) struct Loading {
-    functions: Vec<(Arc<Function>, mlua::Function)>,
+    functions: Vec<Registered>,
 }
+
+/// A function and its code.
+type Registered = (Arc<Function>, mlua::Function);
 
 const TIMEOUT: &str = "Error registering functions: ERR FUNCTION LOAD timeout";
 
@@ -35,7 +38,7 @@ impl Vm {
         text: &[u8],
         heading: &Heading,
         limits: Limits,
-    ) -> Result<(Arc<Library>, Vec<(Arc<Function>, mlua::Function)>), String> {
+    ) -> Result<(Arc<Library>, Vec<Registered>), String> {
         let compiled = self.compile_chunk(&text[heading.bytes..], "@user_function");
         let chunk = compiled.map_err(|CompileError(why)| format!("Error compiling function: {why}"))?;
         self.begin(limits);
