@@ -8,6 +8,7 @@ mod anomalies;
 mod configuration;
 mod disk_full;
 mod durability;
+mod hidden;
 mod inspect;
 mod integrity;
 mod ledger;
