@@ -184,7 +184,7 @@ impl Machine {
     pub fn tell_all(&mut self, ask: &Ask) {
         self.answer_of_machine(ask);
         // No connection has this id, so the answers find nobody.
-        let request = RequestId { client: 0, conn: u32::MAX, hole: 0, part: 0 };
+        let request = RequestId { client: 0, conn: u32::MAX, hole: 0, part: 0, is_early: false };
         let own = self.identity.shard.0;
         for shard in (0..self.identity.shards).filter(|shard| *shard != own) {
             let messages = vec![Message::Ask { request, ask: Box::new(ask.clone()) }];

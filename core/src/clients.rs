@@ -3,7 +3,7 @@
 use crate::event::{ConnId, Now};
 use crate::machine::Machine;
 use crate::parcel::ClientFilter;
-use crate::session::Client;
+use crate::session::{Client, Durability};
 use std::fmt::Write;
 
 /// Does the filter mean this client? There are only normal clients, all of the user `default`.
@@ -78,6 +78,8 @@ fn flags(client: &Client) -> String {
         (client.no_touch, 'T'),
         // Not one of Redis's: all of its transactions, or nothing.
         (client.rolls_back, 'a'),
+        // Nor this: its replies wait for nothing.
+        (client.durability == Durability::Memory, 'm'),
     ] {
         if holds {
             out.push(letter);

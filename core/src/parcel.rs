@@ -23,6 +23,8 @@ pub struct RequestId {
     pub hole: u64,
     /// Which part of a gathered command this is.
     pub part: u32,
+    /// The client does not wait for the log: CLIENT DURABILITY MEMORY.
+    pub is_early: bool,
 }
 
 /// One message.

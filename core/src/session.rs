@@ -30,6 +30,25 @@ pub enum ReplyMode {
     Skip,
 }
 
+/// What a connection's replies wait for: CLIENT DURABILITY.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// Nothing: what it was answered may be lost in a crash.
+    Memory,
+    /// All that it has observed is on stable storage here, and on as many standbys as are wanted.
+    #[default]
+    Local,
+}
+
+impl Durability {
+    pub fn name(self) -> &'static str {
+        match self {
+            Durability::Memory => "memory",
+            Durability::Local => "local",
+        }
+    }
+}
+
 /// What a connection has said about itself, and what it may do.
 #[derive(Debug)]
 pub struct Client {
@@ -55,6 +74,7 @@ pub struct Client {
     pub bytes_out: u64,
     /// CLIENT TXN ROLLBACK: its transactions are undone as a whole if any command fails, said or not.
     pub rolls_back: bool,
+    pub durability: Durability,
     /// What it has queued since MULTI.
     pub multi: Option<Box<Multi>>,
     /// The transaction that it goes on with.
@@ -85,6 +105,7 @@ impl Client {
             bytes_in: 0,
             bytes_out: 0,
             rolls_back: false,
+            durability: Durability::Local,
             multi: None,
             open: None,
             watched: Vec::new(),

@@ -44,6 +44,15 @@ const SUBCOMMANDS: &[Spec] = &[
         ..FAMILY
     },
     Spec {
+        name: "client|durability",
+        arity: -2,
+        run: Run::Server(super::durability::durability),
+        since: "7.2.0",
+        summary: "What the connection's replies wait for: nothing, the log on this machine, or standbys too.",
+        synopsis: "[MEMORY | LOCAL | STANDBY]",
+        ..FAMILY
+    },
+    Spec {
         name: "client|getname",
         arity: 2,
         run: Run::Server(getname),

@@ -6,7 +6,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
-use crate::session::ReplyMode;
+use crate::session::{Durability, ReplyMode};
 
 /// The version of Redis whose behaviour clients can expect.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -271,6 +271,7 @@ fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_
     client.no_touch = false;
     client.is_readonly = false;
     client.rolls_back = false;
+    client.durability = Durability::Local;
     reply.is_resp3 = false;
     reply.simple("RESET");
     Ok(Flow::Done)

@@ -5,6 +5,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+mod durability;
 pub mod expire;
 pub mod functions;
 pub mod help;

@@ -14,7 +14,7 @@ use crate::event::{ConnId, Effect, HostAsk, Ticket};
 use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::session::ReplyMode;
+use crate::session::{Durability, ReplyMode};
 use crate::tx::Work;
 use cairn_storage::units::{ShardId, TxnId};
 use hashbrown::HashMap;
@@ -145,8 +145,7 @@ impl Machine {
                 let answers = shards.iter().map(|_| None).collect();
                 self.pending.gatherings.insert(hole, Gathering { answers, merge });
                 for (part, shard) in shards.into_iter().enumerate() {
-                    let HoleId { client, conn, hole } = hole;
-                    let request = RequestId { client, conn, hole, part: part as u32 };
+                    let request = self.request(hole, part as u32);
                     if shard == self.identity.shard {
                         self.answer_later(shard, request, &ask, Progress::default());
                     } else {
@@ -162,13 +161,13 @@ impl Machine {
                 self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
             }
             Deferred::Transaction { shard, transaction } => {
-                let HoleId { client, conn, hole } = self.open_hole(conn, out, false, transaction.multi.bytes());
-                let request = RequestId { client, conn, hole, part: 0 };
+                let hole = self.open_hole(conn, out, false, transaction.multi.bytes());
+                let request = self.request(hole, 0);
                 self.outbox[usize::from(shard.0)].messages.push(Message::Transaction { request, transaction });
             }
             Deferred::Script { shard, run } => {
-                let HoleId { client, conn, hole } = self.open_hole(conn, out, true, run.bytes.len());
-                let request = RequestId { client, conn, hole, part: 0 };
+                let hole = self.open_hole(conn, out, true, run.bytes.len());
+                let request = self.request(hole, 0);
                 self.outbox[usize::from(shard.0)].messages.push(Message::Script { request, run });
             }
             Deferred::Wide(run) => {
@@ -185,6 +184,14 @@ impl Machine {
                 self.pending.timers.push((self.now.mono_ns + ns, hole, then));
             }
         }
+    }
+
+    /// What is asked of another shard, or done for it, so that a hole can be filled.
+    pub(super) fn request(&self, hole: HoleId, part: u32) -> RequestId {
+        let HoleId { client, conn, hole } = hole;
+        let session = self.sessions.get(conn as usize).and_then(Option::as_deref);
+        let is_early = session.is_some_and(|session| session.client.durability == Durability::Memory);
+        RequestId { client, conn, hole, part, is_early }
     }
 
     /// Leaves a hole behind what is written, for the reply to a request of which other shards get so many bytes.

@@ -81,6 +81,11 @@ impl Machine {
         if matches!(self.log_state, LogState::Failed(_)) {
             return self.refuse_foreign(to, reply);
         }
+        if let HeldReply::Ran { request, .. } | HeldReply::Answer { request, .. } = &reply
+            && request.is_early
+        {
+            return self.deliver(to, reply);
+        }
         self.held.foreign_last += 1;
         self.held.foreign.insert((lsn, self.held.foreign_last), (to, reply));
     }

@@ -51,7 +51,7 @@ impl Machine {
     pub(super) fn forward(&mut self, conn: ConnId, call: &Call<'_>, shard: ShardId, out: &Replies) -> Flow {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         self.stats.counters.forwarded_commands += 1;
-        let request = request(hole, 0);
+        let request = self.request(hole, 0);
         if let Some((input, ranges)) = self.shard.borrowed(call.args) {
             let message = Message::RunLong { request, db: call.db, is_resp3: call.is_resp3, input, ranges };
             self.outbox[usize::from(shard.0)].messages.push(message);
@@ -77,7 +77,7 @@ impl Machine {
         for (part, (shard, places)) in shards.into_iter().zip(places).enumerate() {
             let keys = places.iter().map(|place| &call.args[first + place]);
             let mut args = std::iter::once(&call.args[0]).chain(keys);
-            let request = request(hole, part as u32);
+            let request = self.request(hole, part as u32);
             if shard == self.identity.shard.0 {
                 let (bytes, ranges) = copied(args);
                 let (own, args) = (self.identity.shard, Args::new(&bytes, &ranges));
@@ -289,10 +289,6 @@ impl Machine {
             self.fill_hole(hole, spreading.join());
         }
     }
-}
-
-fn request(hole: HoleId, part: u32) -> RequestId {
-    RequestId { client: hole.client, conn: hole.conn, hole: hole.hole, part }
 }
 
 /// The command of a message, a container's subcommand included.

@@ -18,7 +18,7 @@ use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::session::{ReplyMode, Stall};
+use crate::session::{Durability, ReplyMode, Stall};
 use cairn_storage::log::LogState;
 use cairn_storage::units::Lsn;
 
@@ -358,6 +358,9 @@ impl Machine {
             let refusal = super::release::log_refusal(fault.result.err());
             self.count_error(Some(id), &refusal);
             Reply::new(out, false).refusal(&refusal);
+            return;
+        }
+        if self.client(conn).durability == Durability::Memory {
             return;
         }
         self.session_mut(conn).output.gate(mark, out, lsn);

@@ -33,7 +33,6 @@ use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
 use crate::hidden;
 use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, SCRIPT_RESTARTS_MAX, TXN_STATEMENTS_MAX};
-use crate::parcel::RequestId;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End, Limits};
@@ -377,8 +376,7 @@ impl Machine {
             return self.answer_wide(hole, &stop.into_refusal().line());
         }
         let observed = self.shard.observed().max(wide.course.observed);
-        let HoleId { client, conn, hole } = hole;
-        let request = RequestId { client, conn, hole, part: 0 };
+        let request = self.request(hole, 0);
         self.hold_foreign(own, observed, HeldReply::Ran { request, reply: replies });
     }
 }
