@@ -35,6 +35,10 @@ pub struct VerifyArgs {
     /// Transactions and single commands
     #[arg(short = 'n', long, default_value_t = 100_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
     pub operations: u64,
+    /// After so many of them what was recorded is checked and forgotten. A longer run uses two databases: --db and the next one,
+    /// or behind the last one the one before
+    #[arg(long, default_value_t = 250_000, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub window: u64,
     /// Connections, each with one operation under way
     #[arg(short, long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=i64::from(CLIENTS_MAX)))]
     pub clients: u32,

@@ -1,14 +1,16 @@
 //! Drives the workloads over real connections, from one thread, so that all times are of one clock. Kills the server when its time has come.
 //!
 //! ```text
-//! Working --as many operations as asked are begun--> Reading --everything is read--> done
+//! Working --all operations of the window are over--> Reading --everything is read--> done, or Working in the next window
 //! ```
 //!
-//! `Drive::run` is behind the arrows. In *Reading* what was written is read once more.
+//! `State::work` and `State::next_window` are behind the arrows. In *Reading* what was written is read once more.
 
 use super::exchange::{Exchange, Taken};
+use super::left::{Left, Reader};
 use super::limits::ANSWER_NS_MAX;
 use super::server::Server;
+use super::window::{Verdicts, Windows};
 use super::workload::Workload;
 use crate::load::connection::{Greeting, Target, connect};
 use crate::sim::reply::shown;
@@ -53,12 +55,16 @@ struct Client {
 
 /// A run.
 pub struct Drive<'a> {
-    pub workloads: &'a mut [Box<dyn Workload>],
+    pub workloads: Vec<Box<dyn Workload>>,
+    pub windows: Windows,
+    pub verdicts: &'a mut Verdicts,
     pub server: Option<&'a mut Server>,
     pub target: Target,
     pub greeting: Greeting,
+    /// The database of every second window.
+    pub db_other: u32,
     pub operations: u64,
-    /// By the number of operations that are over.
+    /// By the number of operations that are over, of all windows.
     pub deeds: VecDeque<(u64, Deed)>,
     pub rng: fastrand::Rng,
     pub bar: ProgressBar,
@@ -73,6 +79,13 @@ struct State<'a> {
     last_ns: u64,
     begun: u64,
     over: u64,
+    /// The number of the window, and how many operations are begun when no further one of it is.
+    window: u64,
+    window_end: u64,
+    /// What the window before has left.
+    left: Option<Left>,
+    /// Connections that have ended since the last kill: what they had under way may still happen.
+    ended: u64,
     is_reading: bool,
     /// Between a kill and the start after it.
     is_down: bool,
@@ -99,6 +112,10 @@ impl Drive<'_> {
             last_ns: 0,
             begun: 0,
             over: 0,
+            window: 0,
+            window_end: 0,
+            left: None,
+            ended: 0,
             is_reading: false,
             is_down: false,
             buffer: vec![0; RECV_BYTES],
@@ -106,8 +123,9 @@ impl Drive<'_> {
         };
         let outcome = state.run(clients);
         if outcome.is_err() {
-            state.sum.seconds = state.start.elapsed().as_secs_f64();
+            state.sum.seconds = state.sum.seconds.max(state.start.elapsed().as_secs_f64());
             (0..state.clients.len()).for_each(|index| state.lose(index));
+            state.plan.verdicts.judge(state.window, &state.plan.workloads);
         }
         state.sum.operations = state.over;
         (state.sum, outcome)
@@ -120,31 +138,83 @@ impl State<'_> {
             let client = self.open(index)?;
             self.clients.push(client);
         }
-        for index in 0..self.plan.workloads.len() {
-            self.prepare(index)?;
-        }
-        self.start = Instant::now();
-        let mut events = Vec::with_capacity(EVENTS_MAX);
-        for is_reading in [false, true] {
-            self.is_reading = is_reading;
-            (0..self.clients.len()).try_for_each(|index| self.begin(index))?;
-            let mut checked = Instant::now();
-            while self.clients.iter().any(|client| client.exchange.busy.is_some()) {
-                self.poll(&mut events)?;
-                while let Some((_, deed)) = self.plan.deeds.front().filter(|(at, _)| *at <= self.over).copied() {
-                    self.plan.deeds.pop_front();
-                    self.act(deed)?;
-                }
-                if checked.elapsed() > Duration::from_secs(1) {
-                    checked = Instant::now();
-                    self.check_progress()?;
-                }
+        loop {
+            (0..self.plan.workloads.len()).try_for_each(|index| self.prepare(index))?;
+            self.work()?;
+            if !self.next_window()? {
+                return Ok(());
             }
-            if !is_reading {
-                self.sum.seconds = self.start.elapsed().as_secs_f64();
+        }
+    }
+
+    /// One window.
+    fn work(&mut self) -> Result<(), String> {
+        let operations = self.plan.operations;
+        self.window_end = operations.min(self.begun + self.plan.windows.size);
+        let begun = Instant::now();
+        self.go_through(false)?;
+        if self.ended > 0 && self.window_end < operations {
+            // What has come to its end otherwise than by a kill may not happen behind the last readings.
+            if self.plan.server.is_some() {
+                self.kill()?;
+            } else {
+                self.window_end = operations;
+                self.go_through(false)?;
+            }
+        }
+        self.sum.seconds += begun.elapsed().as_secs_f64();
+        self.go_through(true)
+    }
+
+    /// All that is to be asked of the window, or to be read in its end, until nothing is under way.
+    fn go_through(&mut self, is_reading: bool) -> Result<(), String> {
+        self.is_reading = is_reading;
+        let mut events = Vec::with_capacity(EVENTS_MAX);
+        (0..self.clients.len()).try_for_each(|index| self.begin(index))?;
+        let mut checked = Instant::now();
+        while self.clients.iter().any(|client| client.exchange.busy.is_some()) {
+            self.poll(&mut events)?;
+            while let Some((_, deed)) = self.plan.deeds.front().filter(|(at, _)| *at <= self.over).copied() {
+                self.plan.deeds.pop_front();
+                self.act(deed)?;
+            }
+            if checked.elapsed() > Duration::from_secs(1) {
+                checked = Instant::now();
+                self.check_progress()?;
             }
         }
         Ok(())
+    }
+
+    /// The window is over: it is judged, and so is what the one before has left. Whether another one begins.
+    fn next_window(&mut self) -> Result<bool, String> {
+        self.plan.verdicts.judge(self.window, &self.plan.workloads);
+        let is_last = self.begun >= self.plan.operations;
+        if is_last && self.window == 0 {
+            return Ok(false);
+        }
+        if let Some(left) = self.left.take() {
+            let now = self.reader(self.plan.db_other)?.read_all()?;
+            self.plan.verdicts.outlast(self.window - 1, left.changes(&now));
+        }
+        if is_last || !self.plan.verdicts.is_sound() {
+            return Ok(false);
+        }
+        self.left = Some(self.reader(self.plan.greeting.db)?.read_all()?);
+        self.reader(self.plan.db_other)?.empty()?;
+        self.window += 1;
+        std::mem::swap(&mut self.plan.greeting.db, &mut self.plan.db_other);
+        self.plan.workloads = (self.plan.windows.make)(self.window);
+        for index in 0..self.clients.len() {
+            self.clients[index] = self.open(index)?;
+        }
+        Ok(true)
+    }
+
+    /// A connection beside those of the clients.
+    fn reader(&self, db: u32) -> Result<Reader, String> {
+        let Target::Tcp { host, port } = &self.plan.target else { return Err("only over TCP".to_owned()) };
+        Reader::connect(host, *port, db)
     }
 
     /// No two are the same.
@@ -185,10 +255,10 @@ impl State<'_> {
         }
         let now = self.now();
         let request = &mut self.clients[index].exchange.request;
-        let workloads = &mut self.plan.workloads;
+        let workloads = &mut self.plan.workloads[..];
         let chosen = if self.is_reading {
             (0..workloads.len()).find(|at| workloads[*at].begin_last(index as u32, now, request))
-        } else if self.begun < self.plan.operations {
+        } else if self.begun < self.window_end {
             let chosen = self.plan.rng.usize(..workloads.len());
             workloads[chosen].begin(index as u32, now, request);
             self.begun += 1;
@@ -265,7 +335,7 @@ impl State<'_> {
     fn take(&mut self, index: usize) -> Result<(), String> {
         let now = self.now();
         let client = &mut self.clients[index];
-        let taken = client.exchange.take(index as u32, now, self.plan.workloads)?;
+        let taken = client.exchange.take(index as u32, now, &mut self.plan.workloads)?;
         if taken != Taken::Nothing {
             client.sent = 0;
         }
@@ -275,6 +345,7 @@ impl State<'_> {
             Taken::Over => self.on_over(index),
             Taken::Wrong(wrong) => {
                 self.sum.errors += 1;
+                self.ended += 1;
                 self.sum.first_error.get_or_insert(wrong.what);
                 self.lose(index);
                 if !self.is_down {
@@ -308,6 +379,7 @@ impl State<'_> {
             return Err(what);
         }
         self.sum.closed += 1;
+        self.ended += 1;
         self.lose(index);
         self.clients[index] = self.open(index)?;
         self.begin(index)
@@ -331,7 +403,7 @@ impl State<'_> {
             return Err(what);
         }
         server.kill().map_err(|error| format!("kill: {error}"))?;
-        self.is_down = true;
+        (self.is_down, self.ended) = (true, 0);
         for index in 0..self.clients.len() {
             self.receive(index)?;
             self.take(index)?;

@@ -4,6 +4,7 @@
 //!
 //! - `list_append`, `register`, `bank`, `write_skew` are the checkers: pure, over histories with spans (`span`), with findings (`anomaly`).
 //! - `workload` asks, and records. `exchange` is what one client says and hears. The simulator drives these too: `crate::sim::histories`.
+//! - `window` cuts long runs into parts whose histories are checked one after the other; `left` is what one leaves to the next.
 //! - `drive`, `server`, `run` touch the world: sockets, a clock, a process.
 
 pub mod anomaly;
@@ -12,12 +13,14 @@ pub mod bank;
 mod drive;
 pub(crate) mod exchange;
 pub mod keyed;
+mod left;
 mod limits;
 pub mod list_append;
 pub mod register;
 mod run;
 mod server;
 pub mod span;
+pub mod window;
 pub mod workload;
 pub mod write_skew;
 

@@ -1,16 +1,18 @@
 //! `cairn verify`: a run from its arguments to its verdict.
 
-use super::anomaly::Anomaly;
 use super::args::{Choice, VerifyArgs};
 use super::drive::{Deed, Drive, Sum};
 use super::server::Server;
+use super::window::{Verdict, Verdicts, Windows};
 use super::workload::{Bank, Lists, Pairs, Registers, Workload};
 use crate::load::connection::{Greeting, Target};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::net::TcpStream;
 use std::process::ExitCode;
-use std::time::Instant;
+
+/// The last database of a server.
+const DB_LAST: u32 = 15;
 
 /// Two kills in a row, the second one while the server still makes up for the first.
 const KILL_AGAIN_OPERATIONS: u64 = 40;
@@ -40,14 +42,21 @@ fn verify(args: &VerifyArgs) -> Result<bool, String> {
         let port = port.parse().map_err(|_| format!("--address: {port} is no port"))?;
         Target::Tcp { host: host.trim_matches(['[', ']']).to_owned(), port }
     };
+    let db_other = if args.db < DB_LAST { args.db + 1 } else { args.db - 1 };
     expect_empty(&target, args.db)?;
-    let mut workloads = workloads(args);
+    if args.operations > args.window {
+        expect_empty(&target, db_other)?;
+    }
+    let (mut verdicts, of) = (Verdicts::default(), args.clone());
     let bar = progress(args);
     let drive = Drive {
-        workloads: &mut workloads,
+        workloads: workloads(args, 0),
+        windows: Windows { size: args.window, make: Box::new(move |window| workloads(&of, window)) },
+        verdicts: &mut verdicts,
         server: server.as_mut(),
         target: target.clone(),
         greeting: Greeting { db: args.db, ..Greeting::default() },
+        db_other,
         operations: args.operations,
         deeds: deeds(args).into(),
         rng: fastrand::Rng::with_seed(args.seed),
@@ -56,9 +65,13 @@ fn verify(args: &VerifyArgs) -> Result<bool, String> {
     let (sum, ended) = drive.run(args.clients);
     bar.finish_and_clear();
     println!("{}", text_of(args, &target, &sum));
-    let mut is_well = ended.is_ok() && sum.errors == 0;
-    for workload in &workloads {
-        is_well &= judge(workload.as_ref());
+    if verdicts.windows > 1 {
+        println!("{} windows, each checked at its end, and what it left at the end of the next", verdicts.windows);
+    }
+    let is_well = ended.is_ok() && sum.errors == 0 && verdicts.is_sound();
+    verdicts.of.iter().for_each(|verdict| show(verdict, verdicts.windows));
+    for (window, anomaly) in &verdicts.left {
+        println!("  left by window {}: {anomaly}", window + 1);
     }
     if let Some(what) = &sum.first_error {
         println!("{} replies should not have been, the first: {what}", sum.errors);
@@ -75,27 +88,27 @@ fn verify(args: &VerifyArgs) -> Result<bool, String> {
     Ok(is_well)
 }
 
-/// Checks a history and prints what was found.
-fn judge(workload: &dyn Workload) -> bool {
-    let begun = Instant::now();
-    let found: Vec<Anomaly> = workload.check();
-    let tally = workload.tally();
+/// Prints what was found of a workload.
+fn show(verdict: &Verdict, windows: u64) {
+    let Verdict { name, tally, found, seconds } = verdict;
     println!(
-        "  {:<12} {:>9} committed ({} over several shards), {} refused, {} without an answer: {}, checked in {:.1} s",
-        workload.name(),
+        "  {name:<12} {:>9} committed ({} over several shards), {} refused, {} without an answer: {}, checked in {seconds:.1} s",
         tally.committed,
         tally.across,
         tally.aborted,
         tally.unknown,
         if found.is_empty() { "sound".to_owned() } else { format!("{} ANOMALIES", found.len()) },
-        begun.elapsed().as_secs_f64()
     );
-    found.iter().for_each(|anomaly| println!("  {anomaly}"));
-    found.is_empty()
+    for (window, anomaly) in found {
+        let window = if windows > 1 { format!("window {}: ", window + 1) } else { String::new() };
+        println!("  {window}{anomaly}");
+    }
 }
 
-fn workloads(args: &VerifyArgs) -> Vec<Box<dyn Workload>> {
-    let VerifyArgs { clients, keys, shards, seed, .. } = *args;
+/// The workloads of a window.
+fn workloads(args: &VerifyArgs, window: u64) -> Vec<Box<dyn Workload>> {
+    let VerifyArgs { clients, keys, shards, .. } = *args;
+    let seed = args.seed.wrapping_add(window << 32);
     let one = |choice: Choice| -> Box<dyn Workload> {
         match choice {
             Choice::Register => Box::new(Registers::new(seed, clients, keys)),

@@ -55,6 +55,13 @@ pub struct Tally {
 }
 
 impl Tally {
+    pub fn add(&mut self, other: Tally) {
+        self.committed += other.committed;
+        self.aborted += other.aborted;
+        self.unknown += other.unknown;
+        self.across += other.across;
+    }
+
     fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Committed => self.committed += 1,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::verify::anomaly::Kind;
+use crate::verify::window::Verdicts;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What a planted mistake does.
@@ -336,5 +337,28 @@ fn each_mistake_is_found_by_those_who_can_see_it() {
         // Single commands know nothing of transactions.
         let is_about_all = mistake == Mistake::LostAfterCrash;
         assert!(is_about_all || found["register"].is_empty(), "{mistake:?}: {found:?}");
+    }
+}
+
+#[test]
+fn a_mistake_is_found_in_whichever_window_it_happens() {
+    for wrong in 0..3 {
+        let mut verdicts = Verdicts::default();
+        for window in 0..3 {
+            assert_eq!(verdicts.is_sound(), window <= wrong, "window {window}");
+            let mistake = if window == wrong { Mistake::LostAfterCrash } else { Mistake::None };
+            let workloads: Vec<_> = all(window).into_iter().map(|workload| drive(workload, window, mistake)).collect();
+            verdicts.judge(window, &workloads);
+        }
+        assert!(!verdicts.is_sound(), "window {wrong}");
+        for verdict in &verdicts.of {
+            assert!(verdict.found.iter().all(|(window, _)| *window == wrong), "{:?}", verdict.found);
+            assert!(verdict.tally.committed > 1500, "{:?}", verdict.tally);
+        }
+        // What a window has left is judged beside that.
+        verdicts.outlast(wrong, Vec::new());
+        assert!(verdicts.left.is_empty());
+        verdicts.outlast(wrong, vec!["k: it is gone".to_owned()]);
+        assert!(matches!(&verdicts.left[..], [(window, found)] if *window == wrong && found.kind == Kind::Lost));
     }
 }
