@@ -50,12 +50,22 @@ impl Machine {
     /// for it now.
     pub(crate) fn answer(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Option<Missing>> {
         loop {
+            if looks_at_all(ask) && self.awaits_merges(ask) {
+                return Err(None);
+            }
             if looks_at_all(ask) && self.awaits_decisions() || matches!(ask, Ask::Clear { .. }) && self.has_open_parts()
             {
                 return Err(None);
             }
+            if matches!(ask, Ask::Watch { .. } | Ask::Hot { .. })
+                && let Some(refusal) = self.unlisted()
+            {
+                return Ok(Answer::Refused(refusal.line().into_owned()));
+            }
             let answered = match ask {
                 Ask::Watch { db, keys } => Some(self.watch_own(*db, keys)),
+                Ask::Hot { db, key, what } => Some(self.do_hot(*db, key, *what)),
+                Ask::RowCount { db } => Some(self.row_count(*db)),
                 _ => keyspace::answer(&mut self.shard, self.now, ask, progress),
             };
             let stop = match answered {
@@ -131,6 +141,7 @@ impl Machine {
             Ask::Save => unreachable!("it is answered when the checkpoint is durable"),
             Ask::RowCount { .. }
             | Ask::Watch { .. }
+            | Ask::Hot { .. }
             | Ask::Clear { .. }
             | Ask::Keys { .. }
             | Ask::Scan { .. }
@@ -239,6 +250,7 @@ impl Machine {
             slowlog_len: self.slowlog.len() as u64,
             hot_key_rate,
             hot_keys,
+            split_counters: self.split_counters(),
         };
         Snapshot {
             shards: vec![figures],
@@ -292,7 +304,8 @@ impl Machine {
         let expiring = self.shard.expiring_count(db);
         let ttl_ms_mean = if expiring == 0 { 0 } else { self.ttl_ms_mean(db) };
         let engine = self.shard.engine();
-        DatabaseFigures { rows: engine.row_count(db), expiring, ttl_ms_mean, redo_left: engine.redo_left_in(db) }
+        let rows = engine.row_count(db).saturating_sub(self.hidden_rows(db));
+        DatabaseFigures { rows, expiring, ttl_ms_mean, redo_left: engine.redo_left_in(db) }
     }
 
     /// Looks at some rows from a random place on.

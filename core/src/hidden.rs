@@ -4,6 +4,7 @@
 //! | key | on which shards | value |
 //! | --- | --- | --- |
 //! | `functions` | all, the same | a version (8 bytes, little-endian), and what FUNCTION DUMP answers |
+//! | `splits` | all | the keys of the shard's split counters: `crate::hot::registry` |
 //! | `i` and a key | that of the key's slot | the record of IDEMPOTENT: digest (20 bytes), 1 if RESP3, the reply; it expires |
 
 use crate::limits::HIDDEN_DB;

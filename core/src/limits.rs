@@ -118,6 +118,9 @@ pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;
 pub const HOT_KEYS_MAX: usize = 128;
 pub const HOT_KEY_BYTES_MAX: usize = 256;
 
+/// Counters of a shard that are split at a time.
+pub const SPLITS_MAX: usize = 64;
+
 /// Kinds of errors that INFO errorstats counts one by one, and bytes of a kind's name. Scripts could invent any number.
 pub const ERROR_KINDS_MAX: usize = 128;
 pub const ERROR_KIND_BYTES_MAX: usize = 64;

@@ -4,6 +4,7 @@
 //! and `Send`: they are the only thing that crosses cores.
 
 use crate::hot::HotKey;
+use crate::hot::split::Bounds;
 use crate::machine::{ScriptRun, Transaction};
 use crate::resp::replies::Replies;
 use crate::script::{Script, Sha};
@@ -85,6 +86,7 @@ pub enum Message {
     Draining {
         is_on: bool,
     },
+    Hot(HotMessage),
     /// A client watches this row no longer.
     Unwatch {
         db: u8,
@@ -104,6 +106,41 @@ pub enum Message {
         request: RequestId,
         answer: Box<Answer>,
     },
+}
+
+/// About split counters: `docs/decisions/0019-split-counters.md`.
+#[derive(Debug)]
+pub enum HotMessage {
+    /// From the owner: you have a sub-row of this counter. It was given `value`.
+    Open { db: u8, key: Vec<u8>, bounds: Bounds, value: i64 },
+    /// From the owner: send additions to me again.
+    Recall { db: u8, key: Vec<u8> },
+    /// From the owner: your sub-row is gone.
+    Merged { db: u8, key: Vec<u8> },
+    /// To the owner: so many additions were made here in a second.
+    Additions { db: u8, key: Vec<u8>, count: u64 },
+    /// To all others: merge your counters, I am to remove all rows.
+    MergeAll,
+    /// To all others: what the start has found split is whole.
+    Settled,
+}
+
+/// What HOT is to do with a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HotDo {
+    Tell,
+    Promote { parts: u16, min: Option<i64> },
+    Demote,
+}
+
+/// How a counter is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HotState {
+    pub shard: u16,
+    pub state: &'static str,
+    pub parts: u16,
+    pub min: Option<i64>,
+    pub is_manual: bool,
 }
 
 /// Questions that go to every shard (and to the asker's own, without a message).
@@ -176,6 +213,11 @@ pub enum Ask {
         count: usize,
         resets: bool,
     },
+    Hot {
+        db: u8,
+        key: Vec<u8>,
+        what: HotDo,
+    },
     LatencyReset {
         events: Vec<String>,
     },
@@ -196,6 +238,7 @@ pub enum Answer {
     Text(String),
     Slow(Vec<SlowEntry>),
     Hot(Vec<HotKey>),
+    HotState(HotState),
     Snapshot(Box<Snapshot>),
     Watched(Vec<Watched>),
     Refused(String),

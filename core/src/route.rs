@@ -5,6 +5,7 @@
 //! neighbours and a head is a place in a SCAN.
 
 use memchr::memchr;
+use std::ops::Range;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Hash slots, as in Redis Cluster.
@@ -24,6 +25,18 @@ pub fn slot(key: &[u8]) -> u16 {
     let (crc, has_brace) = crc16(key);
     let crc = if has_brace { crc16(tag(key)).0 } else { crc };
     crc & (SLOTS - 1)
+}
+
+/// The shard that owns a slot, of so many: shards own contiguous ranges of nearly equal length.
+#[inline]
+pub fn owner(slot: u16, shards: u16) -> u16 {
+    (u32::from(slot) * u32::from(shards) / u32::from(SLOTS)) as u16
+}
+
+/// The slots that a shard owns.
+pub fn slots_of(shard: u16, shards: u16) -> Range<u16> {
+    let first = |shard: u16| (u32::from(shard) * u32::from(SLOTS)).div_ceil(u32::from(shards)) as u16;
+    first(shard)..first(shard + 1)
 }
 
 /// The place of a key in the order of rows: the slot in bits 48 to 61, above the upper 48 bits of the key's
@@ -191,6 +204,17 @@ mod tests {
         same("foo{bar}{zap}", "bar");
         for whole in ["foo{}{bar}", "foo{bar", "}foo{", "{}"] {
             assert_eq!(slot(whole.as_bytes()), crc16_bit_by_bit(whole.as_bytes()) % SLOTS, "{whole}");
+        }
+    }
+
+    #[test]
+    fn a_shard_owns_the_slots_that_it_is_the_owner_of() {
+        for shards in [1, 2, 3, 7, 16, 1000, 1024] {
+            for shard in 0..shards {
+                let slots = slots_of(shard, shards);
+                assert_eq!((owner(slots.start, shards), owner(slots.end - 1, shards)), (shard, shard));
+            }
+            assert_eq!(slots_of(shards - 1, shards).end, SLOTS);
         }
     }
 

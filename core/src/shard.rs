@@ -20,7 +20,7 @@ use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::cell::Cell;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 /// What a value is. Stored with each row; the numbers are part of the log format.
@@ -91,6 +91,8 @@ pub struct Shard {
     watermark: Watermark,
     /// Of the data directory: what heads are computed with.
     hash_seed: u64,
+    /// Heads of the shard's own slots. Rows beside them are no client's: see [`crate::hot::split`].
+    own_heads: Range<u64>,
     observed: Cell<Lsn>,
     group: Option<Group>,
     random: u64,
@@ -142,6 +144,7 @@ impl Shard {
             watches: Watches::default(),
             watermark,
             hash_seed,
+            own_heads: 0..route::slot_start(route::SLOTS),
             observed: Cell::new(Lsn(0)),
             group: None,
             random: random_seed,
@@ -157,6 +160,11 @@ impl Shard {
 
     pub(crate) fn engine_mut(&mut self) -> &mut Engine {
         &mut self.engine
+    }
+
+    /// Which slots are the shard's: all, unless it is said.
+    pub(crate) fn own_slots(&mut self, slots: Range<u16>) {
+        self.own_heads = route::slot_start(slots.start)..route::slot_start(slots.end);
     }
 
     pub fn hash_seed(&self) -> u64 {
@@ -450,7 +458,11 @@ impl Shard {
     ) -> ScanEnd {
         self.observe_all();
         let (mut last, mut next) = (None, 0);
+        let head = head.max(self.own_heads.start);
         let scanned = self.engine.scan_keys(db, head, |at, key, found| {
+            if at >= self.own_heads.end {
+                return ControlFlow::Break(());
+            }
             let group = at >> CURSOR_DROPPED_BITS;
             if last.is_some_and(|last| last != group) && !go_on() {
                 next = group << CURSOR_DROPPED_BITS;
@@ -487,7 +499,9 @@ impl Shard {
             self.observe_all();
             match self.engine.random(db, random)? {
                 None => return Ok(None),
-                Some((key, found)) if is_live(&found, now) => return Ok(Some(key.to_vec())),
+                Some((key, found)) if is_live(&found, now) && self.own_heads.contains(&self.head(key)) => {
+                    return Ok(Some(key.to_vec()));
+                }
                 Some(_) => {}
             }
         }

@@ -231,6 +231,8 @@ pub struct ShardFigures {
     /// Commands a second on the hottest key, estimated; and keys that are tracked.
     pub hot_key_rate: u64,
     pub hot_keys: u64,
+    /// Counters that are split now.
+    pub split_counters: u64,
 }
 
 /// The figures of one shard, or of several: [`Snapshot::merge`].

@@ -42,7 +42,7 @@ pub fn check_pages(
     shard: ShardId,
     mut tell: impl FnMut(CheckProgress),
 ) -> io::Result<(PagesReport, LogStart)> {
-    let is_place = Box::new(offline.place_of(shard));
+    let is_place = Box::new(offline.place_of());
     let file = match open_to_read(&offline.page_path(shard)) {
         Ok(file) => Some(file),
         // Then there is no checkpoint, and the log has to begin at its beginning.

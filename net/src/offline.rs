@@ -2,7 +2,7 @@
 //!
 //! Files are read past the page cache (`O_DIRECT`), so that what is read is what the device has.
 
-use crate::datadir::{Manifest, await_writes, log_dir, page_file, segment_name, segments, shard_of_slot};
+use crate::datadir::{Manifest, await_writes, log_dir, page_file, segment_name, segments};
 use crate::error::StartError;
 use crate::open::{log_config, page_file_config};
 use crate::pages::Buffer;
@@ -118,13 +118,11 @@ impl Offline {
         page_file(&self.log(shard))
     }
 
-    /// Whether a key belongs to this head and shard.
-    pub fn place_of(&self, shard: ShardId) -> impl Fn(u64, &[u8]) -> bool + Send + use<> {
-        let (seed, shards) = (self.manifest.seed, self.manifest.shards);
-        move |head, key| {
-            let slot = route::slot(key);
-            route::head(slot, key, seed) == head && shard_of_slot(slot, shards) == shard
-        }
+    /// Whether a key belongs to this head, in a shard of this directory.
+    pub fn place_of(&self) -> impl Fn(u64, &[u8]) -> bool + Send + use<> {
+        let seed = self.manifest.seed;
+        // What a shard has of another one's split counter stands under the counter's own key.
+        move |head, key| route::head(route::slot(key), key, seed) == head
     }
 }
 

@@ -52,6 +52,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_slowlog_entries", "Entries of the slow log."),
     ("cairn_hot_key_rate", "Commands a second on the hottest key of a shard, estimated (HOTKEYS says which it is)."),
     ("cairn_hot_keys", "Keys that are tracked for being hot."),
+    ("cairn_split_counters", "Counters that are split over the shards now (HOT key says more of one)."),
     ("cairn_parcels_waiting", "Parcels for other workers that wait for room in a mailbox."),
     ("cairn_data_free_bytes", "Bytes that this process may still use on the file system of the data directory."),
     (
@@ -81,6 +82,9 @@ const COUNTERS: &[(&str, &str)] = &[
         "Transactions that others stood in the way of: a watched key had changed, or a lock was not had in time.",
     ),
     ("cairn_transaction_deadlocks_total", "Transactions that were rolled back to end a deadlock."),
+    ("cairn_counter_splits_total", "Times that a hot counter was split over the shards."),
+    ("cairn_counter_merges_total", "Times that a split counter was made whole because somebody wanted the sum."),
+    ("cairn_counter_local_additions_total", "Blind additions to another shard's counter that this shard did itself."),
     ("cairn_auth_denied_total", "Authentications that were denied."),
     ("cairn_commands_forwarded_total", "Commands that were sent to the shard that owns their key."),
     ("cairn_commands_foreign_total", "Commands that were run for clients of other shards."),
@@ -318,6 +322,7 @@ impl Metrics {
                 ("cairn_slowlog_entries", figures.slowlog_len),
                 ("cairn_hot_key_rate", figures.hot_key_rate),
                 ("cairn_hot_keys", figures.hot_keys),
+                ("cairn_split_counters", figures.split_counters),
             ],
         );
         let oldest = seconds(snapshot.clients.held_us_oldest, US);
@@ -344,6 +349,9 @@ impl Metrics {
                 ("cairn_transactions_rolled_back_total", counters.txns_rolled_back),
                 ("cairn_transaction_conflicts_total", counters.txn_conflicts),
                 ("cairn_transaction_deadlocks_total", counters.txn_deadlocks),
+                ("cairn_counter_splits_total", counters.hot_splits),
+                ("cairn_counter_merges_total", counters.hot_merges),
+                ("cairn_counter_local_additions_total", counters.hot_local),
                 ("cairn_auth_denied_total", counters.auth_denied),
                 ("cairn_commands_forwarded_total", counters.forwarded_commands),
                 ("cairn_commands_foreign_total", counters.foreign_commands),

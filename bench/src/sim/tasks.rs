@@ -41,6 +41,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::ToCoordinator { .. }
             | Message::Recovered
             | Message::Draining { .. }
+            | Message::Hot(_)
             | Message::Unwatch { .. } => return None,
         })
     };

@@ -43,6 +43,10 @@ pub enum Kind {
     WrongTotal,
     /// An account does not have what the transfers come to.
     WrongBalance,
+    /// A counter does not have what was added to it.
+    WrongSum,
+    /// More was taken than there was, or what was there was refused.
+    WrongStock,
     /// Two transactions read the same, and each changed the part that the other only read.
     WriteSkew,
     /// Two transactions read the same, and one overwrote what the other wrote.
@@ -84,6 +88,8 @@ impl Kind {
             Kind::Undecided => "undecided",
             Kind::WrongTotal => "wrong total",
             Kind::WrongBalance => "wrong balance",
+            Kind::WrongSum => "wrong sum",
+            Kind::WrongStock => "wrong stock",
             Kind::WriteSkew => "write skew",
             Kind::LostUpdate => "lost update",
             Kind::Stale => "stale",

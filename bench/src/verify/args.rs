@@ -63,6 +63,7 @@ pub enum Choice {
     Register,
     Bank,
     WriteSkew,
+    Counter,
     All,
 }
 
@@ -73,6 +74,8 @@ Workloads:
   register     SET GET GETSET SETNX INCR DEL of single keys; linearizability
   bank         transfers between accounts; the total, and each balance
   write-skew   transactions that read two keys and write one, under WATCH
+  counter      ADD, DECRMIN, INCRBY and GET of counters that HOT splits over the
+               shards; what was added is there, what was taken was there
 
 Examples:
   cairn verify --serve-here --kills 20

@@ -4,7 +4,7 @@ use super::args::{Choice, VerifyArgs};
 use super::drive::{Deed, Drive, Sum};
 use super::server::Server;
 use super::window::{Verdict, Verdicts, Windows};
-use super::workload::{Bank, Lists, Pairs, Registers, Workload};
+use super::workload::{Bank, Counters, Lists, Pairs, Registers, Workload};
 use crate::load::connection::{Greeting, Target};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -114,11 +114,14 @@ fn workloads(args: &VerifyArgs, window: u64) -> Vec<Box<dyn Workload>> {
             Choice::Register => Box::new(Registers::new(seed, clients, keys)),
             Choice::Bank => Box::new(Bank::new(seed, clients, keys, shards)),
             Choice::WriteSkew => Box::new(Pairs::new(seed, clients, shards)),
+            Choice::Counter => Box::new(Counters::new(seed, clients, keys, shards)),
             Choice::ListAppend | Choice::All => Box::new(Lists::new(seed, clients, keys, shards)),
         }
     };
     match args.workload {
-        Choice::All => [Choice::ListAppend, Choice::Register, Choice::Bank, Choice::WriteSkew].map(one).into(),
+        Choice::All => {
+            [Choice::ListAppend, Choice::Register, Choice::Bank, Choice::WriteSkew, Choice::Counter].map(one).into()
+        }
         choice => vec![one(choice)],
     }
 }

@@ -29,7 +29,6 @@ const COUNT: usize = 10;
 /// What a shard answers to a question about its rows; `None` if the question is about something else.
 pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -> Option<Result<Answer, Stop>> {
     Some(match ask {
-        Ask::RowCount { db } => shard.row_count(*db).map(|rows| Answer::Count(rows as i64)),
         Ask::Clear { db } => clear(shard, *db),
         Ask::Keys { db, pattern } => keys(shard, now, *db, pattern, progress),
         Ask::Scan { db, cursor, count, pattern, kind } => {

@@ -5,9 +5,13 @@
 //! and begins with its score, so no hot key is overlooked. What was met since is counted beside that, so nothing is shown as
 //! hotter than it was. All numbers fade with time.
 
+pub mod registry;
+pub mod split;
+
 use crate::command::{Call, Flags};
 use crate::limits::{HOT_KEY_BYTES_MAX, HOT_KEYS_MAX};
 use crate::unstable::place;
+use split::Addition;
 
 /// Of so many commands one is looked at, in the mean.
 pub const SAMPLE_INTERVAL: u32 = 64;
@@ -21,6 +25,9 @@ const FADE_SHIFT: u32 = 3;
 /// Scores below this are forgotten: one look of about 40 seconds ago.
 const FORGOTTEN: u64 = LOOK >> 8;
 
+/// A counter is split if at most one command in so many on it is something else than a blind addition.
+const OTHERS_SHARE: u64 = 1000;
+
 const SECOND_NS: u64 = 1_000_000_000;
 
 /// Seconds of fading that are made up for after a pause. Nothing is left of any score then.
@@ -33,6 +40,8 @@ pub enum Use {
     Write,
     /// It adds to an integer.
     Count,
+    /// The same, and does not ask for the sum.
+    Blind,
 }
 
 /// A key among the hottest of its shard. Rates are commands a second, estimated from below.
@@ -44,8 +53,9 @@ pub struct HotKey {
     pub key: Vec<u8>,
     pub reads: u64,
     pub writes: u64,
-    /// Of INCR and its kin.
+    /// Of INCR and its kin, those that do not ask for the sum included; and of these.
     pub counts: u64,
+    pub blind: u64,
 }
 
 impl HotKey {
@@ -58,7 +68,20 @@ struct Tracked {
     db: u8,
     key: Vec<u8>,
     /// By [`Use`].
-    uses: [u64; 3],
+    uses: [u64; 4],
+    /// That the last blind addition was given.
+    min: Option<i64>,
+    /// Seconds in a row that have had enough blind additions for the counter to be split.
+    hot_seconds: u64,
+}
+
+/// A counter that ought to be split.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub db: u8,
+    pub key: Vec<u8>,
+    /// What those who take from it want to be left.
+    pub min: Option<i64>,
 }
 
 /// The hottest keys of one shard.
@@ -72,12 +95,15 @@ pub struct HotKeys {
     scores: Vec<u64>,
     tracked: Vec<Tracked>,
     faded_ns: u64,
+    /// The running command is not answered.
+    pub is_silent: bool,
 }
 
 impl HotKeys {
     pub fn new(seed: u64, now_ns: u64) -> HotKeys {
         let (places, scores, tracked) = (Vec::new(), Vec::new(), Vec::new());
-        HotKeys { countdown: SAMPLE_INTERVAL, random: seed | 1, places, scores, tracked, faded_ns: now_ns }
+        let (countdown, random, faded_ns, is_silent) = (SAMPLE_INTERVAL, seed | 1, now_ns, false);
+        HotKeys { countdown, random, places, scores, tracked, faded_ns, is_silent }
     }
 
     /// A command on rows runs. Whether it is to be noted.
@@ -98,12 +124,17 @@ impl HotKeys {
         let key = &call.args[at];
         let head = if at == call.spec.keys.first && call.head != 0 { call.head } else { head_of(key) };
         let flags = call.spec.flags;
-        let used = match () {
-            () if flags.has(Flags::COUNTS) => Use::Count,
-            () if flags.has(Flags::WRITE) => Use::Write,
-            () => Use::Read,
+        let addition = Addition::of(call, self.is_silent).filter(|_| flags.has(Flags::COUNTS));
+        let used = match addition {
+            Some(_) => Use::Blind,
+            None if flags.has(Flags::COUNTS) => Use::Count,
+            None if flags.has(Flags::WRITE) => Use::Write,
+            None => Use::Read,
         };
-        self.look(call.db, head, key, used);
+        let at = self.look(call.db, head, key, used);
+        if let Some(min) = addition.and_then(|addition| addition.min) {
+            self.tracked[at].min = Some(min);
+        }
     }
 
     /// Xorshift (Marsaglia): it need only differ from what clients do.
@@ -114,17 +145,18 @@ impl HotKeys {
         self.random
     }
 
-    fn look(&mut self, db: u8, head: u64, key: &[u8], used: Use) {
+    fn look(&mut self, db: u8, head: u64, key: &[u8], used: Use) -> usize {
         let place = place(db, head);
         let at = self.places.iter().position(|known| *known == place).unwrap_or_else(|| self.admit(place, db, key));
         self.scores[at] += LOOK;
         self.tracked[at].uses[used as usize] += LOOK;
+        at
     }
 
     /// A place for a key that has none: a free one, or that of the lowest score.
     fn admit(&mut self, place: u64, db: u8, key: &[u8]) -> usize {
         let key = key[..key.len().min(HOT_KEY_BYTES_MAX)].to_vec();
-        let tracked = Tracked { db, key, uses: [0; 3] };
+        let tracked = Tracked { db, key, uses: [0; 4], min: None, hot_seconds: 0 };
         if self.places.len() < HOT_KEYS_MAX {
             self.places.push(place);
             self.scores.push(0);
@@ -138,8 +170,8 @@ impl HotKeys {
         at
     }
 
-    /// Lets scores fade by the seconds that have passed.
-    pub fn on_tick(&mut self, now_ns: u64) {
+    /// Lets scores fade by the seconds that have passed. Enough blind additions a second to be worth a split: `rate_min`.
+    pub fn on_tick(&mut self, now_ns: u64, rate_min: u64) {
         let seconds = now_ns.saturating_sub(self.faded_ns) / SECOND_NS;
         if seconds == 0 {
             return;
@@ -151,6 +183,8 @@ impl HotKeys {
         let mut at = 0;
         while at < self.scores.len() {
             if self.scores[at] >= FORGOTTEN {
+                let tracked = &mut self.tracked[at];
+                tracked.hot_seconds = if tracked.is_worth(rate_min) { tracked.hot_seconds + seconds } else { 0 };
                 at += 1;
                 continue;
             }
@@ -168,6 +202,21 @@ impl HotKeys {
         keys
     }
 
+    /// Counters that ought to be split: that were worth it for so many seconds.
+    pub fn candidates(&self, seconds: u64) -> impl Iterator<Item = Candidate> {
+        let tracked = self.tracked.iter().filter(move |it| it.hot_seconds >= seconds.max(1));
+        // What is cut is not known.
+        let whole = tracked.filter(|it| it.key.len() < HOT_KEY_BYTES_MAX);
+        whole.map(|it| Candidate { db: it.db, key: it.key.clone(), min: it.min })
+    }
+
+    /// It has turned out not to be worth it (any more).
+    pub fn begin_again(&mut self, place: u64) {
+        if let Some(at) = self.places.iter().position(|known| *known == place) {
+            self.tracked[at].hot_seconds = 0;
+        }
+    }
+
     /// The rate of the hottest key, and how many keys are tracked.
     pub fn figures(&self) -> (u64, u64) {
         let rates = self.tracked.iter().map(|tracked| tracked.shown(0).rate());
@@ -182,11 +231,17 @@ impl HotKeys {
 }
 
 impl Tracked {
+    /// Whether blind additions are many, and all else is little beside them: that makes them wait for each other.
+    fn is_worth(&self, rate_min: u64) -> bool {
+        let hot = self.shown(0);
+        rate_min > 0 && hot.blind >= rate_min && (hot.rate() - hot.blind) * OTHERS_SHARE <= hot.blind
+    }
+
     fn shown(&self, shard: u16) -> HotKey {
         // A score that grows by `r` looks a second and loses an eighth of itself stands at 8 `r`.
         let rate = |used: Use| ((self.uses[used as usize] * u64::from(SAMPLE_INTERVAL)) >> FADE_SHIFT).div_ceil(LOOK);
-        let (reads, writes, counts) = (rate(Use::Read), rate(Use::Write), rate(Use::Count));
-        HotKey { shard, db: self.db, key: self.key.clone(), reads, writes, counts }
+        let (reads, writes, blind) = (rate(Use::Read), rate(Use::Write), rate(Use::Blind));
+        HotKey { shard, db: self.db, key: self.key.clone(), reads, writes, counts: rate(Use::Count) + blind, blind }
     }
 }
 
@@ -208,7 +263,7 @@ mod tests {
     use super::*;
 
     fn second(hot: &mut HotKeys, seconds: u64) {
-        hot.on_tick(hot.faded_ns + seconds * SECOND_NS);
+        hot.on_tick(hot.faded_ns + seconds * SECOND_NS, 500);
     }
 
     #[test]
@@ -226,7 +281,7 @@ mod tests {
                 match n % 10 {
                     0 => hot.look(0, 1, b"hot", Use::Count),
                     _ => hot.look(0, 1000 + other, &other.to_be_bytes(), Use::Read),
-                }
+                };
             }
             second(&mut hot, 1);
         }
@@ -241,7 +296,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_no_more_fades() {
         let mut hot = HotKeys::new(7, 0);
-        (0..100).for_each(|_| hot.look(2, 1, b"k", Use::Write));
+        (0..100).for_each(|_| _ = hot.look(2, 1, b"k", Use::Write));
         let before = hot.top(0, 1)[0].writes;
         assert_eq!(before, 800);
         second(&mut hot, 1);
@@ -251,10 +306,28 @@ mod tests {
     }
 
     #[test]
+    fn what_is_added_to_blindly_for_long_enough_and_hardly_looked_at_is_a_candidate() {
+        let mut hot = HotKeys::new(7, 0);
+        for _ in 0..30 {
+            (0..20).for_each(|_| _ = hot.look(0, 1, b"blind", Use::Blind));
+            (0..20).for_each(|_| _ = hot.look(0, 2, b"seen", Use::Blind));
+            hot.look(0, 2, b"seen", Use::Read);
+            (0..20).for_each(|_| _ = hot.look(0, 3, b"asked", Use::Count));
+            (0..5).for_each(|_| _ = hot.look(0, 4, b"slow", Use::Blind));
+            second(&mut hot, 1);
+        }
+        let keys = |hot: &HotKeys, seconds| hot.candidates(seconds).map(|it| it.key).collect::<Vec<_>>();
+        assert_eq!(keys(&hot, 20), [b"blind"]);
+        assert!(keys(&hot, 31).is_empty());
+        second(&mut hot, 20);
+        assert!(keys(&hot, 1).is_empty());
+    }
+
+    #[test]
     fn long_keys_are_cut_and_lists_are_merged_by_rate() {
         let mut hot = HotKeys::new(7, 0);
         hot.look(0, 1, &[b'x'; 10_000], Use::Read);
-        (0..3).for_each(|_| hot.look(0, 2, b"b", Use::Read));
+        (0..3).for_each(|_| _ = hot.look(0, 2, b"b", Use::Read));
         let keys = merge([hot.top(0, 9), hot.top(1, 9)].into_iter(), 3);
         let shown: Vec<(u16, usize)> = keys.iter().map(|hot| (hot.shard, hot.key.len())).collect();
         assert_eq!(shown, [(0, 1), (1, 1), (0, HOT_KEY_BYTES_MAX)]);

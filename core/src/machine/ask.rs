@@ -265,6 +265,9 @@ impl Machine {
 
     /// Fills a hole, unless its client is gone, and goes on with the connection.
     pub(super) fn fill_hole(&mut self, hole: HoleId, reply: Replies) {
+        if super::hot::is_own(hole) {
+            return self.on_split_exec(hole.hole, &reply);
+        }
         let conn = ConnId(hole.conn);
         let Some(session) = self.find_session(conn).filter(|session| session.client.id == hole.client) else { return };
         session.output.fill_hole(hole.hole, reply);

@@ -31,7 +31,7 @@ pub(super) struct Exec {
     /// EXEC answers an array, a command that is a transaction by itself its own reply.
     is_exec: bool,
     /// An error of any command undoes all.
-    rolls_back: bool,
+    pub rolls_back: bool,
     /// It is the end of an open transaction: all is locked, and its shards have their commands.
     is_commit: bool,
     /// One for each command.

@@ -17,6 +17,7 @@
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `drain`: how it ends.
 //! - `clients`: connections come, go, and are held to their limits.
+//! - `hot`: counters that are split over several shards.
 //! - `deeds`: what was done, in order, for one who checks.
 
 mod ask;
@@ -29,6 +30,7 @@ mod drain;
 mod exec;
 mod functions;
 mod ground;
+mod hot;
 mod idempotent;
 mod input;
 mod interact;
@@ -60,6 +62,7 @@ use crate::bug::Bug;
 use crate::error::Stop;
 use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
 use crate::hot::HotKeys;
+use crate::hot::split::Splits;
 use crate::limits::EXPIRE_ROWS_PER_TURN_MAX;
 use crate::parcel::Parcel;
 use crate::route;
@@ -133,6 +136,7 @@ pub struct Machine {
     pub stats: Stats,
     pub slowlog: Slowlog,
     pub hot: HotKeys,
+    splits: Splits,
     pub facts: ProcessFacts,
     pub pause: Option<Pause>,
     pub now: Now,
@@ -180,12 +184,14 @@ impl Machine {
         assert!(usize::from(identity.shard.0) < shards);
         let mut shard = Shard::new(engine, identity.hash_seed, identity.seed);
         shard.string_bytes_max = settings.proto_max_bulk_len;
+        shard.own_slots(route::slots_of(identity.shard.0, identity.shards));
         let parts = Parts::new(shard.engine(), identity.shards);
         let redo = Redo::new(shard.engine().redo_left(), now.mono_ns);
         Machine {
             shard,
             stats: Stats::new(&settings, now),
             slowlog: Slowlog::new(identity.shard.0, identity.shards),
+            splits: Splits::new(identity.shards, now.mono_ns),
             hot: HotKeys::new(identity.seed, now.mono_ns),
             facts: ProcessFacts::default(),
             pause: None,
@@ -264,6 +270,7 @@ impl Machine {
             }
         }
         self.free_dropped();
+        self.work_splits();
         // What others shall see soon is sealed with this turn.
         self.end_commands();
         if self.shard.engine_mut().log_mut().is_flush_due() {
@@ -319,7 +326,7 @@ impl Machine {
     /// The shard that owns a slot: shards own contiguous ranges of nearly equal length.
     #[inline]
     pub fn owner(&self, slot: u16) -> ShardId {
-        ShardId((u32::from(slot) * u32::from(self.identity.shards) / u32::from(route::SLOTS)) as u16)
+        ShardId(route::owner(slot, self.identity.shards))
     }
 
     fn poll_log(&mut self) {
@@ -352,7 +359,8 @@ impl Machine {
             log.retry_prepare();
             self.prepare_retried_ns = now_ns;
         }
-        self.hot.on_tick(now_ns);
+        self.hot.on_tick(now_ns, self.settings.hot_promote_rate);
+        self.tick_splits();
         let (pages, extents) = self.shard.engine().memory_bytes();
         self.settle_counts();
         self.stats.on_tick(self.now, pages + extents);

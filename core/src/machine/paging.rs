@@ -425,7 +425,11 @@ impl Machine {
     /// Whether there is work for a turn though nothing has happened: a checkpoint that ought to be further, or redo.
     #[inline]
     pub fn wants_turn(&self) -> bool {
-        self.paging.pace.is_behind || self.wants_redo() || self.parts_want_turn() || self.wides_want_turn()
+        self.paging.pace.is_behind
+            || self.wants_redo()
+            || self.parts_want_turn()
+            || self.splits_want_turn()
+            || self.wides_want_turn()
     }
 
     /// Once a second: what was unusable may be tried again, and what there was no room for too.

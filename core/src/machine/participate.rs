@@ -102,6 +102,12 @@ impl Parts {
         })
     }
 
+    /// Locks were given back, or there is something else to be done soon.
+    pub fn note_freed(&mut self) {
+        self.is_freed = true;
+        self.wants_turn = true;
+    }
+
     pub fn is_undoing(&self) -> bool {
         !self.undoing.is_empty()
     }
@@ -249,6 +255,7 @@ impl Machine {
         let (watched, from) = (std::mem::take(watched), part.from);
         let is_write = part.rows.iter().any(|row| row.is_exclusive);
         let result = match self.admit_write() {
+            _ if let Some(refusal) = self.unlisted() => Err(Denial::Refused(NotDone::of_commands(&refusal))),
             Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(NotDone::of_log(&refusal))),
             Err(Stay::Wait(_)) if is_write => return self.retry_part(txn, Stage::Locking(watched)),
             _ if self.planted == Some(Bug::WatchDeaf) && from != self.identity.shard => Ok(()),

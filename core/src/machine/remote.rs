@@ -7,6 +7,7 @@
 use super::Machine;
 use super::ask::HoleId;
 use super::deeds::Deed;
+use super::hot::Gate;
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
@@ -22,7 +23,7 @@ use crate::resp::replies::Replies;
 use crate::route;
 use cairn_storage::blob::Blob;
 use cairn_storage::error::Missing;
-use cairn_storage::units::ShardId;
+use cairn_storage::units::{Lsn, ShardId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -52,7 +53,11 @@ impl Machine {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         self.stats.counters.forwarded_commands += 1;
         let request = self.request(hole, 0);
-        if let Some((input, ranges)) = self.shard.borrowed(call.args) {
+        if let Some(amount) = self.blind_amount(conn, call) {
+            // The owner is to know that nobody asks for the sum.
+            let args: [&[u8]; 3] = [b"ADD", &call.args[1], amount.as_bytes()];
+            self.post(shard, request, call, &mut args.into_iter());
+        } else if let Some((input, ranges)) = self.shard.borrowed(call.args) {
             let message = Message::RunLong { request, db: call.db, is_resp3: call.is_resp3, input, ranges };
             self.outbox[usize::from(shard.0)].messages.push(message);
         } else {
@@ -128,7 +133,7 @@ impl Machine {
     /// Does what other shards want, as long as the log has room for it. Answers are taken at once: nothing waits
     /// behind them.
     pub(super) fn take_inbox(&mut self) {
-        while !self.inbox.is_empty() && !matches!(self.admit_write(), Err(Stay::Wait(_))) {
+        while !self.looks_for_splits() && !self.inbox.is_empty() && !matches!(self.admit_write(), Err(Stay::Wait(_))) {
             if let Some(parcel) = self.inbox.pop_front() {
                 self.gather_filled();
                 self.open_parcel(*parcel);
@@ -185,6 +190,7 @@ impl Machine {
                 Message::WantScript(sha) => self.on_want_script(from, sha),
                 Message::HaveScript(sha, script) => self.on_have_script(sha, script),
                 Message::Recovered => self.on_recovered(),
+                Message::Hot(message) => self.on_hot(from, message),
                 Message::Draining { is_on } => self.on_drain_elsewhere(is_on),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);
@@ -206,8 +212,15 @@ impl Machine {
         let head = args.get(spec.keys.first).map_or(0, |key| self.shard.head(key));
         let call = Call { spec, args, db, is_resp3, now: self.now, head };
         let mut reply = Replies::default();
+        self.hot.is_silent = false;
         let start_ns = (self.identity.clock_ns)();
-        if self.is_locked(&call) {
+        let gate = self.gate_own(&call, false);
+        if let Gate::Refuse(refusal) = gate {
+            self.count_error(Some(id), &refusal);
+            Reply::new(&mut reply, is_resp3).refusal(&refusal);
+            return self.hold_foreign(from, Lsn(0), HeldReply::Ran { request, reply });
+        }
+        if gate == Gate::Wait || gate == Gate::Closed && self.is_locked(&call) {
             return self.park_run(from, request, db, is_resp3, args, None);
         }
         self.shard.begin();
@@ -215,6 +228,9 @@ impl Machine {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
             _ => self.run_row(run, &call, 0, &mut reply),
         };
+        if gate == Gate::Add && ran.is_ok() {
+            self.note_added(&call, false);
+        }
         match ran {
             Err(Stop::Missing(missing)) => return self.park_run(from, request, db, is_resp3, args, Some(missing)),
             Err(Stop::Crowded | Stop::Locked) => return self.park_run(from, request, db, is_resp3, args, None),

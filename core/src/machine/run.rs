@@ -244,6 +244,7 @@ impl Machine {
         client.last_command = spec.name;
         let mode_before = client.reply_mode;
         let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
+        self.hot.is_silent = matches!(mode_before, ReplyMode::Off | ReplyMode::Skip);
         self.shard.begin();
         let flow = match self.dispatch(conn, id, &call, mark, out) {
             Ok(flow) => flow,
@@ -288,8 +289,10 @@ impl Machine {
                     self.session_mut(conn).client.commands -= 1;
                     return Err(Stall::Holes);
                 }
+                Place::Here if self.is_any_split() => self.run_beside_splits(conn, run, call, mark, out),
                 Place::Here if self.is_locked(call) => Err(Stop::Locked),
                 Place::Here => self.run_row(run, call, mark, out),
+                Place::There(_) if self.is_sub_row(conn, call) => self.run_at_sub_row(conn, run, call, mark, out),
                 Place::There(shard) => return Ok(self.forward(conn, call, shard, out)),
                 Place::Spread => return Ok(self.spread(conn, call, out)),
                 Place::Whole => self.begin_whole(conn, call, out),
@@ -317,6 +320,9 @@ impl Machine {
     pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Replies) -> Result<(), Stop> {
         if self.hot.is_due() {
             self.hot.note(call, |key| self.shard.head(key));
+        }
+        if let Some(refusal) = self.unlisted() {
+            return Err(refusal.into());
         }
         loop {
             let counts = self.shard.read_counts();
@@ -446,6 +452,9 @@ impl Machine {
         }
         if self.is_draining() {
             return Err(Stay::Wait(Stall::Draining));
+        }
+        if self.looks_for_splits() {
+            return Err(Stay::Wait(Stall::Locked));
         }
         if is_write {
             self.admit_write()?;

@@ -5,6 +5,7 @@ use super::Machine;
 use super::ask::Deferred;
 use super::coordinate::{Exec, Plan};
 use super::participate::locks_of;
+use crate::command::args::parse_integer;
 use crate::command::keys::CopyTo;
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Spread};
@@ -30,6 +31,16 @@ enum Then {
     SetIfNone,
     Move(Pair),
     Copy(Pair),
+    /// The sub-rows of a counter go, and their sum is added to its base.
+    Gather(Base),
+}
+
+/// The base of a split counter.
+pub(super) struct Base {
+    pub shard: ShardId,
+    pub db: u8,
+    pub head: u64,
+    pub key: Vec<u8>,
 }
 
 /// A row that goes to another key, and what it is to do if something is there.
@@ -43,6 +54,12 @@ impl Look {
     fn new(asked: Vec<(ShardId, RowKeys)>, then: Then) -> Look {
         let seen = asked.iter().map(|_| None).collect();
         Look { asked, seen, then }
+    }
+
+    /// The merge of a split counter, whose sub-rows are at these shards.
+    pub fn of_split(base: Base, shards: &[ShardId]) -> Look {
+        let asked = shards.iter().map(|shard| (*shard, vec![(base.db, base.key.clone())])).collect();
+        Look::new(asked, Then::Gather(base))
     }
 
     /// A shard has answered. Whether all have.
@@ -125,12 +142,16 @@ impl Machine {
     /// All that was to be seen has been: the parts get what follows from it, or the client gets its reply.
     pub(super) fn after_look(&self, exec: &mut Exec) -> Result<(), Replies> {
         let mut look = exec.look.take().expect("it has looked");
+        if let Then::Gather(base) = &look.then {
+            return gather(exec, &look, base);
+        }
         let is_any_there = look.is_any_there();
         let (pair, is_move) = match &mut look.then {
             Then::SetIfNone if is_any_there => return Err(integer(0)),
             Then::SetIfNone => return Ok(()),
             Then::Move(pair) => (pair, true),
             Then::Copy(pair) => (pair, false),
+            Then::Gather(_) => unreachable!("it was gathered"),
         };
         let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
         let is_replacing = pair.is_replacing;
@@ -158,6 +179,27 @@ impl Machine {
         }
         Ok(())
     }
+}
+
+/// Keeps S2: what is deleted is added. There may be nothing to do.
+fn gather(exec: &mut Exec, look: &Look, base: &Base) -> Result<(), Replies> {
+    let (db, head, key) = (base.db, base.head, &base.key[..]);
+    let mut sum = None;
+    for ((shard, _), seen) in look.asked.iter().zip(&look.seen) {
+        let Some(Some(SeenRow { value, .. })) = seen.as_ref().and_then(|rows| rows.first()) else { continue };
+        let Some(part) = parse_integer(value) else {
+            let mut replies = Replies::default();
+            Reply::new(&mut replies, false).refusal(&Refusal::NotInteger);
+            return Err(replies);
+        };
+        sum = Some(sum.unwrap_or(0i64).saturating_add(part));
+        exec.give(*shard, entry("del"), db, head, &[b"DEL", key]);
+    }
+    // Whoever watches the counter is to know, even if what was added comes to nothing.
+    if let Some(sum) = sum {
+        exec.give(base.shard, entry("incrby"), db, head, &[b"INCRBY", key, itoa::Buffer::new().format(sum).as_bytes()]);
+    }
+    Ok(())
 }
 
 fn pair(call: &Call<'_>, to: CopyTo) -> Pair {

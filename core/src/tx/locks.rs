@@ -8,7 +8,11 @@
 //! the moment on that they stand in the tree, and are not decided, it is *hidden*.
 
 use crate::unstable::{Heads, place};
+use std::cell::RefCell;
 use std::collections::VecDeque;
+
+/// Rows that somebody was turned away from and that are remembered.
+const MISSED_MAX: usize = 256;
 
 /// A row, and whether it will be changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +44,13 @@ struct Request<Owner> {
 pub struct Locks<Owner> {
     rows: Heads<Held<Owner>>,
     waiting: VecDeque<Request<Owner>>,
+    /// Seized rows that somebody was turned away from, by [`place`].
+    missed: RefCell<Vec<u64>>,
 }
 
 impl<Owner> Default for Locks<Owner> {
     fn default() -> Locks<Owner> {
-        Locks { rows: Heads::default(), waiting: VecDeque::new() }
+        Locks { rows: Heads::default(), waiting: VecDeque::new(), missed: RefCell::default() }
     }
 }
 
@@ -106,7 +112,35 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     /// Whether one who holds no lock may look at the row, or change it, now.
     #[inline]
     pub fn admits(&self, db: u8, head: u64, is_write: bool) -> bool {
-        self.rows.get(&place(db, head)).is_none_or(|held| !is_write && held.hidden == 0)
+        let place = place(db, head);
+        let Some(held) = self.rows.get(&place) else { return true };
+        if held.seized > 0 {
+            self.note_missed(place);
+        }
+        !is_write && held.hidden == 0
+    }
+
+    /// Whether the row is locked in any way.
+    pub fn is_held(&self, db: u8, head: u64) -> bool {
+        self.rows.contains_key(&place(db, head))
+    }
+
+    #[cold]
+    fn note_missed(&self, place: u64) {
+        let mut missed = self.missed.borrow_mut();
+        if missed.len() < MISSED_MAX && !missed.contains(&place) {
+            missed.push(place);
+        }
+    }
+
+    pub fn has_missed(&self) -> bool {
+        !self.missed.borrow().is_empty()
+    }
+
+    /// Seized rows that somebody was turned away from since this was asked last, by [`place`]. Of very many some are left out:
+    /// who still waits for them misses them again.
+    pub fn take_missed(&mut self) -> Vec<u64> {
+        std::mem::take(self.missed.get_mut())
     }
 
     /// Whether the owner holds the row at least so.
@@ -143,6 +177,9 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     fn may_hold(&self, owner: Owner, rows: &[RowLock], before: usize) -> bool {
         rows.iter().all(|row| {
             let held = self.rows.get(&place(row.db, row.head));
+            if held.is_some_and(|held| held.seized > 0) {
+                self.note_missed(place(row.db, row.head));
+            }
             held.is_none_or(|held| held.admits(owner, row.is_exclusive))
                 && (before == 0
                     || held.is_some_and(|held| held.has(owner))

@@ -67,6 +67,11 @@ impl Watches {
         }
     }
 
+    /// Whether anybody watches the row.
+    pub fn is_watched(&self, db: u8, head: u64) -> bool {
+        self.rows.contains_key(&place(db, head))
+    }
+
     /// The version of a row that is watched.
     pub fn version(&self, db: u8, head: u64) -> u64 {
         self.rows.get(&place(db, head)).expect("the asker watches it").version

@@ -18,7 +18,7 @@ use super::network::{End, WireId};
 use super::world::{ANSWERED_NS, Happening, World};
 use super::{Failure, said};
 use crate::verify::exchange::{Exchange, Taken, Wrong};
-use crate::verify::workload::{Bank, Lists, Pairs, Registers, Tally, Workload};
+use crate::verify::workload::{Bank, Counters, Lists, Pairs, Registers, Tally, Workload};
 use ballast::Ballast;
 use fastrand::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -143,6 +143,7 @@ impl Histories {
             Box::new(Registers::new(seed, clients, keys.div_ceil(3))),
             Box::new(Bank::new(seed, clients, keys, shards)),
             Box::new(Pairs::new(seed, clients, shards)),
+            Box::new(Counters::new(seed, clients, keys.div_ceil(3), shards)),
         ];
         if is_wide {
             workloads.push(Box::new(Ballast::new(seed, clients)));

@@ -2,6 +2,7 @@
 //! and nothing of connections: it is told when a client may ask, what came back, and when nothing will.
 
 mod bank;
+mod counters;
 mod list_append;
 mod pairs;
 mod register;
@@ -10,6 +11,7 @@ mod tests;
 mod turnover;
 
 pub use bank::Bank;
+pub use counters::Counters;
 pub use list_append::Lists;
 pub use pairs::Pairs;
 pub use register::Registers;

@@ -48,6 +48,14 @@ pub fn decrmin(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     Ok(())
 }
 
+/// DECRMIN at a sub-row of a split counter, which has what is taken: the machine has seen that.
+pub fn spend(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let decrement = call.args.integer(2)?;
+    change(shard, call, |before| before.checked_sub(decrement).ok_or(Refusal::Overflow).map(Some))?;
+    reply.integer(1);
+    Ok(())
+}
+
 #[inline]
 fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, increment: i64) -> Result<(), Stop> {
     let after = change(shard, call, |before| before.checked_add(increment).ok_or(Refusal::Overflow).map(Some))?;
