@@ -11,7 +11,7 @@ mod pages;
 
 use crate::process::Process;
 use cairn_core::command::table;
-use cairn_core::snapshot::{LogState, Snapshot};
+use cairn_core::snapshot::{LogState, ShardFigures, Snapshot};
 use cairn_core::stats::Histogram;
 use cairn_net::stats::WorkerStats;
 use metrics::{Counter, Label, Recorder};
@@ -301,6 +301,22 @@ impl Metrics {
         text
     }
 
+    /// Hot keys, and counters that are split.
+    fn publish_hot(&self, figures: &ShardFigures, shard: Label, counted: &mut Counted) {
+        let gauges = [
+            ("cairn_hot_key_rate", figures.hot_key_rate),
+            ("cairn_hot_keys", figures.hot_keys),
+            ("cairn_split_counters", figures.split_counters),
+        ];
+        self.gauges(vec![shard.clone()], &gauges);
+        let counters = [
+            ("cairn_counter_splits_total", figures.counters.hot_splits),
+            ("cairn_counter_merges_total", figures.counters.hot_merges),
+            ("cairn_counter_local_additions_total", figures.counters.hot_local),
+        ];
+        self.counts(counted, vec![shard], &counters);
+    }
+
     fn publish_shard(&self, snapshot: &Snapshot, counted: &mut Counted) {
         let Some(figures) = snapshot.shards.first() else { return };
         let shard = figures.shard.to_string();
@@ -320,9 +336,6 @@ impl Metrics {
                 ("cairn_rows", figures.rows),
                 ("cairn_outbox_messages", figures.outbox_messages),
                 ("cairn_slowlog_entries", figures.slowlog_len),
-                ("cairn_hot_key_rate", figures.hot_key_rate),
-                ("cairn_hot_keys", figures.hot_keys),
-                ("cairn_split_counters", figures.split_counters),
             ],
         );
         let oldest = seconds(snapshot.clients.held_us_oldest, US);
@@ -349,9 +362,6 @@ impl Metrics {
                 ("cairn_transactions_rolled_back_total", counters.txns_rolled_back),
                 ("cairn_transaction_conflicts_total", counters.txn_conflicts),
                 ("cairn_transaction_deadlocks_total", counters.txn_deadlocks),
-                ("cairn_counter_splits_total", counters.hot_splits),
-                ("cairn_counter_merges_total", counters.hot_merges),
-                ("cairn_counter_local_additions_total", counters.hot_local),
                 ("cairn_auth_denied_total", counters.auth_denied),
                 ("cairn_commands_forwarded_total", counters.forwarded_commands),
                 ("cairn_commands_foreign_total", counters.foreign_commands),
@@ -360,6 +370,7 @@ impl Metrics {
             ],
         );
         self.publish_pages(&figures.pages, &shard, counted);
+        self.publish_hot(figures, label(), counted);
         let cut = [
             ("output_buffer", counters.output_limit_closed),
             ("query_buffer", counters.query_limit_closed),

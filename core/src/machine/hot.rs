@@ -62,6 +62,15 @@ impl Machine {
         }
     }
 
+    /// A command on rows runs: it may be one of those that are looked at.
+    #[inline]
+    pub(super) fn note_hot(&mut self, call: &Call<'_>) -> Result<(), Refusal> {
+        if self.hot.is_due() {
+            self.hot.note(call, |key| self.shard.head(key));
+        }
+        self.unlisted().map_or(Ok(()), Err)
+    }
+
     #[inline]
     pub(super) fn is_any_split(&self) -> bool {
         !self.splits.own.is_empty()

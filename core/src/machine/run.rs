@@ -318,12 +318,7 @@ impl Machine {
     /// Runs a command on rows of this shard, as often as what it misses is here by then.
     #[inline]
     pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Replies) -> Result<(), Stop> {
-        if self.hot.is_due() {
-            self.hot.note(call, |key| self.shard.head(key));
-        }
-        if let Some(refusal) = self.unlisted() {
-            return Err(refusal.into());
-        }
+        self.note_hot(call)?;
         loop {
             let counts = self.shard.read_counts();
             let mut ran = self.prepare(call);
