@@ -42,6 +42,14 @@ struct Request {
     head: u64,
 }
 
+impl Request {
+    /// Whether it sets its row without a look at it.
+    fn is_blind(&self) -> bool {
+        let args = (self.ranges.1 - self.ranges.0) as i16;
+        self.entry.is_some_and(|entry| entry.spec.flags.has(Flags::BLIND) && args == entry.spec.arity.abs())
+    }
+}
+
 /// What ended a batch's decoding.
 enum End {
     /// Nothing: the batch is full, or the input is used up.
@@ -203,6 +211,13 @@ impl Machine {
         let mut absent = Vec::new();
         self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
         if !absent.is_empty() {
+            if self.shard.engine().defers() {
+                // Rows that are only set wait for their pages.
+                heads.clear();
+                heads.extend(batch.requests.iter().filter(|request| !request.is_blind()).map(|request| request.head));
+                absent.clear();
+                self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
+            }
             self.fetch_ahead(absent);
         }
         self.batch.heads = heads;

@@ -23,7 +23,11 @@ impl Engine {
     #[inline]
     pub(super) fn payload(&self, row: RowKey<'_>) -> Result<Option<&[u8]>, Missing> {
         self.await_row(row)?;
-        with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))
+        match with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key)) {
+            Err(missing) => self.deferred_payload(missing, row),
+            Ok(found) if self.settling.is_overlaid() => self.overlaid_payload(row, found),
+            found => found,
+        }
     }
 
     /// The row of a key, be it past its time or not.
@@ -95,6 +99,7 @@ impl Engine {
         mut visit: impl FnMut(Key<'_>, &[u8]) -> Result<ControlFlow<()>, Missing>,
     ) -> Result<(), Missing> {
         self.await_redo()?;
+        self.await_overlaid()?;
         let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
             visit(key, payload).unwrap_or_else(|absent| {
