@@ -34,10 +34,9 @@ pub const RECOVERY_WINDOW_BYTES_MAX: usize = RECOVERY_READ_BYTES + FLUSH_BYTES_M
 /// The same where a log is verified while the shard serves: as much as delays no flush by much.
 pub const SCRUB_LOG_READ_BYTES: usize = 64 * 1024;
 
-/// Effects of the log that a start keeps in memory until they are applied: so many parts of a shard's memory. What is beyond
-/// that is applied before the start goes on. It is as much as the log can have behind a checkpoint where memory is small.
-pub const REDO_PARTS: u64 = 3;
-pub const REDO_PARTS_OF: u64 = 4;
+/// Effects of the log that a start keeps in memory until they are applied: one part of so many of a shard's memory. What is
+/// beyond that is applied before the start goes on.
+pub const REDO_SHARE: u64 = 2;
 
 /// The pieces of memory that they are kept in, and where memory is small, one part of so many of what they may have. A
 /// longer effect has one of its own.
@@ -55,26 +54,6 @@ pub const REDO_AHEAD_SHARE: usize = 8;
 
 /// Effects of one row that are applied at once when somebody looks at it.
 pub const REDO_ROW_EFFECTS_MAX: usize = 4096;
-
-/// Rows that wait for their leaves: so many bytes of memory, and of the log that is needed for them, which a start reads.
-pub const DEFERRED_BYTES_MAX: u64 = 128 * 1024 * 1024;
-
-/// The same where memory is small: so many parts of [`DEFERRED_PARTS`] of it, fewer while more pages are read for those who look
-/// at rows than for rows that wait.
-pub const DEFERRED_PARTS: u64 = 16;
-pub const DEFERRED_PARTS_MIN: u64 = 2;
-pub const DEFERRED_PARTS_MAX: u64 = 8;
-
-/// Bytes of rows that wait for one leaf: a leaf with more than that is read.
-pub const DEFERRED_LEAF_BYTES_MAX: usize = PAGE_BYTES;
-
-/// Leaves that are being read because rows wait for them.
-pub const DEFERRED_READS_MAX: usize = 48;
-
-/// A place in the log from which a recovery can begin is noted once in so many bytes of the log; where none can be, for
-/// transactions are undecided, rows wait no further than so many bytes behind the last one.
-pub const DEFERRED_START_BYTES: u64 = 256 * 1024;
-pub const DEFERRED_STARTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// Records of effects that cannot be applied, which a checkpoint writes to the log once more: with more than so many bytes
 /// of them none is made.
@@ -189,7 +168,6 @@ pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Databases in each shard: those of clients, and behind them one for what the layer above keeps beside them.
 pub const DATABASES: usize = 17;
 
-const _: () = assert!(DEFERRED_PARTS_MIN <= DEFERRED_PARTS_MAX && DEFERRED_PARTS_MAX < DEFERRED_PARTS);
 const _: () = assert!(FLUSH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);
 const _: () = assert!(FLIGHTS_DEFAULT <= FLIGHTS_MAX);

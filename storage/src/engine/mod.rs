@@ -7,17 +7,14 @@
 //! ([`replay`]) goes through the same functions, without the log.
 //!
 //! - **E1** A row that expires has an entry in the tree of deadlines. An entry without such a row may be left where two
-//!   keys of equal head expire at the same time, after all rows of a database went at once, and after a deferred row has
-//!   replaced one; it goes when it is due.
+//!   keys of equal head expire at the same time, and after all rows of a database went at once; it goes when it is due.
 //! - **E2** Trees and log agree: what the log replays to, from the beginning or from a checkpoint on, is what the trees
 //!   hold.
 //! - **E3** Room is made before a write resolves, never between that and its applying: what was resolved stays in memory.
-//! - **E4**, **E5**, **E6**: [`redo`]. **E7**, **E8**, **E9**: [`defer`]. **T1**, **T2**, **T3**: [`txn`].
+//! - **E4**, **E5**, **E6**: [`redo`]. **T1**, **T2**, **T3**: [`txn`].
 
 mod check;
 mod checkpoint;
-mod defer;
-mod deferred;
 mod expiry;
 mod locate;
 mod pending;
@@ -47,8 +44,6 @@ use crate::pool::{ChunkHook, Pool, PoolFull};
 use crate::row::{self, LongTail};
 use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
-use defer::Settling;
-use deferred::Deferred;
 use pending::Pending;
 use txn::Txns;
 
@@ -126,11 +121,6 @@ pub struct Engine {
     redo: Option<Box<Pending>>,
     /// All of them are in the trees, and their memory goes.
     redone: Option<Box<Pending>>,
-    /// Rows that wait for their leaves.
-    deferred: Deferred,
-    settling: Settling,
-    /// Of the checkpoint that the start has found: what it knows of the log behind its LSN.
-    settled: Lsn,
 }
 
 /// How many pages the memory of a shard holds.
@@ -163,9 +153,6 @@ impl Engine {
             txns: Txns::default(),
             redo: None,
             redone: None,
-            deferred: Deferred::default(),
-            settling: Settling::default(),
-            settled: Lsn(0),
         }
     }
 

@@ -49,8 +49,6 @@ pub(super) struct Pending {
     left: usize,
     left_in: [usize; DATABASES],
     is_sorted: bool,
-    /// Copies before this place are of effects that the trees may have.
-    settled_end: u64,
     /// What comes next in the order of rows, and how far pages have been read ahead: database and place in its list.
     next: (usize, usize),
     ahead: (usize, usize),
@@ -115,18 +113,6 @@ impl Pending {
         self.lists[usize::from(db)].push(Entry { head, at });
         self.left += 1;
         self.left_in[usize::from(db)] += 1;
-    }
-
-    /// All that has been kept so far is of effects that the trees may have, and later ones too.
-    pub fn note_settled(&mut self) {
-        let chunk = self.chunks.last().map_or(0, Vec::len) as u64;
-        self.settled_end = (self.chunks.len() as u64).saturating_sub(1) << 32 | chunk;
-    }
-
-    /// Whether the trees may have this effect, and later ones on its row.
-    pub fn is_settled(&self, pending: PendingId) -> bool {
-        let (db, index) = place(pending);
-        self.lists[db][index].at < self.settled_end
     }
 
     /// Nothing of this database is to be applied any more.

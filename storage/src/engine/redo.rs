@@ -27,7 +27,7 @@ use crate::blob::Blob;
 use crate::error::Missing;
 use crate::limits::{
     CARRIED_BYTES_MAX, DATABASES, PAGE_BYTES, REDO_AHEAD_MAX, REDO_AHEAD_SHARE, REDO_CHUNK_BYTES, REDO_CHUNK_SHARE,
-    REDO_PARTS, REDO_PARTS_OF, REDO_READS_MAX, REDO_READS_SHARE, REDO_ROW_EFFECTS_MAX, TOUCH_KEYS_MAX,
+    REDO_READS_MAX, REDO_READS_SHARE, REDO_ROW_EFFECTS_MAX, REDO_SHARE, TOUCH_KEYS_MAX,
 };
 use crate::log::Record;
 use crate::pagefile::Bug;
@@ -118,13 +118,7 @@ impl Engine {
     }
 
     /// Applies an effect to its row, without the log. A value that is most of `buffer`, in which it stands, is not copied.
-    /// `is_settled`: the trees may have this effect, and later ones on its row.
-    pub(super) fn apply_effect(
-        &mut self,
-        record: &Record<'_>,
-        buffer: Option<&Arc<Vec<u8>>>,
-        is_settled: bool,
-    ) -> Result<(), Unapplied> {
+    pub(super) fn apply_effect(&mut self, record: &Record<'_>, buffer: Option<&Arc<Vec<u8>>>) -> Result<(), Unapplied> {
         judge(record).map_err(Unapplied::Senseless)?;
         self.make_room(record.archive_bytes())?;
         match *record {
@@ -136,10 +130,6 @@ impl Engine {
             Record::Splice { db, head, offset, key, bytes } => {
                 let row = RowKey { db, head, key };
                 if self.get(row).is_ok_and(|found| found.is_none()) {
-                    if is_settled {
-                        // A later effect has removed it.
-                        return Ok(());
-                    }
                     return Err(Unapplied::Senseless("it changes a row that is not there"));
                 }
                 self.apply_splice(row, offset as usize, bytes)?;
@@ -163,8 +153,8 @@ impl Engine {
     }
 
     /// Has an effect wait. `false`: there is no room for it before others have been applied.
-    pub(super) fn keep_effect(&mut self, record: &Record<'_>, is_settled: bool) -> bool {
-        let bytes_max = self.memory_bytes_max() / REDO_PARTS_OF * REDO_PARTS;
+    pub(super) fn keep_effect(&mut self, record: &Record<'_>) -> bool {
+        let bytes_max = self.memory_bytes_max() / REDO_SHARE;
         let (Some(db), Some((head, _))) = (record.db(), record.row()) else { unreachable!("it is an effect on a row") };
         let pending = self.redo.get_or_insert_default();
         if pending.bytes() + Pending::bytes_of(record) > bytes_max || pending.is_list_full(db) {
@@ -172,9 +162,6 @@ impl Engine {
         }
         let chunk_bytes = (bytes_max / REDO_CHUNK_SHARE).clamp(PAGE_BYTES as u64, REDO_CHUNK_BYTES);
         pending.push(db, head, record, chunk_bytes as usize);
-        if is_settled {
-            pending.note_settled();
-        }
         true
     }
 
@@ -243,7 +230,7 @@ impl Engine {
 
     /// The caller notes that it is done. Keeps E5.
     fn redo_one(&mut self, pending: &Pending, next: PendingId) -> Result<(), Redone> {
-        self.apply_effect(&pending.get(next), None, pending.is_settled(next)).map_err(|unapplied| match unapplied {
+        self.apply_effect(&pending.get(next), None).map_err(|unapplied| match unapplied {
             Unapplied::Stop(Stop::Missing(missing)) => Redone::Missing(missing),
             Unapplied::Stop(Stop::Crowded) => Redone::Crowded,
             // The room that a group has made is for its own writes: it has to begin again when redo has come further.
@@ -253,7 +240,7 @@ impl Engine {
         })
     }
 
-    pub(super) fn has_planted(&self, bug: Bug) -> bool {
+    fn has_planted(&self, bug: Bug) -> bool {
         self.pool.file().is_some_and(|file| file.planted() == Some(bug))
     }
 

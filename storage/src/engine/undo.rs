@@ -98,7 +98,6 @@ impl Engine {
     pub(super) fn clear_undoably(&mut self, db: u8) -> Result<(), Stop> {
         // What is pending of its rows would be lost.
         self.await_redo()?;
-        self.await_deferred()?;
         let at = usize::from(db);
         let rows = std::mem::take(&mut self.rows[at]);
         let (expiring, outside) = (std::mem::take(&mut self.expiring[at]), std::mem::take(&mut self.outside[at]));

@@ -492,7 +492,7 @@ impl LogWriter {
 
     /// Where a recovery begins that wants what is appended from now on.
     pub fn start(&self) -> LogStart {
-        LogStart { lsn: self.appended, flush: Some(self.appended_flush), incarnation: self.incarnation, proved: Lsn(0) }
+        LogStart { lsn: self.appended, flush: Some(self.appended_flush), incarnation: self.incarnation }
     }
 
     /// Whether nothing is gathered and nothing in flight: every record is durable, unless the log has failed.

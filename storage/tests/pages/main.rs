@@ -5,7 +5,6 @@ mod bounds;
 mod bugs;
 mod check;
 mod damage;
-mod deferred;
 mod disk;
 mod every;
 mod eviction;

@@ -2,7 +2,7 @@
 
 use super::super::redo::Redone;
 use super::*;
-use crate::limits::{CARRIED_BYTES_MAX, REDO_PARTS, REDO_PARTS_OF, REDO_ROW_EFFECTS_MAX};
+use crate::limits::{CARRIED_BYTES_MAX, REDO_ROW_EFFECTS_MAX, REDO_SHARE};
 use crate::pagefile::{Bounds, PageFile, PageFileConfig, Superblock};
 
 /// A replay over a page file in which nothing stands.
@@ -25,12 +25,12 @@ fn put(value: &[u8]) -> Record<'_> {
 #[test]
 fn effects_are_kept_in_their_share_of_memory_and_one_more_is_not() {
     const MEMORY: u64 = 8 << 20;
-    let max = MEMORY / REDO_PARTS_OF * REDO_PARTS;
+    let max = MEMORY / REDO_SHARE;
     let fixed = Pending::bytes_of(&put(b""));
     for (bytes, is_kept) in [(max - 1, true), (max, true), (max + 1, false)] {
         let value = vec![7; (bytes - fixed) as usize];
         assert_eq!(Pending::bytes_of(&put(&value)), bytes);
-        assert_eq!(replay(MEMORY).engine_mut().keep_effect(&put(&value), false), is_kept, "{bytes} of {max} bytes");
+        assert_eq!(replay(MEMORY).engine_mut().keep_effect(&put(&value)), is_kept, "{bytes} of {max} bytes");
         // Either way the row is there in the end: who is not kept is applied before the start goes on.
         let mut engine = replay_of(replay(MEMORY), &put(&value));
         assert_eq!(engine.redo_left(), u64::from(is_kept));
