@@ -4,8 +4,8 @@
 //! it is finished at once; else a hole is left in the connection's output, commands behind it wait, and the answers
 //! find the hole by its number.
 
-use super::coordinate::Exec;
 use super::interact::Statement;
+use super::plan::Exec;
 use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
 use crate::command::{Call, Flow};

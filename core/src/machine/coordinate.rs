@@ -3,51 +3,23 @@
 
 use super::Machine;
 use super::ask::HoleId;
-use super::exec::{discarded, error_line, rolled_back};
-use super::interact::Form;
-use super::participate::locks_of;
-use super::remote::Spreading;
+use super::exec::{discarded, rolled_back};
+use super::plan::{Exec, Slot};
 use super::trial::undone;
-use super::whole::Look;
 use crate::command::args::Args;
-use crate::command::connection::selected;
-use crate::command::table::Entry;
-use crate::command::{Call, Flags, Run, Spec, Spread, table};
-use crate::error::{Refusal, Stop};
+use crate::command::{Call, Flags, Run, table};
+use crate::error::Stop;
 use crate::event::ConnId;
 use crate::parcel::Message;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::route;
 use crate::stats::Ended;
-use crate::tx::{Command, Denial, Go, Multi, NotDone, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use crate::tx::{Command, Denial, Go, Multi, NotDone, SeenRow, ToCoordinator, ToParticipant};
 use cairn_storage::log::LogState;
 use cairn_storage::units::{ShardId, TxnId};
 
-/// A transaction under way.
-pub(super) struct Exec {
-    hole: HoleId,
-    pub is_resp3: bool,
-    /// EXEC answers an array, a command that is a transaction by itself its own reply.
-    is_exec: bool,
-    /// An error of any command undoes all.
-    pub rolls_back: bool,
-    /// It is the end of an open transaction: all is locked, and its shards have their commands.
-    is_commit: bool,
-    /// One for each command.
-    slots: Vec<Slot>,
-    /// The commands of these, if they are to be named.
-    names: Vec<&'static Spec>,
-    /// What each shard does, in the order of shards.
-    parts: Vec<Part>,
-    /// What its connection has watched.
-    watched: Vec<Watched>,
-    /// What is looked at before its parts are known.
-    pub look: Option<Look>,
-    stage: Stage,
-}
-
-enum Stage {
+/// How far a transaction is.
+pub(super) enum Stage {
     /// So many parts are locked.
     Locking(usize),
     /// Its shards look at rows.
@@ -59,196 +31,9 @@ enum Stage {
     Learning(usize),
 }
 
-/// A command's reply.
-enum Slot {
-    Reply(Replies),
-    /// Of its parts.
-    Parts(Spreading),
-    /// It is run on this core when the transaction is over.
-    Server(Multi),
-}
-
-struct Part {
-    shard: ShardId,
-    rows: Vec<RowLock>,
-    watched: Vec<Watched>,
-    commands: Multi,
-    /// Where the reply of each command goes: the slot, and which part of it.
-    places: Vec<(usize, usize)>,
-    is_writer: bool,
-}
-
 const UNFINISHED: &str = "ERR this command cannot be part of a transaction over several shards";
 
-/// A shard, the rows that it locks, and what it runs.
-pub(super) type Piece = (ShardId, Vec<RowLock>, Multi);
-
-/// A plan in the making.
-pub(super) struct Plan<'a> {
-    machine: &'a Machine,
-    slots: Vec<Slot>,
-    parts: Vec<Part>,
-}
-
-impl Plan<'_> {
-    pub fn new(machine: &Machine) -> Plan<'_> {
-        Plan { machine, slots: Vec::new(), parts: Vec::new() }
-    }
-
-    /// Locks rows of a shard.
-    pub fn lock(&mut self, shard: ShardId, rows: Vec<RowLock>) {
-        self.part(shard).rows.extend(rows);
-    }
-
-    /// In place of what the parts reply.
-    pub fn answer(&mut self, write: impl FnOnce(&mut Reply<'_>)) {
-        let mut replies = Replies::default();
-        write(&mut Reply::new(&mut replies, false));
-        self.parts.iter_mut().for_each(|part| part.places.clear());
-        self.slots = vec![Slot::Reply(replies)];
-    }
-
-    pub fn finish(self, is_resp3: bool, is_exec: bool, look: Option<Look>) -> Box<Exec> {
-        let hole = HoleId { client: 0, conn: 0, hole: 0 };
-        let (slots, parts, watched) = (self.slots, self.parts, Vec::new());
-        let (rolls_back, is_commit, names, stage) = (false, false, Vec::new(), Stage::Locking(0));
-        Box::new(Exec { hole, is_resp3, is_exec, rolls_back, is_commit, slots, names, parts, watched, look, stage })
-    }
-
-    /// The one command that was added: what each shard locks and runs, in the order of shards, and how their replies become one if they
-    /// are several. Refused if it cannot be done.
-    pub fn into_works(self) -> Result<(Vec<Piece>, Form), Refusal> {
-        let mut slots = self.slots;
-        let numbers = self.parts.iter().map(|part| part.places[0].1).collect();
-        let form = match slots.pop().expect("a command was added") {
-            Slot::Reply(reply) => match error_line(&reply, 0) {
-                Some(line) => return Err(Refusal::text(line)),
-                None => Form::Single,
-            },
-            Slot::Parts(spreading) => Form::Parts(spreading, numbers),
-            Slot::Server(_) => unreachable!("a command on rows was added"),
-        };
-        Ok((self.parts.into_iter().map(|part| (part.shard, part.rows, part.commands)).collect(), form))
-    }
-
-    fn part(&mut self, shard: ShardId) -> &mut Part {
-        let at = self.parts.binary_search_by_key(&shard.0, |part| part.shard.0).unwrap_or_else(|at| {
-            let (rows, watched, commands, places) = (Vec::new(), Vec::new(), Multi::default(), Vec::new());
-            self.parts.insert(at, Part { shard, rows, watched, commands, places, is_writer: false });
-            at
-        });
-        &mut self.parts[at]
-    }
-
-    /// A command on rows, on the shards that have them.
-    pub fn add(&mut self, call: &Call<'_>) {
-        let (args, spec) = (call.args, call.spec);
-        let entry = table::entry(spec.name.as_bytes()).expect("a spec that runs is in the table");
-        let slot = self.slots.len();
-        let mut places: Vec<(ShardId, Vec<usize>)> = Vec::new();
-        for (place, at) in spec.keys.positions(args.len()).enumerate() {
-            let shard = self.machine.owner(route::slot(&args[at]));
-            match places.iter_mut().find(|(known, _)| *known == shard) {
-                Some((_, places)) => places.push(place),
-                None => places.push((shard, vec![place])),
-            }
-        }
-        let rows = locks_of(self.machine, call);
-        match (&places[..], spec.spread) {
-            ([], _) => unreachable!("a command without keys belongs to the connection's shard"),
-            ([(shard, _)], _) => {
-                let part = self.part(*shard);
-                part.rows.extend(rows);
-                part.commands.push(entry, call.db, call.head, args.iter());
-                part.places.push((slot, 0));
-                self.slots.push(Slot::Reply(Replies::default()));
-            }
-            (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy) => {
-                let mut bytes = Replies::default();
-                Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);
-                self.slots.push(Slot::Reply(bytes));
-            }
-            (_, how) => {
-                let (first, step) = (spec.keys.first, spec.keys.step);
-                for (number, (shard, of_shard)) in places.iter().enumerate() {
-                    let at = |place: &usize| first + place * step;
-                    let words = of_shard.iter().flat_map(|place| at(place)..at(place) + step).map(|at| &args[at]);
-                    let head = self.machine.shard.head(&args[at(&of_shard[0])]);
-                    let locks: Vec<RowLock> = of_shard.iter().map(|place| rows[*place]).collect();
-                    let part = self.part(*shard);
-                    part.rows.extend(locks);
-                    part.commands.push(entry, call.db, head, std::iter::once(&args[0]).chain(words));
-                    part.places.push((slot, number));
-                }
-                let places: Vec<Vec<usize>> = places.into_iter().map(|(_, places)| places).collect();
-                self.slots.push(Slot::Parts(Spreading::new(how, places)));
-            }
-        }
-    }
-}
-
 impl Machine {
-    /// EXEC of a transaction whose rows are not all on this shard. Refused, with what was watched, if it rolls back and one of
-    /// its commands cannot but fail.
-    pub(super) fn plan_exec(
-        &self,
-        call: &Call<'_>,
-        multi: &Multi,
-        watched: Vec<Watched>,
-    ) -> Result<Box<Exec>, (Refusal, Vec<Watched>)> {
-        let mut plan = Plan::new(self);
-        let mut db = call.db;
-        for Command { entry, head, args, .. } in multi.commands() {
-            if let Run::Row(_) = entry.spec.run {
-                plan.add(&Call { spec: entry.spec, args: &args, db, head, ..*call });
-                continue;
-            }
-            if entry.spec.name == "select" {
-                match selected(&args, self.settings.databases) {
-                    Ok(index) => db = index,
-                    Err(refusal) if multi.rolls_back => {
-                        let mut replies = Replies::default();
-                        Reply::new(&mut replies, false).refusal(&refusal);
-                        plan.slots.push(Slot::Reply(replies));
-                        continue;
-                    }
-                    Err(_) => {}
-                }
-            }
-            let mut server = Multi::default();
-            server.push(entry, db, head, args.iter());
-            plan.slots.push(Slot::Server(server));
-        }
-        for watched in &watched {
-            let part = plan.part(watched.shard);
-            part.rows.push(RowLock { db: watched.db, head: watched.head, is_exclusive: false });
-            part.watched.push(watched.clone());
-        }
-        let mut exec = plan.finish(call.is_resp3, true, None);
-        exec.rolls_back = multi.rolls_back;
-        if exec.rolls_back {
-            exec.names = multi.commands().map(|command| command.entry.spec).collect();
-            if let Some(refusal) = exec.doomed() {
-                return Err((refusal, watched));
-            }
-        }
-        exec.watched = watched;
-        Ok(exec)
-    }
-
-    /// COMMIT of an open transaction that has rows of these shards, changes where it is said.
-    /// `replies`: what its client is answered if it is committed.
-    pub(super) fn plan_commit(&self, is_resp3: bool, shards: &[(ShardId, bool)], replies: Replies) -> Box<Exec> {
-        let mut plan = Plan::new(self);
-        for (shard, is_write) in shards {
-            plan.part(*shard).is_writer = *is_write;
-        }
-        plan.answer(|reply| reply.out.append(replies));
-        let mut exec = plan.finish(is_resp3, false, None);
-        exec.is_commit = true;
-        exec
-    }
-
     /// Where a transaction waits for locks, if it does.
     pub(super) fn locking_at(&self, txn: TxnId) -> Option<ShardId> {
         let exec = self.pending.execs.get(&txn)?;
@@ -558,41 +343,5 @@ impl Machine {
     /// Transactions that this core coordinates and that are not decided.
     pub(super) fn execs_undecided(&self) -> usize {
         self.pending.execs.values().filter(|exec| !matches!(exec.stage, Stage::Learning(_))).count()
-    }
-}
-
-impl Exec {
-    /// A command for a shard that has locked its rows.
-    pub fn give(&mut self, shard: ShardId, entry: Entry, db: u8, head: u64, words: &[&[u8]]) {
-        let part = self.parts.iter_mut().find(|part| part.shard == shard).expect("it has locked its rows there");
-        part.commands.push(entry, db, head, words.iter().copied());
-    }
-
-    /// Why it cannot but be rolled back.
-    fn doomed(&self) -> Option<Refusal> {
-        let line = |slot: &Slot| if let Slot::Reply(reply) = slot { error_line(reply, 0) } else { None };
-        let (slot, line) = self.slots.iter().enumerate().find_map(|(slot, it)| Some((slot, line(it)?)))?;
-        Some(rolled_back(slot, self.names[slot], &line))
-    }
-
-    /// Bytes of all arguments.
-    pub fn bytes(&self) -> usize {
-        self.parts.iter().map(|part| part.commands.bytes()).sum()
-    }
-
-    /// The shards that have changes.
-    fn writers(&self) -> Vec<u16> {
-        self.parts.iter().filter(|part| part.is_writer).map(|part| part.shard.0).collect()
-    }
-
-    fn note_replies(&mut self, from: ShardId, replies: Vec<Replies>) {
-        let part = self.parts.iter().find(|part| part.shard == from).expect("only participants answer");
-        for (reply, &(slot, number)) in replies.into_iter().zip(&part.places) {
-            match &mut self.slots[slot] {
-                Slot::Reply(empty) => *empty = reply,
-                Slot::Parts(spreading) => spreading.set(number, reply),
-                Slot::Server(_) => unreachable!("it has no parts"),
-            }
-        }
     }
 }

@@ -5,9 +5,9 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::coordinate::Exec;
 use super::deeds::Deed;
 use super::parked::Work;
+use super::plan::Exec;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::bug::Bug;

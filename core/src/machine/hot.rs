@@ -5,9 +5,9 @@ mod ask;
 
 use super::Machine;
 use super::ask::HoleId;
-use super::coordinate::Plan;
 use super::deeds::Deed;
 use super::paging::Absence;
+use super::plan::Plan;
 use super::whole::{Base, Look};
 use crate::bug::Bug;
 use crate::command::strings::counters;

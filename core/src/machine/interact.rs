@@ -16,9 +16,9 @@
 
 use super::Machine;
 use super::ask::{Deferred, HoleId};
-use super::coordinate::Plan;
 use super::participate::locks_of;
 use super::place::Place;
+use super::plan::Plan;
 use super::remote::Spreading;
 use super::trial::{Tried, undone};
 use crate::command::{Call, Flags, Flow, Run, table};

@@ -5,7 +5,7 @@
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
-//! - `exec`: transactions. Over several shards: `coordinate`, `participate`, `whole`. Over several requests: `interact`, `trial`,
+//! - `exec`: transactions. Over several shards: `plan`, `coordinate`, `participate`, `recovered`, `whole`. Over several requests: `interact`, `trial`,
 //!   `deadlock`.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
@@ -38,6 +38,8 @@ mod paging;
 mod parked;
 mod participate;
 mod place;
+mod plan;
+mod recovered;
 mod redo;
 mod release;
 mod remote;

@@ -9,6 +9,7 @@
 
 use super::Machine;
 use super::exec::error_line;
+use super::recovered::Recovered;
 use super::release::HeldReply;
 use super::run::Stay;
 use super::trial::OpenPart;
@@ -49,18 +50,7 @@ pub(super) struct Parts {
     /// Groups of single shards that were rolled back, whose rows are still to be put back.
     undoing: Vec<(Undo, Vec<RowLock>)>,
     /// Since the start: what the start has found committed.
-    recovered: Option<Recovered>,
-}
-
-/// What recovery has found committed is remembered until its `TxnDone` is stable in the logs of all shards: each has written
-/// those of its own when it was opened.
-struct Recovered {
-    txns: Vec<TxnId>,
-    /// Where this shard's log has them.
-    lsn: Lsn,
-    is_told: bool,
-    /// Other shards that have not told that theirs are stable.
-    unheard: usize,
+    pub recovered: Option<Recovered>,
 }
 
 impl Parts {
@@ -540,32 +530,6 @@ impl Machine {
     pub(super) fn on_drain_elsewhere(&mut self, is_on: bool) {
         let drains = &mut self.parts.drains_elsewhere;
         *drains = if is_on { *drains + 1 } else { *drains - 1 };
-    }
-
-    /// What this shard's start has found committed is stable here: the others are told.
-    fn tell_recovered(&mut self) {
-        let stable = self.shard.stable();
-        let Some(recovered) = self.parts.recovered.as_mut().filter(|it| !it.is_told && it.lsn <= stable) else {
-            return;
-        };
-        recovered.is_told = true;
-        let own = usize::from(self.identity.shard.0);
-        let others = self.outbox.iter_mut().enumerate().filter(|(shard, _)| *shard != own);
-        others.for_each(|(_, parcel)| parcel.messages.push(Message::Recovered));
-        self.forget_recovered();
-    }
-
-    /// Another shard has told so.
-    pub(super) fn on_recovered(&mut self) {
-        let recovered = self.parts.recovered.as_mut().expect("each shard tells once");
-        recovered.unheard -= 1;
-        self.forget_recovered();
-    }
-
-    fn forget_recovered(&mut self) {
-        if let Some(recovered) = self.parts.recovered.take_if(|it| it.is_told && it.unheard == 0) {
-            recovered.txns.into_iter().for_each(|txn| self.shard.engine_mut().forget(txn));
-        }
     }
 
     /// Whether clients go on with transactions that have rows of this shard: nobody takes them away.

@@ -3,8 +3,8 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::coordinate::{Exec, Plan};
 use super::participate::locks_of;
+use super::plan::{Exec, Plan};
 use crate::command::args::parse_integer;
 use crate::command::keys::CopyTo;
 use crate::command::table::{self, Entry};

@@ -19,11 +19,11 @@
 use super::Machine;
 use super::ask::HoleId;
 use super::code::{ScriptRun, Task, run_code};
-use super::coordinate::Plan;
 use super::ground::{Ground, HiddenCall};
 use super::interact::{Form, Statement, Works};
 use super::participate::locks_of;
 use super::place::Place;
+use super::plan::Plan;
 use super::release::HeldReply;
 use super::script::{ALL_SHARDS, NOT_ALLOWED, admit_call};
 use super::trial::Tried;
