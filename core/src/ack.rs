@@ -132,6 +132,11 @@ impl Output {
         self.hole_last
     }
 
+    /// The last hole is for the replies to so many more requests: each has a number.
+    pub fn skip_holes(&mut self, count: u64) {
+        self.hole_last += count;
+    }
+
     /// Fills a hole. Whether there was one to fill.
     pub fn fill_hole(&mut self, id: u64, reply: Replies) -> bool {
         let Ok(at) = self.holes.binary_search_by_key(&id, |hole| hole.id) else { return false };

@@ -7,6 +7,7 @@ cairn_storage::bugs! {
     ReplyUnstable "reply-unstable" "A transaction is answered before the parts of all its shards are stable",
     ForeignUnstable "foreign-unstable" "A transaction for a connection of another core is answered before it is stable",
     UnlockUndecided "unlock-undecided" "A shard gives the locks of its part back as soon as that has run",
+    CountForgotten "count-forgotten" "Of increments that are done together the last one is answered and not done",
     SplitForgotten "split-forgotten" "A start does not look for counters that were split",
     SplitUnrecalled "split-unrecalled" "A shard goes on adding to a sub-row that is being merged",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",

@@ -3,6 +3,7 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
+use crate::command::strings::counters::Step;
 use crate::hot::HotKey;
 use crate::hot::split::Bounds;
 use crate::machine::{ScriptRun, Transaction};
@@ -47,6 +48,17 @@ pub enum Message {
         input: Arc<Vec<u8>>,
         /// Starts and ends within it.
         ranges: Vec<(u32, u32)>,
+    },
+    /// Run these increments of a key of yours; answer as `Run` is answered, with all their replies in one. Each has a number in
+    /// the order of the connection's replies: the first has that of the request.
+    Count {
+        request: RequestId,
+        db: u8,
+        /// Nobody is told the sums.
+        is_silent: bool,
+        /// Of the bytes.
+        key: Range<u32>,
+        steps: Range<u32>,
     },
     /// The same as `Ran`, of a reply with long values in it.
     RanLong {
@@ -275,4 +287,5 @@ pub struct Parcel {
     /// Ends of the arguments in `bytes`, `Run` by `Run`.
     pub args: Vec<u32>,
     pub bytes: Vec<u8>,
+    pub steps: Vec<Step>,
 }

@@ -1,6 +1,7 @@
 //! What a parcel will make a machine do, read before it is handed over.
 
 use super::checks::Args;
+use cairn_core::command::strings::counters::Step;
 use cairn_core::parcel::{Ask, Message, Parcel};
 
 /// What a parcel will make a machine do, in order.
@@ -12,7 +13,7 @@ pub enum Task {
 /// What a parcel says, read before it is handed over.
 pub fn tasks(parcel: &Parcel) -> Vec<Task> {
     let task = |message: &Message| {
-        Some(match message {
+        vec![match message {
             Message::Run { request, db, args, bytes, .. } => {
                 let mut start = bytes.start;
                 let cut = |end: &u32| {
@@ -23,6 +24,16 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
                 let args = parcel.args[args.start as usize..args.end as usize].iter().map(cut).collect();
                 Task::Run { client: request.client, hole: request.hole, part: request.part, db: *db, args }
             }
+            Message::Count { request, db, key, steps, .. } => {
+                let key = &parcel.bytes[key.start as usize..key.end as usize];
+                let steps = &parcel.steps[steps.start as usize..steps.end as usize];
+                let task = |(hole, step): (u64, &Step)| {
+                    let name: &[u8] = if step.is_blind { b"ADD" } else { b"INCRBY" };
+                    let args = vec![name.to_vec(), key.to_vec(), step.amount.to_string().into_bytes()];
+                    Task::Run { client: request.client, hole, part: request.part, db: *db, args }
+                };
+                return (request.hole..).zip(steps).map(task).collect();
+            }
             Message::RunLong { request, db, input, ranges, .. } => {
                 let args = ranges.iter().map(|&(start, end)| input[start as usize..end as usize].to_vec()).collect();
                 Task::Run { client: request.client, hole: request.hole, part: request.part, db: *db, args }
@@ -30,7 +41,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             Message::Ask { request, ask } => {
                 Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
             }
-            Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return None,
+            Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return Vec::new(),
             // Only those whose histories are judged begin transactions, and nobody runs scripts.
             Message::Transaction { .. }
             | Message::Script { .. }
@@ -42,8 +53,8 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Recovered
             | Message::Draining { .. }
             | Message::Hot(_)
-            | Message::Unwatch { .. } => return None,
-        })
+            | Message::Unwatch { .. } => return Vec::new(),
+        }]
     };
-    parcel.messages.iter().filter_map(task).collect()
+    parcel.messages.iter().flat_map(task).collect()
 }

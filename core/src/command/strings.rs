@@ -2,7 +2,7 @@
 //!
 //! A string is its bytes. Whether they are a number is seen when a command asks, not stored.
 
-pub(crate) mod counters;
+pub mod counters;
 mod get;
 mod lcs;
 mod many;

@@ -8,6 +8,7 @@
 pub mod registry;
 pub mod split;
 
+use crate::command::strings::counters::Step;
 use crate::command::{Call, Flags};
 use crate::limits::{HOT_KEY_BYTES_MAX, HOT_KEYS_MAX};
 use crate::unstable::place;
@@ -135,6 +136,20 @@ impl HotKeys {
         if let Some(min) = addition.and_then(|addition| addition.min) {
             self.tracked[at].min = Some(min);
         }
+    }
+
+    /// Notes increments of one key.
+    #[inline]
+    pub fn note_steps(&mut self, call: &Call<'_>, steps: &[Step], is_silent: bool) {
+        let mut left = steps;
+        while self.countdown as usize <= left.len() {
+            let (passed, rest) = left.split_at(self.countdown as usize);
+            let is_blind = is_silent || passed.last().is_some_and(|step| step.is_blind);
+            self.countdown = 1 + self.draw() as u32 % (2 * SAMPLE_INTERVAL - 1);
+            self.look(call.db, call.head, &call.args[1], if is_blind { Use::Blind } else { Use::Count });
+            left = rest;
+        }
+        self.countdown -= left.len() as u32;
     }
 
     /// Xorshift (Marsaglia): it need only differ from what clients do.

@@ -16,6 +16,8 @@
 //! `machine/hot.rs` has the functions behind the arrows.
 
 use crate::command::Call;
+use crate::command::args::Args;
+use crate::command::strings::counters::Step;
 use crate::tx::RowLock;
 use crate::unstable::{Heads, place};
 use cairn_storage::units::Lsn;
@@ -37,18 +39,23 @@ impl Addition {
     /// What the command adds, if who has sent it does not ask for the sum: because it never says so, or because nobody is
     /// answered (`is_silent`).
     pub fn of(call: &Call<'_>, is_silent: bool) -> Option<Addition> {
+        Addition::parse(call.spec.name, call.args, is_silent)
+    }
+
+    /// The same of a command of that name.
+    pub fn parse(name: &str, args: &Args<'_>, is_silent: bool) -> Option<Addition> {
         let plain = |amount| Some(Addition { amount, min: None });
-        match call.spec.name {
-            "add" => plain(call.args.integer(2).ok()?),
+        match name {
+            "add" => plain(args.integer(2).ok()?),
             "decrmin" => {
-                let (decrement, min) = (call.args.integer(2).ok()?, call.args.integer(3).ok()?);
+                let (decrement, min) = (args.integer(2).ok()?, args.integer(3).ok()?);
                 (decrement >= 0).then_some(Addition { amount: -decrement, min: Some(min) })
             }
             _ if !is_silent => None,
             "incr" => plain(1),
             "decr" => plain(-1),
-            "incrby" => plain(call.args.integer(2).ok()?),
-            "decrby" => plain(call.args.integer(2).ok()?.checked_neg()?),
+            "incrby" => plain(args.integer(2).ok()?),
+            "decrby" => plain(args.integer(2).ok()?.checked_neg()?),
             _ => None,
         }
     }
@@ -83,6 +90,11 @@ impl Bounds {
             return None;
         }
         value.checked_add(addition.amount).filter(|after| (self.low..=self.high).contains(after))
+    }
+
+    /// The same after several additions, each of which may be done where it stands.
+    pub fn admit_all(&self, value: i64, steps: &[Step]) -> Option<i64> {
+        steps.iter().try_fold(value, |value, step| self.admit(value, Addition { amount: step.amount, min: None }))
     }
 }
 
@@ -219,6 +231,11 @@ impl Splits {
     /// The sub-row that an addition may go to.
     pub fn sub_row(&mut self, db: u8, head: u64, key: &[u8]) -> Option<&mut SubRow> {
         self.sub_rows.get_mut(&place(db, head)).filter(|row| row.is_open && row.db == db && row.key == key)
+    }
+
+    /// Nobody can say which counters are split.
+    pub fn is_unusable(&self) -> bool {
+        matches!(self.load, Load::Unusable(_))
     }
 
     /// Rows of a database that no client sees.

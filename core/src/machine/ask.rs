@@ -202,6 +202,13 @@ impl Machine {
         HoleId { client: session.client.id, conn: conn.0, hole }
     }
 
+    /// The same for the replies to so many requests, which come together.
+    pub(super) fn open_holes(&mut self, conn: ConnId, out: &Replies, requests: u64, asked_bytes: usize) -> HoleId {
+        let hole = self.open_hole(conn, out, false, asked_bytes);
+        self.session_mut(conn).output.skip_holes(requests - 1);
+        hole
+    }
+
     /// An answer of a shard is in.
     pub(super) fn on_answer(&mut self, request: RequestId, answer: Answer) {
         let hole = HoleId::from(request);

@@ -10,7 +10,7 @@ use super::paging::Absence;
 use super::plan::Plan;
 use super::whole::{Base, Look};
 use crate::bug::Bug;
-use crate::command::strings::counters;
+use crate::command::strings::counters::{self, Step};
 use crate::command::{Call, Flags, RowRun, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
@@ -99,16 +99,46 @@ impl Machine {
         let Some(split) = self.splits.find(call.db, call.head, &call.args[call.spec.keys.first]) else {
             return Gate::Closed;
         };
-        if let Phase::Apart { line: Some(line), .. } = &split.phase {
-            return Gate::Refuse(Refusal::text(line.clone()));
-        }
         let addition = Addition::of(call, is_silent);
-        let bounds = Bounds::of_base(split.floor);
-        match addition {
-            Some(addition) if split.takes_additions() && bounds.admit(split.value, addition).is_some() => Gate::Add,
-            Some(_) if matches!(split.phase, Phase::Sharing | Phase::Merging) => Gate::Wait,
-            _ => Gate::Closed,
+        let fits = |bounds: Bounds, value| addition.is_some_and(|addition| bounds.admit(value, addition).is_some());
+        gate_split(split, addition.is_some(), fits)
+    }
+
+    /// The same of several increments of one key.
+    pub(super) fn gate_steps(&mut self, call: &Call<'_>, steps: &[Step], is_silent: bool) -> Gate {
+        if self.splits.own.is_empty() {
+            return Gate::Closed;
         }
+        let Some(split) = self.splits.find(call.db, call.head, &call.args[1]) else { return Gate::Closed };
+        let is_blind = is_silent || steps.iter().all(|step| step.is_blind);
+        gate_split(split, is_blind, |bounds, value| bounds.admit_all(value, steps).is_some())
+    }
+
+    /// Additions to a base were done.
+    pub(super) fn note_steps_added(&mut self, call: &Call<'_>, steps: &[Step]) {
+        let split = self.splits.find(call.db, call.head, &call.args[1]).expect("it was let through");
+        split.value = Bounds::of_base(split.floor).admit_all(split.value, steps).expect("it was let through");
+        split.additions += steps.len() as u64;
+    }
+
+    /// Whether several increments of a key of another shard are added to a sub-row of this one.
+    #[inline]
+    pub(super) fn sub_row_takes(&mut self, conn: ConnId, call: &Call<'_>, steps: &[Step], is_silent: bool) -> bool {
+        if self.splits.sub_rows.is_empty() || self.session(conn).output.has_open_holes() {
+            return false;
+        }
+        let is_blind = is_silent || steps.iter().all(|step| step.is_blind);
+        let row = self.splits.sub_row(call.db, call.head, &call.args[1]).filter(|_| is_blind);
+        row.is_some_and(|row| row.bounds.admit_all(row.value, steps).is_some())
+    }
+
+    /// They were.
+    pub(super) fn note_sub_row_added(&mut self, call: &Call<'_>, steps: &[Step]) {
+        self.stats.counters.hot_local += steps.len() as u64;
+        let row = self.splits.sub_row(call.db, call.head, &call.args[1]).expect("it was there before");
+        row.value = row.bounds.admit_all(row.value, steps).expect("it was let through");
+        row.additions += steps.len() as u64;
+        row.is_there = true;
     }
 
     /// An addition to a base was done.
@@ -480,6 +510,16 @@ impl Machine {
             HotMessage::MergeAll => self.splits.own.iter_mut().for_each(|split| split.is_wanted = true),
             HotMessage::Settled => self.splits.unsettled -= 1,
         }
+    }
+}
+
+/// Whether a blind addition may be made to the base of a split counter that has what `fits` says of bounds and value.
+fn gate_split(split: &Split, is_blind: bool, fits: impl FnOnce(Bounds, i64) -> bool) -> Gate {
+    match &split.phase {
+        Phase::Apart { line: Some(line), .. } => Gate::Refuse(Refusal::text(line.clone())),
+        _ if is_blind && split.takes_additions() && fits(Bounds::of_base(split.floor), split.value) => Gate::Add,
+        Phase::Sharing | Phase::Merging if is_blind => Gate::Wait,
+        _ => Gate::Closed,
     }
 }
 

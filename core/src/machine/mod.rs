@@ -5,6 +5,7 @@
 //! - `run`: the commands of one connection: decode, route, execute.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
+//! - `counts`: increments that follow each other.
 //! - `exec`: transactions. Over several shards: `plan`, `coordinate`, `participate`, `recovered`, `whole`. Over several requests: `interact`, `trial`,
 //!   `deadlock`.
 //! - `remote`: what other shards have sent.
@@ -24,6 +25,7 @@ mod ask;
 mod clients;
 mod code;
 mod coordinate;
+mod counts;
 mod deadlock;
 mod deeds;
 mod drain;
@@ -61,6 +63,7 @@ pub use script::{NO_SCRIPT, Scripts};
 pub use scrub::ScrubFigures;
 
 use crate::bug::Bug;
+use crate::command::strings::counters::Step;
 use crate::error::Stop;
 use crate::event::{ConnId, Effect, Event, Notice, Now, ProcessFacts};
 use crate::hot::HotKeys;
@@ -163,6 +166,8 @@ pub struct Machine {
     second_ns: u64,
     drain: Drain,
     batch: Batch,
+    /// Increments that are done together. Kept to be used again.
+    steps: Vec<Step>,
     paging: Paging,
     parking: Parking,
     parts: Parts,
@@ -214,6 +219,7 @@ impl Machine {
             second_ns: now.mono_ns,
             drain: Drain::Serving,
             batch: Batch::default(),
+            steps: Vec::new(),
             paging: Paging::default(),
             parking: Parking::default(),
             parts,

@@ -1,6 +1,7 @@
 //! What other shards want, and parts of commands of this one's connections, that could not be done when they came. Each
 //! client's are done in order, the first of them when what it has missed is here.
 
+use super::counts::ParkedCounts;
 use super::deeds::Deed;
 use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
@@ -28,6 +29,7 @@ pub(super) enum Work {
         /// Long values that it needs, until it has run.
         held: Vec<Blob>,
     },
+    Count(Box<ParkedCounts>),
     Ask(Box<Ask>, Progress),
     Transaction(Transaction),
     Script(Box<ScriptRun>),
@@ -110,6 +112,7 @@ impl Machine {
                         });
                         drop(held);
                     }
+                    Work::Count(counts) => self.retry_counts(of.0, request, *counts),
                     Work::Transaction(transaction) => self.transact_for(of.0, request, transaction),
                     Work::Script(run) => self.run_script_for(of.0, request, run),
                     Work::Ask(ask, progress) => self.answer_later(of.0, request, &ask, progress),

@@ -6,6 +6,7 @@
 
 use super::Machine;
 use super::ask::HoleId;
+use super::counts::ParkedCounts;
 use super::deeds::Deed;
 use super::hot::Gate;
 use super::parked::Work;
@@ -144,7 +145,7 @@ impl Machine {
     }
 
     fn open_parcel(&mut self, parcel: Parcel) {
-        let Parcel { from, messages, args: ends, bytes } = parcel;
+        let Parcel { from, messages, args: ends, bytes, steps } = parcel;
         let from = ShardId(from);
         let mut messages = messages.into_iter();
         let mut touched = 0;
@@ -173,6 +174,12 @@ impl Machine {
                             machine.run_for(from, request, db, is_resp3, &args);
                         }
                     });
+                }
+                Message::Count { request, db, is_silent, key, steps: which } => {
+                    let key = &bytes[key.start as usize..key.end as usize];
+                    let steps = &steps[which.start as usize..which.end as usize];
+                    self.stats.counters.foreign_commands += steps.len() as u64;
+                    self.count_for(from, request, ParkedCounts::new(db, is_silent, key, steps));
                 }
                 Message::ToParticipant { txn, message } => self.on_participant(from, txn, message),
                 Message::ToCoordinator { txn, message } => {

@@ -5,6 +5,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::counts::Replying;
 use super::deeds::Deed;
 use super::paging::Absence;
 use super::place::{CROSSSLOT, Place};
@@ -25,21 +26,21 @@ use cairn_storage::units::Lsn;
 /// Requests that were decoded together. Kept to be used again.
 #[derive(Default)]
 pub(super) struct Batch {
-    ranges: Vec<(u32, u32)>,
-    requests: Vec<Request>,
+    pub ranges: Vec<(u32, u32)>,
+    pub requests: Vec<Request>,
     heads: Vec<u64>,
 }
 
 /// One decoded request.
 #[derive(Clone, Copy)]
-struct Request {
+pub(super) struct Request {
     /// Where it begins in the input.
-    start: usize,
+    pub start: usize,
     /// Its arguments among the batch's ranges.
-    ranges: (u32, u32),
-    entry: Option<Entry>,
+    pub ranges: (u32, u32),
+    pub entry: Option<Entry>,
     /// Of its first key.
-    head: u64,
+    pub head: u64,
 }
 
 /// What ended a batch's decoding.
@@ -170,9 +171,21 @@ impl Machine {
         let mut held = Lsn(0);
         let mut taken = decoded;
         let mut clock_ns = (self.identity.clock_ns)();
-        for request in &batch.requests {
-            let ranges = &batch.ranges[request.ranges.0 as usize..request.ranges.1 as usize];
-            let args = Args::new(&input[request.start..], ranges);
+        // The next request, and the first one that may be done together with those behind it.
+        let (mut at, mut together) = (0, 0);
+        while let Some(request) = batch.requests.get(at) {
+            if at >= together && batch.counts_on(at) {
+                let mut to = Replying { out: &mut out, held: &mut held, clock_ns: &mut clock_ns };
+                match self.count_together(conn, input, batch, at, &mut to) {
+                    Ok(done) => {
+                        at += done;
+                        continue;
+                    }
+                    Err(left) => together = at + left,
+                }
+            }
+            at += 1;
+            let args = batch.args(input, request);
             let ran = self.execute(conn, request, &args, &mut out, &mut held, &mut clock_ns);
             match ran {
                 Ran::Done if !self.session(conn).is_closing => {}
@@ -352,7 +365,7 @@ impl Machine {
     }
 
     /// The reply that was just written waits for `lsn`.
-    fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Replies, held: &mut Lsn) {
+    pub(super) fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Replies, held: &mut Lsn) {
         if let LogState::Failed(fault) = self.shard.engine().log().state() {
             // Nobody may see what will never be stable.
             out.truncate(mark);
@@ -409,7 +422,7 @@ impl Machine {
 
     /// May the request run now, behind so many bytes of replies? Finds its command on the way.
     #[inline]
-    fn admit(&mut self, conn: ConnId, request: &Request, args: &Args<'_>, out_bytes: usize) -> Result<Entry, Stay> {
+    pub(super) fn admit(&mut self, conn: ConnId, request: &Request, args: &Args<'_>, out_bytes: usize) -> Result<Entry, Stay> {
         // The output is with the caller; in the session are only the replies of other shards.
         let session = self.session(conn);
         if out_bytes + session.output.unsent_bytes() > session.output_bytes_max() {

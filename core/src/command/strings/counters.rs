@@ -63,6 +63,43 @@ fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, increment: i64
     Ok(())
 }
 
+/// One of several increments of an integer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The command, by its number in the table.
+    pub id: u16,
+    pub amount: i64,
+    /// It is answered OK, not with the sum.
+    pub is_blind: bool,
+}
+
+/// Increments one after the other, with one look at the row and one write. Each is answered as if it had been done by itself. The
+/// commands of those that would have left the range of integers, and have changed nothing. `forgets_last`: a bug to have.
+pub fn add_steps(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    steps: &[Step],
+    forgets_last: bool,
+    reply: &mut Reply<'_>,
+) -> Result<Vec<u16>, Stop> {
+    let mut failed = Vec::new();
+    change(shard, call, |mut value| {
+        let mut kept = value;
+        for step in steps {
+            let Some(after) = value.checked_add(step.amount) else {
+                failed.push(step.id);
+                reply.refusal(&Refusal::Overflow);
+                continue;
+            };
+            kept = if forgets_last { value } else { after };
+            value = after;
+            if step.is_blind { reply.ok() } else { reply.integer(after) }
+        }
+        Ok((failed.len() < steps.len()).then_some(kept))
+    })?;
+    Ok(failed)
+}
+
 /// Sets an integer to what follows from it, or leaves it as it is. What it is then, if it was set.
 #[inline]
 fn change(
