@@ -14,6 +14,10 @@ pub const WATCHED_KEYS_MAX: usize = 64 * 1024;
 pub const TXN_STATEMENTS_MAX: u32 = 64 * 1024;
 pub const SAVEPOINTS_MAX: usize = 1024;
 
+/// Bytes of rows, and of one row's value, that a shard remembers as a transaction of several requests has left them.
+pub const AFTERS_BYTES_MAX: usize = 4 * 1024 * 1024;
+pub const AFTER_ROW_BYTES_MAX: usize = 64 * 1024;
+
 /// Shards that a look for transactions which wait for each other goes through, transactions that it meets at one of them, and
 /// waiting ones that look again at a tick. What is beyond that ends with `txn-lock-timeout`.
 pub const PROBE_HOPS_MAX: u32 = 64;

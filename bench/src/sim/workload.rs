@@ -28,6 +28,8 @@ pub struct Workload {
     pub is_wide: bool,
     /// All clients connect to the first shard.
     pub is_one_sided: bool,
+    /// What was counted last, if it is likely to be counted again: increments that follow each other are done together.
+    counted: Option<Vec<u8>>,
     /// Makes values differ, so that what survives tells when it was written.
     serial: u32,
 }
@@ -50,12 +52,17 @@ impl Workload {
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],
             huge_in: [300, 10_000, 10_000, 10_000][rng.usize(..4)],
+            counted: None,
             serial: 0,
         }
     }
 
     /// A command for a connection on database `db`. `now_ms` is about what the machine's clock shows.
     pub fn command(&mut self, rng: &mut Rng, db: u8, now_ms: u64) -> Args {
+        if self.counted.is_some() && rng.u8(..3) > 0 {
+            return self.count(rng);
+        }
+        self.counted = None;
         match rng.u32(..100) {
             0..12 if self.is_wide => self.fill(rng),
             0..24 => self.set(rng, now_ms),
@@ -183,8 +190,9 @@ impl Workload {
         }
     }
 
-    fn count(&self, rng: &mut Rng) -> Args {
-        let key = self.key(rng);
+    fn count(&mut self, rng: &mut Rng) -> Args {
+        let key = self.counted.clone().unwrap_or_else(|| self.key(rng));
+        self.counted = (rng.u8(..4) == 0 || self.counted.is_some()).then(|| key.clone());
         let amount = [1, -3, 1000, i64::MAX, i64::MIN][rng.usize(..5)].to_string();
         match rng.u32(..8) {
             0 => command("INCRBY", &[&key, amount.as_bytes()]),

@@ -8,13 +8,14 @@
 
 use super::Machine;
 use super::exec::error_line;
+use super::paging::Absence;
 use super::participate::Stage;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::command::{Call, Flags, Run};
 use crate::error::{Refusal, Stop};
 use crate::resp::replies::Replies;
-use crate::tx::{Age, Command, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked};
+use crate::tx::{After, Afters, Age, Before, Command, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked};
 use cairn_storage::units::{ShardId, TxnId};
 
 /// What this shard has of an open transaction besides its locks.
@@ -112,20 +113,30 @@ impl Machine {
             self.admit_in_earnest()?;
         }
         self.shard.begin();
-        let needed = kept.needed(&work.rows);
+        let before = kept.before(&work.rows);
         let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.now, head };
         let start_ns = (self.identity.clock_ns)();
         let counts = self.shard.read_counts();
-        let is_trial = is_write || !needed.is_empty();
+        let is_trial = is_write || !before.is_empty();
         if is_trial {
             self.shard.open_trial(kept.commands.bytes() + work.commands.bytes())?;
         }
         let mut reply = Replies::default();
-        let mut ran = self.try_again(kept, &needed);
+        let mut ran = match &before {
+            Before::Rows(rows) => rows.iter().try_for_each(|after| self.put_after(after)),
+            Before::Commands(numbers) => self.try_again(kept, numbers),
+        };
         self.shard.restore_counts(counts);
+        if ran.is_ok() && matches!(before, Before::Commands(_)) {
+            self.note_afters(kept, &call);
+        }
         let seed = self.shard.seed();
         if ran.is_ok() {
             ran = self.run_row(run, &call, 0, &mut reply);
+        }
+        let is_kept = is_write && ran.is_ok() && error_line(&reply, 0).is_none();
+        if is_kept {
+            self.note_afters(kept, &call);
         }
         if is_trial {
             self.roll_back();
@@ -137,10 +148,34 @@ impl Machine {
         }
         self.finish_row(entry.id, ran, 0, work.is_resp3, &mut reply);
         self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
-        if is_write && error_line(&reply, 0).is_none() {
+        if is_kept {
             kept.push(work.commands.command(0), Pin::new(work.statement, self.now, seed, &work.rows));
         }
         Ok(reply)
+    }
+
+    /// The rows of the command are now what those will find that come behind it.
+    fn note_afters(&mut self, kept: &mut Kept, call: &Call<'_>) {
+        for at in call.spec.keys.positions(call.args.len()) {
+            let key = &call.args[at];
+            let head = self.shard.head(key);
+            kept.afters.note(call.db, head, self.shard.after(call.db, head, key));
+        }
+    }
+
+    /// A row becomes what the transaction has left.
+    fn put_after(&mut self, after: &After) -> Result<(), Stop> {
+        loop {
+            match self.shard.put_after(after) {
+                Err(Stop::Missing(missing)) => match self.fetch(missing) {
+                    Absence::Over => {}
+                    Absence::Wait(missing) => return Err(missing.into()),
+                    Absence::Crowded => return Err(Stop::Crowded),
+                    Absence::Unusable(refusal) => return Err(refusal.into()),
+                },
+                put => return put,
+            }
+        }
     }
 
     /// Has kept commands do what they did.
@@ -222,17 +257,17 @@ impl Machine {
 
     /// What was kept is done in earnest, beside the parts of other shards.
     pub(super) fn commit_part(&mut self, txn: TxnId, writers: Vec<u16>) {
-        let go = self.take_kept(txn, writers);
+        let (go, _) = self.take_kept(txn, writers);
         self.run_part(txn, Box::new(go));
     }
 
-    fn take_kept(&mut self, txn: TxnId, writers: Vec<u16>) -> Go {
+    fn take_kept(&mut self, txn: TxnId, writers: Vec<u16>) -> (Go, Afters) {
         let part = self.parts.part_mut(txn).expect("who commits has a part");
         let Stage::Open(open) = std::mem::replace(&mut part.stage, Stage::Locked) else {
             unreachable!("it is committed once")
         };
-        let Kept { commands, pins } = open.kept;
-        Go { commands, is_resp3: false, is_counted: false, rolls_back: true, pins, writers }
+        let Kept { commands, pins, afters } = open.kept;
+        (Go { commands, is_resp3: false, is_counted: false, rolls_back: true, pins, writers }, afters)
     }
 
     /// The same, of a transaction that no other shard has changes of. What stops it may pass: then it is open as before.
@@ -241,11 +276,12 @@ impl Machine {
         if self.parts.is_undoing() {
             return Err(Stop::Crowded);
         }
-        let mut go = self.take_kept(txn, Vec::new());
+        let (mut go, afters) = self.take_kept(txn, Vec::new());
         let committed = self.run_kept(&go);
         if committed.as_ref().is_err_and(Stop::is_passing) {
             let mut open = OpenPart::new(age);
-            open.kept = Kept { commands: std::mem::take(&mut go.commands), pins: std::mem::take(&mut go.pins) };
+            let (commands, pins) = (std::mem::take(&mut go.commands), std::mem::take(&mut go.pins));
+            open.kept = Kept { commands, pins, afters };
             self.parts.part_mut(txn).expect("it has a part").stage = Stage::Open(Box::new(open));
             return committed;
         }

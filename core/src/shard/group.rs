@@ -2,7 +2,9 @@
 
 use super::Shard;
 use crate::error::Stop;
-use cairn_storage::engine::{Engine, Undo};
+use crate::tx::{After, AfterRow};
+use cairn_storage::engine::{Engine, Found, RowKey, Undo};
+use cairn_storage::log::Removal;
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 
 /// What is open.
@@ -71,6 +73,26 @@ impl Shard {
         let Group { rows, is_trial } = self.group.take().expect("what is open is rolled back");
         let undo = if is_trial { self.engine.end_trial() } else { self.engine.rollback_group() };
         (undo, rows)
+    }
+
+    /// What a row is now, for those who come later; `None` if that cannot be seen.
+    pub fn after(&self, db: u8, head: u64, key: &[u8]) -> Option<After> {
+        let found = self.engine.get(RowKey { db, head, key }).ok()?;
+        let row = found.map(|Found { kind, expire_ms, value, .. }| AfterRow { kind, expire_ms, value: value.to_vec() });
+        Some(After { db, head, key: key.to_vec(), row })
+    }
+
+    /// In a trial: the row is this again.
+    pub fn put_after(&mut self, after: &After) -> Result<(), Stop> {
+        let row = RowKey { db: after.db, head: after.head, key: &after.key };
+        let lsn = match &after.row {
+            Some(AfterRow { kind, expire_ms, value }) => Some(self.engine.put(row, *kind, *expire_ms, value)?),
+            None => self.engine.delete(row, Removal::Deleted)?,
+        };
+        if let Some(lsn) = lsn {
+            self.note(row, lsn);
+        }
+        Ok(())
     }
 
     /// Where the random numbers of the next command begin; what comes now begins where another one's did. Whoever runs a

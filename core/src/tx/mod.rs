@@ -3,14 +3,16 @@
 //! How they commit and recover over several shards: `docs/decisions/0015-transactions.md`. The machine's part is
 //! `machine/exec.rs`, the commands are `command/transactions.rs`.
 
+mod after;
 mod locks;
 mod message;
 mod multi;
 mod open;
 mod watch;
 
+pub use after::{After, AfterRow, Afters};
 pub use locks::{Locks, RowLock};
 pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};
 pub use multi::{Command, Multi, Reach};
-pub use open::{Age, Kept, Open, Patience, Pin, Probe, Work, Worked};
+pub use open::{Age, Before, Kept, Open, Patience, Pin, Probe, Work, Worked};
 pub use watch::{Watched, Watches};

@@ -3,6 +3,7 @@
 //! What its connection knows of it is [`Open`]; a shard that has rows of it keeps the commands that change them ([`Kept`]).
 //! Why so: `docs/decisions/0016-interactive-transactions.md`.
 
+use super::after::{After, Afters};
 use super::{Command, Multi, RowLock};
 use crate::event::Now;
 use crate::resp::replies::Replies;
@@ -110,6 +111,23 @@ pub struct Probe {
 pub struct Kept {
     pub commands: Multi,
     pub pins: Vec<Pin>,
+    pub afters: Afters,
+}
+
+/// What makes rows what they are for the next command.
+pub enum Before {
+    Rows(Vec<After>),
+    /// These commands, by number.
+    Commands(Vec<usize>),
+}
+
+impl Before {
+    pub fn is_empty(&self) -> bool {
+        match self {
+            Before::Rows(rows) => rows.is_empty(),
+            Before::Commands(numbers) => numbers.is_empty(),
+        }
+    }
 }
 
 /// What a command depends on besides its rows.
@@ -139,12 +157,22 @@ impl Kept {
     /// Forgets the commands from this statement on.
     pub fn go_back(&mut self, statement: u32) {
         let len = self.pins.partition_point(|pin| pin.statement < statement);
-        self.pins.truncate(len);
+        for pin in self.pins.drain(len..) {
+            pin.places.iter().for_each(|place| self.afters.forget(*place));
+        }
         self.commands.truncate(len);
     }
 
+    /// What a command on these rows stands on.
+    pub fn before(&self, rows: &[RowLock]) -> Before {
+        match self.afters.of(rows) {
+            Some(known) => Before::Rows(known.into_iter().cloned().collect()),
+            None => Before::Commands(self.needed(rows)),
+        }
+    }
+
     /// The commands, by number, that one on these rows depends on: those on the same rows, and those which these depend on.
-    pub fn needed(&self, rows: &[RowLock]) -> Vec<usize> {
+    fn needed(&self, rows: &[RowLock]) -> Vec<usize> {
         let mut places: Vec<u64> = rows.iter().map(|row| place(row.db, row.head)).collect();
         let mut needed = Vec::new();
         for (number, pin) in self.pins.iter().enumerate().rev() {

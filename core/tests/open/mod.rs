@@ -52,3 +52,15 @@ fn a_transaction_has_so_many_savepoints() {
         assert!(replies[taken..].iter().all(|reply| *reply == refused), "{replies:?}");
     }
 }
+
+#[test]
+fn what_a_command_costs_does_not_grow_with_those_before_it() {
+    let max = TXN_STATEMENTS_MAX as usize;
+    for shards in [1, 2] {
+        let mut world = World::new(shards, &[]);
+        let sums = replies(&mut world, |_| "INCR bar\r\n".into(), max);
+        assert!(sums.iter().zip(1..).all(|(reply, sum)| *reply == format!(":{sum}")));
+        world.send(1, b"GET bar\r\n");
+        assert_eq!(world.receive(1).0, format!("$5\r\n{max}\r\n").as_bytes());
+    }
+}
