@@ -85,12 +85,14 @@ impl Machine {
         let spec = self.admit(conn, request, &args, to.out.weight()).ok()?.spec;
         let client = &self.session(conn).client;
         let mode = client.reply_mode;
-        let is_plain = client.multi.is_none() && client.open.is_none() && matches!(mode, ReplyMode::On | ReplyMode::Off);
+        let is_plain =
+            client.multi.is_none() && client.open.is_none() && matches!(mode, ReplyMode::On | ReplyMode::Off);
         if !is_plain || self.splits.is_unusable() || self.is_anything_parked() && self.has_parked_of(conn) {
             return None;
         }
         let client = &self.session(conn).client;
-        let call = Call { spec, args: &args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
+        let call =
+            Call { spec, args: &args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
         let is_silent = mode == ReplyMode::Off;
         let way = self.way_of(conn, &call, steps, is_silent)?;
         let mark = to.out.len();
@@ -325,9 +327,14 @@ impl Batch {
     }
 
     fn step(&self, request: &Request, args: &Args<'_>) -> Option<Step> {
-        let entry = request.entry.filter(|entry| entry.spec.flags.has(Flags::COUNTS) && entry.spec.takes(args.len()))?;
+        let entry =
+            request.entry.filter(|entry| entry.spec.flags.has(Flags::COUNTS) && entry.spec.takes(args.len()))?;
         let addition = Addition::parse(entry.spec.name, args, true)?;
         // Who minds a minimum does not always add.
-        addition.min.is_none().then_some(Step { id: entry.id, amount: addition.amount, is_blind: entry.spec.name == "add" })
+        addition.min.is_none().then_some(Step {
+            id: entry.id,
+            amount: addition.amount,
+            is_blind: entry.spec.name == "add",
+        })
     }
 }

@@ -422,7 +422,13 @@ impl Machine {
 
     /// May the request run now, behind so many bytes of replies? Finds its command on the way.
     #[inline]
-    pub(super) fn admit(&mut self, conn: ConnId, request: &Request, args: &Args<'_>, out_bytes: usize) -> Result<Entry, Stay> {
+    pub(super) fn admit(
+        &mut self,
+        conn: ConnId,
+        request: &Request,
+        args: &Args<'_>,
+        out_bytes: usize,
+    ) -> Result<Entry, Stay> {
         // The output is with the caller; in the session are only the replies of other shards.
         let session = self.session(conn);
         if out_bytes + session.output.unsent_bytes() > session.output_bytes_max() {
