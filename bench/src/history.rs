@@ -51,6 +51,9 @@ impl History {
                 Change::Clear { db } => {
                     self.cleared.insert(*db, number);
                 }
+                Change::Swap { one, other } => {
+                    self.cleared.extend([(*one, number), (*other, number)]);
+                }
             }
         }
         self.steps.push(step);
@@ -88,7 +91,7 @@ impl History {
             for change in changes {
                 rows.apply(change);
                 match change {
-                    Change::Clear { .. } => differing = differences(&rows, survivors),
+                    Change::Clear { .. } | Change::Swap { .. } => differing = differences(&rows, survivors),
                     Change::Put { db, key, .. } | Change::Delete { db, key } => {
                         let place = (*db, key.to_vec());
                         if rows.get(*db, key) == survivors.get(*db, key) {

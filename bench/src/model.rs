@@ -5,6 +5,7 @@
 //! a whole. Texts and the order of checks are those of Redis 7.2.
 
 use cairn_core::number::Extended;
+use cairn_storage::spaces::Spaces;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -18,12 +19,13 @@ pub struct Row {
     pub expire_ms: u64,
 }
 
-/// One row's change, or a database's end.
+/// One row's change, a database's end, or two that change places.
 #[derive(Clone, Debug)]
 pub enum Change {
     Put { db: u8, key: Rc<[u8]>, row: Row },
     Delete { db: u8, key: Rc<[u8]> },
     Clear { db: u8 },
+    Swap { one: u8, other: u8 },
 }
 
 /// What is done together or not at all.
@@ -33,6 +35,8 @@ pub type Step = Vec<Change>;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
     databases: [BTreeMap<Rc<[u8]>, Row>; DATABASES as usize],
+    /// What decides in which database rows expire first that expire at the same time.
+    spaces: Spaces,
 }
 
 impl Rows {
@@ -47,6 +51,15 @@ impl Rows {
 
     pub fn put(&mut self, db: u8, key: Rc<[u8]>, row: Row) {
         self.databases[usize::from(db)].insert(key, row);
+    }
+
+    pub fn spaces(&self) -> Spaces {
+        self.spaces
+    }
+
+    /// A shard has these.
+    pub fn set_spaces(&mut self, spaces: Spaces) {
+        self.spaces = spaces;
     }
 
     pub fn len(&self, db: u8) -> usize {
@@ -69,6 +82,10 @@ impl Rows {
                 self.databases[usize::from(*db)].remove(key);
             }
             Change::Clear { db } => self.databases[usize::from(*db)].clear(),
+            Change::Swap { one, other } => {
+                self.databases.swap(usize::from(*one), usize::from(*other));
+                self.spaces.swap(*one, *other);
+            }
         }
     }
 }

@@ -36,7 +36,6 @@ fn looks_at_all(ask: &Ask) -> bool {
     matches!(
         ask,
         Ask::RowCount { .. }
-            | Ask::Clear { .. }
             | Ask::Keys { .. }
             | Ask::Scan { .. }
             | Ask::RandomKey { .. }
@@ -50,11 +49,11 @@ impl Machine {
     /// for it now.
     pub(crate) fn answer(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Option<Missing>> {
         loop {
-            if looks_at_all(ask) && self.awaits_merges(ask) {
+            // Counters that were split before the start are not counted otherwise.
+            if matches!(ask, Ask::RowCount { .. }) && self.awaits_settling() {
                 return Err(None);
             }
-            if looks_at_all(ask) && self.awaits_decisions() || matches!(ask, Ask::Clear { .. }) && self.has_open_parts()
-            {
+            if looks_at_all(ask) && self.awaits_decisions() {
                 return Err(None);
             }
             if matches!(ask, Ask::Watch { .. } | Ask::Hot { .. })
@@ -142,7 +141,6 @@ impl Machine {
             Ask::RowCount { .. }
             | Ask::Watch { .. }
             | Ask::Hot { .. }
-            | Ask::Clear { .. }
             | Ask::Keys { .. }
             | Ask::Scan { .. }
             | Ask::RandomKey { .. }

@@ -161,9 +161,6 @@ pub enum Ask {
     RowCount {
         db: u8,
     },
-    Clear {
-        db: Option<u8>,
-    },
     /// All live keys that match the pattern.
     Keys {
         db: u8,

@@ -12,7 +12,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, RANDOM_TRIES_MAX};
 use crate::route::{self, CURSOR_DROPPED_BITS};
-use crate::tx::{Watched, Watches};
+use crate::tx::{Databases, Watched, Watches};
 use crate::unstable::Unstable;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
@@ -395,13 +395,13 @@ impl Shard {
         let was_live = self.peek(call, key)?.is_some();
         let (db, head) = (call.db, self.head(key));
         let version = self.watches.watch(db, head);
-        Ok(Watched { shard, db, head, key: key.to_vec(), version, was_live })
+        Ok(Watched { shard, db, head, key: key.to_vec(), version, was_live, swaps: self.watches.swaps(db) })
     }
 
     /// Whether a watched row of this shard is not what it was. The running command has observed that.
     pub fn is_touched(&self, call: &Call<'_>, watched: &Watched) -> Result<bool, Stop> {
         let is_live = self.peek(&Call { db: watched.db, ..*call }, &watched.key)?.is_some();
-        Ok(self.watches.version(watched.db, watched.head) != watched.version || (watched.was_live && !is_live))
+        Ok(self.watches.is_touched(watched, is_live))
     }
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).
@@ -425,9 +425,27 @@ impl Shard {
     /// Removes all rows of a database.
     pub fn clear(&mut self, db: u8) -> Result<(), Stop> {
         let lsn = self.engine.clear(db)?;
+        self.note_database(db, lsn);
+        Ok(())
+    }
+
+    /// Two databases change places.
+    pub fn swap(&mut self, one: u8, other: u8) -> Result<(), Stop> {
+        let lsn = self.engine.swap(one, other);
+        for db in [one, other] {
+            self.watches.note_swap(db);
+            self.note_database(db, lsn);
+        }
+        Ok(())
+    }
+
+    /// A whole database has changed.
+    fn note_database(&mut self, db: u8, lsn: Lsn) {
+        if let Some(group) = &mut self.group {
+            group.databases = group.databases.and(Databases::of(db));
+        }
         self.unstable.note_clear(db, lsn);
         self.observe(lsn);
-        Ok(())
     }
 
     /// Visits live rows, without their values, in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the

@@ -20,6 +20,7 @@ pub mod page;
 pub mod pagefile;
 pub mod pool;
 pub mod row;
+pub mod spaces;
 pub mod tree;
 pub mod txn;
 pub mod units;

@@ -271,6 +271,7 @@ impl Files<'_> {
 
     /// Reads all rows, those past their time included.
     pub(super) fn read_all(&mut self, engine: &mut Engine, rows: &mut Rows) -> Result<(), Halt> {
+        rows.set_spaces(engine.spaces());
         for db in 0..DATABASES {
             let mut from = 0;
             loop {

@@ -30,6 +30,7 @@ impl Walk {
                     self.throughout.remove(&**key);
                 }
                 Change::Clear { db } if *db == self.db => self.throughout.clear(),
+                Change::Swap { one, other } if [*one, *other].contains(&self.db) => self.throughout.clear(),
                 _ => {}
             }
         }

@@ -30,12 +30,14 @@ pub struct Workload {
     pub is_one_sided: bool,
     /// What was counted last, if it is likely to be counted again: increments that follow each other are done together.
     counted: Option<Vec<u8>>,
+    /// There is one shard only: of transactions over several the model knows nothing.
+    is_alone: bool,
     /// Makes values differ, so that what survives tells when it was written.
     serial: u32,
 }
 
 impl Workload {
-    pub fn draw(rng: &mut Rng, has_pages: bool) -> Workload {
+    pub fn draw(rng: &mut Rng, has_pages: bool, shards: usize) -> Workload {
         let is_flood = rng.u32(..FLOOD_IN) == 0;
         let is_wide = has_pages && !is_flood && rng.bool();
         Workload {
@@ -48,6 +50,7 @@ impl Workload {
             },
             is_flood,
             is_wide,
+            is_alone: shards == 1,
             is_one_sided: rng.u8(..4) == 0,
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],
@@ -76,7 +79,8 @@ impl Workload {
             95..97 => words(&["DBSIZE"]),
             97 => words(&["SELECT", ["0", "0", "0", "1", "15"][rng.usize(..5)]]),
             98 => self.wait(rng),
-            _ if self.is_wide && rng.u32(..8) > 0 => words(&["DBSIZE"]),
+            _ if !self.is_alone || self.is_wide && rng.u32(..8) > 0 => words(&["DBSIZE"]),
+            _ if rng.bool() => words(&["SWAPDB", ["0", "1"][rng.usize(..2)], ["0", "1", "15"][rng.usize(..3)]]),
             _ => words(&[["FLUSHDB", "FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..4)]]),
         }
     }

@@ -156,7 +156,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let shards = [1, 1, 2, 3][rng.usize(..4)];
         let has_pages = rng.u8(..4) > 0;
-        let workload = Workload::draw(&mut rng, has_pages);
+        let workload = Workload::draw(&mut rng, has_pages, shards);
         let mut faults = Faults::draw(&mut rng, has_pages, workload.is_wide);
         if workload.is_flood {
             faults.write_ns = 60 * MS;

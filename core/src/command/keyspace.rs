@@ -11,7 +11,6 @@ use crate::answer::Progress;
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
 use crate::glob;
-use crate::limits::DATABASES_MAX;
 use crate::machine::{Machine, Merge};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
@@ -29,7 +28,6 @@ const COUNT: usize = 10;
 /// What a shard answers to a question about its rows; `None` if the question is about something else.
 pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -> Option<Result<Answer, Stop>> {
     Some(match ask {
-        Ask::Clear { db } => clear(shard, *db),
         Ask::Keys { db, pattern } => keys(shard, now, *db, pattern, progress),
         Ask::Scan { db, cursor, count, pattern, kind } => {
             scan_step(shard, now, *db, *cursor, *count, pattern.as_deref(), *kind)
@@ -39,14 +37,6 @@ pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -
         Ask::CountKeysInSlot { slot } => count_keys_in_slot(shard, now, *slot),
         _ => return None,
     })
-}
-
-fn clear(shard: &mut Shard, db: Option<u8>) -> Result<Answer, Stop> {
-    let dbs = db.map_or(0..DATABASES_MAX, |db| db..db + 1);
-    for db in dbs {
-        shard.clear(db)?;
-    }
-    Ok(Answer::Done)
 }
 
 /// Goes on from where it was when something was missing: all rows need not be in memory at once.
@@ -270,28 +260,6 @@ fn dbsize(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_
     machine.ask_all(conn, Ask::RowCount { db: call.db }, merge)
 }
 
-fn flushdb(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
-    flush(machine, conn, call, Some(call.db))
-}
-
-fn flushall(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
-    flush(machine, conn, call, None)
-}
-
-/// ASYNC and SYNC are the same: pages are given back in the background.
-fn flush(machine: &mut Machine, conn: ConnId, call: &Call<'_>, db: Option<u8>) -> Result<Flow, Stop> {
-    let args = call.args;
-    if args.len() > 2 || (args.len() == 2 && !args.is(1, "async") && !args.is(1, "sync")) {
-        return Err(Refusal::Syntax.into());
-    }
-    let merge: Merge = Box::new(|_, _, answers, reply| {
-        if !is_refused(&answers, reply) {
-            reply.ok();
-        }
-    });
-    machine.ask_all(conn, Ask::Clear { db }, merge)
-}
-
 /// If a shard has refused, that is the reply.
 fn is_refused(answers: &[Answer], reply: &mut Reply<'_>) -> bool {
     let refused = answers.iter().find_map(|answer| if let Answer::Refused(line) = answer { Some(line) } else { None });
@@ -324,32 +292,6 @@ pub const SPECS: &[Spec] = &[
         group: "server",
         tips: "request_policy:all_shards response_policy:agg_sum",
         summary: "Counts the keys of the database.",
-        ..DATABASE
-    },
-    Spec {
-        name: "flushall",
-        arity: -1,
-        flags: Flags::WRITE,
-        run: Run::Server(flushall),
-        categories: "keyspace dangerous",
-        group: "server",
-        complexity: "O(N) where N is the number of keys in all databases.",
-        tips: "request_policy:all_shards response_policy:all_succeeded",
-        summary: "Deletes all keys of all databases.",
-        synopsis: "[ASYNC | SYNC]",
-        ..DATABASE
-    },
-    Spec {
-        name: "flushdb",
-        arity: -1,
-        flags: Flags::WRITE,
-        run: Run::Server(flushdb),
-        categories: "keyspace dangerous",
-        group: "server",
-        complexity: "O(N) where N is the number of keys in the database.",
-        tips: "request_policy:all_shards response_policy:all_succeeded",
-        summary: "Deletes all keys of the database.",
-        synopsis: "[ASYNC | SYNC]",
         ..DATABASE
     },
     Spec {

@@ -5,6 +5,7 @@ pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod connection;
+mod databases;
 mod durability;
 pub mod expire;
 pub mod functions;
@@ -33,6 +34,7 @@ use crate::event::{ConnId, Now};
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
+use crate::tx::Databases;
 
 /// One command as it is run: on the shard that owns its keys, for a client that may be elsewhere.
 #[derive(Clone, Copy)]
@@ -59,6 +61,9 @@ pub type RowRun = fn(&mut Shard, &Call<'_>, &mut Reply<'_>) -> Result<(), Stop>;
 /// A command on the connection or the server. It runs on the core of its connection.
 pub type ServerRun = fn(&mut Machine, ConnId, &Call<'_>, &mut Reply<'_>) -> Result<Flow, Stop>;
 
+/// Which databases a command is about, of so many. Refused if it cannot be run.
+pub type WhichDatabases = fn(&Call<'_>, u8) -> Result<Databases, Refusal>;
+
 /// How a server command goes on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flow {
@@ -75,6 +80,11 @@ pub enum Flow {
 pub enum Run {
     Row(RowRun),
     Server(ServerRun),
+    /// On whole databases: each shard runs it on what it has of them, all as one transaction.
+    Databases {
+        which: WhichDatabases,
+        run: RowRun,
+    },
     /// A container: its second argument names one of `Spec::subcommands`.
     Container,
 }

@@ -4,8 +4,8 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, expire, functions, hot, idempotent, info, introspect, keys, keyspace,
-    latency, memory, save, script, server, slow, strings, transactions, wait,
+    Spec, client, cluster, config, connection, databases, expire, functions, hot, idempotent, info, introspect, keys,
+    keyspace, latency, memory, save, script, server, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
@@ -15,6 +15,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     cluster::SPECS,
     config::SPECS,
     connection::SPECS,
+    databases::SPECS,
     expire::SPECS,
     functions::SPECS,
     hot::SPECS,

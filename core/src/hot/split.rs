@@ -208,6 +208,8 @@ pub struct Splits {
     pub is_settled_told: bool,
     /// Other shards that have not told so.
     pub unsettled: u16,
+    /// Transactions that are to change whole databases: as long as there are any nothing is split.
+    pub holds: u32,
     pub second_ns: u64,
     /// When the owners of sub-rows were last asked for a merge of all.
     pub recalled_ns: u64,

@@ -20,6 +20,8 @@ use cairn_storage::units::{ShardId, TxnId};
 
 /// How far a transaction is.
 pub(super) enum Stage {
+    /// So many parts may have split counters.
+    Calming(usize),
     /// So many parts are locked.
     Locking(usize),
     /// Its shards look at rows.
@@ -54,7 +56,7 @@ impl Machine {
         for txn in std::mem::take(&mut self.pending.begun) {
             let exec = &self.pending.execs[&txn];
             if !exec.is_commit {
-                self.lock_next(txn);
+                self.calm(txn);
             } else if exec.writers().len() > 1 && self.parts.is_draining_anywhere() {
                 // It has all its locks, so it would not wait for that moment, but put it off.
                 self.pending.begun.push(txn);
@@ -83,14 +85,27 @@ impl Machine {
         }
     }
 
+    /// Where whole databases are to be locked, no counter may be split.
+    fn calm(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        if exec.databases.is_empty() {
+            return self.lock_next(txn);
+        }
+        exec.stage = Stage::Calming(exec.parts.len());
+        let shards: Vec<ShardId> = exec.parts.iter().map(|part| part.shard).collect();
+        for shard in shards {
+            self.tell(shard, txn, ToParticipant::Calm);
+        }
+    }
+
     fn lock_next(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         let Stage::Locking(locked) = exec.stage else { unreachable!("it gets its locks first") };
         match exec.parts.get_mut(locked) {
             Some(part) => {
                 let (rows, watched) = (std::mem::take(&mut part.rows), std::mem::take(&mut part.watched));
-                let shard = part.shard;
-                self.tell(shard, txn, ToParticipant::Lock { rows, watched });
+                let (shard, databases) = (part.shard, exec.databases);
+                self.tell(shard, txn, ToParticipant::Lock { rows, databases, watched });
             }
             None => self.look(txn),
         }
@@ -131,6 +146,11 @@ impl Machine {
     /// All rows are locked: all parts run.
     fn go(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        if exec.parts.is_empty() {
+            // Its commands were refused, all of them, when it was planned.
+            exec.stage = Stage::Running { left: 0, refused: None, failed: None };
+            return self.decide(txn);
+        }
         // Where a look that fails undoes all, a shard that looks only has to say in its log too that it could.
         let is_write = exec.rolls_back && exec.parts.iter().any(|part| part.commands.writes > 0);
         exec.parts.iter_mut().for_each(|part| part.is_writer = is_write || part.commands.writes > 0);
@@ -168,6 +188,13 @@ impl Machine {
         };
         match (message, &mut exec.stage) {
             (ToCoordinator::Seen(result), Stage::Looking) => self.on_seen(from, txn, result),
+            (ToCoordinator::Calm, Stage::Calming(left)) => {
+                *left -= 1;
+                if *left == 0 {
+                    exec.stage = Stage::Locking(0);
+                    self.lock_next(txn);
+                }
+            }
             (ToCoordinator::Locked(Ok(())), Stage::Locking(locked)) => {
                 *locked += 1;
                 self.lock_next(txn);
@@ -225,7 +252,9 @@ impl Machine {
 
     /// Nothing comes of it: the first `locked` parts give their locks back.
     fn leave(&mut self, txn: TxnId, exec: &Exec, locked: usize, replies: Replies) {
-        for part in &exec.parts[..locked] {
+        // With whole databases all are parts from the outset.
+        let parts = if exec.databases.is_empty() { locked } else { exec.parts.len() };
+        for part in &exec.parts[..parts] {
             self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
         }
         self.forget_watched(exec.watched.clone());

@@ -16,14 +16,14 @@ use crate::command::table::Entry;
 use crate::command::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
-use crate::limits::{MULTI_BYTES_MAX, SPARE_QUEUE_BYTES_MAX, SPARE_QUEUES_MAX, WATCHED_KEYS_MAX};
+use crate::limits::{DATABASES_MAX, MULTI_BYTES_MAX, SPARE_QUEUE_BYTES_MAX, SPARE_QUEUES_MAX, WATCHED_KEYS_MAX};
 use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::shard::is_out_of_memory;
 use crate::stats::Ended;
-use crate::tx::{Command, Go, Multi, Reach, Watched};
+use crate::tx::{Command, Databases, Go, Multi, Reach, Watched};
 use cairn_storage::limits::TOUCH_KEYS_MAX;
 use cairn_storage::units::{Lsn, ShardId};
 
@@ -205,6 +205,12 @@ impl Machine {
     /// The transaction of a connection is about the rows of a command too.
     fn note_reach(&mut self, conn: ConnId, entry: Entry, head: u64, args: &Args<'_>) {
         let keys = entry.spec.keys;
+        if let Run::Databases { .. } = entry.spec.run
+            && self.identity.shards > 1
+        {
+            let multi = self.client_mut(conn).multi.as_mut().expect("it was queued just now");
+            return multi.reach.join(Reach::Several);
+        }
         if self.identity.shards == 1 || !matches!(entry.spec.run, Run::Row(_)) {
             return;
         }
@@ -265,7 +271,7 @@ impl Machine {
         // A single command is one unit anyway.
         let is_group = multi.writes > 0 && multi.len() > 1;
         if is_group {
-            self.shard.open_undoable_group(multi.bytes(), multi.writes)?;
+            self.shard.open_undoable_group(multi.bytes(), multi.row_writes())?;
         }
         let client = conn.map(|conn| (conn, self.client(conn).db, self.client(conn).is_resp3));
         Reply::new(out, call.is_resp3).array(multi.len());
@@ -296,6 +302,7 @@ impl Machine {
     fn is_any_row_locked(&self, call: &Call<'_>, multi: &Multi, watched: &[Watched]) -> bool {
         let mut commands = multi.commands().filter(|it| matches!(it.entry.spec.run, Run::Row(_)));
         watched.iter().any(|watched| self.is_row_locked(watched.db, watched.head, false))
+            || multi.databases > 0 && self.admit_databases(Databases::first(DATABASES_MAX)).is_err()
             || commands.any(|Command { entry, args, head, .. }| {
                 // SELECT may come between: a row of that place in any database will do.
                 let is_locked = |db| self.is_locked(&Call { spec: entry.spec, args: &args, db, head, ..*call });
@@ -327,14 +334,17 @@ impl Machine {
         let is_resp3 = *is_resp3;
         self.is_unusable = false;
         for (number, Command { entry, db, head, args }) in commands.commands().enumerate() {
-            let Run::Row(run) = entry.spec.run else { unreachable!("a part is on rows only") };
             let pin = pins.get(number);
             let now = pin.map_or(self.now, |pin| pin.now);
             let call = Call { spec: entry.spec, args: &args, db, is_resp3, now, head };
             let start_ns = (self.identity.clock_ns)();
             let mut reply = Replies::default();
             let seed = pin.map(|pin| self.shard.reseed(pin.seed));
-            let ran = self.run_row(run, &call, 0, &mut reply);
+            let ran = match entry.spec.run {
+                Run::Row(run) => self.run_row(run, &call, 0, &mut reply),
+                Run::Databases { .. } => self.run_databases(&call, 0, &mut reply),
+                Run::Server(_) | Run::Container => unreachable!("a part is on rows and databases only"),
+            };
             seed.map(|seed| self.shard.reseed(seed));
             if self.ends_transaction(&ran) {
                 return ran;
@@ -371,6 +381,13 @@ impl Machine {
             match spec.run {
                 Run::Row(run) => {
                     let ran = self.run_row(run, &call, mark, out);
+                    if self.ends_transaction(&ran) {
+                        return ran;
+                    }
+                    self.finish_row(id, ran, mark, is_resp3, out);
+                }
+                Run::Databases { .. } => {
+                    let ran = self.run_databases(&call, mark, out);
                     if self.ends_transaction(&ran) {
                         return ran;
                     }

@@ -6,7 +6,7 @@
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
 //! - `counts`: increments that follow each other.
-//! - `exec`: transactions. Over several shards: `plan`, `coordinate`, `participate`, `recovered`, `whole`. Over several requests: `interact`, `trial`,
+//! - `exec`: transactions. Over several shards: `plan`, `coordinate`, `participate`, `recovered`, `whole`, `databases`. Over several requests: `interact`, `trial`,
 //!   `deadlock`.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
@@ -26,6 +26,7 @@ mod clients;
 mod code;
 mod coordinate;
 mod counts;
+mod databases;
 mod deadlock;
 mod deeds;
 mod drain;

@@ -19,7 +19,10 @@ use crate::command::{Call, table};
 use crate::error::Stop;
 use crate::parcel::Message;
 use crate::resp::replies::Replies;
-use crate::tx::{Age, Denial, Go, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant, Watched};
+use crate::tx::{
+    Age, Databases, Denial, Go, Granted, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant,
+    Watched,
+};
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use hashbrown::HashMap;
@@ -47,8 +50,8 @@ pub(super) struct Parts {
     pub chasing: Vec<TxnId>,
     /// Where the next tick goes on to look for those that wait for each other.
     pub chased: usize,
-    /// Groups of single shards that were rolled back, whose rows are still to be put back.
-    undoing: Vec<(Undo, Vec<RowLock>)>,
+    /// Groups of single shards that were rolled back, whose rows, or databases, are still to be put back.
+    undoing: Vec<(Undo, Vec<RowLock>, Databases)>,
     /// Since the start: what the start has found committed.
     pub recovered: Option<Recovered>,
 }
@@ -84,6 +87,8 @@ impl Parts {
             Part {
                 from,
                 rows: Vec::new(),
+                databases: Databases::NONE,
+                is_calm: false,
                 is_hidden: false,
                 is_open: true,
                 asked_ns: 0,
@@ -115,6 +120,10 @@ impl Parts {
 pub(super) struct Part {
     from: ShardId,
     pub rows: Vec<RowLock>,
+    /// What it has locked as a whole.
+    databases: Databases,
+    /// As long as it is there no counter is split here.
+    is_calm: bool,
     /// What it changes stands in the tree, so that nobody looks at it.
     is_hidden: bool,
     /// It is an open transaction's, or was.
@@ -134,6 +143,8 @@ impl Part {
 pub(super) enum Stage {
     /// Its client goes on with it.
     Open(Box<OpenPart>),
+    /// It waits until no counter is split.
+    Calming,
     /// It waits for its locks, or has them and waits for memory.
     Locking(Vec<Watched>),
     Locked,
@@ -153,18 +164,20 @@ impl Machine {
     /// What a coordinator wants.
     pub(super) fn on_participant(&mut self, from: ShardId, txn: TxnId, message: ToParticipant) {
         match message {
-            ToParticipant::Lock { rows, watched } => {
-                self.parts.locks.request(txn, rows);
-                let part = Part {
-                    from,
-                    rows: Vec::new(),
-                    is_hidden: false,
-                    is_open: false,
-                    asked_ns: self.now.mono_ns,
-                    stage: Stage::Locking(watched),
-                };
-                let before = self.parts.parts.insert(txn, part);
-                assert!(before.is_none(), "a transaction locks once at a shard");
+            ToParticipant::Calm => {
+                self.hold_splits();
+                self.add_part(from, txn, true, Stage::Calming);
+                self.try_calm(txn);
+            }
+            ToParticipant::Lock { rows, databases, watched } => {
+                self.parts.locks.request(txn, rows, databases);
+                match self.parts.parts.get_mut(&txn) {
+                    Some(part) => {
+                        assert!(part.is_calm, "a transaction locks once at a shard");
+                        (part.asked_ns, part.stage) = (self.now.mono_ns, Stage::Locking(watched));
+                    }
+                    None => self.add_part(from, txn, false, Stage::Locking(watched)),
+                }
                 self.grant_locks();
             }
             ToParticipant::Look(rows) => self.look_at(txn, rows),
@@ -176,6 +189,13 @@ impl Machine {
             ToParticipant::Finish { is_committed } => self.finish_part(txn, is_committed),
             ToParticipant::Forget => self.shard.engine_mut().forget(txn),
         }
+    }
+
+    fn add_part(&mut self, from: ShardId, txn: TxnId, is_calm: bool, stage: Stage) {
+        let (rows, databases, asked_ns) = (Vec::new(), Databases::NONE, self.now.mono_ns);
+        let part = Part { from, rows, databases, is_calm, is_hidden: false, is_open: false, asked_ns, stage };
+        let before = self.parts.parts.insert(txn, part);
+        assert!(before.is_none(), "a transaction has one part at a shard");
     }
 
     /// Whether a row may not be looked at, or changed, now.
@@ -208,9 +228,10 @@ impl Machine {
             return;
         }
         self.parts.is_freed = false;
-        while let Some((txn, rows)) = self.parts.locks.grant() {
+        while let Some(Granted { owner: txn, rows, databases }) = self.parts.locks.grant() {
             let part = self.parts.parts.get_mut(&txn).expect("who asks for locks has a part");
             part.rows.extend(rows);
+            part.databases = databases;
             let waited_us = self.now.mono_ns.saturating_sub(part.asked_ns) / 1000;
             if waited_us > 0 {
                 self.stats.lock_wait_us.record(waited_us);
@@ -243,7 +264,7 @@ impl Machine {
         let Some(part) = self.parts.parts.get_mut(&txn) else { return };
         let Stage::Locking(watched) = &mut part.stage else { unreachable!("it has just got its locks") };
         let (watched, from) = (std::mem::take(watched), part.from);
-        let is_write = part.rows.iter().any(|row| row.is_exclusive);
+        let is_write = !part.databases.is_empty() || part.rows.iter().any(|row| row.is_exclusive);
         let result = match self.admit_write() {
             _ if let Some(refusal) = self.unlisted() => Err(Denial::Refused(NotDone::of_commands(&refusal))),
             Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(NotDone::of_log(&refusal))),
@@ -322,6 +343,7 @@ impl Machine {
         if !std::mem::replace(&mut part.is_hidden, true) {
             // Keeps X1.
             self.parts.locks.hide(&part.rows);
+            self.parts.locks.hide_databases(part.databases);
         }
         if !self.parts.undoing.is_empty() {
             // It may be its own first try.
@@ -341,8 +363,8 @@ impl Machine {
         let is_numbered = is_write && go.writers.len() > 1;
         if is_write {
             let opened = match is_numbered {
-                true => self.shard.open_txn(go.commands.bytes(), go.commands.writes, txn, &go.writers),
-                false => self.shard.open_undoable_group(go.commands.bytes(), go.commands.writes),
+                true => self.shard.open_txn(go.commands.bytes(), go.commands.row_writes(), txn, &go.writers),
+                false => self.shard.open_undoable_group(go.commands.bytes(), go.commands.row_writes()),
             };
             match opened {
                 Ok(()) => {}
@@ -389,8 +411,10 @@ impl Machine {
         if let Some(part) = self.parts.parts.get_mut(&txn) {
             part.stage = Stage::Ran { undo };
             if self.planted == Some(Bug::UnlockUndecided) {
-                let rows = std::mem::take(&mut part.rows);
-                self.parts.locks.release(txn, &rows, std::mem::take(&mut part.is_hidden));
+                let (rows, databases) = (std::mem::take(&mut part.rows), std::mem::take(&mut part.databases));
+                let is_hidden = std::mem::take(&mut part.is_hidden);
+                self.parts.locks.release(txn, &rows, is_hidden);
+                self.parts.locks.release_databases(txn, databases, is_hidden);
                 self.parts.is_freed = true;
             }
         }
@@ -413,6 +437,7 @@ impl Machine {
             }
             Stage::Ran { undo: Some(undo) } => self.undo_part(txn, undo),
             Stage::Open(_)
+            | Stage::Calming
             | Stage::Locking(_)
             | Stage::Locked
             | Stage::Looking(_)
@@ -427,11 +452,12 @@ impl Machine {
             return self.retry_part(txn, Stage::Undoing(undo));
         }
         let lsn = self.shard.engine_mut().append_abort(txn);
-        let rows = self.parts.parts.get(&txn).map_or(&[][..], |part| &part.rows);
+        let part = &self.parts.parts[&txn];
         // Who reads them sees that it never happened, which must not be taken back.
-        for row in rows.iter().filter(|row| self.parts.locks.is_exclusive(row)) {
+        for row in part.rows.iter().filter(|row| self.parts.locks.is_exclusive(row)) {
             self.shard.note_abort(row.db, row.head, lsn);
         }
+        part.databases.iter().for_each(|db| self.shard.note_database_abort(db, lsn));
         self.end_part(txn);
     }
 
@@ -444,17 +470,23 @@ impl Machine {
             self.parts.locks.cancel(txn);
         }
         self.parts.locks.release(txn, &part.rows, part.is_hidden);
+        self.parts.locks.release_databases(txn, part.databases, part.is_hidden);
+        if part.is_calm {
+            self.let_split();
+        }
         self.parts.is_freed = true;
         self.parts.wants_turn = true;
     }
 
-    /// Takes back what the open group has changed. Where that cannot be done at once its rows are locked until it is.
+    /// Takes back what the open group has changed. Where that cannot be done at once its rows, and the databases that it has
+    /// changed as a whole, are locked until it is.
     pub(super) fn roll_back(&mut self) {
-        let (mut undo, rows) = self.shard.rollback_group();
+        let (mut undo, rows, databases) = self.shard.rollback_group();
         if !self.undo(&mut undo) {
             let rows = rows.into_iter().map(|(db, head)| RowLock { db, head, is_exclusive: true }).collect();
             let rows = self.parts.locks.seize(rows);
-            self.parts.undoing.push((undo, rows));
+            self.parts.locks.seize_databases(databases);
+            self.parts.undoing.push((undo, rows, databases));
         }
     }
 
@@ -484,12 +516,13 @@ impl Machine {
             self.parts.is_draining = false;
             self.parts.is_freed = true;
         }
-        for (mut undo, rows) in std::mem::take(&mut self.parts.undoing) {
+        for (mut undo, rows, databases) in std::mem::take(&mut self.parts.undoing) {
             if self.undo(&mut undo) {
                 self.parts.locks.give_back(&rows);
+                self.parts.locks.give_back_databases(databases);
                 self.parts.is_freed = true;
             } else {
-                self.parts.undoing.push((undo, rows));
+                self.parts.undoing.push((undo, rows, databases));
             }
         }
         for txn in std::mem::take(&mut self.parts.retrying) {
@@ -499,6 +532,7 @@ impl Machine {
                     part.stage = Stage::Locking(watched);
                     self.try_locked(txn);
                 }
+                Stage::Calming => self.try_calm(txn),
                 Stage::Looking(rows) => self.look_at(txn, rows),
                 Stage::Running(go) => self.run_part(txn, go),
                 Stage::Undoing(undo) => self.undo_part(txn, undo),
@@ -530,11 +564,6 @@ impl Machine {
     pub(super) fn on_drain_elsewhere(&mut self, is_on: bool) {
         let drains = &mut self.parts.drains_elsewhere;
         *drains = if is_on { *drains + 1 } else { *drains - 1 };
-    }
-
-    /// Whether clients go on with transactions that have rows of this shard: nobody takes them away.
-    pub(crate) fn has_open_parts(&self) -> bool {
-        self.parts.open > 0
     }
 
     /// Whether a part is under way.

@@ -15,7 +15,7 @@ use crate::error::Refusal;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::tx::{Command, Multi, RowLock, Watched};
+use crate::tx::{Command, Databases, Multi, RowLock, Watched};
 use cairn_storage::units::ShardId;
 
 /// A transaction under way.
@@ -34,6 +34,8 @@ pub(super) struct Exec {
     pub names: Vec<&'static Spec>,
     /// What each shard does, in the order of shards.
     pub parts: Vec<Part>,
+    /// The databases that it locks as a whole, at all shards.
+    pub databases: Databases,
     /// What its connection has watched.
     pub watched: Vec<Watched>,
     /// What is looked at before its parts are known.
@@ -68,11 +70,12 @@ pub(super) struct Plan<'a> {
     machine: &'a Machine,
     slots: Vec<Slot>,
     parts: Vec<Part>,
+    databases: Databases,
 }
 
 impl Plan<'_> {
     pub fn new(machine: &Machine) -> Plan<'_> {
-        Plan { machine, slots: Vec::new(), parts: Vec::new() }
+        Plan { machine, slots: Vec::new(), parts: Vec::new(), databases: Databases::NONE }
     }
 
     /// Locks rows of a shard.
@@ -90,9 +93,22 @@ impl Plan<'_> {
 
     pub fn finish(self, is_resp3: bool, is_exec: bool, look: Option<Look>) -> Box<Exec> {
         let hole = HoleId { client: 0, conn: 0, hole: 0 };
-        let (slots, parts, watched) = (self.slots, self.parts, Vec::new());
+        let (slots, parts, databases, watched) = (self.slots, self.parts, self.databases, Vec::new());
         let (rolls_back, is_commit, names, stage) = (false, false, Vec::new(), Stage::Locking(0));
-        Box::new(Exec { hole, is_resp3, is_exec, rolls_back, is_commit, slots, names, parts, watched, look, stage })
+        Box::new(Exec {
+            hole,
+            is_resp3,
+            is_exec,
+            rolls_back,
+            is_commit,
+            slots,
+            names,
+            parts,
+            databases,
+            watched,
+            look,
+            stage,
+        })
     }
 
     /// The one command that was added: what each shard locks and runs, in the order of shards, and how their replies become one if they
@@ -118,6 +134,27 @@ impl Plan<'_> {
             at
         });
         &mut self.parts[at]
+    }
+
+    /// A command on whole databases, on all shards.
+    pub fn add_databases(&mut self, call: &Call<'_>) {
+        let databases = match self.machine.databases_of(call) {
+            Ok(databases) => databases,
+            Err(stop) => {
+                let mut replies = Replies::default();
+                Reply::new(&mut replies, false).refusal(&stop.into_refusal());
+                return self.slots.push(Slot::Reply(replies));
+            }
+        };
+        let entry = table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
+        let (slot, shards) = (self.slots.len(), self.machine.identity.shards);
+        self.databases = self.databases.and(databases);
+        for shard in 0..shards {
+            let part = self.part(ShardId(shard));
+            part.commands.push(entry, call.db, call.head, call.args.iter());
+            part.places.push((slot, usize::from(shard)));
+        }
+        self.slots.push(Slot::Parts(Spreading::new(Spread::Pairs, vec![Vec::new(); usize::from(shards)])));
     }
 
     /// A command on rows, on the shards that have them.
@@ -180,6 +217,10 @@ impl Machine {
         for Command { entry, head, args, .. } in multi.commands() {
             if let Run::Row(_) = entry.spec.run {
                 plan.add(&Call { spec: entry.spec, args: &args, db, head, ..*call });
+                continue;
+            }
+            if let Run::Databases { .. } = entry.spec.run {
+                plan.add_databases(&Call { spec: entry.spec, args: &args, db, head, ..*call });
                 continue;
             }
             if entry.spec.name == "select" {

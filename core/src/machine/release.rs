@@ -127,7 +127,9 @@ impl Machine {
                     ToCoordinator::Worked { statement, .. } => {
                         ToCoordinator::Worked { statement, result: Err(NotDone::of_log(&refusal)) }
                     }
-                    ToCoordinator::Probe(_) | ToCoordinator::Deadlock { .. } => unreachable!("these wait for nothing"),
+                    ToCoordinator::Calm | ToCoordinator::Probe(_) | ToCoordinator::Deadlock { .. } => {
+                        unreachable!("these wait for nothing")
+                    }
                     // It stays remembered until the next start.
                     ToCoordinator::Learned => return,
                 };

@@ -18,7 +18,7 @@ use crate::command::table::{self, Entry};
 use crate::command::{Call, Flow, Run, Spread};
 use crate::error::Stop;
 use crate::event::{ConnId, Effect};
-use crate::parcel::{Answer, Ask, Message, Parcel, RequestId};
+use crate::parcel::{Ask, Message, Parcel, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
@@ -274,25 +274,19 @@ impl Machine {
         self.park(from, request, Work::Run { db, is_resp3, input, ranges, held }, missing);
     }
 
-    /// Answers a question about this shard once what the answer says is stable. The shard that asks has looked at its own
-    /// log only, so one that is to change rows here is refused if the log here takes no writes.
+    /// Answers a question about this shard once what the answer says is stable.
     pub(super) fn answer_later(&mut self, from: ShardId, request: RequestId, ask: &Ask, mut progress: Progress) {
         if let Ask::Save = ask {
             return self.save_for(from, request);
         }
         self.shard.begin();
-        let answer = match self.admit_write() {
-            Err(Stay::Refuse(refusal)) if matches!(ask, Ask::Clear { .. }) => {
-                Answer::Refused(refusal.line().into_owned())
+        let answer = match self.answer(ask, &mut progress) {
+            Ok(answer) => answer,
+            Err(missing) => {
+                // What was observed so far counts for the answer, whenever it comes.
+                progress.observed = progress.observed.max(self.shard.observed());
+                return self.park(from, request, Work::Ask(Box::new(ask.clone()), progress), missing);
             }
-            _ => match self.answer(ask, &mut progress) {
-                Ok(answer) => answer,
-                Err(missing) => {
-                    // What was observed so far counts for the answer, whenever it comes.
-                    progress.observed = progress.observed.max(self.shard.observed());
-                    return self.park(from, request, Work::Ask(Box::new(ask.clone()), progress), missing);
-                }
-            },
         };
         let observed = self.shard.observed().max(progress.observed);
         let answer = Box::new(answer);

@@ -320,6 +320,7 @@ impl Machine {
                 }
                 ran => return Ok(self.finish_server(conn, id, ran, call, mark, out)),
             },
+            Run::Databases { .. } => self.begin_databases(conn, call, mark, out),
             Run::Container => unreachable!("a container's subcommand was looked up"),
         };
         match ran {
@@ -452,8 +453,8 @@ impl Machine {
         if !session.client.is_authenticated && !spec.flags.has(Flags::NO_AUTH) {
             return Err(Refusal::text("NOAUTH Authentication required.").into());
         }
-        let is_server = matches!(spec.run, Run::Server(_));
-        if is_server && session.output.has_open_holes() && !self.passes_holes(conn, spec) {
+        let is_on_rows = matches!(spec.run, Run::Row(_));
+        if !is_on_rows && session.output.has_open_holes() && !self.passes_holes(conn, spec) {
             return Err(Stay::Wait(Stall::Holes));
         }
         let is_write = spec.flags.has(Flags::WRITE)

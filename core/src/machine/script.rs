@@ -449,6 +449,12 @@ impl Running<'_> {
                 }
                 return self.run_server(run, call, out);
             }
+            Run::Databases { .. } if self.machine.identity.shards > 1 => return Err(Refusal::text(ALL_SHARDS).into()),
+            Run::Databases { run, .. } => {
+                let databases = self.machine.databases_of(call)?;
+                self.machine.admit_databases(databases)?;
+                run
+            }
             Run::Container => unreachable!("it was refused"),
         };
         if is_write {

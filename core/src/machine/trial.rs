@@ -15,7 +15,9 @@ use super::run::Stay;
 use crate::command::{Call, Flags, Run};
 use crate::error::{Refusal, Stop};
 use crate::resp::replies::Replies;
-use crate::tx::{After, Afters, Age, Before, Command, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked};
+use crate::tx::{
+    After, Afters, Age, Before, Command, Databases, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked,
+};
 use cairn_storage::units::{ShardId, TxnId};
 
 /// What this shard has of an open transaction besides its locks.
@@ -60,7 +62,7 @@ impl Machine {
                 return Tried::Done(Err(NotDone::of_commands(&Refusal::text(LOCKED))));
             }
             Err(rows) => {
-                self.parts.locks_mut().request(txn, rows);
+                self.parts.locks_mut().request(txn, rows, Databases::NONE);
                 let asked_ns = self.now.mono_ns;
                 self.parts.open_part(from, work.age).asked_ns = asked_ns;
                 self.parts.chasing.push(txn);

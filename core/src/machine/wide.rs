@@ -406,6 +406,9 @@ impl Ground for Running<'_> {
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.course.now, head };
+        if let Run::Databases { .. } = spec.run {
+            return Called::Refused(ALL_SHARDS.into());
+        }
         if let Run::Server(_) = spec.run {
             return match self.run_server(&call, out) {
                 Ok(()) => Called::Replied,
@@ -522,7 +525,7 @@ impl Running<'_> {
                 let ran = run(self.machine, ConnId(u32::MAX), call, &mut Reply::new(out, call.is_resp3));
                 ran.map(|_| ()).map_err(Stop::into_refusal)
             }
-            "dbsize" | "keys" | "scan" | "randomkey" | "flushdb" | "flushall" => Err(Refusal::text(ALL_SHARDS)),
+            "dbsize" | "keys" | "scan" | "randomkey" => Err(Refusal::text(ALL_SHARDS)),
             _ => Err(Refusal::text(NOT_ALLOWED)),
         }
     }

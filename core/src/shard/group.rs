@@ -2,7 +2,7 @@
 
 use super::Shard;
 use crate::error::Stop;
-use crate::tx::{After, AfterRow};
+use crate::tx::{After, AfterRow, Databases};
 use cairn_storage::engine::{Engine, Found, RowKey, Undo};
 use cairn_storage::log::Removal;
 use cairn_storage::units::{Lsn, ShardId, TxnId};
@@ -11,13 +11,15 @@ use cairn_storage::units::{Lsn, ShardId, TxnId};
 pub(super) struct Group {
     /// Rows that it has changed: none of them is stable before all of them are.
     pub rows: Vec<(u8, u64)>,
+    /// The same of whole databases.
+    pub databases: Databases,
     /// It is taken back in any case: nobody sees it, so nobody waits for it.
     pub is_trial: bool,
 }
 
 impl Group {
     fn new(is_trial: bool) -> Option<Group> {
-        Some(Group { rows: Vec::new(), is_trial })
+        Some(Group { rows: Vec::new(), databases: Databases::NONE, is_trial })
     }
 }
 
@@ -33,6 +35,12 @@ impl Shard {
         self.begin_group(bytes, false, Engine::open_group)
     }
 
+    /// The same, of changes that only empty whole databases: no want of room stands in their way.
+    pub fn open_removal(&mut self) {
+        self.engine.open_group();
+        self.group = Group::new(false);
+    }
+
     fn begin_group(&mut self, bytes: usize, is_trial: bool, open: impl FnOnce(&mut Engine)) -> Result<(), Stop> {
         self.refuse_if_full(bytes)?;
         self.engine.admit(bytes)?;
@@ -44,22 +52,38 @@ impl Shard {
     pub fn close_group(&mut self) {
         let lsn = self.engine.close_group();
         self.observe(lsn);
-        for (db, head) in self.group.take().map(|group| group.rows).unwrap_or_default() {
+        let Some(Group { rows, databases, .. }) = self.group.take() else { return };
+        for (db, head) in rows {
             self.unstable.note(db, head, lsn);
         }
+        databases.iter().for_each(|db| self.unstable.note_clear(db, lsn));
     }
 
-    /// The same, of about so many changes that [`Shard::rollback_group`] can take back.
+    /// The same, of about so many changes of rows that [`Shard::rollback_group`] can take back.
     pub fn open_undoable_group(&mut self, bytes: usize, changes: usize) -> Result<(), Stop> {
+        self.begin_undoable_group(bytes, changes, Engine::open_undoable_group)
+    }
+
+    fn begin_undoable_group(
+        &mut self,
+        bytes: usize,
+        changes: usize,
+        open: impl FnOnce(&mut Engine),
+    ) -> Result<(), Stop> {
+        if changes == 0 {
+            // What is at most about whole databases adds nothing, so no want of room stands in its way.
+            open(&mut self.engine);
+            self.group = Group::new(false);
+            return Ok(());
+        }
         self.engine.make_room_for_group(changes)?;
-        self.begin_group(bytes, false, Engine::open_undoable_group)
+        self.begin_group(bytes, false, open)
     }
 
     /// The same, of this shard's part in a transaction of which `writers` have parts.
     pub fn open_txn(&mut self, bytes: usize, changes: usize, txn: TxnId, writers: &[u16]) -> Result<(), Stop> {
-        self.engine.make_room_for_group(changes)?;
         let writers: Vec<ShardId> = writers.iter().copied().map(ShardId).collect();
-        self.begin_group(bytes, false, |engine| engine.open_txn(txn, &writers))
+        self.begin_undoable_group(bytes, changes, |engine| engine.open_txn(txn, &writers))
     }
 
     /// The changes until [`Shard::rollback_group`] are only tried. Nobody is told of them.
@@ -67,12 +91,12 @@ impl Shard {
         self.begin_group(bytes, true, Engine::open_trial)
     }
 
-    /// The changes since a group, or a trial, was opened will be taken back by what is answered first; second are their rows,
-    /// databases and heads, which nobody may look at before.
-    pub fn rollback_group(&mut self) -> (Undo, Vec<(u8, u64)>) {
-        let Group { rows, is_trial } = self.group.take().expect("what is open is rolled back");
+    /// The changes since a group, or a trial, was opened will be taken back by what is answered first; then follow their rows,
+    /// databases and heads, and whole databases, which nobody may look at before.
+    pub fn rollback_group(&mut self) -> (Undo, Vec<(u8, u64)>, Databases) {
+        let Group { rows, databases, is_trial } = self.group.take().expect("what is open is rolled back");
         let undo = if is_trial { self.engine.end_trial() } else { self.engine.rollback_group() };
-        (undo, rows)
+        (undo, rows, databases)
     }
 
     /// What a row is now, for those who come later; `None` if that cannot be seen.
@@ -109,5 +133,10 @@ impl Shard {
     pub fn note_abort(&mut self, db: u8, head: u64, lsn: Lsn) {
         self.unstable.note(db, head, lsn);
         self.watches.note(db, head);
+    }
+
+    /// The same, of a whole database.
+    pub fn note_database_abort(&mut self, db: u8, lsn: Lsn) {
+        self.unstable.note_clear(db, lsn);
     }
 }

@@ -1,13 +1,16 @@
-//! The row locks of one shard. Transactions over several shards hold some, and those that a client goes on with over several
+//! The locks of one shard: of rows, and of databases as a whole, which are locks of all their rows. Transactions over several shards hold some, and those that a client goes on with over several
 //! requests; what runs on one shard at once runs with nothing between its commands.
 //!
 //! A request is granted as a whole, and never before an earlier one that it conflicts with; except on rows that its owner holds
 //! already and wants more of, for the earlier one waits for that owner anyway. Rows whose heads are equal are locked together.
 //!
 //! A row that is locked exclusively may still be looked at by one who holds no lock, as long as its changes are elsewhere. From
-//! the moment on that they stand in the tree, and are not decided, it is *hidden*.
+//! the moment on that they stand in the tree, and are not decided, it is *hidden*. The same goes for a whole database, which is
+//! only ever locked exclusively.
 
+use super::Databases;
 use crate::unstable::{Heads, place};
+use cairn_storage::limits::DATABASES;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 
@@ -30,6 +33,8 @@ struct Held<Owner> {
     hidden: u32,
     /// Those of nobody.
     seized: u32,
+    /// Of rows: the databases that they are of. Rows of two may share an entry.
+    databases: Databases,
     /// Mostly there is one.
     first: Option<Owner>,
     others: Vec<Owner>,
@@ -38,11 +43,25 @@ struct Held<Owner> {
 struct Request<Owner> {
     owner: Owner,
     rows: Vec<RowLock>,
+    databases: Databases,
+}
+
+/// What a request was granted: rows that its owner has not held before, and databases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted<Owner> {
+    pub owner: Owner,
+    pub rows: Vec<RowLock>,
+    pub databases: Databases,
 }
 
 /// Which rows are locked, and who waits. `Owner` names a transaction.
 pub struct Locks<Owner> {
     rows: Heads<Held<Owner>>,
+    /// Locks of rows, by database.
+    rows_in: [usize; DATABASES],
+    wholes: [Held<Owner>; DATABASES],
+    /// Those of them that somebody holds.
+    wholes_held: usize,
     waiting: VecDeque<Request<Owner>>,
     /// Seized rows that somebody was turned away from, by [`place`].
     missed: RefCell<Vec<u64>>,
@@ -50,19 +69,31 @@ pub struct Locks<Owner> {
 
 impl<Owner> Default for Locks<Owner> {
     fn default() -> Locks<Owner> {
-        Locks { rows: Heads::default(), waiting: VecDeque::new(), missed: RefCell::default() }
+        Locks {
+            rows: Heads::default(),
+            rows_in: [0; DATABASES],
+            wholes: Default::default(),
+            wholes_held: 0,
+            waiting: VecDeque::new(),
+            missed: RefCell::default(),
+        }
     }
 }
 
 impl<Owner> Default for Held<Owner> {
     fn default() -> Held<Owner> {
-        Held { is_exclusive: false, hidden: 0, seized: 0, first: None, others: Vec::new() }
+        let databases = Databases::NONE;
+        Held { is_exclusive: false, hidden: 0, seized: 0, databases, first: None, others: Vec::new() }
     }
 }
 
 impl<Owner: Copy + PartialEq> Held<Owner> {
     fn owners(&self) -> impl Iterator<Item = Owner> {
         self.first.iter().chain(&self.others).copied()
+    }
+
+    fn is_free(&self) -> bool {
+        self.seized == 0 && self.first.is_none()
     }
 
     fn has(&self, owner: Owner) -> bool {
@@ -93,10 +124,10 @@ impl<Owner: Copy + PartialEq> Held<Owner> {
 }
 
 impl<Owner: Copy + PartialEq> Locks<Owner> {
-    /// No row is locked.
+    /// Nothing is locked.
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.rows.is_empty()
+        self.rows.is_empty() && self.wholes_held == 0
     }
 
     /// Requests that wait.
@@ -112,6 +143,10 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     /// Whether one who holds no lock may look at the row, or change it, now.
     #[inline]
     pub fn admits(&self, db: u8, head: u64, is_write: bool) -> bool {
+        let whole = &self.wholes[usize::from(db)];
+        if !whole.is_free() && (is_write || whole.hidden > 0) {
+            return false;
+        }
         let place = place(db, head);
         let Some(held) = self.rows.get(&place) else { return true };
         if held.seized > 0 {
@@ -120,9 +155,14 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
         !is_write && held.hidden == 0
     }
 
+    /// Whether nobody holds anything of these databases.
+    pub fn admits_databases(&self, databases: Databases) -> bool {
+        databases.iter().map(usize::from).all(|db| self.rows_in[db] == 0 && self.wholes[db].is_free())
+    }
+
     /// Whether the row is locked in any way.
     pub fn is_held(&self, db: u8, head: u64) -> bool {
-        self.rows.contains_key(&place(db, head))
+        self.rows.contains_key(&place(db, head)) || !self.wholes[usize::from(db)].is_free()
     }
 
     #[cold]
@@ -154,17 +194,34 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
         self.rows.get(&place(row.db, row.head)).is_some_and(|held| held.is_exclusive)
     }
 
-    /// Asks for locks. They are held when [`Locks::grant`] says so. Of several entries for one row the strictest counts.
-    pub fn request(&mut self, owner: Owner, rows: Vec<RowLock>) {
-        self.waiting.push_back(Request { owner, rows: merged(rows) });
+    /// Asks for locks. They are held when [`Locks::grant`] says so. Of several entries for one row the strictest counts. Who wants
+    /// a whole database holds no row of it.
+    pub fn request(&mut self, owner: Owner, rows: Vec<RowLock>, databases: Databases) {
+        let mut rows = merged(rows);
+        rows.retain(|row| !databases.has(row.db));
+        self.waiting.push_back(Request { owner, rows, databases });
     }
 
-    /// The next request that can be granted, and the rows that its owner has not held before.
-    pub fn grant(&mut self) -> Option<(Owner, Vec<RowLock>)> {
-        let may = |request: (usize, &Request<Owner>)| self.may_hold(request.1.owner, &request.1.rows, request.0);
+    /// The next request that can be granted.
+    pub fn grant(&mut self) -> Option<Granted<Owner>> {
+        let may = |(before, request): (usize, &Request<Owner>)| {
+            self.may_hold(request.owner, &request.rows, before) && self.may_hold_databases(request.databases, before)
+        };
         let index = self.waiting.iter().enumerate().position(may)?;
-        let Request { owner, rows } = self.waiting.remove(index)?;
-        Some((owner, self.hold(owner, rows)))
+        let Request { owner, rows, databases } = self.waiting.remove(index)?;
+        for db in databases.iter() {
+            let whole = &mut self.wholes[usize::from(db)];
+            whole.is_exclusive = true;
+            whole.add(owner);
+            self.wholes_held += 1;
+        }
+        Some(Granted { owner, rows: self.hold(owner, rows), databases })
+    }
+
+    /// Whether nobody stands in the way of one who wants whole databases, of the requests only the first `before`.
+    fn may_hold_databases(&self, databases: Databases, before: usize) -> bool {
+        let conflicts = |request: &Request<Owner>| databases.iter().any(|db| request.conflicts_with(db));
+        databases.is_empty() || self.admits_databases(databases) && !self.waiting.iter().take(before).any(conflicts)
     }
 
     /// Locks rows now, if nobody stands in the way: those that the owner has not held before.
@@ -181,6 +238,7 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
                 self.note_missed(place(row.db, row.head));
             }
             held.is_none_or(|held| held.admits(owner, row.is_exclusive))
+                && self.wholes[usize::from(row.db)].is_free()
                 && (before == 0
                     || held.is_some_and(|held| held.has(owner))
                     || !self.waiting.iter().take(before).any(|request| request.conflicts(row)))
@@ -191,9 +249,11 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
         rows.retain(|row| {
             let held = self.rows.entry(place(row.db, row.head)).or_default();
             held.is_exclusive |= row.is_exclusive;
+            held.databases = held.databases.and(Databases::of(row.db));
             let is_new = !held.has(owner);
             if is_new {
                 held.add(owner);
+                self.rows_in[usize::from(row.db)] += 1;
             }
             is_new
         });
@@ -209,6 +269,11 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
         }
     }
 
+    /// The same of whole databases.
+    pub fn hide_databases(&mut self, databases: Databases) {
+        databases.iter().for_each(|db| self.wholes[usize::from(db)].hidden += 1);
+    }
+
     /// Locks rows without asking, and hides them: of one who has changed them, and what it has changed nobody may see.
     pub fn seize(&mut self, mut rows: Vec<RowLock>) -> Vec<RowLock> {
         rows.iter_mut().for_each(|row| row.is_exclusive = true);
@@ -217,8 +282,20 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
             let held = self.rows.entry(place(row.db, row.head)).or_default();
             held.seized += 1;
             held.hidden += 1;
+            held.databases = held.databases.and(Databases::of(row.db));
+            self.rows_in[usize::from(row.db)] += 1;
         }
         rows
+    }
+
+    /// The same of whole databases.
+    pub fn seize_databases(&mut self, databases: Databases) {
+        for db in databases.iter() {
+            let whole = &mut self.wholes[usize::from(db)];
+            self.wholes_held += usize::from(whole.is_free());
+            whole.seized += 1;
+            whole.hidden += 1;
+        }
     }
 
     /// What was seized is as it was.
@@ -228,9 +305,20 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
             let held = self.rows.get_mut(&place).expect("what was seized is held");
             held.seized -= 1;
             held.hidden -= 1;
-            if held.seized == 0 && held.first.is_none() {
+            self.rows_in[usize::from(row.db)] -= 1;
+            if held.is_free() {
                 self.rows.remove(&place);
             }
+        }
+    }
+
+    /// The same of whole databases.
+    pub fn give_back_databases(&mut self, databases: Databases) {
+        for db in databases.iter() {
+            let whole = &mut self.wholes[usize::from(db)];
+            whole.seized -= 1;
+            whole.hidden -= 1;
+            self.wholes_held -= usize::from(whole.is_free());
         }
     }
 
@@ -243,9 +331,21 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
             if std::mem::take(&mut held.is_exclusive) {
                 held.hidden -= u32::from(is_hidden);
             }
-            if held.seized == 0 && held.first.is_none() {
+            self.rows_in[usize::from(row.db)] -= 1;
+            if held.is_free() {
                 self.rows.remove(&place);
             }
+        }
+    }
+
+    /// The same of whole databases.
+    pub fn release_databases(&mut self, owner: Owner, databases: Databases, is_hidden: bool) {
+        for db in databases.iter() {
+            let whole = &mut self.wholes[usize::from(db)];
+            whole.remove(owner);
+            whole.is_exclusive = false;
+            whole.hidden -= u32::from(is_hidden);
+            self.wholes_held -= usize::from(whole.is_free());
         }
     }
 
@@ -258,7 +358,16 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     pub fn blockers(&self, owner: Owner) -> Option<Vec<Owner>> {
         let index = self.waiting.iter().position(|request| request.owner == owner)?;
         let mut blockers = Vec::new();
+        let databases = self.waiting[index].databases;
+        for db in databases.iter() {
+            blockers.extend(self.wholes[usize::from(db)].owners());
+            let rows = self.rows.values().filter(|held| self.rows_in[usize::from(db)] > 0 && held.databases.has(db));
+            blockers.extend(rows.flat_map(Held::owners));
+            let earlier = self.waiting.iter().take(index).filter(|request| request.conflicts_with(db));
+            blockers.extend(earlier.map(|request| request.owner));
+        }
         for row in &self.waiting[index].rows {
+            blockers.extend(self.wholes[usize::from(row.db)].owners());
             let held = self.rows.get(&place(row.db, row.head));
             if let Some(held) = held.filter(|held| !held.admits(owner, row.is_exclusive)) {
                 blockers.extend(held.owners().filter(|held| *held != owner));
@@ -277,7 +386,11 @@ impl<Owner> Request<Owner> {
         let place_of_row = place(row.db, row.head);
         let conflicts =
             |mine: &RowLock| place(mine.db, mine.head) == place_of_row && (mine.is_exclusive || row.is_exclusive);
-        self.rows.iter().any(conflicts)
+        self.databases.has(row.db) || self.rows.iter().any(conflicts)
+    }
+
+    fn conflicts_with(&self, db: u8) -> bool {
+        self.databases.has(db) || self.rows.iter().any(|row| row.db == db)
     }
 }
 

@@ -3,6 +3,8 @@
 //!
 //! ```text
 //!   coordinator                participant
+//!       Calm ------------------------>        to all at once, where whole databases are to be locked
+//!        <--------------------------- Calm
 //!       Lock ------------------------>        shard by shard
 //!        <--------------------------- Locked
 //!       Look ------------------------>        where that decides what is done
@@ -14,7 +16,7 @@
 //!       Forget ---------------------->
 //! ```
 
-use super::{Multi, Pin, Probe, RowLock, Watched, Work, Worked};
+use super::{Databases, Multi, Pin, Probe, RowLock, Watched, Work, Worked};
 use crate::error::Refusal;
 use crate::resp::replies::Replies;
 
@@ -24,10 +26,13 @@ pub type RowKeys = Vec<(u8, Vec<u8>)>;
 /// What a participant does, and what for.
 #[derive(Debug)]
 pub enum ToParticipant {
-    /// Lock these rows once they and the pages they need are here. Refuse if what is watched was changed or, where rows are
+    /// Have your counters whole, and keep them so until the transaction ends.
+    Calm,
+    /// Lock these rows and databases once they and the pages they need are here. Refuse if what is watched was changed or, where rows are
     /// to be changed, if the log takes nothing.
     Lock {
         rows: Vec<RowLock>,
+        databases: Databases,
         watched: Vec<Watched>,
     },
     /// Tell what these rows are. They are locked.
@@ -70,6 +75,7 @@ pub struct Go {
 /// What a participant answers.
 #[derive(Debug)]
 pub enum ToCoordinator {
+    Calm,
     Locked(Result<(), Denial>),
     /// The rows, in the order asked for.
     Seen(Result<Vec<Option<SeenRow>>, NotDone>),

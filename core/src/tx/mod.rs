@@ -4,6 +4,7 @@
 //! `machine/exec.rs`, the commands are `command/transactions.rs`.
 
 mod after;
+mod databases;
 mod locks;
 mod message;
 mod multi;
@@ -11,7 +12,8 @@ mod open;
 mod watch;
 
 pub use after::{After, AfterRow, Afters};
-pub use locks::{Locks, RowLock};
+pub use databases::Databases;
+pub use locks::{Granted, Locks, RowLock};
 pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};
 pub use multi::{Command, Multi, Reach};
 pub use open::{Age, Before, Kept, Open, Patience, Pin, Probe, Work, Worked};

@@ -12,8 +12,9 @@ pub struct Multi {
     bytes: Vec<u8>,
     ranges: Vec<(u32, u32)>,
     commands: Vec<Queued>,
-    /// Commands that may change rows.
+    /// Commands that may change something, and of these, those on whole databases.
     pub writes: usize,
+    pub databases: usize,
     /// A command was refused when it came: EXEC discards all.
     pub is_aborted: bool,
     /// An error of any command undoes all of them.
@@ -104,6 +105,7 @@ impl Multi {
         let flags = entry.spec.flags;
         self.writes += usize::from(flags.has(Flags::WRITE) || flags.has(Flags::MAY_WRITE));
         self.others += usize::from(!matches!(entry.spec.run, Run::Row(_)));
+        self.databases += usize::from(matches!(entry.spec.run, Run::Databases { .. }));
         self.commands.push(Queued { id: entry.id, db, ranges: (first, self.ranges.len() as u32), head });
     }
 
@@ -117,6 +119,7 @@ impl Multi {
             let spec = table::spec(queued.id);
             self.writes -= usize::from(spec.flags.has(Flags::WRITE));
             self.others -= usize::from(!matches!(spec.run, Run::Row(_)));
+            self.databases -= usize::from(matches!(spec.run, Run::Databases { .. }));
         }
     }
 
@@ -132,6 +135,11 @@ impl Multi {
 
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
+    }
+
+    /// Commands that may change rows.
+    pub fn row_writes(&self) -> usize {
+        self.writes - self.databases
     }
 
     /// Bytes of all arguments.
@@ -153,7 +161,7 @@ impl Multi {
 
     /// Whether a transaction that may be taken back may have this command: what is no change of rows would stay.
     pub fn is_undoable(entry: Entry) -> bool {
-        matches!(entry.spec.run, Run::Row(_)) || entry.spec.name == "select"
+        matches!(entry.spec.run, Run::Row(_) | Run::Databases { .. }) || entry.spec.name == "select"
     }
 
     /// The commands in their order.

@@ -4,6 +4,7 @@
 //! together: a change of one looks like a change of the other.
 
 use crate::unstable::{Heads, place};
+use cairn_storage::limits::DATABASES;
 use cairn_storage::units::ShardId;
 
 /// A row that a connection watches.
@@ -17,12 +18,16 @@ pub struct Watched {
     pub version: u64,
     /// There was a live row. If there is none at EXEC it has gone or expired, which counts as a change, as in Redis.
     pub was_live: bool,
+    /// How often its database had changed places with another one.
+    pub swaps: u64,
 }
 
 /// The rows of one shard that are watched.
 #[derive(Default)]
 pub struct Watches {
     rows: Heads<Counted>,
+    /// How often each database has changed places with another one.
+    swaps: [u64; DATABASES],
 }
 
 #[derive(Default)]
@@ -65,6 +70,26 @@ impl Watches {
         if let Some(row) = self.rows.get_mut(&place(db, head)) {
             row.version += 1;
         }
+    }
+
+    /// The database has changed places with another one.
+    pub fn note_swap(&mut self, db: u8) {
+        self.swaps[usize::from(db)] += 1;
+    }
+
+    pub fn swaps(&self, db: u8) -> u64 {
+        self.swaps[usize::from(db)]
+    }
+
+    /// Whether the row was changed since, if there is a live one now, or none.
+    pub fn is_touched(&self, watched: &Watched, is_live: bool) -> bool {
+        // A swap is a change of those keys that are in either database. What was there between two swaps nobody knows.
+        let is_swapped = match self.swaps(watched.db) - watched.swaps {
+            0 => false,
+            1 => watched.was_live || is_live,
+            _ => true,
+        };
+        is_swapped || self.version(watched.db, watched.head) != watched.version || (watched.was_live && !is_live)
     }
 
     /// Whether anybody watches the row.

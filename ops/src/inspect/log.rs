@@ -112,6 +112,7 @@ fn to_text(record: &Record<'_>, max: usize) -> String {
             format!("delete  {} ({removal:?})", place(db, head, key, max))
         }
         Record::Clear { db } => format!("clear   db {db}"),
+        Record::Swap { one, other } => format!("swap    db {one} and db {other}"),
         Record::Opened => "opened  the log was opened here".into(),
         Record::GroupBegin => "begin   of what is one unit".into(),
         Record::GroupEnd => "end     of what is one unit".into(),
@@ -143,6 +144,7 @@ fn to_json(lsn: Lsn, record: &Record<'_>, max: usize) -> Value {
             "record": "delete", "db": db, "head": head, "removal": format!("{removal:?}").to_lowercase(), "key": cut(key),
         }),
         Record::Clear { db } => json!({ "record": "clear", "db": db }),
+        Record::Swap { one, other } => json!({ "record": "swap", "dbs": [one, other] }),
         Record::Opened => json!({ "record": "opened" }),
         Record::GroupBegin => json!({ "record": "group_begin" }),
         Record::GroupEnd => json!({ "record": "group_end" }),

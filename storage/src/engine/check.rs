@@ -59,7 +59,7 @@ impl Engine {
             }
             if header.expire_ms != 0 {
                 expiring += 1;
-                let entry = expiry::Entry::new(db as u8, key.head);
+                let entry = expiry::Entry::new(self.spaces.of(db as u8), key.head);
                 if !matches!(self.deadlines.find(&self.pool, entry.key(header.expire_ms)), Ok(Some(_))) {
                     broken = Some(format!("database {db}: head {:#x} has no deadline", key.head));
                 }

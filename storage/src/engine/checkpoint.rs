@@ -38,6 +38,7 @@ impl Engine {
             expiring: superblock.expiring,
             outside: superblock.outside,
             deadlines: Tree::opened(&superblock.deadlines),
+            spaces: superblock.spaces,
             extents,
             ..Engine::in_pool(Pool::over(pages_max(memory_bytes_max), on_chunk, file), memory_bytes_max, log)
         }
@@ -269,6 +270,7 @@ impl Engine {
             expiring: self.expiring,
             outside: self.outside,
             deadlines: self.deadlines.root(),
+            spaces: self.spaces,
             ..Superblock::default()
         };
         self.carry_redo();

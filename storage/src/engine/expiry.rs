@@ -1,9 +1,9 @@
 //! The tree of deadlines: which rows are past their time, without looking at the others.
 //!
-//! An entry is (deadline, database, head), with no payload. It stands for all rows of that head which expire then:
-//! nearly always one.
+//! An entry is (deadline, space, head), with no payload. It stands for all rows of that head which expire then:
+//! nearly always one. A *space* is what entries know a database by: it goes with the rows when two databases change places.
 
-use super::{Engine, Stop};
+use super::{Detached, Engine, Stop};
 use crate::error::Missing;
 use crate::page::Key;
 use crate::row::Header;
@@ -13,8 +13,8 @@ use std::ops::ControlFlow;
 pub(super) struct Entry([u8; 9]);
 
 impl Entry {
-    pub(super) fn new(db: u8, head: u64) -> Entry {
-        let mut tail = [db; 9];
+    pub(super) fn new(space: u8, head: u64) -> Entry {
+        let mut tail = [space; 9];
         tail[1..].copy_from_slice(&head.to_be_bytes());
         Entry(tail)
     }
@@ -24,8 +24,8 @@ impl Entry {
     }
 
     fn decode(tail: &[u8]) -> (u8, u64) {
-        let (db, head) = tail.split_first_chunk::<1>().expect("an entry's tail is database and head");
-        (db[0], u64::from_be_bytes(*head.first_chunk().expect("an entry's tail is database and head")))
+        let (space, head) = tail.split_first_chunk::<1>().expect("an entry's tail is space and head");
+        (space[0], u64::from_be_bytes(*head.first_chunk().expect("an entry's tail is space and head")))
     }
 }
 
@@ -39,7 +39,7 @@ impl Engine {
 
     #[cold]
     fn change_deadline(&mut self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<(), Stop> {
-        let entry = Entry::new(db, head);
+        let entry = Entry::new(self.spaces.of(db), head);
         let is_shared = self.prepare_deadline(db, head, old_ms, new_ms)?;
         if new_ms != 0 {
             let path = self.deadlines.resolve(&self.pool, entry.key(new_ms))?;
@@ -50,7 +50,8 @@ impl Engine {
         }
         if old_ms != 0 {
             // Keeps E1: a neighbour of the same head may need the entry, or a row that may come back.
-            if !is_shared && !self.txns.cleared.iter().any(|cleared| cleared.db == db) {
+            let space = self.spaces.of(db);
+            if !is_shared && !self.txns.cleared.iter().any(|cleared| cleared.space == space) {
                 self.drop_deadline(db, head, old_ms)?;
             }
             self.expiring[usize::from(db)] -= 1;
@@ -61,7 +62,7 @@ impl Engine {
     /// Looks at all that a change of a deadline needs and that may be absent; from then on it stays in memory. Answers
     /// whether another row needs the old entry.
     pub(super) fn prepare_deadline(&self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<bool, Missing> {
-        let entry = Entry::new(db, head);
+        let entry = Entry::new(self.spaces.of(db), head);
         if new_ms != 0 && new_ms != old_ms {
             self.deadlines.resolve(&self.pool, entry.key(new_ms))?;
         }
@@ -72,8 +73,17 @@ impl Engine {
         Ok(self.expiring_at(db, head, old_ms)? > 1)
     }
 
+    /// Rows that expire have gone as a whole. Entries of the tree stay until they are due (E1), unless nothing is left that they
+    /// could be of.
+    pub(super) fn drop_deadlines(&mut self) {
+        if self.txns.cleared.is_empty() && self.expiring.iter().all(|rows| *rows == 0) {
+            let rows = self.deadlines.detach();
+            self.detached.push(Detached { rows, has_outside: false });
+        }
+    }
+
     pub(super) fn drop_deadline(&mut self, db: u8, head: u64, expire_ms: u64) -> Result<(), Missing> {
-        let entry = Entry::new(db, head);
+        let entry = Entry::new(self.spaces.of(db), head);
         let path = self.deadlines.resolve(&self.pool, entry.key(expire_ms))?;
         if path.is_exact() {
             self.deadlines.remove(&mut self.pool, &path);
@@ -116,7 +126,8 @@ impl Engine {
             ControlFlow::Continue(())
         })?;
         let mut due = Vec::new();
-        for ((db, head), deadline) in heads {
+        for ((space, head), deadline) in heads {
+            let db = self.spaces.database(space);
             let mut is_used = false;
             self.scan_keys(db, head, |at, key, found| {
                 let expire_ms = found.expire_ms;

@@ -22,6 +22,7 @@ mod read;
 mod redo;
 mod replay;
 mod scrub;
+mod swap;
 mod txn;
 mod undo;
 mod write;
@@ -42,6 +43,7 @@ use crate::log::{LogScrub, LogWriter, Record};
 use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};
 use crate::row::{self, LongTail};
+use crate::spaces::Spaces;
 use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
 use pending::Pending;
@@ -104,6 +106,7 @@ pub struct Engine {
     /// Rows with extents, by database.
     outside: [u64; DATABASES],
     deadlines: Tree,
+    spaces: Spaces,
     extents: Extents,
     /// Trees that are gone, whose pages are freed little by little.
     detached: Vec<Detached>,
@@ -141,6 +144,7 @@ impl Engine {
             expiring: [0; DATABASES],
             outside: [0; DATABASES],
             deadlines: Tree::new(),
+            spaces: Spaces::default(),
             extents: Extents::default(),
             detached: Vec::new(),
             is_checkpoint_wanted: false,
@@ -167,6 +171,11 @@ impl Engine {
     /// Rows of a database, those past their time included.
     pub fn row_count(&self, db: u8) -> u64 {
         self.rows[usize::from(db)].len()
+    }
+
+    /// The numbers by which deadlines know databases.
+    pub fn spaces(&self) -> Spaces {
+        self.spaces
     }
 
     /// Rows of a database that expire.

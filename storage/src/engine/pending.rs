@@ -58,6 +58,14 @@ pub(super) struct Pending {
     blocked_bytes: Option<usize>,
     /// What is to be applied once more at the end: a planted bug.
     twice: Vec<(PendingId, u64)>,
+    /// Of databases that were emptied, until that is decided.
+    set_aside: Vec<(u64, Aside)>,
+}
+
+/// The effects of a database, and how many of them are to be applied.
+struct Aside {
+    list: Vec<Entry>,
+    left: usize,
 }
 
 impl Pending {
@@ -123,6 +131,52 @@ impl Pending {
         for place in [&mut self.next, &mut self.ahead].into_iter().filter(|place| place.0 == usize::from(db)) {
             place.1 = 0;
         }
+    }
+
+    /// Nothing of this database is to be applied, unless [`Pending::take_back`] is told this number.
+    pub fn set_aside(&mut self, db: u8, number: u64) {
+        let (list, left) =
+            (std::mem::take(&mut self.lists[usize::from(db)]), std::mem::take(&mut self.left_in[usize::from(db)]));
+        self.twice.retain(|(pending, _)| place(*pending).0 != usize::from(db));
+        self.set_aside.push((number, Aside { list, left }));
+        self.rewind();
+    }
+
+    /// What was set aside is of this database.
+    pub fn take_back(&mut self, db: u8, number: u64) {
+        let Some(at) = self.set_aside.iter().position(|(known, _)| *known == number) else { return };
+        let (_, Aside { list, left }) = self.set_aside.swap_remove(at);
+        (self.lists[usize::from(db)], self.left_in[usize::from(db)]) = (list, left);
+        self.rewind();
+    }
+
+    /// What was set aside is not to be applied.
+    pub fn forget_aside(&mut self, number: u64) {
+        self.left -= self.set_aside.extract_if(.., |(known, _)| *known == number).map(|(_, it)| it.left).sum::<usize>();
+    }
+
+    /// Whether it may have to be applied after all.
+    pub fn has_aside(&self) -> bool {
+        !self.set_aside.is_empty()
+    }
+
+    /// Two databases change places.
+    pub fn swap(&mut self, one: u8, other: u8) {
+        let (one, other) = (usize::from(one), usize::from(other));
+        self.lists.swap(one, other);
+        self.left_in.swap(one, other);
+        for (pending, _) in &mut self.twice {
+            let (db, index) = place(*pending);
+            let db = if db == one {
+                other
+            } else if db == other {
+                one
+            } else {
+                db
+            };
+            *pending = id(db, index);
+        }
+        self.rewind();
     }
 
     /// All has been gathered: from now on it is found by row. What a later effect of the row makes pointless goes.

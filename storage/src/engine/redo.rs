@@ -43,7 +43,8 @@ pub enum Redone {
     More,
     /// This has to be brought in first. What comes next is being read too.
     Missing(Missing),
-    /// Memory is full until some of it has been written to the page file.
+    /// Memory is full until some of it has been written to the page file, or it is to be decided whether what is left is still
+    /// to be applied.
     Crowded,
     /// Memory is full, and the page file takes nothing.
     Stuck,
@@ -73,6 +74,7 @@ pub(crate) fn judge(record: &Record<'_>) -> Result<(), &'static str> {
         return Err("no such database");
     }
     match record {
+        Record::Swap { one, other } if usize::from(*one.max(other)) >= DATABASES => Err("no such database"),
         Record::Put { kind, .. } if *kind > KIND_MAX => Err("no such kind of value"),
         _ => Ok(()),
     }
@@ -141,6 +143,7 @@ impl Engine {
                 self.apply_delete(RowKey { db, head, key })?;
             }
             Record::Clear { db } => self.apply_clear(db)?,
+            Record::Swap { one, other } => self.apply_swap(one, other),
             Record::Opened
             | Record::GroupBegin
             | Record::GroupEnd
@@ -217,6 +220,9 @@ impl Engine {
     fn redo_next(&mut self, pending: &mut Pending, effects: usize) -> Redone {
         for _ in 0..effects {
             let Some(next) = pending.next() else {
+                if pending.has_aside() {
+                    return Redone::Crowded;
+                }
                 pending.block();
                 return Redone::Blocked;
             };

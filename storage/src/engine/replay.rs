@@ -189,6 +189,8 @@ impl Replay {
         let full = Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() };
         if let Record::Clear { db } = *record {
             engine.cancel_redo(db);
+        } else if let Record::Swap { .. } = record {
+            // What is pending goes with its rows.
         } else if engine.page_file().is_some() {
             if engine.keep_effect(record) {
                 return Ok(Applied::Done);

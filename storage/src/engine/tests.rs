@@ -65,6 +65,11 @@ fn step(state: &mut u64, engine: &mut Engine, replay: &mut Replay, model: &mut M
             while engine.free_some(1).unwrap() {}
             Record::Clear { db }
         }
+        8 if random(state).is_multiple_of(8) => {
+            engine.swap(0, 1);
+            swap(model);
+            Record::Swap { one: 0, other: 1 }
+        }
         _ => {
             let Some((_, old)) = model.get_mut(&id) else { return };
             let offset = random(state) as usize % 3000;
@@ -78,6 +83,11 @@ fn step(state: &mut u64, engine: &mut Engine, replay: &mut Replay, model: &mut M
         }
     };
     replay.apply(Lsn(1), &record).unwrap();
+}
+
+/// What was in database 0 is in 1, and the other way round.
+fn swap(model: &mut Model) {
+    *model = std::mem::take(model).into_iter().map(|((db, key), row)| ((1 - db, key), row)).collect();
 }
 
 fn assert_same(engine: &mut Engine, model: &Model) {

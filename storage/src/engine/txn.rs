@@ -239,13 +239,21 @@ impl Engine {
     /// The databases that a transaction, or a group that is no transaction's, has emptied stay empty.
     fn drop_cleared(&mut self, txn: Option<TxnId>) {
         let mut at = 0;
+        let mut were_expiring = false;
         while at < self.txns.cleared.len() {
             if self.txns.cleared[at].txn == txn {
                 let mut cleared = self.txns.cleared.swap_remove(at);
                 self.detach(&mut cleared.rows, cleared.outside > 0);
+                were_expiring |= cleared.expiring > 0;
+                if let Some(pending) = &mut self.redo {
+                    pending.forget_aside(cleared.number);
+                }
             } else {
                 at += 1;
             }
+        }
+        if were_expiring {
+            self.drop_deadlines();
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) enum Image {
     },
     /// The rows of a whole database: [`Cleared::number`].
     Rows(u64),
+    /// Two databases in each other's places.
+    Swap(u8, u8),
 }
 
 #[derive(Debug)]
@@ -60,6 +62,8 @@ pub(super) struct Cleared {
     pub number: u64,
     pub txn: Option<TxnId>,
     pub db: u8,
+    /// In which the deadlines of its rows are.
+    pub space: u8,
     pub rows: Tree,
     pub expiring: u64,
     pub outside: u64,
@@ -95,15 +99,16 @@ impl Engine {
     }
 
     /// Empties a database so that it can be undone.
-    pub(super) fn clear_undoably(&mut self, db: u8) -> Result<(), Stop> {
-        // What is pending of its rows would be lost.
-        self.await_redo()?;
+    pub(super) fn clear_undoably(&mut self, db: u8) {
         let at = usize::from(db);
         let rows = std::mem::take(&mut self.rows[at]);
         let (expiring, outside) = (std::mem::take(&mut self.expiring[at]), std::mem::take(&mut self.outside[at]));
-        let number = self.txns.clear(|number, txn| Cleared { number, txn, db, rows, expiring, outside });
+        let space = self.spaces.of(db);
+        let number = self.txns.clear(|number, txn| Cleared { number, txn, db, space, rows, expiring, outside });
         self.txns.push(Image::Rows(number));
-        Ok(())
+        if let Some(pending) = &mut self.redo {
+            pending.set_aside(db, number);
+        }
     }
 
     /// A tree's pages are freed little by little.
@@ -132,6 +137,7 @@ impl Engine {
                     self.put_back_row(RowKey { db: *db, head: *head, key }, was.as_ref())?;
                 }
                 Image::Rows(number) => self.put_back_rows(*number),
+                Image::Swap(one, other) => self.apply_swap(*one, *other),
             }
             images.pop();
         }
@@ -149,8 +155,12 @@ impl Engine {
 
     fn put_back_rows(&mut self, number: u64) {
         let at = self.txns.cleared.iter().position(|cleared| cleared.number == number);
-        let Cleared { db, rows, expiring, outside, .. } =
+        let Cleared { db, space, rows, expiring, outside, .. } =
             self.txns.cleared.swap_remove(at.expect("it is kept until it is decided"));
+        assert_eq!(self.spaces.of(db), space, "what has changed places since is where it was");
+        if let Some(pending) = &mut self.redo {
+            pending.take_back(db, number);
+        }
         let at = usize::from(db);
         assert!(self.rows[at].is_empty(), "only the group has written to what it had emptied");
         self.rows[at] = rows;

@@ -127,10 +127,10 @@ impl Engine {
     }
 
     /// Removes all rows of a database, in constant time; what they took is freed by [`Engine::free_some`]. In a group that can
-    /// be undone that waits for its decision, nobody else may write to the database, and redo has to be over.
+    /// be undone that waits for its decision, and nobody else may write to the database.
     pub fn clear(&mut self, db: u8) -> Result<Lsn, Stop> {
         if self.txns.is_keeping {
-            self.clear_undoably(db)?;
+            self.clear_undoably(db);
         } else {
             self.cancel_redo(db);
             self.apply_clear(db)?;
@@ -301,11 +301,8 @@ impl Engine {
         let rows = self.rows[db].detach();
         let has_outside = std::mem::take(&mut self.outside[db]) > 0;
         self.detached.push(Detached { rows, has_outside });
-        // Entries of the tree of deadlines stay until they are due (E1), unless they are all of this database.
-        let were_expiring = std::mem::take(&mut self.expiring[db]) > 0;
-        if were_expiring && self.txns.cleared.is_empty() && self.expiring.iter().all(|rows| *rows == 0) {
-            let rows = self.deadlines.detach();
-            self.detached.push(Detached { rows, has_outside: false });
+        if std::mem::take(&mut self.expiring[db]) > 0 {
+            self.drop_deadlines();
         }
         Ok(())
     }

@@ -16,8 +16,8 @@ pub const PAYLOAD_BYTES_MAX: usize = FLUSH_BYTES_MAX - HEADER_BYTES;
 
 /// The format that this build writes. Magic, version, shard, payload length, LSN and checksum keep their places
 /// in every later format, so that an older build can tell a later format from damage. Format 2 has the records of
-/// transactions over several shards; format 1 is read as well.
-pub const FORMAT: u16 = 2;
+/// transactions over several shards, format 3 that of databases which change places; the earlier ones are read as well.
+pub const FORMAT: u16 = 3;
 const FORMAT_MIN: u16 = 1;
 
 const MAGIC: [u8; 4] = *b"CRNL";

@@ -97,13 +97,18 @@ pub enum Record<'a> {
     },
     /// In place of [`Record::GroupEnd`]: the records of the group never happened.
     GroupAbort,
+    /// Two databases change places, with all their rows.
+    Swap {
+        one: u8,
+        other: u8,
+    },
 }
 
 // Archives of format 1 are read as well: no kind may need a longer fixed part than the longest had then.
 const _: () = assert!(size_of::<ArchivedRecord<'static>>() == 35);
 
 impl<'a> Record<'a> {
-    /// The database that it is about.
+    /// The database that it is about, if it is one.
     pub fn db(&self) -> Option<u8> {
         match self {
             Record::Put { db, .. }
@@ -150,7 +155,8 @@ impl<'a> Record<'a> {
             | Record::GroupEnd
             | Record::TxnDone { .. }
             | Record::TxnAbort { .. }
-            | Record::GroupAbort => 0,
+            | Record::GroupAbort
+            | Record::Swap { .. } => 0,
         };
         size_of::<ArchivedRecord<'static>>() + strings
     }
@@ -221,6 +227,7 @@ impl<'a> Record<'a> {
                 Record::TxnAbort { coordinator: coordinator.to_native(), number: number.to_native() }
             }
             ArchivedRecord::GroupAbort => Record::GroupAbort,
+            ArchivedRecord::Swap { one, other } => Record::Swap { one: *one, other: *other },
         })
     }
 }
@@ -283,5 +290,6 @@ mod tests {
         check(&Record::TxnDone { coordinator: u16::MAX, number: u64::MAX });
         check(&Record::TxnAbort { coordinator: 0, number: 1 });
         check(&Record::GroupAbort);
+        check(&Record::Swap { one: 0, other: 15 });
     }
 }

@@ -2,16 +2,17 @@
 //!
 //! | at | bytes | little-endian |
 //! | --- | --- | --- |
-//! | 0 | 4 | CRC32C of the salt and of all bytes from 4 to the archive's end |
+//! | 0 | 4 | CRC32C of the salt and of all bytes from 4 to the end of the spaces |
 //! | 4 | 4 | magic `CRNP` |
 //! | 8 | 2 | format version |
 //! | 10 | 2 | shard |
 //! | 12 | 4 | page size |
 //! | 16 | 4 | length of the archive |
 //! | 20 | 8 | where the flush of the log begins in which the record of the checkpoint's LSN ends |
-//! | 28 | | the archive of a [`Superblock`], then zeros up to the page's end |
+//! | 28 | | the archive of a [`Superblock`] |
+//! | .. | 17 | the [`Spaces`]: one byte a database, then zeros up to the page's end |
 //!
-//! Formats 1 and 2 have one database less, and format 1 has its archive at 20 and does not say where the flush begins. They are
+//! Formats 1 to 3 have no spaces: database n has space n. Formats 1 and 2 have one database less, and format 1 has its archive at 20 and does not say where the flush begins. They are
 //! read, and not written.
 //!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
@@ -20,19 +21,21 @@
 use crate::checksum::crc32c;
 use crate::limits::{BLOCK_BYTES, DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
 use crate::log::LogStart;
+use crate::spaces::Spaces;
 use crate::units::{Generation, Incarnation, Lsn, PageId, ShardId};
 use rkyv::rancor::Failure;
 use rkyv::with::Skip;
 use rkyv::{Archive, Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"CRNP";
-pub const FORMAT: u16 = 3;
+pub const FORMAT: u16 = 5;
 const FLUSH_AT: usize = 20;
 const ARCHIVE_AT: usize = 28;
 
 /// The earlier formats.
 const FORMAT_1: u16 = 1;
 const FORMAT_2: u16 = 2;
+const FORMAT_3: u16 = 3;
 const ARCHIVE_AT_1: usize = 20;
 
 /// The flush is not known.
@@ -84,6 +87,8 @@ pub struct Superblock {
     /// Rows with extents, by database.
     pub outside: [u64; DATABASES],
     pub deadlines: TreeRoot,
+    #[rkyv(with = Skip)]
+    pub spaces: Spaces,
 }
 
 /// Databases of the earlier formats.
@@ -164,7 +169,8 @@ impl Superblock {
         out[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
         out[FLUSH_AT..ARCHIVE_AT].copy_from_slice(&self.flush.unwrap_or(UNKNOWN).to_le_bytes());
         out[ARCHIVE_AT..end].copy_from_slice(&archive);
-        let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end]]);
+        out[end..end + DATABASES].copy_from_slice(self.spaces.as_bytes());
+        let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end + DATABASES]]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -179,13 +185,14 @@ impl Superblock {
         let len = u32_at(bytes, 16) as usize;
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
         let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT };
-        let Some(used) = bytes.get(4..archive_at + len) else {
+        let spaces_bytes = if version <= FORMAT_3 { 0 } else { DATABASES };
+        let Some(used) = bytes.get(4..archive_at + len + spaces_bytes) else {
             return Err(Invalid::Damaged("its length is impossible"));
         };
         if crc32c(&[&salt.to_le_bytes(), used]) != u32_at(bytes, 0) {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
-        if !matches!(version, FORMAT | FORMAT_2 | FORMAT_1) {
+        if !matches!(version, FORMAT | FORMAT_3 | FORMAT_2 | FORMAT_1) {
             return Err(Invalid::Version(version));
         }
         if u16::from_le_bytes([bytes[10], bytes[11]]) != shard.0 {
@@ -198,7 +205,7 @@ impl Superblock {
         let flush = (version != FORMAT_1 && flush != UNKNOWN).then_some(flush);
         let archive = &bytes[archive_at..archive_at + len];
         let superblock = match version {
-            FORMAT => rkyv::from_bytes::<Superblock, Failure>(archive),
+            FORMAT | FORMAT_3 => rkyv::from_bytes::<Superblock, Failure>(archive),
             _ => rkyv::from_bytes::<Superblock2, Failure>(archive).map(Superblock::from),
         };
         let superblock = superblock.map_err(|_| Invalid::Damaged("its archive is not one"))?;
@@ -209,7 +216,11 @@ impl Superblock {
         if trees.any(|tree| usize::from(tree.levels) > LEVELS_MAX) {
             return Err(Invalid::Damaged("a tree has more levels than one can have"));
         }
-        Ok(Superblock { flush, ..superblock })
+        let spaces = match bytes[archive_at + len..].first_chunk().filter(|_| spaces_bytes > 0) {
+            Some(bytes) => Spaces::from_bytes(*bytes).ok_or(Invalid::Damaged("two databases share a space"))?,
+            None => Spaces::default(),
+        };
+        Ok(Superblock { flush, spaces, ..superblock })
     }
 }
 
@@ -219,10 +230,13 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::{ARCHIVE_AT, ARCHIVE_AT_1, DATABASES_2, FLUSH_AT, FORMAT_1, FORMAT_2, MAGIC, Superblock2, UNKNOWN};
+    use super::{
+        ARCHIVE_AT, ARCHIVE_AT_1, DATABASES_2, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, MAGIC, Superblock2, UNKNOWN,
+    };
     use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
     use crate::checksum::crc32c;
     use crate::limits::{DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
+    use crate::spaces::Spaces;
     use crate::units::ShardId;
     use rkyv::rancor::Failure;
 
@@ -234,9 +248,28 @@ mod tests {
             lsn: u64::MAX,
             flush: Some(u64::MAX / 8192 * 8192),
             rows: [tree; DATABASES],
+            spaces: swapped(),
             pages: MapRoot { words: 9, roots: vec![u64::MAX; DIRECTORY_WORDS_MAX] },
             ..Superblock::default()
         }
+    }
+
+    fn swapped() -> Spaces {
+        let mut spaces = Spaces::default();
+        spaces.swap(0, DATABASES as u8 - 1);
+        spaces
+    }
+
+    #[test]
+    fn two_databases_with_one_space_are_damage() {
+        let mut page = vec![0; PAGE_BYTES];
+        largest().encode(ShardId(0), 0, &mut page);
+        let spaces_at = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize;
+        page[spaces_at] = 1;
+        let crc = crc32c(&[&[0; 4], &page[4..spaces_at + DATABASES]]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
+        let damaged = Err(Invalid::Damaged("two databases share a space"));
+        assert_eq!(Superblock::decode(ShardId(0), 0, &page), damaged);
     }
 
     #[test]
@@ -265,10 +298,9 @@ mod tests {
         }
     }
 
-    /// The page of an earlier format.
-    fn earlier(old: &Superblock2, version: u16, flush: u64) -> Vec<u8> {
+    /// The page of an earlier format with that archive.
+    fn earlier(archive: &[u8], version: u16, flush: u64) -> Vec<u8> {
         let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT };
-        let archive = rkyv::to_bytes::<Failure>(old).unwrap();
         let end = archive_at + archive.len();
         let mut page = vec![0; PAGE_BYTES];
         page[4..8].copy_from_slice(&MAGIC);
@@ -277,7 +309,7 @@ mod tests {
         page[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
         page[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
         page[FLUSH_AT..FLUSH_AT + 8].copy_from_slice(&flush.to_le_bytes());
-        page[archive_at..end].copy_from_slice(&archive);
+        page[archive_at..end].copy_from_slice(archive);
         let crc = crc32c(&[&9u32.to_le_bytes(), &page[4..end]]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
         page
@@ -285,7 +317,9 @@ mod tests {
 
     #[test]
     fn the_earlier_formats_are_read() {
-        let mut expect = Superblock { flush: None, ..largest() };
+        let mut expect = Superblock { flush: None, spaces: Spaces::default(), ..largest() };
+        let page = earlier(&rkyv::to_bytes::<Failure>(&expect).unwrap(), FORMAT_3, UNKNOWN);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
         expect.rows[DATABASES_2..].fill(TreeRoot::default());
         expect.expiring[..DATABASES_2].fill(5);
         expect.outside[..DATABASES_2].fill(6);
@@ -302,6 +336,7 @@ mod tests {
             outside: *expect.outside.first_chunk().unwrap(),
             deadlines: expect.deadlines,
         };
+        let old = rkyv::to_bytes::<Failure>(&old).unwrap();
         let page = earlier(&old, FORMAT_1, 0);
         assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
         let page = earlier(&old, FORMAT_2, UNKNOWN);
@@ -316,7 +351,7 @@ mod tests {
         let mut page = vec![0; PAGE_BYTES];
         largest().encode(ShardId(0), 0, &mut page);
         page[8..10].copy_from_slice(&(FORMAT + 1).to_le_bytes());
-        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize;
+        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize + DATABASES;
         let crc = crate::checksum::crc32c(&[&[0; 4], &page[4..end]]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Superblock::decode(ShardId(0), 0, &page), Err(Invalid::Version(FORMAT + 1)));

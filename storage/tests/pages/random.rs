@@ -53,6 +53,7 @@ pub fn step(shard: &mut Shard, taste: Taste) -> Result<(), Cut> {
             shard.group(puts)?;
         }
         28 if shard.rng.below(40) == 0 => shard.change(Change::Clear(1))?,
+        29 if shard.rng.below(8) == 0 => shard.change(Change::Swap(0, 1))?,
         _ => {
             let value = value(shard, taste);
             shard.change(Change::Put(db, key, expire_ms, value))?;

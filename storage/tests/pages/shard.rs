@@ -27,6 +27,7 @@ pub enum Change {
     Expire(u8, Vec<u8>, u64),
     Delete(u8, Vec<u8>),
     Clear(u8),
+    Swap(u8, u8),
 }
 
 /// The power was cut in the middle of something.
@@ -80,6 +81,18 @@ impl Change {
                 model.remove(&(db, key));
             }
             Change::Clear(db) => model.retain(|id, _| id.0 != db),
+            Change::Swap(one, other) => {
+                let other_of = |db| {
+                    if db == one {
+                        other
+                    } else if db == other {
+                        one
+                    } else {
+                        db
+                    }
+                };
+                *model = std::mem::take(model).into_iter().map(|((db, key), row)| ((other_of(db), key), row)).collect();
+            }
         }
     }
 
@@ -94,6 +107,7 @@ impl Change {
                 engine.delete(row(*db, key), Removal::Deleted).map(|lsn| lsn.expect("the row is there"))
             }
             Change::Clear(db) => engine.clear(*db),
+            Change::Swap(one, other) => Ok(engine.swap(*one, *other)),
         }
     }
 }
@@ -182,6 +196,9 @@ impl Shard {
                 Err(Stop::Missing(missing)) => self.bring(missing)?,
                 Err(Stop::Crowded) => {
                     self.engine.log_mut().seal();
+                    // No checkpoint begins before redo is over and what was dropped is free.
+                    self.redo(1)?;
+                    self.free()?;
                     self.engine.work(1, 64 * PAGE_BYTES);
                     self.turn_io()?;
                 }

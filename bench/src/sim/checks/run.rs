@@ -24,8 +24,7 @@ impl Checks {
                 self.clients.get_mut(&id).expect("it is connected").db = db;
                 self.local(met, args, b"+OK\r\n".to_vec())
             }
-            b"flushall" => self.ask_all(met, id, args, &Ask::Clear { db: None }, Join::Alike, own),
-            b"flushdb" => self.ask_all(met, id, args, &Ask::Clear { db: Some(db) }, Join::Alike, own),
+            b"flushall" | b"flushdb" | b"swapdb" => self.databases(met, db, args),
             b"client" => self.ask_all(met, id, args, &PAUSE, Join::Alike, own),
             b"save" => {
                 let jumps = self.jumps;
@@ -53,6 +52,22 @@ impl Checks {
 
     fn local(&self, met: Met, args: Args, reply: Vec<u8>) -> Answer {
         let part = Part::plain(&reply);
+        Answer { args, hole: 0, join: Join::Only, shards: vec![met.shard], parts: vec![Some(part)] }
+    }
+
+    /// A change of whole databases, where there is one shard.
+    fn databases(&mut self, met: Met, db: u8, args: Args) -> Answer {
+        let index = |at: usize| String::from_utf8_lossy(&args[at]).parse().expect("it was made here");
+        let step = match args[0].to_ascii_lowercase().as_slice() {
+            b"flushall" => (0..DATABASES).map(|db| Change::Clear { db }).collect(),
+            b"flushdb" => vec![Change::Clear { db }],
+            _ => vec![Change::Swap { one: index(1), other: index(2) }],
+        };
+        let shard = &mut self.shards[met.shard];
+        step.iter().for_each(|change| shard.rows.apply(change));
+        note(&mut self.clients, &step);
+        let step = shard.history.push(step);
+        let part = Part { reply: b"+OK\r\n".to_vec(), step, live: BTreeSet::new() };
         Answer { args, hole: 0, join: Join::Only, shards: vec![met.shard], parts: vec![Some(part)] }
     }
 
@@ -154,15 +169,6 @@ impl Checks {
         let shard = &mut self.shards[met.shard];
         let (mut reply, mut live) = (b"+OK\r\n".to_vec(), BTreeSet::new());
         match ask {
-            Ask::Clear { .. } if !met.accepts_writes => return Part::plain(MISCONF),
-            Ask::Clear { db } => {
-                for db in db.map_or(0..DATABASES, |db| db..db + 1) {
-                    let step = vec![Change::Clear { db }];
-                    shard.rows.apply(&step[0]);
-                    note(&mut self.clients, &step);
-                    shard.history.push(step);
-                }
-            }
             Ask::RowCount { db } => reply = format!(":{}\r\n", shard.rows.len(*db)).into_bytes(),
             Ask::Scan { db, .. } => live.extend(live_keys(&shard.rows, met.now_ms, *db)),
             // Tells nothing of any row.
@@ -201,7 +207,12 @@ impl Checks {
         let mut due = Vec::new();
         for db in 0..DATABASES {
             for (key, row) in rows.iter(db).filter(|(_, row)| row.expire_ms != 0 && row.expire_ms < met.now_ms) {
-                due.push((row.expire_ms, db, route::head(route::slot(key), key, self.hash_seed), key.clone()));
+                due.push((
+                    row.expire_ms,
+                    rows.spaces().of(db),
+                    route::head(route::slot(key), key, self.hash_seed),
+                    key.clone(),
+                ));
             }
         }
         due.sort();
@@ -212,7 +223,8 @@ impl Checks {
                 due.len()
             ));
         }
-        for (_, db, _, key) in due.into_iter().take(removed as usize) {
+        for (_, space, _, key) in due.into_iter().take(removed as usize) {
+            let db = rows.spaces().database(space);
             let step = vec![Change::Delete { db, key }];
             rows.apply(&step[0]);
             note(&mut self.clients, &step);

@@ -229,6 +229,7 @@ impl Shard {
             Change::Put { db, key, row } => engine.put(place(*db, key), 0, row.expire_ms, &row.value).map(Some),
             Change::Delete { db, key } => engine.delete(place(*db, key), cairn_storage::log::Removal::Deleted),
             Change::Clear { db } => engine.clear(*db).map(Some),
+            Change::Swap { one, other } => Ok(Some(engine.swap(*one, *other))),
         })?;
         if let Some(Some(lsn)) = lsn {
             self.ledger.note(lsn, change.clone());

@@ -115,6 +115,7 @@ impl Shard {
                 self.group(&puts)?
             }
             (28, _) if self.rng.u32(..30) == 0 => self.change(&Change::Clear { db: 1 })?,
+            (28, _) if self.rng.u32(..10) == 0 => self.change(&Change::Swap { one: 0, other: 1 })?,
             (36..38, _) => self.pin_or_unpin()?,
             (29..36, _) => self.read(db, &key)?,
             _ => {

@@ -7,7 +7,7 @@ use crate::error::{Refusal, Stop};
 use crate::hot::split::{Load, Phase, SUM_MAX, Split};
 use crate::limits::{HOT_KEY_BYTES_MAX, SPLITS_MAX};
 use crate::machine::Machine;
-use crate::parcel::{Answer, Ask, HotDo, HotMessage, HotState, Message};
+use crate::parcel::{Answer, HotDo, HotMessage, HotState, Message};
 use crate::route;
 
 impl Machine {
@@ -76,7 +76,7 @@ impl Machine {
         if self.splits.own.len() >= SPLITS_MAX && !is_known || key.len() >= HOT_KEY_BYTES_MAX {
             return refuse("ERR too many counters are split, or the key is too long");
         }
-        if self.parts.locks().is_held(db, head) || self.shard.watches.is_watched(db, head) {
+        if self.splits.holds > 0 || self.parts.locks().is_held(db, head) || self.shard.watches.is_watched(db, head) {
             return refuse("TRYAGAIN a transaction has the key, or somebody watches it");
         }
         let name = Args::new(b"hot", &[(0, 3)]);
@@ -134,24 +134,32 @@ impl Machine {
         HotState { shard, state, parts: split.parts, min: split.floor, is_manual: split.is_manual }
     }
 
-    /// Whether a look at all rows, or their removal, has to wait until counters are whole, here and elsewhere. If so, that comes.
-    pub(crate) fn awaits_merges(&mut self, ask: &Ask) -> bool {
-        match ask {
-            // Those of before the start are not counted otherwise.
-            Ask::RowCount { .. } => self.splits.unsettled > 0,
-            Ask::Clear { .. } => {
-                let own = self.splits.own.iter_mut().filter(|split| split.phase != Phase::Resting);
-                let count = own.map(|split| split.is_wanted = true).count();
-                if !self.splits.sub_rows.is_empty() {
-                    self.ask_for_merges();
-                }
-                if count > 0 {
-                    self.parts.note_freed();
-                }
-                count > 0 || !self.splits.sub_rows.is_empty() || self.splits.unsettled > 0 || self.splits.is_list_old
-            }
-            _ => false,
+    /// Whether counters that a start has found split, here or elsewhere, may not be whole.
+    pub(crate) fn awaits_settling(&self) -> bool {
+        self.splits.unsettled > 0
+    }
+
+    /// From now on, until [`Machine::let_split`], counters of this shard become whole and stay so: somebody is to change whole
+    /// databases.
+    pub(in crate::machine) fn hold_splits(&mut self) {
+        self.splits.holds += 1;
+    }
+
+    pub(in crate::machine) fn let_split(&mut self) {
+        self.splits.holds -= 1;
+    }
+
+    /// Whether one who is to change whole databases has to wait until counters are whole, here and elsewhere. If so, that comes.
+    pub(in crate::machine) fn awaits_merges(&mut self) -> bool {
+        let own = self.splits.own.iter_mut().filter(|split| split.phase != Phase::Resting);
+        let count = own.map(|split| split.is_wanted = true).count();
+        if !self.splits.sub_rows.is_empty() {
+            self.ask_for_merges();
         }
+        if count > 0 {
+            self.parts.note_freed();
+        }
+        count > 0 || !self.splits.sub_rows.is_empty() || self.splits.unsettled > 0 || self.splits.is_list_old
     }
 
     fn ask_for_merges(&mut self) {

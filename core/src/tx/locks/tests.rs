@@ -1,13 +1,13 @@
 //! Who gets which rows, and whom the others wait for.
 
-use super::{Locks, RowLock};
+use super::{Databases, Granted, Locks, RowLock};
 
 fn row(head: u64, is_exclusive: bool) -> RowLock {
     RowLock { db: 0, head, is_exclusive }
 }
 
 fn granted(locks: &mut Locks<u32>) -> Vec<(u32, Vec<RowLock>)> {
-    std::iter::from_fn(|| locks.grant()).collect()
+    std::iter::from_fn(|| locks.grant()).map(|granted| (granted.owner, granted.rows)).collect()
 }
 
 fn names(granted: &[(u32, Vec<RowLock>)]) -> Vec<u32> {
@@ -17,9 +17,9 @@ fn names(granted: &[(u32, Vec<RowLock>)]) -> Vec<u32> {
 #[test]
 fn readers_share_and_writers_do_not() {
     let mut locks = Locks::default();
-    locks.request(1, vec![row(5, false), row(6, true)]);
-    locks.request(2, vec![row(5, false)]);
-    locks.request(3, vec![row(6, false)]);
+    locks.request(1, vec![row(5, false), row(6, true)], Databases::NONE);
+    locks.request(2, vec![row(5, false)], Databases::NONE);
+    locks.request(3, vec![row(6, false)], Databases::NONE);
     let first = granted(&mut locks);
     assert_eq!((names(&first), locks.waiting()), (vec![1, 2], 1));
     assert!(locks.admits(0, 6, false), "nothing of it is in the tree yet");
@@ -37,11 +37,11 @@ fn readers_share_and_writers_do_not() {
 #[test]
 fn nobody_overtakes_one_that_it_conflicts_with() {
     let mut locks = Locks::default();
-    locks.request(1, vec![row(1, true)]);
+    locks.request(1, vec![row(1, true)], Databases::NONE);
     let first = granted(&mut locks);
-    locks.request(2, vec![row(1, true), row(2, true)]);
-    locks.request(3, vec![row(2, false)]);
-    locks.request(4, vec![row(3, true)]);
+    locks.request(2, vec![row(1, true), row(2, true)], Databases::NONE);
+    locks.request(3, vec![row(2, false)], Databases::NONE);
+    locks.request(4, vec![row(3, true)], Databases::NONE);
     assert_eq!(names(&granted(&mut locks)), [4], "3 waits behind 2 though its row is free");
     assert_eq!(locks.try_hold(5, vec![row(2, true)]), Err(vec![row(2, true)]));
     assert_eq!((locks.blockers(3), locks.blockers(2), locks.blockers(1)), (Some(vec![2]), Some(vec![1]), None));
@@ -55,7 +55,7 @@ fn nobody_overtakes_one_that_it_conflicts_with() {
 #[test]
 fn a_row_named_twice_is_locked_once_and_strictly() {
     let mut locks = Locks::default();
-    locks.request(1, vec![row(1, false), row(1, true), row(1, false)]);
+    locks.request(1, vec![row(1, false), row(1, true), row(1, false)], Databases::NONE);
     let first = granted(&mut locks);
     assert_eq!(first[0].1, [row(1, true)]);
     assert!(!locks.admits(0, 1, true));
@@ -68,8 +68,8 @@ fn who_holds_a_row_may_get_more_of_it_before_those_who_wait_for_it() {
     let mut locks = Locks::default();
     assert_eq!(locks.try_hold(1, vec![row(1, false)]), Ok(vec![row(1, false)]));
     assert!(locks.holds(1, &row(1, false)) && !locks.holds(1, &row(1, true)) && !locks.holds(2, &row(1, false)));
-    locks.request(2, vec![row(1, true)]);
-    locks.request(3, vec![row(1, false)]);
+    locks.request(2, vec![row(1, true)], Databases::NONE);
+    locks.request(3, vec![row(1, false)], Databases::NONE);
     assert_eq!((locks.grant(), locks.blockers(3)), (None, Some(vec![2])));
     assert_eq!(locks.try_hold(1, vec![row(1, true)]), Ok(vec![]), "it is no other row");
     assert!(locks.holds(1, &row(1, true)) && locks.is_exclusive(&row(1, false)));
@@ -86,8 +86,8 @@ fn two_who_want_more_of_a_row_wait_for_each_other() {
     for owner in [1, 2] {
         locks.try_hold(owner, vec![row(1, false)]).unwrap();
     }
-    locks.request(1, vec![row(1, true)]);
-    locks.request(2, vec![row(1, true)]);
+    locks.request(1, vec![row(1, true)], Databases::NONE);
+    locks.request(2, vec![row(1, true)], Databases::NONE);
     assert_eq!((locks.grant(), locks.blockers(1), locks.blockers(2)), (None, Some(vec![2]), Some(vec![1])));
     locks.cancel(2);
     locks.release(2, &[row(1, false)], false);
@@ -106,5 +106,49 @@ fn what_is_seized_nobody_gets_and_nobody_sees() {
     locks.release(1, &[row(1, true)], false);
     assert!(!locks.admits(0, 1, false));
     locks.give_back(&seized);
+    assert!(locks.is_empty());
+}
+
+#[test]
+fn a_whole_database_is_all_its_rows() {
+    let mut locks = Locks::default();
+    let both = Databases::of(0).and(Databases::of(2));
+    locks.try_hold(1, vec![row(1, false), RowLock { db: 1, ..row(1, true) }]).unwrap();
+    locks.request(2, vec![row(1, true), RowLock { db: 1, ..row(2, true) }], both);
+    locks.request(3, vec![row(7, false)], Databases::NONE);
+    locks.request(4, vec![], Databases::of(2));
+    assert_eq!(granted(&mut locks), [], "3 and 4 are behind 2, which waits for 1");
+    let blockers = [2, 3, 4].map(|owner| locks.blockers(owner).unwrap());
+    assert_eq!(blockers, [vec![1], vec![2], vec![2]]);
+    assert!(locks.admits(0, 9, true) && !locks.admits_databases(both) && locks.admits_databases(Databases::of(2)));
+    locks.release(1, &[row(1, false)], false);
+    let rows = vec![RowLock { db: 1, ..row(2, true) }];
+    assert_eq!(locks.grant(), Some(Granted { owner: 2, rows: rows.clone(), databases: both }));
+    assert_eq!(locks.grant(), None);
+    assert_eq!([true, false].map(|is_write| locks.admits(0, 9, is_write)), [false, true]);
+    assert!(locks.try_hold(1, vec![RowLock { db: 1, ..row(3, true) }]).is_ok() && locks.admits(3, 9, true));
+    assert!(locks.try_hold(1, vec![row(3, false)]).is_err() && locks.is_held(2, 5) && !locks.is_held(1, 5));
+    locks.hide(&rows);
+    locks.hide_databases(both);
+    assert!(!locks.admits(2, 9, false));
+    locks.release_databases(2, both, true);
+    locks.release(2, &rows, true);
+    assert!(locks.admits(2, 9, true));
+    assert_eq!(granted(&mut locks), [(3, vec![row(7, false)]), (4, vec![])]);
+}
+
+#[test]
+fn a_database_that_is_seized_nobody_gets_and_nobody_sees() {
+    let mut locks = Locks::default();
+    let seized = locks.seize(vec![row(1, true)]);
+    locks.request(1, vec![], Databases::of(0));
+    assert_eq!(locks.grant(), None);
+    locks.seize_databases(Databases::of(0));
+    locks.give_back(&seized);
+    assert_eq!((locks.grant(), locks.is_empty()), (None, false));
+    assert!(!locks.admits(0, 5, false) && locks.try_hold(2, vec![row(5, false)]).is_err());
+    locks.give_back_databases(Databases::of(0));
+    assert_eq!(locks.grant().map(|granted| granted.databases), Some(Databases::of(0)));
+    locks.release_databases(1, Databases::of(0), false);
     assert!(locks.is_empty());
 }

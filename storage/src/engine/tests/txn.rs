@@ -29,6 +29,10 @@ fn change(state: &mut u64, engine: &mut Engine, model: &mut Model) {
             engine.clear(db).unwrap();
             model.retain(|row, _| row.0 != db);
         }
+        15 => {
+            engine.swap(0, 1);
+            swap(model);
+        }
         _ => {
             let Some((_, old)) = model.get_mut(&id) else { return };
             let (offset, bytes) = (random(state) as usize % 3000, &value[..value.len().min(50)]);

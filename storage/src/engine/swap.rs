@@ -1,0 +1,29 @@
+//! Two databases change places: their trees do, with all that is counted of them, in constant time. What knows rows by their
+//! database from elsewhere follows: effects that are still to be applied ([`super::pending`]), and deadlines, by [`crate::spaces`].
+
+use super::Engine;
+use super::undo::Image;
+use crate::log::Record;
+use crate::units::Lsn;
+
+impl Engine {
+    /// Two databases change places, in constant time.
+    pub fn swap(&mut self, one: u8, other: u8) -> Lsn {
+        self.apply_swap(one, other);
+        if self.txns.is_keeping {
+            self.txns.push(Image::Swap(one, other));
+        }
+        self.log.append(&Record::Swap { one, other })
+    }
+
+    pub(super) fn apply_swap(&mut self, one: u8, other: u8) {
+        let (at, with) = (usize::from(one), usize::from(other));
+        self.rows.swap(at, with);
+        self.expiring.swap(at, with);
+        self.outside.swap(at, with);
+        self.spaces.swap(one, other);
+        if let Some(pending) = &mut self.redo {
+            pending.swap(one, other);
+        }
+    }
+}
