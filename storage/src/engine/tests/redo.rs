@@ -100,3 +100,53 @@ fn a_checkpoint_carries_what_cannot_be_applied_up_to_its_bound() {
         assert!(!engine.is_redo_too_much() && engine.can_carry_redo());
     }
 }
+
+/// Applies all that is pending.
+fn end_redo(engine: &mut Engine) {
+    for _ in 0..100 {
+        if engine.redo_some(9, None) == Redone::Over {
+            return;
+        }
+    }
+    panic!("redo does not end");
+}
+
+#[test]
+fn what_is_pending_of_a_database_goes_with_it_and_comes_back_with_it() {
+    let row = |db| RowKey { db, head: 1, key: b"k" };
+    for is_kept in [false, true] {
+        let mut engine = replay_of(replay(64 << 20), &put(b"value"));
+        engine.open_undoable_group();
+        engine.clear(0).unwrap();
+        engine.swap(0, 3);
+        assert_eq!((engine.get(row(0)), engine.get(row(3))), (Ok(None), Ok(None)));
+        assert_eq!(engine.redo_some(9, None), Redone::Crowded, "it may come back");
+        assert!(engine.await_redo().is_err());
+        if is_kept {
+            engine.close_group();
+        } else {
+            let mut undo = engine.rollback_group();
+            engine.undo(&mut undo).unwrap();
+            assert!(matches!(engine.get(row(0)), Err(Missing::Pending(_))));
+        }
+        end_redo(&mut engine);
+        let found = engine.get(row(0)).unwrap().map(|found| found.value.to_vec());
+        assert_eq!(found, (!is_kept).then(|| b"value".to_vec()));
+        engine.check().unwrap();
+    }
+}
+
+#[test]
+fn what_is_pending_of_a_database_changes_places_with_it() {
+    let row = |db| RowKey { db, head: 1, key: b"k" };
+    // In the log, and while it is served.
+    let mut replay = replay(64 << 20);
+    assert_eq!(replay.feed(Lsn(1), &put(b"value"), None).unwrap(), replay::Applied::Done);
+    let mut engine = replay_of(replay, &Record::Swap { one: 0, other: 3 });
+    assert_eq!((engine.get(row(0)), engine.redo_left_in(3)), (Ok(None), 1));
+    engine.swap(3, 5);
+    assert_eq!((engine.get(row(3)), engine.redo_left_in(5)), (Ok(None), 1));
+    end_redo(&mut engine);
+    assert_eq!(engine.get(row(5)).unwrap().unwrap().value, b"value");
+    engine.check().unwrap();
+}
