@@ -25,6 +25,7 @@ pub enum Planted {
     Machine(cairn_core::bug::Bug),
     AcknowledgeEarly,
     UnlockEarly,
+    HalfFlush,
 }
 
 impl std::fmt::Display for Planted {
@@ -48,7 +49,8 @@ impl Planted {
 
     /// Those of transactions over several shards.
     pub fn of_transactions() -> impl Iterator<Item = Planted> {
-        txn::Bug::ALL.iter().copied().map(Planted::Txn).chain([Planted::AcknowledgeEarly, Planted::UnlockEarly])
+        let of_driver = [Planted::AcknowledgeEarly, Planted::UnlockEarly, Planted::HalfFlush];
+        txn::Bug::ALL.iter().copied().map(Planted::Txn).chain(of_driver)
     }
 
     /// Those that show in histories.
@@ -69,6 +71,7 @@ impl Planted {
             Planted::UnlockEarly => {
                 ("unlock-early", "A transaction gives its locks back before the log says that it is done")
             }
+            Planted::HalfFlush => ("half-flush", "What is done to whole databases is no part of its transaction"),
             Planted::WriteWithoutSync => {
                 ("write-without-sync", "The driver writes to the disk's cache and says that it is stable")
             }

@@ -2,7 +2,7 @@
 //! as chance has it that nobody takes the step which it asks for.
 
 use super::truth::Write;
-use super::{KEYS, Planted, Stopped, World, place, value_of};
+use super::{KEYS, Planted, ROWS, Stopped, World, place, value_of};
 use crate::sim::disk::EIO;
 use crate::sim::faults::Fate;
 use crate::sim::pages::Ended;
@@ -31,11 +31,20 @@ pub struct Txn {
 /// What a participant has to do with it.
 struct PartOf {
     shard: usize,
+    /// The rows that it locks and changes. Of two databases that change places it is known late what becomes of them.
     writes: Vec<Write>,
+    whole: Option<Whole>,
     state: State,
     undo: Option<Undo>,
     /// What the rows were.
     before: Vec<Write>,
+}
+
+/// What is done to databases before rows are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whole {
+    Clear(u8),
+    Swap,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,12 +97,12 @@ impl World {
 
     /// A write of one row.
     fn put(&mut self, shard: usize) -> Result<(), Stopped> {
-        let (key, number) = (self.rng.u8(..KEYS), self.number());
+        let (key, number) = (self.rng.u8(..ROWS), self.number());
         if !self.is_free(shard, key) || !self.parts[shard].engine.log().accepts_writes() {
             return Ok(());
         }
         let value = value_of(number);
-        if let Some(lsn) = self.run(shard, |engine| engine.put(place(&key), 0, 0, &value))? {
+        if let Some(lsn) = self.run(shard, |engine| engine.put(place(key), 0, 0, &value))? {
             self.truth.put(shard, lsn, key, number);
         }
         Ok(())
@@ -101,11 +110,11 @@ impl World {
 
     /// A row in memory is what it was made.
     fn check(&mut self, shard: usize) -> Result<(), Stopped> {
-        let key = self.rng.u8(..KEYS);
+        let key = self.rng.u8(..ROWS);
         if !self.is_free(shard, key) {
             return Ok(());
         }
-        let found = self.run(shard, |engine| Ok(engine.get(place(&key))?.map(|found| found.value.to_vec())))?;
+        let found = self.run(shard, |engine| Ok(engine.get(place(key))?.map(|found| found.value.to_vec())))?;
         let expected = self.truth.now(shard).get(&key).copied().map(value_of);
         match found {
             Some(found) if found != expected => {
@@ -126,13 +135,24 @@ impl World {
         let number = self.number();
         self.truth.begin(number, shards.clone());
         let mut parts = Vec::new();
+        let whole = match self.rng.u8(..12) {
+            0 => Some(Whole::Swap),
+            1 | 2 => Some(Whole::Clear(self.rng.u8(..2))),
+            _ => None,
+        };
         for shard in shards {
-            let mut keys: Vec<u8> = (0..KEYS).collect();
-            self.rng.shuffle(&mut keys);
-            keys.truncate(self.rng.usize(1..4));
-            let write = |key| (key, (self.rng.u8(..5) > 0).then(|| self.number()));
+            let mut keys: Vec<u8> = match whole {
+                Some(Whole::Clear(db)) => (db * KEYS..(db + 1) * KEYS).collect(),
+                _ => (0..ROWS).collect(),
+            };
+            if whole.is_none() {
+                self.rng.shuffle(&mut keys);
+                keys.truncate(self.rng.usize(1..4));
+            }
+            let one_in = if whole.is_none() { 5 } else { 3 };
+            let write = |key| (key, ((self.rng.u8(..one_in) > 0) == whole.is_none()).then(|| self.number()));
             let writes = keys.into_iter().map(write).collect();
-            parts.push(PartOf { shard, writes, state: State::Waiting, undo: None, before: Vec::new() });
+            parts.push(PartOf { shard, writes, whole, state: State::Waiting, undo: None, before: Vec::new() });
         }
         self.txns.push(Txn { id, number, parts, granted: 0, is_committed: None });
     }
@@ -206,11 +226,22 @@ impl World {
     /// The part of one participant goes to its rows and to its log.
     fn append(&mut self, at: usize, part: usize) -> Result<State, Stopped> {
         let Txn { id, number, ref parts, .. } = self.txns[at];
-        let (shard, writes) = (parts[part].shard, parts[part].writes.clone());
+        let PartOf { shard, whole, .. } = parts[part];
+        let now = self.truth.now(shard);
+        let writes: Vec<Write> = match whole {
+            Some(Whole::Swap) => (0..ROWS).map(|row| (row, now.get(&((row + KEYS) % ROWS)).copied())).collect(),
+            _ => parts[part].writes.clone(),
+        };
+        // What they put; what they take is there, unless the database was emptied.
+        let of_rows: Vec<Write> = match whole {
+            None => writes.clone(),
+            Some(Whole::Clear(_)) => writes.iter().filter(|(_, number)| number.is_some()).copied().collect(),
+            Some(Whole::Swap) => Vec::new(),
+        };
         let participants: Vec<ShardId> = parts.iter().map(|part| ShardId(part.shard as u16)).collect();
         let ready = self.run(shard, |engine| {
-            engine.prepare_group(writes.iter().map(|(key, _)| (place(key), 0)))?;
-            Ok(engine.prepare_undo(writes.iter().map(|(key, _)| place(key)))?)
+            engine.prepare_group(of_rows.iter().map(|(key, _)| (place(*key), 0)))?;
+            Ok(engine.prepare_undo(of_rows.iter().map(|(key, _)| place(*key)))?)
         })?;
         if ready.is_none() {
             return Ok(State::Failed);
@@ -218,16 +249,26 @@ impl World {
         let now = self.truth.now(shard);
         let before = writes.iter().map(|(key, _)| (*key, now.get(key).copied())).collect();
         let engine = &mut self.parts[shard].engine;
-        engine.open_txn(id, &participants);
-        for (key, number) in &writes {
+        let is_alone = self.planted == Some(Planted::HalfFlush) && whole.is_some();
+        if is_alone {
+            engine.open_group();
+        } else {
+            engine.open_txn(id, &participants);
+        }
+        match whole {
+            None => {}
+            Some(Whole::Clear(db)) => drop(engine.clear(db).expect("nothing stands in its way")),
+            Some(Whole::Swap) => drop(engine.swap(0, 1)),
+        }
+        for (key, number) in &of_rows {
             let done = match number {
-                Some(number) => engine.put(place(key), 0, 0, &value_of(*number)).map(Some),
-                None => engine.delete(place(key), Removal::Deleted),
+                Some(number) => engine.put(place(*key), 0, 0, &value_of(*number)).map(Some),
+                None => engine.delete(place(*key), Removal::Deleted),
             };
             done.expect("a group that was prepared goes through");
         }
         let lsn = engine.close_group();
-        let undo = Some(engine.take_undo());
+        let undo = (!is_alone).then(|| engine.take_undo());
         self.truth.group(shard, lsn, number, &writes);
         let part = &mut self.txns[at].parts[part];
         (part.undo, part.before) = (undo, before);
@@ -252,9 +293,13 @@ impl World {
         let id = self.txns[at].id;
         let PartOf { shard, state, .. } = self.txns[at].parts[part];
         let have_learned = self.txns[at].parts.iter().all(|part| matches!(part.state, State::Learned | State::Over));
-        let durable = self.durable(shard);
+        let (durable, has_undo) = (self.durable(shard), self.txns[at].parts[part].undo.is_some());
         let engine = &mut self.parts[shard].engine;
         let next = match state {
+            State::Gone(_) | State::Stable if !has_undo => {
+                self.unlock(at, part);
+                State::Learned
+            }
             State::Gone(_) | State::Stable => {
                 let lsn = engine.append_done(id);
                 self.unlock(at, part);
@@ -278,7 +323,7 @@ impl World {
                 self.unlock(at, part);
                 State::Aborted(lsn)
             }
-            State::Waiting | State::Locked | State::Failed => {
+            State::Waiting | State::Locked | State::Failed | State::Gone(_) | State::Stable => {
                 self.unlock(at, part);
                 State::Over
             }

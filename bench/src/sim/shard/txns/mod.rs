@@ -9,6 +9,8 @@
 //!                                                  +-------------------------------------> Aborted -----------------> Over
 //! ```
 //!
+//! Some transactions are about whole databases: they empty one, and write to it, or have two change places.
+//!
 //! - *Images*: before each write, sync, superblock, growth, preparation or removal on any disk ends, all disks are copied; what is
 //!   not stable is kept or lost in several ways, all shards are recovered together, and recovery itself is cut.
 //! - *The run's own crashes* are gone on from: what has come back is what there is. One log in some lives fails for ever.
@@ -42,8 +44,10 @@ use truth::Truth;
 const STEPS: usize = 300;
 const ROUNDS: usize = 4;
 
-/// Keys of each shard.
+/// Rows that each shard may have: keys of two databases, numbered through.
 const KEYS: u8 = 8;
+const ROWS: u8 = 2 * KEYS;
+static KEY_BYTES: [u8; KEYS as usize] = [0, 1, 2, 3, 4, 5, 6, 7];
 
 const MEMORY_BYTES: u64 = 400 * PAGE_BYTES as u64;
 
@@ -101,8 +105,9 @@ fn config(shard: usize) -> LogConfig {
 }
 
 /// The place of a row.
-fn place(key: &u8) -> RowKey<'_> {
-    RowKey { db: 0, head: u64::from(*key) << 56, key: std::slice::from_ref(key) }
+fn place(row: u8) -> RowKey<'static> {
+    let key = row % KEYS;
+    RowKey { db: row / KEYS, head: u64::from(key) << 56, key: &KEY_BYTES[usize::from(key)..=usize::from(key)] }
 }
 
 /// A value that says its number all over, now and then one that stands outside the leaves.

@@ -1,7 +1,7 @@
 //! Several shards come back together, as the server opens them; and the crash images of a run.
 
 use super::truth::{Numbers, Truth};
-use super::{Figures, Planted, Stopped, config, number_of};
+use super::{Figures, KEYS, Planted, Stopped, config, number_of};
 use crate::model::Rows;
 use crate::sim::opening::{Files, Halt, Trouble};
 use crate::sim::restart::MEMORY_BYTES;
@@ -67,8 +67,9 @@ pub fn inspect(
         engine.check().map_err(|what| format!("trees are sound: {what}"))?;
         let mut rows = Rows::default();
         files.read_all(&mut engine, &mut rows).map_err(told)?;
-        let numbers = rows.iter(0).map(|(key, row)| Ok((key[0], number_of(&row.value)?)));
-        found.push(numbers.collect::<Result<_, String>>()?);
+        let of_database =
+            |db: u8| rows.iter(db).map(move |(key, row)| Ok((db * KEYS + key[0], number_of(&row.value)?)));
+        found.push((0..2).flat_map(of_database).collect::<Result<_, String>>()?);
     }
     Ok((found, ends, decisions))
 }
