@@ -94,6 +94,8 @@ pub struct Counters {
     /// Counters that were split, and merged; additions to sub-rows of other shards' counters.
     pub hot_splits: u64,
     pub hot_merges: u64,
+    /// Looks at all parts of a split counter.
+    pub hot_sums: u64,
     pub hot_local: u64,
 }
 
@@ -123,6 +125,7 @@ impl Counters {
         self.txn_deadlocks += other.txn_deadlocks;
         self.hot_splits += other.hot_splits;
         self.hot_merges += other.hot_merges;
+        self.hot_sums += other.hot_sums;
         self.hot_local += other.hot_local;
     }
 }

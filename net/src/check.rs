@@ -6,14 +6,22 @@
 use crate::limits::{CHECK_READERS, CHECK_REPORT_BYTES};
 use crate::offline::{Offline, Source, open_to_read, read_exact};
 use crate::pages::Buffer;
-use cairn_storage::check::{CheckStep, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport};
+use cairn_core::hot::audit::Audit;
+use cairn_storage::check::{CheckStep, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, RecordHook, RowAt};
 use cairn_storage::limits::OUTPUT_BYTES_MAX;
-use cairn_storage::log::LogStart;
-use cairn_storage::units::{SegmentId, ShardId};
+use cairn_storage::log::{LogStart, Record};
+use cairn_storage::units::{Lsn, SegmentId, ShardId};
 use std::fs::File;
 use std::io;
-use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What both halves of a check tell of rows that are not of their shard's slots.
+pub type SharedAudit = Arc<Mutex<Audit>>;
+
+fn locked(audit: &SharedAudit) -> MutexGuard<'_, Audit> {
+    audit.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// How far a check is: bytes that were read, and how many it will be, of one shard's file or log.
 #[derive(Clone, Copy, Debug)]
@@ -40,9 +48,11 @@ struct Answer {
 pub fn check_pages(
     offline: &Offline,
     shard: ShardId,
+    audit: &SharedAudit,
     mut tell: impl FnMut(CheckProgress),
 ) -> io::Result<(PagesReport, LogStart)> {
-    let is_place = Box::new(offline.place_of());
+    let rows = Arc::clone(audit);
+    let is_place = move |row: RowAt<'_>| locked(&rows).on_row(row.db, row.head, row.key, row.value);
     let file = match open_to_read(&offline.page_path(shard)) {
         Ok(file) => Some(file),
         // Then there is no checkpoint, and the log has to begin at its beginning.
@@ -50,7 +60,7 @@ pub fn check_pages(
         Err(error) => return Err(error),
     };
     let bytes = file.as_ref().map_or(Ok(0), |file| file.metadata().map(|metadata| metadata.len()))?;
-    let mut check = PagesCheck::new(offline.page_file_config(shard), bytes, is_place);
+    let mut check = PagesCheck::new(offline.page_file_config(shard), bytes, Box::new(is_place));
     if let Some(file) = &file {
         let (jobs, asked) = channel::<Job>();
         let (answers, answered) = channel();
@@ -112,11 +122,13 @@ fn drive(
     }
 }
 
-/// Checks a shard's log as far as a checkpoint needs it. Fails if its directory cannot be listed.
+/// Checks a shard's log as far as a checkpoint needs it; the rows were walked of the one at `newest`. Fails if its directory
+/// cannot be listed.
 pub fn check_log(
     offline: &Offline,
     shard: ShardId,
-    start: LogStart,
+    (start, newest): (LogStart, LogStart),
+    audit: &SharedAudit,
     mut tell: impl FnMut(CheckProgress),
 ) -> io::Result<LogReport> {
     let config = offline.log_config(shard);
@@ -124,7 +136,7 @@ pub fn check_log(
     let end = files.iter().map(|file| file.segment.0 * config.segment_bytes + file.bytes).max().unwrap_or(0);
     let begin = start.needed(config.segment_bytes).0;
     let bytes_max = end.saturating_sub(begin);
-    let mut check = LogCheck::new(config, files, start);
+    let mut check = LogCheck::new(config, files, start, follow(audit, newest.lsn));
     let mut current: Option<(SegmentId, Source)> = None;
     loop {
         let LogCheckStep::Read { segment, offset, len } = check.step() else { return Ok(check.finish()) };
@@ -141,4 +153,20 @@ pub fn check_log(
         }
         tell(CheckProgress { bytes: check.position().0.saturating_sub(begin), bytes_max });
     }
+}
+
+/// Tells an audit what the log has behind a checkpoint.
+fn follow(audit: &SharedAudit, checkpoint: Lsn) -> RecordHook {
+    let audit = Arc::clone(audit);
+    Box::new(move |lsn, record| {
+        if lsn < checkpoint {
+            return;
+        }
+        match *record {
+            Record::Put { db, head, key, value, .. } => locked(&audit).on_put(db, head, key, value),
+            Record::Delete { db, head, key, .. } => locked(&audit).on_delete(db, head, key),
+            Record::Clear { db } => locked(&audit).on_clear(db),
+            _ => {}
+        }
+    })
 }

@@ -6,7 +6,7 @@ use crate::datadir::{Manifest, await_writes, log_dir, page_file, segment_name, s
 use crate::error::StartError;
 use crate::open::{log_config, page_file_config};
 use crate::pages::Buffer;
-use cairn_core::route;
+use cairn_core::hot::audit::Audit;
 use cairn_storage::log::{LogConfig, SegmentFile};
 use cairn_storage::pagefile::PageFileConfig;
 use cairn_storage::units::{SegmentId, ShardId};
@@ -118,11 +118,9 @@ impl Offline {
         page_file(&self.log(shard))
     }
 
-    /// Whether a key belongs to this head, in a shard of this directory.
-    pub fn place_of(&self) -> impl Fn(u64, &[u8]) -> bool + Send + use<> {
-        let seed = self.manifest.seed;
-        // What a shard has of another one's split counter stands under the counter's own key.
-        move |head, key| route::head(route::slot(key), key, seed) == head
+    /// What is found of a shard's rows that are not of its slots: nothing yet.
+    pub fn audit(&self, shard: ShardId) -> Audit {
+        Audit::new(shard, self.manifest.shards, self.manifest.seed)
     }
 }
 

@@ -4,10 +4,11 @@ mod json;
 mod text;
 
 use crate::say;
-use cairn_net::check::{CheckProgress, check_log, check_pages};
+use cairn_core::hot::audit::{Stranger, strangers};
+use cairn_net::check::{CheckProgress, SharedAudit, check_log, check_pages};
 use cairn_net::error::StartError;
 use cairn_net::offline::Offline;
-use cairn_storage::check::{Finding, LogReport, PagesReport};
+use cairn_storage::check::{Finding, KeyBuf, KeyRange, LogReport, PagesReport, Part, TreeName};
 use cairn_storage::error::Fault;
 use cairn_storage::txn::Decisions;
 use cairn_storage::units::{ShardId, TxnId};
@@ -16,6 +17,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Arguments of `cairn check`.
@@ -75,39 +77,40 @@ pub fn run(args: &CheckArgs) -> ExitCode {
         }
     };
     let progress = Progress::new(args.quiet);
-    let mut reports = Vec::new();
-    for shard in (0..offline.manifest().shards).map(ShardId) {
-        reports.push(check_shard(&offline, shard, &progress));
-    }
+    let shards = (0..offline.manifest().shards).map(ShardId);
+    let (mut reports, audits): (Vec<_>, Vec<_>) = shards.map(|shard| check_shard(&offline, shard, &progress)).unzip();
     progress.finish();
     decide(&mut reports);
+    find_strangers(&mut reports, audits);
     let verdict = reports.iter().map(ShardReport::verdict).max_by_key(|verdict| verdict.weight());
     let verdict = verdict.expect("a data directory has a shard");
     say(&if args.json { json::of(&offline, &reports, verdict) } else { text::of(&offline, &reports, verdict) });
     verdict.code()
 }
 
-fn check_shard(offline: &Offline, shard: ShardId, progress: &Progress) -> ShardReport {
+fn check_shard(offline: &Offline, shard: ShardId, progress: &Progress) -> (ShardReport, SharedAudit) {
     let begun = Instant::now();
-    let pages = check_pages(offline, shard, |at| progress.tell(shard, "pages", at));
+    let audit = Arc::new(Mutex::new(offline.audit(shard)));
+    let pages = check_pages(offline, shard, &audit, |at| progress.tell(shard, "pages", at));
     // Without the page file nobody knows where the log has to begin; its own beginning is as good as any.
     let start = pages.as_ref().map(|(_, start)| *start).unwrap_or_default();
-    let mut log = check_log(offline, shard, start, |at| progress.tell(shard, "log", at));
     let pages = pages.map(|(report, _)| report);
     let newest = pages.as_ref().map_or(start, PagesReport::log_start);
+    let mut log = check_log(offline, shard, (start, newest), &audit, |at| progress.tell(shard, "log", at));
     let mut log_older: Vec<Fault> = Vec::new();
     if log_faults(&log).next().is_some() && start.lsn < newest.lsn {
         log_older = log_faults(&log).cloned().collect();
-        log = check_log(offline, shard, newest, |at| progress.tell(shard, "log", at));
+        log = check_log(offline, shard, (newest, newest), &audit, |at| progress.tell(shard, "log", at));
     }
-    ShardReport {
+    let report = ShardReport {
         shard,
         pages: pages.map_err(|error| format!("{}: {error}", offline.page_path(shard).display())),
         log_older: log_older.into_iter().filter(|older| log_faults(&log).all(|fault| fault != older)).collect(),
         log: log.map_err(|error| format!("{}: {error}", offline.log(shard).display())),
         undecided: (0, 0),
         elapsed: begun.elapsed(),
-    }
+    };
+    (report, audit)
 }
 
 /// What the next start makes of transactions over several shards, if it can read all logs.
@@ -129,6 +132,26 @@ fn decide(reports: &mut [ShardReport]) {
                 log.fault = Some(fault);
             }
         }
+    }
+}
+
+/// Rows that stand at a shard which does not own them, and has no part of a split counter in them.
+fn find_strangers(reports: &mut [ShardReport], audits: Vec<SharedAudit>) {
+    let inner = |audit: SharedAudit| Arc::into_inner(audit)?.into_inner().ok();
+    let Some(mut audits) = audits.into_iter().map(inner).collect::<Option<Vec<_>>>() else { return };
+    for (audit, report) in audits.iter_mut().zip(&*reports) {
+        if report.verdict() != Verdict::Sound {
+            audit.note_partial();
+        }
+    }
+    for Stranger { shard, db, head, key } in strangers(&audits) {
+        let Some(Ok(pages)) = reports.get_mut(usize::from(shard.0)).map(|report| &mut report.pages) else { continue };
+        let at = KeyBuf { head, tail: key.into() };
+        let range = KeyRange { low: at.clone(), high: Some(at), before: None, after: None };
+        let what = "a row's key is another shard's, which has not split it";
+        let part = Part::Tree(TreeName::Rows(db));
+        let (range, is_newest) = (Some(Box::new(range)), true);
+        pages.findings.push(Finding { part, site: None, what, errno: None, counts: None, range, is_newest });
     }
 }
 

@@ -83,7 +83,11 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     ("cairn_transaction_deadlocks_total", "Transactions that were rolled back to end a deadlock."),
     ("cairn_counter_splits_total", "Times that a hot counter was split over the shards."),
-    ("cairn_counter_merges_total", "Times that a split counter was made whole because somebody wanted the sum."),
+    (
+        "cairn_counter_merges_total",
+        "Times that a split counter was made whole because somebody wanted more than the sum.",
+    ),
+    ("cairn_counter_sums_total", "Times that all parts of a split counter were looked at for its sum."),
     ("cairn_counter_local_additions_total", "Blind additions to another shard's counter that this shard did itself."),
     ("cairn_auth_denied_total", "Authentications that were denied."),
     ("cairn_commands_forwarded_total", "Commands that were sent to the shard that owns their key."),
@@ -312,6 +316,7 @@ impl Metrics {
         let counters = [
             ("cairn_counter_splits_total", figures.counters.hot_splits),
             ("cairn_counter_merges_total", figures.counters.hot_merges),
+            ("cairn_counter_sums_total", figures.counters.hot_sums),
             ("cairn_counter_local_additions_total", figures.counters.hot_local),
         ];
         self.counts(counted, vec![shard], &counters);

@@ -45,6 +45,8 @@ pub enum Kind {
     WrongBalance,
     /// A counter does not have what was added to it.
     WrongSum,
+    /// A sum has what was added later and lacks what was added before.
+    TornSum,
     /// More was taken than there was, or what was there was refused.
     WrongStock,
     /// Two transactions read the same, and each changed the part that the other only read.
@@ -89,6 +91,7 @@ impl Kind {
             Kind::WrongTotal => "wrong total",
             Kind::WrongBalance => "wrong balance",
             Kind::WrongSum => "wrong sum",
+            Kind::TornSum => "torn sum",
             Kind::WrongStock => "wrong stock",
             Kind::WriteSkew => "write skew",
             Kind::LostUpdate => "lost update",

@@ -1,9 +1,12 @@
 //! Counters that are added to and taken from by who does not see the sum. Whoever reads one finds what was added and taken before, and of
 //! what was under way then, or was never answered, any part. Where nobody takes more than there is, there is never less than nothing; and who
 //! was told that there is not enough was told so rightly.
+//!
+//! A sum is also that of a moment: if one of two additions was over before the other began, nobody finds the later one without the earlier. That
+//! is searched for where few additions were beside the reading ([`BESIDE_MAX`]).
 
 use super::anomaly::{Anomaly, Kind};
-use super::limits::ANOMALIES_MAX;
+use super::limits::{ANOMALIES_MAX, BESIDE_MAX};
 use super::span::{Outcome, Span};
 
 /// So much was added; less than nothing: taken.
@@ -51,6 +54,51 @@ impl Sums {
     }
 }
 
+/// Those that were done, in the order of their beginnings; and those of which nobody knows.
+struct Ordered<'a> {
+    done: Vec<&'a Addition>,
+    /// When the last of so many was over.
+    over: Vec<u64>,
+    open: Vec<&'a Addition>,
+}
+
+impl<'a> Ordered<'a> {
+    fn new(additions: &'a [Addition]) -> Ordered<'a> {
+        let known = additions.iter().filter(|addition| addition.outcome != Outcome::Aborted);
+        let (mut done, open): (Vec<&Addition>, Vec<&Addition>) =
+            known.partition(|addition| addition.outcome == Outcome::Committed);
+        done.sort_by_key(|addition| addition.span.invoked);
+        let later = |over: &mut u64, addition: &&Addition| {
+            *over = addition.span.completed.max(*over);
+            Some(*over)
+        };
+        let over = done.iter().scan(0, later).collect();
+        Ordered { done, over, open }
+    }
+
+    /// Those that a reading may have found or not, in the order of their beginnings; `None` if they are many.
+    fn beside(&self, span: &Span) -> Option<Vec<&'a Addition>> {
+        let begun = self.done.partition_point(|addition| addition.span.invoked < span.completed);
+        let near = (0..begun).rev().take_while(|at| self.over[*at] >= span.invoked).map(|at| self.done[at]);
+        let open = self.open.iter().copied().filter(|addition| addition.span.invoked < span.completed);
+        let near = near.filter(|addition| addition.span.completed >= span.invoked);
+        let mut beside: Vec<&Addition> = near.chain(open).take(BESIDE_MAX + 1).collect();
+        beside.sort_by_key(|addition| addition.span.invoked);
+        (beside.len() <= BESIDE_MAX).then_some(beside)
+    }
+}
+
+/// Whether some of these additions, in the order of their beginnings, come to `sum`, none of which began when one was over that is left
+/// out: at `until`.
+fn is_of_a_moment(beside: &[&Addition], sum: i64, until: u64) -> bool {
+    let Some((first, rest)) = beside.split_first() else { return sum == 0 };
+    if first.span.invoked > until {
+        return sum == 0;
+    }
+    let end = if first.outcome == Outcome::Committed { first.span.completed } else { Span::OPEN };
+    is_of_a_moment(rest, sum - first.amount, until) || is_of_a_moment(rest, sum, until.min(end))
+}
+
 impl CounterHistory {
     pub fn new(first: i64, is_stock: bool) -> CounterHistory {
         CounterHistory { first, is_stock, ..CounterHistory::default() }
@@ -79,6 +127,7 @@ impl CounterHistory {
             let ([sure, sure_up, sure_down], [_, up, down]) = (over.before(span.invoked), begun.before(span.completed));
             (self.first + sure + down - sure_down, self.first + sure + up - sure_up)
         };
+        let ordered = Ordered::new(&self.additions);
         let mut anomalies = Vec::new();
         for (span, value) in &self.readings {
             let (least, most) = range(span);
@@ -87,6 +136,12 @@ impl CounterHistory {
                 let what = format!("{name} is {value}, and should be {least} to {most}");
                 let kind = if self.is_stock && *value < 0 { Kind::WrongStock } else { Kind::WrongSum };
                 anomalies.push(self.anomaly(kind, what, span));
+            } else if let Some(beside) = ordered.beside(span) {
+                let found = value - self.first - over.before(span.invoked)[0];
+                if !is_of_a_moment(&beside, found, Span::OPEN) {
+                    let what = format!("{name} is {value}, which it never was");
+                    anomalies.push(self.anomaly(Kind::TornSum, what, span));
+                }
             }
         }
         for (span, amount) in &self.refusals {
@@ -151,17 +206,37 @@ mod tests {
             for value in 0..200 {
                 let mut history = good(false);
                 history.reading(span(invoked, completed), value);
-                let (least, most) = (values[0], values[values.len() - 1]);
-                let is_well = (least..=most).contains(&value);
-                assert_eq!(kinds(&history).is_empty(), is_well, "{value} at {invoked}");
+                assert_eq!(kinds(&history).is_empty(), values.contains(&value), "{value} at {invoked}");
             }
+        }
+    }
+
+    #[test]
+    fn a_later_addition_without_an_earlier_one_is_seen() {
+        for (value, is_well) in [(0, true), (1, true), (10, false), (11, true), (111, true), (101, true), (100, false), (110, false)]
+        {
+            let mut history = CounterHistory::new(0, false);
+            add(&mut history, 10, 20, 1);
+            add(&mut history, 30, 40, 10);
+            // Beside both.
+            add(&mut history, 35, 60, 100);
+            history.reading(span(5, 70), value);
+            assert_eq!(kinds(&history), if is_well { vec![] } else { vec![Kind::TornSum] }, "{value}");
+        }
+        // What was never answered may come at any time, or never.
+        for value in [0, 5, 7, 12] {
+            let mut history = CounterHistory::new(0, false);
+            add(&mut history, 10, Span::OPEN, 5);
+            add(&mut history, 30, 40, 7);
+            history.reading(span(20, 70), value);
+            assert_eq!(kinds(&history), []);
         }
     }
 
     #[test]
     fn less_than_nothing_and_a_wrong_refusal_are_seen() {
         let mut history = good(true);
-        add(&mut history, 60, Span::OPEN, -50);
+        add(&mut history, 60, Span::OPEN, -12);
         history.reading(span(70, 80), 0);
         assert_eq!(kinds(&history), []);
         history.reading(span(70, 80), -1);

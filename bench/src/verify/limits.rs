@@ -8,6 +8,8 @@ pub const CYCLE_STEPS_MAX: u64 = 50_000_000;
 pub const REGISTER_STATES_MAX: usize = 5_000_000;
 /// The same, while a history that has no order is made smaller.
 pub const SHRINK_STATES_MAX: usize = 20_000;
+/// Additions beside a reading of a counter, any of which it may have found: so many that all cases can be tried.
+pub const BESIDE_MAX: usize = 14;
 /// Operations of a witness that are shown.
 pub const WITNESS_LINES_MAX: usize = 24;
 /// Elements of a list that are shown.

@@ -5,6 +5,7 @@
 //! and begins with its score, so no hot key is overlooked. What was met since is counted beside that, so nothing is shown as
 //! hotter than it was. All numbers fade with time.
 
+pub mod audit;
 pub mod registry;
 pub mod split;
 
@@ -26,8 +27,10 @@ const FADE_SHIFT: u32 = 3;
 /// Scores below this are forgotten: one look of about 40 seconds ago.
 const FORGOTTEN: u64 = LOOK >> 8;
 
-/// A counter is split if at most one command in so many on it is something else than a blind addition.
+/// A counter is split if at most one command in so many on it is something else than a blind addition; of those that only look, one
+/// in so many: for a GET it need not be made whole.
 const OTHERS_SHARE: u64 = 1000;
+const READS_SHARE: u64 = 100;
 
 const SECOND_NS: u64 = 1_000_000_000;
 
@@ -249,7 +252,8 @@ impl Tracked {
     /// Whether blind additions are many, and all else is little beside them: that makes them wait for each other.
     fn is_worth(&self, rate_min: u64) -> bool {
         let hot = self.shown(0);
-        rate_min > 0 && hot.blind >= rate_min && (hot.rate() - hot.blind) * OTHERS_SHARE <= hot.blind
+        let others = (hot.rate() - hot.blind - hot.reads) * OTHERS_SHARE + hot.reads * READS_SHARE;
+        rate_min > 0 && hot.blind >= rate_min && others <= hot.blind
     }
 
     fn shown(&self, shard: u16) -> HotKey {

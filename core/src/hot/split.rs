@@ -2,7 +2,8 @@
 //! others. The rules S1 to S4, and why they are right: `docs/decisions/0019-split-counters.md`.
 //!
 //! ```text
-//!            promote             the list is stable          shared out
+//!                                                                       .---. looked at: Looking, and Open again
+//!            promote             the list is stable          shared out  v   |
 //!   (whole) ---------> Noting ------------------> Sharing -----------> Open
 //!      ^                  |                          |                   |  somebody is turned away,
 //!      | not wanted so    | somebody is turned away  | refused           |  or it is to end
@@ -106,6 +107,8 @@ pub enum Phase {
     /// Allowances are being shared out.
     Sharing,
     Open,
+    /// The sub-rows are being looked at, and are locked meanwhile.
+    Looking,
     Merging,
     /// It was to be merged, or a start has found it: from then on it is tried, and `line` is what those are told who want it
     /// meanwhile.
@@ -137,6 +140,10 @@ pub struct Split {
     pub locked: Vec<RowLock>,
     /// Somebody wants the whole.
     pub is_wanted: bool,
+    /// Somebody wants to know the sum.
+    pub is_asked: bool,
+    /// The sum of the sub-rows, as long as they are locked and this shard has not told them otherwise.
+    pub sub_sum: Option<i64>,
     /// It is not split again.
     pub is_ending: bool,
     /// A client has asked for it.
@@ -154,7 +161,7 @@ impl Split {
 
     /// Whether the base takes blind additions.
     pub fn takes_additions(&self) -> bool {
-        matches!(self.phase, Phase::Noting(_) | Phase::Open)
+        matches!(self.phase, Phase::Noting(_) | Phase::Open | Phase::Looking)
     }
 
     /// A second has passed: whether it is still worth it, where `rate_min` additions a second are.

@@ -121,7 +121,7 @@ impl Machine {
                 match self.gate_steps(call, steps, is_silent) {
                     Gate::Add => Some(Way::Base),
                     Gate::Closed if !self.is_locked(call) => Some(Way::Here),
-                    Gate::Closed | Gate::Wait | Gate::Refuse(_) => None,
+                    Gate::Closed | Gate::Wait | Gate::Sum(_) | Gate::Refuse(_) => None,
                 }
             }
             Place::There(_) if self.sub_row_takes(conn, call, steps, is_silent) => Some(Way::SubRow),
@@ -264,7 +264,7 @@ impl Machine {
         }
         let way = match self.gate_steps(&call, steps, counts.is_silent) {
             Gate::Refuse(refusal) => return Err(refusal.into()),
-            Gate::Wait => return Err(Stop::Locked),
+            Gate::Wait | Gate::Sum(_) => return Err(Stop::Locked),
             Gate::Closed if self.is_locked(&call) => return Err(Stop::Locked),
             Gate::Closed => Way::Here,
             Gate::Add => Way::Base,

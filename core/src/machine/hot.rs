@@ -10,6 +10,7 @@ use super::paging::Absence;
 use super::plan::Plan;
 use super::whole::{Base, Look};
 use crate::bug::Bug;
+use crate::command::args::parse_integer;
 use crate::command::strings::counters::{self, Step};
 use crate::command::{Call, Flags, RowRun, table};
 use crate::error::{Refusal, Stop};
@@ -36,6 +37,8 @@ pub(super) enum Gate {
     Closed,
     /// It adds to the base.
     Add,
+    /// It is answered with the sum: so much beside the base.
+    Sum(i64),
     /// It will, when allowances have been shared out or the counter is whole.
     Wait,
     Refuse(Refusal),
@@ -99,6 +102,9 @@ impl Machine {
         let Some(split) = self.splits.find(call.db, call.head, &call.args[call.spec.keys.first]) else {
             return Gate::Closed;
         };
+        if call.spec.name == "get" {
+            return gate_look(split);
+        }
         let addition = Addition::of(call, is_silent);
         let fits = |bounds: Bounds, value| addition.is_some_and(|addition| bounds.admit(value, addition).is_some());
         gate_split(split, addition.is_some(), fits)
@@ -124,7 +130,7 @@ impl Machine {
     /// Whether several increments of a key of another shard are added to a sub-row of this one.
     #[inline]
     pub(super) fn sub_row_takes(&mut self, conn: ConnId, call: &Call<'_>, steps: &[Step], is_silent: bool) -> bool {
-        if self.splits.sub_rows.is_empty() || self.session(conn).output.has_open_holes() {
+        if self.splits.sub_rows.is_empty() || self.is_sub_row_closed(conn, call) {
             return false;
         }
         let is_blind = is_silent || steps.iter().all(|step| step.is_blind);
@@ -165,6 +171,7 @@ impl Machine {
             Gate::Closed => self.run_row(run, call, mark, out),
             Gate::Wait => Err(Stop::Locked),
             Gate::Refuse(refusal) => Err(refusal.into()),
+            Gate::Sum(more) => self.run_sum(call, more, mark, out),
             Gate::Add => {
                 let ran = self.run_row(run, call, mark, out);
                 if ran.is_ok() {
@@ -175,6 +182,11 @@ impl Machine {
         }
     }
 
+    /// GET of a split counter. Keeps S5.
+    pub(super) fn run_sum(&mut self, call: &Call<'_>, more: i64, mark: usize, out: &mut Replies) -> Result<(), Stop> {
+        self.run_row(|shard, call, reply| counters::get_sum(shard, call, reply, more), call, mark, out)
+    }
+
     /// Whether a command on a row of another shard adds to a sub-row of this one. What the connection has sent before must not
     /// be on its way: it would come later.
     #[inline]
@@ -182,8 +194,15 @@ impl Machine {
         !self.splits.sub_rows.is_empty() && self.admits_sub_row(conn, call)
     }
 
+    /// The owner is to do what the connection adds: it may not overtake what is on its way there, nor change what is looked at.
+    /// Keeps S5.
+    fn is_sub_row_closed(&self, conn: ConnId, call: &Call<'_>) -> bool {
+        let is_looked_at = self.is_locked(call) && self.planted != Some(Bug::SumUncut);
+        is_looked_at || self.session(conn).output.has_open_holes()
+    }
+
     fn admits_sub_row(&mut self, conn: ConnId, call: &Call<'_>) -> bool {
-        if !call.spec.flags.has(Flags::COUNTS) || self.session(conn).output.has_open_holes() {
+        if !call.spec.flags.has(Flags::COUNTS) || self.is_sub_row_closed(conn, call) {
             return false;
         }
         let Some(addition) = Addition::of(call, self.is_silent(conn)) else { return false };
@@ -252,6 +271,7 @@ impl Machine {
                 self.tell_parts(at, recall);
                 self.merge_split(at);
             }
+            Phase::Open if split.is_asked => self.look_split(at),
             Phase::Apart { from_ns, .. } if from_ns <= now_ns => self.merge_split(at),
             _ => {}
         }
@@ -303,6 +323,30 @@ impl Machine {
         self.begin_exec(txn, hole, exec);
     }
 
+    /// Has the sub-rows looked at, and locked until this shard knows all of them.
+    fn look_split(&mut self, at: usize) {
+        // It is tried again in the next turn.
+        let Ok(txn) = self.name_txn() else { return self.parts.note_freed() };
+        let split = &self.splits.own[at];
+        let (db, head, others) = (split.db, split.head, self.others(split.parts));
+        let mut plan = Plan::new(self);
+        for shard in &others {
+            plan.lock(*shard, vec![RowLock { db, head, is_exclusive: false }]);
+        }
+        let (hole, look) = (hole_of(split.id), Look::of_sub_rows(db, &split.key, &others));
+        let exec = plan.finish(false, false, Some(look));
+        let split = &mut self.splits.own[at];
+        (split.phase, split.is_asked) = (Phase::Looking, false);
+        self.begin_exec(txn, hole, exec);
+    }
+
+    /// What was seen of sub-rows in this turn holds until its end: then these learn that they were.
+    pub(super) fn end_looks(&mut self) {
+        for split in self.splits.own.iter_mut().filter(|split| split.sub_sum.is_some()) {
+            (split.sub_sum, split.phase) = (None, Phase::Open);
+        }
+    }
+
     /// The base gives each sub-row an allowance.
     fn share_out(&mut self, at: usize) {
         let Ok(txn) = self.name_txn() else { return };
@@ -323,11 +367,23 @@ impl Machine {
         self.begin_exec(txn, hole, exec);
     }
 
-    /// A merge has ended, or the sharing out of allowances.
+    /// A merge has ended, or a look, or the sharing out of allowances.
     pub(super) fn on_split_exec(&mut self, id: u64, replies: &Replies) {
         let Some(at) = self.splits.own.iter().position(|split| split.id == id) else { return };
         let error = super::exec::error_line(replies, 0);
         match (&self.splits.own[at].phase, error) {
+            (Phase::Looking, None) => {
+                let digits = replies.bytes().strip_prefix(b":").and_then(|line| line.strip_suffix(b"\r\n"));
+                let sum = digits.and_then(parse_integer).expect("a look answers an integer");
+                let split = &mut self.splits.own[at];
+                (split.sub_sum, split.is_asked) = (Some(sum), false);
+                self.stats.counters.hot_sums += 1;
+            }
+            // A merge says why not.
+            (Phase::Looking, Some(_)) => {
+                let split = &mut self.splits.own[at];
+                (split.phase, split.is_wanted) = (Phase::Open, true);
+            }
             (_, Some(line)) => self.put_apart(at, Some(Refusal::text(line).into())),
             (Phase::Sharing, None) => {
                 let split = &mut self.splits.own[at];
@@ -371,7 +427,7 @@ impl Machine {
     fn end_split(&mut self, at: usize) {
         let split = &mut self.splits.own[at];
         split.phase = Phase::Resting;
-        split.is_wanted = false;
+        (split.is_wanted, split.is_asked) = (false, false);
         split.merges += 1;
         let locked = std::mem::take(&mut split.locked);
         self.parts.locks_mut().give_back(&locked);
@@ -428,6 +484,8 @@ impl Machine {
             allowance: 0,
             locked,
             is_wanted: false,
+            is_asked: false,
+            sub_sum: None,
             is_ending: false,
             is_manual: false,
             merges: 0,
@@ -520,6 +578,24 @@ fn gate_split(split: &Split, is_blind: bool, fits: impl FnOnce(Bounds, i64) -> b
         _ if is_blind && split.takes_additions() && fits(Bounds::of_base(split.floor), split.value) => Gate::Add,
         Phase::Sharing | Phase::Merging if is_blind => Gate::Wait,
         _ => Gate::Closed,
+    }
+}
+
+/// Whether a GET of a split counter may be answered now.
+fn gate_look(split: &mut Split) -> Gate {
+    match &split.phase {
+        Phase::Apart { line: Some(line), .. } => Gate::Refuse(Refusal::text(line.clone())),
+        // Nobody has got a sub-row.
+        Phase::Noting(_) => Gate::Sum(0),
+        Phase::Open | Phase::Looking => match split.sub_sum {
+            Some(sum) => Gate::Sum(sum),
+            None => {
+                split.is_asked = true;
+                Gate::Wait
+            }
+        },
+        Phase::Sharing | Phase::Merging => Gate::Wait,
+        Phase::Apart { line: None, .. } | Phase::Resting => Gate::Closed,
     }
 }
 

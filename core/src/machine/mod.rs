@@ -294,6 +294,7 @@ impl Machine {
         self.wake_stalled();
         self.forget_wanted();
         self.run_parked();
+        self.end_looks();
         self.end_commands();
         self.work_parts();
         self.finish_saves();

@@ -233,6 +233,7 @@ impl Machine {
         self.shard.begin();
         let ran = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
+            _ if let Gate::Sum(more) = gate => self.run_sum(&call, more, 0, &mut reply),
             _ => self.run_row(run, &call, 0, &mut reply),
         };
         if gate == Gate::Add && ran.is_ok() {

@@ -11,7 +11,7 @@ use super::paging::Absence;
 use super::place::{CROSSSLOT, Place};
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, RowRun, Run};
+use crate::command::{Call, Flags, Flow, Run};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
 use crate::limits::OUTBOX_MESSAGES_MAX;
@@ -20,6 +20,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::session::{Durability, ReplyMode, Stall};
+use crate::shard::Shard;
 use cairn_storage::log::LogState;
 use cairn_storage::units::Lsn;
 
@@ -331,7 +332,13 @@ impl Machine {
 
     /// Runs a command on rows of this shard, as often as what it misses is here by then.
     #[inline]
-    pub(super) fn run_row(&mut self, run: RowRun, call: &Call<'_>, mark: usize, out: &mut Replies) -> Result<(), Stop> {
+    pub(super) fn run_row(
+        &mut self,
+        run: impl Fn(&mut Shard, &Call<'_>, &mut Reply<'_>) -> Result<(), Stop>,
+        call: &Call<'_>,
+        mark: usize,
+        out: &mut Replies,
+    ) -> Result<(), Stop> {
         self.note_hot(call)?;
         loop {
             let counts = self.shard.read_counts();

@@ -33,6 +33,8 @@ enum Then {
     Copy(Pair),
     /// The sub-rows of a counter go, and their sum is added to its base.
     Gather(Base),
+    /// The sum of the sub-rows is all that is wanted.
+    Sum,
 }
 
 /// The base of a split counter.
@@ -60,6 +62,12 @@ impl Look {
     pub fn of_split(base: Base, shards: &[ShardId]) -> Look {
         let asked = shards.iter().map(|shard| (*shard, vec![(base.db, base.key.clone())])).collect();
         Look::new(asked, Then::Gather(base))
+    }
+
+    /// A look at the sub-rows of a split counter, at these shards.
+    pub fn of_sub_rows(db: u8, key: &[u8], shards: &[ShardId]) -> Look {
+        let asked = shards.iter().map(|shard| (*shard, vec![(db, key.to_vec())])).collect();
+        Look::new(asked, Then::Sum)
     }
 
     /// A shard has answered. Whether all have.
@@ -142,8 +150,10 @@ impl Machine {
     /// All that was to be seen has been: the parts get what follows from it, or the client gets its reply.
     pub(super) fn after_look(&self, exec: &mut Exec) -> Result<(), Replies> {
         let mut look = exec.look.take().expect("it has looked");
-        if let Then::Gather(base) = &look.then {
-            return gather(exec, &look, base);
+        match &look.then {
+            Then::Gather(base) => return gather(exec, &look, base),
+            Then::Sum => return Err(sum_of(&look).map_or_else(refused, |sum| integer(sum.unwrap_or(0)))),
+            _ => {}
         }
         let is_any_there = look.is_any_there();
         let (pair, is_move) = match &mut look.then {
@@ -151,7 +161,7 @@ impl Machine {
             Then::SetIfNone => return Ok(()),
             Then::Move(pair) => (pair, true),
             Then::Copy(pair) => (pair, false),
-            Then::Gather(_) => unreachable!("it was gathered"),
+            Then::Gather(_) | Then::Sum => unreachable!("it was gathered"),
         };
         let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
         let is_replacing = pair.is_replacing;
@@ -160,9 +170,7 @@ impl Machine {
             if !is_move {
                 return Err(integer(0));
             }
-            let mut replies = Replies::default();
-            Reply::new(&mut replies, false).refusal(&Refusal::NoSuchKey);
-            return Err(replies);
+            return Err(refused(Refusal::NoSuchKey));
         };
         if there.is_some() && !is_replacing {
             return Err(integer(0));
@@ -184,22 +192,37 @@ impl Machine {
 /// Keeps S2: what is deleted is added. There may be nothing to do.
 fn gather(exec: &mut Exec, look: &Look, base: &Base) -> Result<(), Replies> {
     let (db, head, key) = (base.db, base.head, &base.key[..]);
-    let mut sum = None;
-    for ((shard, _), seen) in look.asked.iter().zip(&look.seen) {
-        let Some(Some(SeenRow { value, .. })) = seen.as_ref().and_then(|rows| rows.first()) else { continue };
-        let Some(part) = parse_integer(value) else {
-            let mut replies = Replies::default();
-            Reply::new(&mut replies, false).refusal(&Refusal::NotInteger);
-            return Err(replies);
-        };
-        sum = Some(sum.unwrap_or(0i64).saturating_add(part));
-        exec.give(*shard, entry("del"), db, head, &[b"DEL", key]);
+    let sum = sum_of(look).map_err(refused)?;
+    for (shard, _) in sub_rows(look) {
+        exec.give(shard, entry("del"), db, head, &[b"DEL", key]);
     }
     // Whoever watches the counter is to know, even if what was added comes to nothing.
     if let Some(sum) = sum {
         exec.give(base.shard, entry("incrby"), db, head, &[b"INCRBY", key, itoa::Buffer::new().format(sum).as_bytes()]);
     }
     Ok(())
+}
+
+/// The sub-rows that are there, and their shards.
+fn sub_rows(look: &Look) -> impl Iterator<Item = (ShardId, &SeenRow)> {
+    let asked = look.asked.iter().zip(&look.seen);
+    asked.filter_map(|((shard, _), seen)| Some((*shard, seen.as_ref()?.first()?.as_ref()?)))
+}
+
+/// Their sum, if there are any.
+fn sum_of(look: &Look) -> Result<Option<i64>, Refusal> {
+    let mut sum = None;
+    for (_, row) in sub_rows(look) {
+        let part = parse_integer(&row.value).ok_or(Refusal::NotInteger)?;
+        sum = Some(sum.unwrap_or(0i64).saturating_add(part));
+    }
+    Ok(sum)
+}
+
+fn refused(refusal: Refusal) -> Replies {
+    let mut replies = Replies::default();
+    Reply::new(&mut replies, false).refusal(&refusal);
+    replies
 }
 
 fn pair(call: &Call<'_>, to: CopyTo) -> Pair {

@@ -6,6 +6,7 @@
 mod access;
 mod anomalies;
 mod configuration;
+mod counters;
 mod disk_full;
 mod durability;
 mod hidden;

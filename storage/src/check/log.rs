@@ -4,7 +4,7 @@ use crate::engine::judge;
 use crate::error::Fault;
 use crate::limits::{BLOCK_BYTES, LOG_FAULTS_MAX, RECOVERY_READ_BYTES};
 use crate::log::flush::Flush;
-use crate::log::{LogConfig, LogStart, Recovery, Resume, SegmentFile, Step};
+use crate::log::{LogConfig, LogStart, Record, Recovery, Resume, SegmentFile, Step};
 use crate::txn::Tail;
 use crate::units::{Lsn, SegmentId};
 
@@ -16,6 +16,9 @@ pub enum LogCheckStep {
     /// [`LogCheck::finish`] may be called.
     Done,
 }
+
+/// Is told each record behind a checkpoint, with its LSN, as long as the log is sound.
+pub type RecordHook = Box<dyn FnMut(Lsn, &Record<'_>) + Send>;
 
 /// What was found in a log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +50,7 @@ pub struct LogCheck {
     config: LogConfig,
     files: Vec<SegmentFile>,
     recovery: Recovery,
+    on_record: RecordHook,
     /// Behind the end: which file, and where in the log; and the end of what claims to be there.
     behind: Option<(usize, u64)>,
     last: Lsn,
@@ -56,14 +60,19 @@ pub struct LogCheck {
 
 impl LogCheck {
     /// Checks a log as far as a checkpoint needs it.
-    pub fn new(config: LogConfig, mut files: Vec<SegmentFile>, start: impl Into<LogStart>) -> LogCheck {
+    pub fn new(
+        config: LogConfig,
+        mut files: Vec<SegmentFile>,
+        start: impl Into<LogStart>,
+        on_record: RecordHook,
+    ) -> LogCheck {
         let start = start.into();
         files.sort_unstable_by_key(|file| file.segment);
         let recovery = Recovery::new(config, files.clone(), start);
         let (segments, bytes) = (files.len() as u64, files.iter().map(|file| file.bytes).sum());
         let tail = Tail::new(config.shard);
         let report = LogReport { segments, bytes, start: start.lsn, tail, ..LogReport::default() };
-        LogCheck { config, files, recovery, behind: None, last: Lsn(0), report, is_over: false }
+        LogCheck { config, files, recovery, on_record, behind: None, last: Lsn(0), report, is_over: false }
     }
 
     /// The next step. After `Done` it is the same for ever.
@@ -84,6 +93,9 @@ impl LogCheck {
                     self.report.records += 1;
                     // Behind damage the log says nothing of transactions as a whole.
                     let is_sound = self.report.fault.is_none();
+                    if is_sound {
+                        (self.on_record)(lsn, &record);
+                    }
                     let senseless = if is_sound { self.report.tail.note(&record).err() } else { None };
                     match judge(&record).err().or(senseless) {
                         None => continue,

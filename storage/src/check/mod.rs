@@ -28,7 +28,7 @@ mod sweep;
 mod walk;
 
 pub use finding::{Finding, KeyBuf, KeyRange, Part, TreeName};
-pub use log::{LogCheck, LogCheckStep, LogReport};
+pub use log::{LogCheck, LogCheckStep, LogReport, RecordHook};
 pub use report::{Found, PagesReport, TreeReport};
 pub use show::{ShownEntries, ShownPage, ShownRow, ShownValue};
 
@@ -42,8 +42,19 @@ use extents::ExtentLook;
 use maps::{MapTask, Maps};
 use walk::{Node, Trees};
 
-/// Whether a row with this key may stand at this head, as the layer above has it.
-pub type PlaceHook = Box<dyn Fn(u64, &[u8]) -> bool + Send>;
+/// A row of a checkpoint.
+#[derive(Clone, Copy, Debug)]
+pub struct RowAt<'a> {
+    pub db: u8,
+    pub head: u64,
+    /// `None`: it is long, and stands outside the leaf.
+    pub key: Option<&'a [u8]>,
+    /// The same.
+    pub value: Option<&'a [u8]>,
+}
+
+/// Whether a row may be where it is, as the layer above has it.
+pub type PlaceHook = Box<dyn FnMut(RowAt<'_>) -> bool + Send>;
 
 /// What the check wants next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,7 +129,7 @@ enum Look {
 }
 
 impl PagesCheck {
-    /// Checks a file of `bytes` bytes. `is_place` is asked about each row whose key is its own tail.
+    /// Checks a file of `bytes` bytes. `is_place` is asked about each row.
     pub fn new(config: PageFileConfig, bytes: u64, is_place: PlaceHook) -> PagesCheck {
         let sites = (bytes / PAGE_BYTES as u64).min(u64::from(u32::MAX)) as u32;
         let is_empty = sites < SUPERBLOCKS;

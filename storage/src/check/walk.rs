@@ -3,7 +3,7 @@
 use super::bits::Bits;
 use super::finding::{Finding, KeyBuf, KeyRange, Part, TreeName};
 use super::report::TreeReport;
-use super::{Flight, Look, PagesCheck, Phase, UNREADABLE};
+use super::{Flight, Look, PagesCheck, Phase, RowAt, UNREADABLE};
 use crate::limits::{CHECK_LEAVES_MAX, DATABASES, LEVELS_MAX};
 use crate::page::{Key, Kind, Page};
 use crate::pagefile::image;
@@ -233,9 +233,9 @@ impl PagesCheck {
         count.expiring += u64::from(header.expire_ms != 0);
         count.outside += u64::from(header.is_outside);
         let is_long = row::is_long(key.tail);
-        // Hidden rows stand where the layer above wants them.
-        let is_hidden = usize::from(tree) == DATABASES - 1;
-        ensure(is_long || is_hidden || (self.is_place)(key.head, key.tail), "a row's key belongs elsewhere")?;
+        let (tail, value) = ((!is_long).then_some(key.tail), (!header.is_outside).then_some(rest));
+        let row = RowAt { db: tree, head: key.head, key: tail, value };
+        ensure((self.is_place)(row), "a row's key belongs elsewhere")?;
         if !header.is_outside {
             return ensure(!is_long, "a row with a long key has no extent");
         }

@@ -1,7 +1,7 @@
 //! The offline check: silent about what is sound, and whatever byte of what is in use is changed, it says where.
 
 use crate::shard::{Change, LOG, Shard, head};
-use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part};
+use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part, RowAt};
 use cairn_storage::error::Fault;
 use cairn_storage::limits::{CHECK_FINDINGS_MAX, CHECK_READS_MAX, LOG_FAULTS_MAX, PAGE_BYTES};
 use cairn_storage::log::flush::Flush;
@@ -22,7 +22,7 @@ fn config() -> PageFileConfig {
 
 /// Reads are answered from the last one asked to the first, `failing` not at all.
 fn check_pages(shard: &Shard, failing: Option<u64>) -> (PagesReport, LogStart) {
-    let is_place = |at: u64, key: &[u8]| head(key) == at;
+    let is_place = |row: RowAt<'_>| row.key.is_none_or(|key| head(key) == row.head);
     let mut check = PagesCheck::new(config(), shard.pages.len, Box::new(is_place));
     let mut flying = Vec::new();
     loop {
@@ -46,7 +46,7 @@ fn check_pages(shard: &Shard, failing: Option<u64>) -> (PagesReport, LogStart) {
 }
 
 fn check_log(shard: &Shard, start: LogStart) -> LogReport {
-    let mut check = LogCheck::new(LOG, shard.log.list(), start);
+    let mut check = LogCheck::new(LOG, shard.log.list(), start, Box::new(|_, _| {}));
     loop {
         match check.step() {
             LogCheckStep::Read { segment, offset, len } => match shard.log.read(segment, offset, len) {
@@ -266,7 +266,8 @@ fn findings_are_listed_up_to_a_bound_and_counted_beyond() {
 fn damage_of_a_log_is_listed_up_to_a_bound_and_then_the_check_says_that_it_ends() {
     for (segments, is_cut_short) in [(LOG_FAULTS_MAX, false), (LOG_FAULTS_MAX + 1, false), (LOG_FAULTS_MAX + 2, true)] {
         let file = |segment| SegmentFile { segment: SegmentId(segment), bytes: LOG.segment_bytes };
-        let mut check = LogCheck::new(LOG, (0..segments as u64).map(file).collect(), LogStart::default());
+        let mut check =
+            LogCheck::new(LOG, (0..segments as u64).map(file).collect(), LogStart::default(), Box::new(|_, _| {}));
         while let LogCheckStep::Read { .. } = check.step() {
             check.failed(5);
         }

@@ -100,6 +100,15 @@ pub fn add_steps(
     Ok(failed)
 }
 
+/// GET of an integer that is so much more than its row has.
+pub fn get_sum(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, more: i64) -> Result<(), Stop> {
+    let row = shard.read(call, &call.args[1])?;
+    let base = parse_integer(string(row)?.unwrap_or(b"0")).ok_or(Refusal::NotInteger)?;
+    let sum = base.checked_add(more).ok_or(Refusal::Overflow)?;
+    reply.bulk(itoa::Buffer::new().format(sum).as_bytes());
+    Ok(())
+}
+
 /// Sets an integer to what follows from it, or leaves it as it is. What it is then, if it was set.
 #[inline]
 fn change(

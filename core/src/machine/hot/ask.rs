@@ -127,7 +127,7 @@ impl Machine {
         };
         let state = match split.phase {
             Phase::Noting(_) | Phase::Sharing => "splitting",
-            Phase::Open => "split",
+            Phase::Open | Phase::Looking => "split",
             Phase::Merging | Phase::Apart { .. } => "merging",
             Phase::Resting => "resting",
         };
@@ -182,12 +182,16 @@ impl Machine {
 
     /// Whether something is to be done though nothing happens.
     pub(in crate::machine) fn splits_want_turn(&self) -> bool {
-        let is_wanted = |split: &Split| split.is_wanted && matches!(split.phase, Phase::Open | Phase::Noting(_));
+        let is_wanted = |split: &Split| match split.phase {
+            Phase::Open => split.is_wanted || split.is_asked,
+            Phase::Noting(_) => split.is_wanted,
+            _ => false,
+        };
         !self.splits.own.is_empty() && (self.parts.locks().has_missed() || self.splits.own.iter().any(is_wanted))
     }
 
     /// Counters of this shard that are split now.
     pub(crate) fn split_counters(&self) -> u64 {
-        self.splits.own.iter().filter(|split| split.phase == Phase::Open).count() as u64
+        self.splits.own.iter().filter(|split| matches!(split.phase, Phase::Open | Phase::Looking)).count() as u64
     }
 }
