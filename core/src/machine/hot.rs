@@ -197,8 +197,8 @@ impl Machine {
     /// The owner is to do what the connection adds: it may not overtake what is on its way there, nor change what is looked at.
     /// Keeps S5.
     fn is_sub_row_closed(&self, conn: ConnId, call: &Call<'_>) -> bool {
-        let is_looked_at = self.is_locked(call) && self.planted != Some(Bug::SumUncut);
-        is_looked_at || self.session(conn).output.has_open_holes()
+        let is_blind = matches!(self.planted, Some(Bug::SumUncut | Bug::SplitUnrecalled));
+        !is_blind && self.is_locked(call) || self.session(conn).output.has_open_holes()
     }
 
     fn admits_sub_row(&mut self, conn: ConnId, call: &Call<'_>) -> bool {
