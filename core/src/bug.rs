@@ -10,6 +10,6 @@ cairn_storage::bugs! {
     CountForgotten "count-forgotten" "Of increments that are done together the last one is answered and not done",
     SplitForgotten "split-forgotten" "A start does not look for counters that were split",
     SplitUnrecalled "split-unrecalled" "A shard goes on adding to a sub-row that is being merged",
-    SumUncut "sum-uncut" "A sub-row is added to while it is looked at",
+    SumStale "sum-stale" "What was seen of sub-rows is taken for what they are later",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

@@ -213,7 +213,8 @@ mod tests {
 
     #[test]
     fn a_later_addition_without_an_earlier_one_is_seen() {
-        for (value, is_well) in [(0, true), (1, true), (10, false), (11, true), (111, true), (101, true), (100, false), (110, false)]
+        for (value, is_well) in
+            [(0, true), (1, true), (10, false), (11, true), (111, true), (101, true), (100, false), (110, false)]
         {
             let mut history = CounterHistory::new(0, false);
             add(&mut history, 10, 20, 1);

@@ -197,8 +197,7 @@ impl Machine {
     /// The owner is to do what the connection adds: it may not overtake what is on its way there, nor change what is looked at.
     /// Keeps S5.
     fn is_sub_row_closed(&self, conn: ConnId, call: &Call<'_>) -> bool {
-        let is_blind = matches!(self.planted, Some(Bug::SumUncut | Bug::SplitUnrecalled));
-        !is_blind && self.is_locked(call) || self.session(conn).output.has_open_holes()
+        self.planted != Some(Bug::SplitUnrecalled) && self.is_locked(call) || self.session(conn).output.has_open_holes()
     }
 
     fn admits_sub_row(&mut self, conn: ConnId, call: &Call<'_>) -> bool {
@@ -342,8 +341,12 @@ impl Machine {
 
     /// What was seen of sub-rows in this turn holds until its end: then these learn that they were.
     pub(super) fn end_looks(&mut self) {
-        for split in self.splits.own.iter_mut().filter(|split| split.sub_sum.is_some()) {
-            (split.sub_sum, split.phase) = (None, Phase::Open);
+        for split in self.splits.own.iter_mut().filter(|split| split.phase == Phase::Looking && split.sub_sum.is_some())
+        {
+            split.phase = Phase::Open;
+            if self.planted != Some(Bug::SumStale) {
+                split.sub_sum = None;
+            }
         }
     }
 
