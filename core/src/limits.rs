@@ -18,6 +18,9 @@ pub const SAVEPOINTS_MAX: usize = 1024;
 pub const AFTERS_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const AFTER_ROW_BYTES_MAX: usize = 64 * 1024;
 
+/// Transactions over several shards that a core has lock shard by shard after one that has asked all shards at once met others.
+pub const TRIES_SKIPPED: u32 = 32;
+
 /// Shards that a look for transactions which wait for each other goes through, transactions that it meets at one of them, and
 /// waiting ones that look again at a tick. What is beyond that ends with `txn-lock-timeout`.
 pub const PROBE_HOPS_MAX: u32 = 64;

@@ -98,6 +98,8 @@ pub(super) struct Pending {
     pub statements: BTreeMap<TxnId, Statement>,
     pub works: Vec<(TxnId, Box<Work>)>,
     pub begun: Vec<TxnId>,
+    /// So many that begin lock shard by shard, since one that did not has met others.
+    pub tries_skipped: u32,
     /// Scripts over several shards: under way, those that can go on, and those that have no name yet.
     pub wides: BTreeMap<TxnId, Box<super::wide::Wide>>,
     pub wides_ready: Vec<TxnId>,

@@ -10,11 +10,12 @@ use crate::command::args::Args;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::Stop;
 use crate::event::ConnId;
+use crate::limits::TRIES_SKIPPED;
 use crate::parcel::Message;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::stats::Ended;
-use crate::tx::{Command, Denial, Go, Multi, NotDone, SeenRow, ToCoordinator, ToParticipant};
+use crate::tx::{Command, Denial, NotDone, SeenRow, ToCoordinator, ToParticipant};
 use cairn_storage::log::LogState;
 use cairn_storage::units::{ShardId, TxnId};
 
@@ -26,11 +27,28 @@ pub(super) enum Stage {
     Locking(usize),
     /// Its shards look at rows.
     Looking,
-    /// So many have not answered; what one says that cannot do its part; and the first command that has failed where that
-    /// undoes all, with the line of its error.
-    Running { left: usize, refused: Option<NotDone>, failed: Option<(usize, String)> },
+    Running(Running),
     /// So many writers may not have `TxnDone` in their logs.
     Learning(usize),
+}
+
+/// What is known of the parts that run.
+#[derive(Default)]
+pub(super) struct Running {
+    /// So many have not answered.
+    left: usize,
+    /// Why one that was to lock at once has not.
+    denied: Option<Denial>,
+    /// What one says that cannot do its part.
+    refused: Option<NotDone>,
+    /// The first command that has failed where that undoes all, with the line of its error.
+    failed: Option<(usize, String)>,
+}
+
+impl Running {
+    fn of(left: usize) -> Stage {
+        Stage::Running(Running { left, ..Running::default() })
+    }
 }
 
 const UNFINISHED: &str = "ERR this command cannot be part of a transaction over several shards";
@@ -70,7 +88,7 @@ impl Machine {
     fn go_on_to_commit(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         let writers = exec.writers();
-        exec.stage = Stage::Running { left: writers.len(), refused: None, failed: None };
+        exec.stage = Running::of(writers.len());
         for &shard in &writers {
             self.tell(ShardId(shard), txn, ToParticipant::Commit { writers: writers.clone() });
         }
@@ -89,12 +107,29 @@ impl Machine {
     fn calm(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         if exec.databases.is_empty() {
-            return self.lock_next(txn);
+            return self.begin_locking(txn);
         }
         exec.stage = Stage::Calming(exec.parts.len());
         let shards: Vec<ShardId> = exec.parts.iter().map(|part| part.shard).collect();
         for shard in shards {
             self.tell(shard, txn, ToParticipant::Calm);
+        }
+    }
+
+    /// All shards are asked at once, unless somebody has stood in the way of late.
+    fn begin_locking(&mut self, txn: TxnId) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        if !exec.is_known() {
+            return self.lock_next(txn);
+        }
+        if self.pending.tries_skipped > 0 {
+            self.pending.tries_skipped -= 1;
+            return self.lock_next(txn);
+        }
+        let tries = exec.tries();
+        exec.stage = Running::of(tries.len());
+        for (shard, rows, go) in tries {
+            self.tell(shard, txn, ToParticipant::Try { rows, go });
         }
     }
 
@@ -148,20 +183,12 @@ impl Machine {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         if exec.parts.is_empty() {
             // Its commands were refused, all of them, when it was planned.
-            exec.stage = Stage::Running { left: 0, refused: None, failed: None };
+            exec.stage = Running::of(0);
             return self.decide(txn);
         }
-        // Where a look that fails undoes all, a shard that looks only has to say in its log too that it could.
-        let is_write = exec.rolls_back && exec.parts.iter().any(|part| part.commands.writes > 0);
-        exec.parts.iter_mut().for_each(|part| part.is_writer = is_write || part.commands.writes > 0);
-        let writers = exec.writers();
-        let (is_resp3, is_counted, rolls_back) = (exec.is_resp3, exec.is_exec, exec.rolls_back);
-        exec.stage = Stage::Running { left: exec.parts.len(), refused: None, failed: None };
-        let parts: Vec<(ShardId, Multi)> =
-            exec.parts.iter_mut().map(|part| (part.shard, std::mem::take(&mut part.commands))).collect();
-        for (shard, commands) in parts {
-            let (pins, writers) = (Vec::new(), writers.clone());
-            let go = Box::new(Go { commands, is_resp3, is_counted, rolls_back, pins, writers });
+        let goes = exec.goes();
+        exec.stage = Running::of(goes.len());
+        for (shard, go) in goes {
             self.tell(shard, txn, ToParticipant::Go(go));
         }
     }
@@ -203,29 +230,7 @@ impl Machine {
                 let locked = *locked + 1;
                 self.deny(txn, locked, denial);
             }
-            (ToCoordinator::Failed { number, line }, Stage::Running { left, failed, .. }) => {
-                *left -= 1;
-                let is_last = *left == 0;
-                let part = exec.parts.iter().find(|part| part.shard == from).expect("only participants answer");
-                let slot = part.places.get(number).map_or(0, |(slot, _)| *slot);
-                if failed.as_ref().is_none_or(|(first, _)| slot < *first) {
-                    *failed = Some((slot, line));
-                }
-                if is_last {
-                    self.decide(txn);
-                }
-            }
-            (ToCoordinator::Ran(result), Stage::Running { left, refused, .. }) => {
-                *left -= 1;
-                let is_last = *left == 0;
-                match result {
-                    Ok(replies) => exec.note_replies(from, replies),
-                    Err(why) => *refused = Some(why),
-                }
-                if is_last {
-                    self.decide(txn);
-                }
-            }
+            (message, Stage::Running(_)) => self.on_part(from, txn, message),
             (ToCoordinator::Learned, Stage::Learning(left)) => {
                 *left -= 1;
                 if *left == 0 {
@@ -239,12 +244,42 @@ impl Machine {
         }
     }
 
+    /// A part has run, or has not.
+    fn on_part(&mut self, from: ShardId, txn: TxnId, message: ToCoordinator) {
+        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
+        let Stage::Running(running) = &mut exec.stage else { unreachable!("its parts run") };
+        let part = exec.parts.iter_mut().find(|part| part.shard == from).expect("only participants answer");
+        running.left -= 1;
+        let is_last = running.left == 0;
+        match message {
+            ToCoordinator::Failed { number, line } => {
+                let slot = part.places.get(number).map_or(0, |(slot, _)| *slot);
+                if running.failed.as_ref().is_none_or(|(first, _)| slot < *first) {
+                    running.failed = Some((slot, line));
+                }
+            }
+            ToCoordinator::Locked(Err(denial)) => {
+                part.is_denied = true;
+                if running.denied.as_ref().is_none_or(|before| *before == Denial::Busy) {
+                    running.denied = Some(denial);
+                }
+            }
+            ToCoordinator::Ran(Err(why)) => running.refused = Some(why),
+            ToCoordinator::Ran(Ok(replies)) => exec.note_replies(from, replies),
+            _ => unreachable!("a participant answers what it was asked"),
+        }
+        if is_last {
+            self.decide(txn);
+        }
+    }
+
     /// One of the shards does not lock: those that have, and that one, end it.
     fn deny(&mut self, txn: TxnId, locked: usize, denial: Denial) {
         let exec = self.pending.execs.remove(&txn).expect("it is under way");
         let mut replies = Replies::default();
         match denial {
             Denial::Touched => self.refuse_touched(&exec, &mut replies),
+            Denial::Busy => unreachable!("who waits for locks gets them"),
             Denial::Refused(why) => self.refuse_exec(&exec, &why, &mut replies),
         }
         self.leave(txn, &exec, locked, replies);
@@ -261,15 +296,42 @@ impl Machine {
         self.answer_exec(exec.hole, replies);
     }
 
+    /// A part that was to be tried was not begun. That it is not in its shard's log decides on the whole, so those that were are undone.
+    fn give_up_trying(&mut self, txn: TxnId, denial: Denial) {
+        let mut exec = self.pending.execs.remove(&txn).expect("it is under way");
+        for part in exec.parts.iter().filter(|part| !part.is_denied) {
+            self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
+        }
+        // Under another name: what the logs have of this one is that it was undone.
+        let why = match (denial, self.name_txn()) {
+            (Denial::Refused(why), _) => why,
+            (_, Ok(next)) => {
+                exec.is_to_lock();
+                self.pending.tries_skipped = TRIES_SKIPPED;
+                self.pending.execs.insert(next, exec);
+                return self.lock_next(next);
+            }
+            (_, Err(Stop::Refuse(refusal))) => NotDone::of_log(&refusal),
+            (_, Err(_)) => unreachable!("this opening of the log counts, for it has given a name"),
+        };
+        let mut replies = Replies::default();
+        self.refuse_exec(&exec, &why, &mut replies);
+        self.answer_exec(exec.hole, replies);
+    }
+
     /// All parts have answered.
     fn decide(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
-        let Stage::Running { refused, failed, .. } = &mut exec.stage else { unreachable!("its parts ran") };
-        let failed = failed.take().map(|(slot, line)| match exec.names.get(slot) {
+        let Stage::Running(running) = &mut exec.stage else { unreachable!("its parts ran") };
+        let Running { denied, refused, failed, .. } = std::mem::take(running);
+        if let Some(denial) = denied {
+            return self.give_up_trying(txn, denial);
+        }
+        let failed = failed.map(|(slot, line)| match exec.names.get(slot) {
             Some(spec) => NotDone::of_commands(&rolled_back(slot, spec, &line)),
             None => NotDone::of_commands(&undone(&line)),
         });
-        let refused = refused.take().or(failed);
+        let refused = refused.or(failed);
         let is_committed = refused.is_none();
         let ended = if is_committed { Ended::Committed } else { Ended::RolledBack };
         if exec.is_exec || exec.is_commit {

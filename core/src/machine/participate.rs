@@ -26,6 +26,7 @@ use crate::tx::{
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use hashbrown::HashMap;
+use std::sync::Arc;
 
 /// All parts that this shard has.
 #[derive(Default)]
@@ -151,7 +152,7 @@ pub(super) enum Stage {
     /// It waits for memory.
     Looking(RowKeys),
     /// It waits for memory.
-    Running(Box<Go>),
+    Running(Arc<Go>),
     /// Its group is in the log.
     Ran {
         undo: Option<Undo>,
@@ -180,6 +181,7 @@ impl Machine {
                 }
                 self.grant_locks();
             }
+            ToParticipant::Try { rows, go } => self.try_part(from, txn, rows, go),
             ToParticipant::Look(rows) => self.look_at(txn, rows),
             ToParticipant::Go(go) => self.run_part(txn, go),
             ToParticipant::Work(work) => self.work_for(from, work),
@@ -259,6 +261,37 @@ impl Machine {
         self.parts.wants_turn
     }
 
+    /// Locks rows and runs the part, if that can be done at once: who waited here might hold what others wait for in the order of
+    /// shards. Otherwise nothing stays of it.
+    fn try_part(&mut self, from: ShardId, txn: TxnId, rows: Vec<RowLock>, go: Arc<Go>) {
+        let is_write = rows.iter().any(|row| row.is_exclusive);
+        let denial = match self.refusal_of_part(is_write) {
+            Some(why) => Denial::Refused(why),
+            // Keeps X3.
+            None if self.parts.is_draining => Denial::Busy,
+            None => match self.parts.locks.try_hold(txn, rows) {
+                Ok(rows) => {
+                    self.add_part(from, txn, false, Stage::Locked);
+                    self.parts.parts.get_mut(&txn).expect("it was just added").rows = rows;
+                    return self.run_part(txn, go);
+                }
+                Err(_) => Denial::Busy,
+            },
+        };
+        self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message: ToCoordinator::Locked(Err(denial)) });
+    }
+
+    /// Why this shard can have no part in a transaction, which changes rows or not.
+    fn refusal_of_part(&mut self, is_write: bool) -> Option<NotDone> {
+        if let Some(refusal) = self.unlisted() {
+            return Some(NotDone::of_commands(&refusal));
+        }
+        match self.admit_write() {
+            Err(Stay::Refuse(refusal)) if is_write => Some(NotDone::of_log(&refusal)),
+            _ => None,
+        }
+    }
+
     /// The rows are locked. Keeps X2: sees that all that is needed is here.
     fn try_locked(&mut self, txn: TxnId) {
         let Some(part) = self.parts.parts.get_mut(&txn) else { return };
@@ -266,8 +299,7 @@ impl Machine {
         let (watched, from) = (std::mem::take(watched), part.from);
         let is_write = !part.databases.is_empty() || part.rows.iter().any(|row| row.is_exclusive);
         let result = match self.admit_write() {
-            _ if let Some(refusal) = self.unlisted() => Err(Denial::Refused(NotDone::of_commands(&refusal))),
-            Err(Stay::Refuse(refusal)) if is_write => Err(Denial::Refused(NotDone::of_log(&refusal))),
+            _ if let Some(why) = self.refusal_of_part(is_write) => Err(Denial::Refused(why)),
             Err(Stay::Wait(_)) if is_write => return self.retry_part(txn, Stage::Locking(watched)),
             _ if self.planted == Some(Bug::WatchDeaf) && from != self.identity.shard => Ok(()),
             _ => match self.is_any_touched(&watched) {
@@ -337,7 +369,7 @@ impl Machine {
     }
 
     /// Runs a part whose rows are locked, and appends its group to the log.
-    pub(super) fn run_part(&mut self, txn: TxnId, go: Box<Go>) {
+    pub(super) fn run_part(&mut self, txn: TxnId, go: Arc<Go>) {
         let Some(part) = self.parts.parts.get_mut(&txn) else { unreachable!("what goes has locked before") };
         let from = part.from;
         if !std::mem::replace(&mut part.is_hidden, true) {

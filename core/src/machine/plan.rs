@@ -15,8 +15,9 @@ use crate::error::Refusal;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::tx::{Command, Databases, Multi, RowLock, Watched};
+use crate::tx::{Command, Databases, Go, Multi, RowLock, Watched};
 use cairn_storage::units::ShardId;
+use std::sync::Arc;
 
 /// A transaction under way.
 pub(super) struct Exec {
@@ -60,6 +61,10 @@ pub(super) struct Part {
     /// Where the reply of each command goes: the slot, and which part of it.
     pub places: Vec<(usize, usize)>,
     pub is_writer: bool,
+    /// What the shard was told to try.
+    tried: Option<Arc<Go>>,
+    /// It has not done it, and knows nothing of the transaction any more.
+    pub is_denied: bool,
 }
 
 /// A shard, the rows that it locks, and what it runs.
@@ -130,7 +135,9 @@ impl Plan<'_> {
     fn part(&mut self, shard: ShardId) -> &mut Part {
         let at = self.parts.binary_search_by_key(&shard.0, |part| part.shard.0).unwrap_or_else(|at| {
             let (rows, watched, commands, places) = (Vec::new(), Vec::new(), Multi::default(), Vec::new());
-            self.parts.insert(at, Part { shard, rows, watched, commands, places, is_writer: false });
+            let (is_writer, tried, is_denied) = (false, None, false);
+            let part = Part { shard, rows, watched, commands, places, is_writer, tried, is_denied };
+            self.parts.insert(at, part);
             at
         });
         &mut self.parts[at]
@@ -292,6 +299,45 @@ impl Exec {
     /// The shards that have changes.
     pub fn writers(&self) -> Vec<u16> {
         self.parts.iter().filter(|part| part.is_writer).map(|part| part.shard.0).collect()
+    }
+
+    /// Whether its shards can be told all that they are to do before anything is locked.
+    pub fn is_known(&self) -> bool {
+        !self.is_commit && self.look.is_none() && self.watched.is_empty()
+    }
+
+    /// The parts, to be tried: what each shard locks and does.
+    pub fn tries(&mut self) -> Vec<(ShardId, Vec<RowLock>, Arc<Go>)> {
+        let goes = self.goes();
+        let kept = goes.iter().zip(&mut self.parts).map(|((shard, go), part)| {
+            part.tried = Some(Arc::clone(go));
+            (*shard, part.rows.clone(), Arc::clone(go))
+        });
+        kept.collect()
+    }
+
+    /// What each shard does.
+    pub fn goes(&mut self) -> Vec<(ShardId, Arc<Go>)> {
+        if self.parts.iter().any(|part| part.tried.is_some()) {
+            let tried = |part: &mut Part| (part.shard, part.tried.take().expect("all were tried"));
+            return self.parts.iter_mut().map(tried).collect();
+        }
+        // Where a look that fails undoes all, a shard that looks only has to say in its log too that it could.
+        let is_write = self.rolls_back && self.parts.iter().any(|part| part.commands.writes > 0);
+        self.parts.iter_mut().for_each(|part| part.is_writer = is_write || part.commands.writes > 0);
+        let writers = self.writers();
+        let (is_resp3, is_counted, rolls_back) = (self.is_resp3, self.is_exec, self.rolls_back);
+        let go = |part: &mut Part| {
+            let (commands, pins, writers) = (std::mem::take(&mut part.commands), Vec::new(), writers.clone());
+            (part.shard, Arc::new(Go { commands, is_resp3, is_counted, rolls_back, pins, writers }))
+        };
+        self.parts.iter_mut().map(go).collect()
+    }
+
+    /// What was tried was not done, and will not be in this way.
+    pub fn is_to_lock(&mut self) {
+        self.parts.iter_mut().for_each(|part| part.is_denied = false);
+        self.stage = Stage::Locking(0);
     }
 
     /// A part has answered.

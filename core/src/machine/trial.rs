@@ -19,6 +19,7 @@ use crate::tx::{
     After, Afters, Age, Before, Command, Databases, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked,
 };
 use cairn_storage::units::{ShardId, TxnId};
+use std::sync::Arc;
 
 /// What this shard has of an open transaction besides its locks.
 pub(super) struct OpenPart {
@@ -260,7 +261,7 @@ impl Machine {
     /// What was kept is done in earnest, beside the parts of other shards.
     pub(super) fn commit_part(&mut self, txn: TxnId, writers: Vec<u16>) {
         let (go, _) = self.take_kept(txn, writers);
-        self.run_part(txn, Box::new(go));
+        self.run_part(txn, Arc::new(go));
     }
 
     fn take_kept(&mut self, txn: TxnId, writers: Vec<u16>) -> (Go, Afters) {

@@ -3,6 +3,10 @@
 //!
 //! ```text
 //!   coordinator                participant
+//!       Try ------------------------->        to all at once: Lock and Go where nobody stands in the way
+//!        <--------------------------- Ran     its group is stable; if all say so, Finish is next
+//!        <--------------------------- Locked  it is not done: if somebody stands in the way all is undone, and begins again
+//!
 //!       Calm ------------------------>        to all at once, where whole databases are to be locked
 //!        <--------------------------- Calm
 //!       Lock ------------------------>        shard by shard
@@ -19,6 +23,7 @@
 use super::{Databases, Multi, Pin, Probe, RowLock, Watched, Work, Worked};
 use crate::error::Refusal;
 use crate::resp::replies::Replies;
+use std::sync::Arc;
 
 /// Keys of rows, each with its database.
 pub type RowKeys = Vec<(u8, Vec<u8>)>;
@@ -35,9 +40,14 @@ pub enum ToParticipant {
         databases: Databases,
         watched: Vec<Watched>,
     },
+    /// Lock these rows now, if nobody stands in the way, and do that. Refuse as above, or because somebody does.
+    Try {
+        rows: Vec<RowLock>,
+        go: Arc<Go>,
+    },
     /// Tell what these rows are. They are locked.
     Look(RowKeys),
-    Go(Box<Go>),
+    Go(Arc<Go>),
     /// Of an open transaction: lock rows, run a command.
     Work(Box<Work>),
     /// The statements from this one on never were. The rows stay locked.
@@ -58,7 +68,7 @@ pub enum ToParticipant {
 }
 
 /// A participant's part.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Go {
     pub commands: Multi,
     pub is_resp3: bool,
@@ -114,6 +124,8 @@ pub struct SeenRow {
 pub enum Denial {
     /// What is watched was changed.
     Touched,
+    /// Of rows that were to be locked at once: somebody stands in the way. Nothing has been done.
+    Busy,
     Refused(NotDone),
 }
 
