@@ -119,7 +119,7 @@ impl Machine {
     /// All shards are asked at once, unless somebody has stood in the way of late.
     fn begin_locking(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
-        if !exec.is_known() {
+        if !exec.can_be_tried() {
             return self.lock_next(txn);
         }
         if self.pending.tries_skipped > 0 {

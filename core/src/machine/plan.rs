@@ -301,9 +301,13 @@ impl Exec {
         self.parts.iter().filter(|part| part.is_writer).map(|part| part.shard.0).collect()
     }
 
-    /// Whether its shards can be told all that they are to do before anything is locked.
-    pub fn is_known(&self) -> bool {
-        !self.is_commit && self.look.is_none() && self.watched.is_empty()
+    /// Whether its shards can be asked to lock and run their parts at once, where it may turn out that one of them cannot yet. What is
+    /// looked at first decides on the parts; what is watched would seem to have changed when its change is undone. And one
+    /// that only looks would not have in its log that it could, so that what the others have there would be committed after a crash.
+    pub fn can_be_tried(&self) -> bool {
+        let writers = self.parts.iter().filter(|part| part.commands.writes > 0).count();
+        let is_alike = self.rolls_back || writers == 0 || writers == self.parts.len();
+        is_alike && !self.is_commit && self.look.is_none() && self.watched.is_empty()
     }
 
     /// The parts, to be tried: what each shard locks and does.
