@@ -1,5 +1,6 @@
-//! Transactions over several shards, as the machine of their connection sees them: shard by shard it has rows locked, then
-//! all run their parts at once, and when all parts are stable the client is answered.
+//! Transactions over several shards, as the machine of their connection sees them: it asks all shards at once to lock rows and run their
+//! parts; or, where that cannot be or has not worked, shard by shard it has rows locked, and then all run their parts. When all parts are
+//! stable the client is answered.
 
 use super::Machine;
 use super::ask::HoleId;

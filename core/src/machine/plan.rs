@@ -307,7 +307,12 @@ impl Exec {
     pub fn can_be_tried(&self) -> bool {
         let writers = self.parts.iter().filter(|part| part.commands.writes > 0).count();
         let is_alike = self.rolls_back || writers == 0 || writers == self.parts.len();
-        is_alike && !self.is_commit && self.look.is_none() && self.watched.is_empty()
+        !self.parts.is_empty()
+            && self.databases.is_empty()
+            && is_alike
+            && !self.is_commit
+            && self.look.is_none()
+            && self.watched.is_empty()
     }
 
     /// The parts, to be tried: what each shard locks and does.
