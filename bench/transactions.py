@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Durable transactions side by side: Cairn, redis-server with appendfsync always, PostgreSQL. Prints Markdown.
 
-    bench/transactions.py [--cairn BIN] [--redis redis-server] [--postgres BINDIR] [--reps 5] [--seconds 3] [--dir DIR] [--port 7960]
+    bench/transactions.py [--cairn BIN] [--redis redis-server] [--postgres BINDIR] [--reps 5] [--seconds 3] [--dir DIR] [--port 7960] [--load-cpu N]
                           [--only ROW,ROW]
 
-Cairn has two shards on cores 0 and 1, 50 clients on the same two cores; all servers are loaded by as many clients, one after the
+Cairn has two shards on cores 0 and 1, 50 clients on the same two cores: one thread, wherever the scheduler puts it, or on --load-cpu. That decides
+much where one core has the disk's interrupts; all servers are loaded by as many clients, one after the
 other in each repetition, and stopped (SIGSTOP) meanwhile. Medians. As root PostgreSQL runs as the user `postgres`; without
 its programs in PATH or in --postgres its rows are left out. Each server has its data in DIR, which must be on a disk.
 """
@@ -32,6 +33,9 @@ COUNTER = ['INCR counter']
 COUNTERS = ['INCR counter:{num}']
 # As one pipeline: what a client library does that knows beforehand what it writes.
 INTERACTIVE = [f'BEGIN ; GET {tag}:row:{{num}} ; SET {tag}:row:{{num}} {{value}} ; COMMIT' for tag in (FIRST, SECOND)]
+BARE = ['BEGIN ; COMMIT']
+LOCK = [f'BEGIN ; LOCK {tag}:{{num}} ; COMMIT' for tag in (FIRST, SECOND)]
+LOCKS = [f'BEGIN ; LOCK {" ".join(f"{tag}:{{num}}:{at}" for at in range(11))} ; COMMIT' for tag in (FIRST, SECOND)]
 
 PG_TRANSFER = f"""\\set a random(1, {ACCOUNTS})
 \\set b random(1, {ACCOUNTS})
@@ -50,7 +54,12 @@ ROWS = [
     ('hot', 'INCR of one counter, pipeline 16', COUNTER, 1, 16),
     ('cold', 'INCR over a million counters, pipeline 16', COUNTERS, 1_000_000, 16),
     ('interactive', 'BEGIN, GET, SET, COMMIT in one pipeline', INTERACTIVE, ACCOUNTS, 1),
+    ('bare', 'BEGIN, COMMIT in one pipeline', BARE, ACCOUNTS, 1),
+    ('lock', 'BEGIN, LOCK of one key, COMMIT in one pipeline', LOCK, ACCOUNTS, 1),
+    ('locks', 'BEGIN, LOCK of eleven keys, COMMIT in one pipeline', LOCKS, ACCOUNTS, 1),
 ]
+# redis-server has these.
+BOTH = ('within', 'within16', 'hot')
 
 
 class Server:
@@ -91,10 +100,12 @@ def run(argv, **how):
     return done.stdout
 
 
-def bench(cairn, port, pid, templates, keys, pipeline, seconds):
+def bench(cairn, port, pid, templates, keys, pipeline, seconds, load_cpu):
     """Requests a second, median latency in microseconds, CPU microseconds of the server a request."""
     argv = [cairn, 'bench', '--port', str(port), '--pid', str(pid), '--clients', str(CLIENTS), '--pipeline', str(pipeline),
             '--keys', str(keys), '--duration', str(seconds), '--warmup', '0.5', '--json', '--quiet', '--value-size', '100']
+    if load_cpu is not None:
+        argv += ['--cpus', str(load_cpu)]
     for template in templates:
         argv += ['--command', template]
     report = json.loads(run(argv))
@@ -151,6 +162,7 @@ def main():
     parser.add_argument('--seconds', type=float, default=3)
     parser.add_argument('--dir', default=os.path.join(here, 'target'))
     parser.add_argument('--port', type=int, default=7960)
+    parser.add_argument('--load-cpu', type=int)
     parser.add_argument('--only', default=','.join(row[0] for row in ROWS), help='rows, without PostgreSQL if not all: %(default)s')
     args = parser.parse_args()
 
@@ -177,11 +189,11 @@ def main():
         for rep in range(args.reps):
             for row, title, templates, keys, pipeline in (row for row in ROWS if row[0] in only):
                 for name, server in servers.items():
-                    if name == 'redis' and row in ('across', 'cold', 'interactive'):
+                    if name == 'redis' and row not in BOTH:
                         continue
                     print(f'repetition {rep + 1} of {args.reps}: {title}: {name}', file=sys.stderr)
                     server.send(signal.SIGCONT)
-                    figures = bench(args.cairn, ports[name], server.process.pid, templates, keys, pipeline, args.seconds)
+                    figures = bench(args.cairn, ports[name], server.process.pid, templates, keys, pipeline, args.seconds, args.load_cpu)
                     seen.setdefault((row, name), []).append(figures)
                     server.send(signal.SIGSTOP)
             for script in ('transfer', 'hot') if postgres else ():
@@ -208,7 +220,8 @@ def show(seen, args, postgres):
         runs = seen.get((row, name))
         return statistics.median(run[at] for run in runs) if runs and runs[0][at] is not None else None
 
-    print(f'{CLIENTS} clients, cores 0 and 1 for server and clients, {ACCOUNTS} accounts, medians of {args.reps} alternating runs of {args.seconds:g} s.\n')
+    where = '' if args.load_cpu is None else f' (these on core {args.load_cpu})'
+    print(f'{CLIENTS} clients, cores 0 and 1 for server and clients{where}, {ACCOUNTS} accounts, medians of {args.reps} alternating runs of {args.seconds:g} s.\n')
     print('| workload | server | transactions/s | p50 us | server CPU us each |\n| --- | --- | ---: | ---: | ---: |')
     for row, name in seen:
         title = 'UPDATE of one row' if (row, name) == ('hot', 'postgres') else titles[row]
@@ -227,6 +240,9 @@ def show(seen, args, postgres):
     across, within = median('across', 'cairn', 1), median('within', 'cairn', 1)
     if across and within:
         print(f'| p50 of the transfer over two shards, beyond that on one | one flush | {across - within:.0f} us |')
+    bare, one, eleven = (median(row, 'cairn', 2) for row in ('bare', 'lock', 'locks'))
+    if bare and one and eleven:
+        print(f'| CPU of the first lock of a transaction; of each further one | | {one - bare:.2f} us; {(eleven - one) / 10:.2f} us |')
     claim('transfer on one shard / PostgreSQL', 10, ('within', 'cairn'), ('transfer', 'postgres'))
     claim('transfer over two shards / PostgreSQL', 10, ('across', 'cairn'), ('transfer', 'postgres'))
     claim('one hot row / PostgreSQL', 20, ('hot', 'cairn'), ('hot', 'postgres'))
