@@ -11,5 +11,7 @@ cairn_storage::bugs! {
     SplitForgotten "split-forgotten" "A start does not look for counters that were split",
     SplitUnrecalled "split-unrecalled" "A shard goes on adding to a sub-row that is being merged",
     SumStale "sum-stale" "What was seen of sub-rows is taken for what they are later",
+    CutTorn "cut-torn" "A snapshot has what a transaction over several shards has done on some of them before it is decided",
+    CutUnfenced "cut-unfenced" "Clients hear of what is behind a snapshot before all shards have drawn it",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

@@ -32,3 +32,4 @@ pub mod snapshot;
 pub mod stats;
 pub mod tx;
 mod unstable;
+mod versions;

@@ -21,6 +21,12 @@ pub const AFTER_ROW_BYTES_MAX: usize = 64 * 1024;
 /// Transactions over several shards that a core has lock shard by shard after one that has asked all shards at once met others.
 pub const TRIES_SKIPPED: u32 = 32;
 
+/// What a row that has changed takes beside its key and value, as long as a snapshot may ask for what it was; and how many such rows
+/// a change, and a turn, lets go of that nobody asks for any more.
+pub const VERSION_BYTES: u64 = 128;
+pub const VERSIONS_FREED_PER_CHANGE: usize = 4;
+pub const VERSIONS_FREED_PER_TURN: usize = 1024;
+
 /// Shards that a look for transactions which wait for each other goes through, transactions that it meets at one of them, and
 /// waiting ones that look again at a tick. What is beyond that ends with `txn-lock-timeout`.
 pub const PROBE_HOPS_MAX: u32 = 64;

@@ -10,7 +10,7 @@ use crate::machine::{ScriptRun, Transaction};
 use crate::resp::replies::Replies;
 use crate::script::{Script, Sha};
 use crate::snapshot::Snapshot;
-use crate::tx::{ToCoordinator, ToParticipant, Watched};
+use crate::tx::{CutMessage, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::units::TxnId;
 use std::ops::Range;
 use std::sync::Arc;
@@ -99,6 +99,7 @@ pub enum Message {
         is_on: bool,
     },
     Hot(HotMessage),
+    Cut(CutMessage),
     /// A client watches this row no longer.
     Unwatch {
         db: u8,

@@ -5,15 +5,17 @@
 
 mod group;
 mod long;
+mod view;
 
 use self::group::Group;
-use crate::command::Call;
+use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, RANDOM_TRIES_MAX};
 use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::tx::{Databases, Watched, Watches};
 use crate::unstable::Unstable;
+use crate::versions::Versions;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::error::Missing;
@@ -89,6 +91,11 @@ pub struct Shard {
     /// Rows that somebody watches.
     pub watches: Watches,
     watermark: Watermark,
+    /// Nothing behind this is stable yet, be it on disk or not.
+    fence: Lsn,
+    versions: Versions,
+    /// The running command sees the rows as they were.
+    look: Option<Box<view::Look>>,
     /// Of the data directory: what heads are computed with.
     hash_seed: u64,
     /// Heads of the shard's own slots. Rows beside them are no client's: see [`crate::hot::split`].
@@ -134,6 +141,9 @@ pub(crate) fn is_stuck(stop: &Stop) -> bool {
 
 pub(crate) const OUT_OF_MEMORY: &str = "OOM command not allowed when used memory > 'maxmemory'.";
 
+/// Beyond all LSNs.
+const NO_FENCE: Lsn = Lsn(u64::MAX);
+
 impl Shard {
     pub fn new(engine: Engine, hash_seed: u64, random_seed: u64) -> Shard {
         let mut watermark = Watermark::new(Epoch(0), 0);
@@ -143,6 +153,9 @@ impl Shard {
             unstable: Unstable::default(),
             watches: Watches::default(),
             watermark,
+            fence: NO_FENCE,
+            versions: Versions::default(),
+            look: None,
             hash_seed,
             own_heads: 0..route::slot_start(route::SLOTS),
             observed: Cell::new(Lsn(0)),
@@ -192,6 +205,14 @@ impl Shard {
     /// Before a write of several keys: sees that after its first change nothing can be missing.
     pub(crate) fn prepare(&mut self, call: &Call<'_>) -> Result<(), Stop> {
         let positions = call.spec.keys.positions(call.args.len());
+        if self.look.is_some() {
+            return Ok(());
+        }
+        if self.versions.are_wanted() && call.spec.flags.has(Flags::WRITE) && !call.spec.keys.is_single() {
+            // What it changes is kept, long values too.
+            let keys = positions.clone().map(|at| &call.args[at]);
+            self.engine.prepare_undo(keys.map(|key| RowKey { db: call.db, head: self.head(key), key }))?;
+        }
         if !self.engine.needs_preparation(positions.clone().count()) {
             return Ok(());
         }
@@ -227,14 +248,14 @@ impl Shard {
 
     /// The log has made progress: what is stable now?
     pub(crate) fn advance(&mut self) {
-        let stable = self.watermark.advance(self.engine.log().durable());
-        self.unstable.forget(stable);
+        self.watermark.advance(self.engine.log().durable());
+        self.unstable.forget(self.stable());
     }
 
     /// Everything up to this LSN is stable: no crash takes it back, and clients may see it.
     #[inline]
     pub fn stable(&self) -> Lsn {
-        self.watermark.stable()
+        self.watermark.stable().min(self.fence)
     }
 
     #[inline]
@@ -268,7 +289,7 @@ impl Shard {
     #[inline]
     pub fn peek(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row_key = self.row_key(call, key);
-        let found = self.engine.get(row_key)?;
+        let found = self.find(row_key)?;
         Ok(self.seen(call, row_key, found))
     }
 
@@ -283,14 +304,17 @@ impl Shard {
     #[inline]
     pub fn peek_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row_key = self.row_key(call, key);
-        let found = self.engine.get_bare(row_key)?;
+        let found = self.find_bare(row_key)?;
         Ok(self.seen(call, row_key, found))
     }
 
     /// What a look at a row shows of it. That it was looked at is noted.
     #[inline]
     fn seen<'a>(&self, call: &Call<'_>, row_key: RowKey<'_>, found: Option<Found<'a>>) -> Option<Row<'a>> {
-        self.observe(self.unstable.lsn(row_key.db, row_key.head));
+        // All that is in a cut is stable.
+        if self.look.is_none() {
+            self.observe(self.unstable.lsn(row_key.db, row_key.head));
+        }
         found.filter(|found| is_live(found, call.now)).map(row)
     }
 
@@ -315,6 +339,7 @@ impl Shard {
         }
         self.refuse_if_full(value.len())?;
         let row_key = self.row_key(call, key);
+        self.keep_former(row_key)?;
         let lsn = self.engine.put(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
         Ok(())
@@ -326,6 +351,7 @@ impl Shard {
         self.refuse_if_full(offset + bytes.len())?;
         let row_key = self.row_key(call, key);
         let blob = self.kept(bytes);
+        self.keep_former(row_key)?;
         let lsn = self.engine.splice(row_key, offset, bytes, blob.as_ref())?;
         self.note(row_key, lsn);
         Ok(())
@@ -337,6 +363,7 @@ impl Shard {
             return Ok(false);
         }
         let row_key = self.row_key(call, key);
+        self.keep_former(row_key)?;
         let lsn = self.engine.set_expiry(row_key, expire_ms.unwrap_or(0))?.expect("a live row is there");
         self.note(row_key, lsn);
         Ok(true)
@@ -347,6 +374,7 @@ impl Shard {
         let was_live = self.peek_bare(call, key)?.is_some();
         let row_key = self.row_key(call, key);
         let removal = if was_live { Removal::Deleted } else { Removal::Expired };
+        self.keep_removed(row_key)?;
         if let Some(lsn) = self.engine.delete(row_key, removal)? {
             // That a row's time is over is no change: who watches it looks at that.
             if was_live {
@@ -444,6 +472,7 @@ impl Shard {
         if let Some(group) = &mut self.group {
             group.databases = group.databases.and(Databases::of(db));
         }
+        self.versions.lose_all();
         self.unstable.note_clear(db, lsn);
         self.observe(lsn);
     }
@@ -547,14 +576,6 @@ impl Shard {
         mixed ^ mixed >> 31
     }
 
-    /// Bytes of memory that a row takes, as well as they can be told (MEMORY USAGE).
-    pub fn row_bytes(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<u64>, Stop> {
-        if self.peek(call, key)?.is_none() {
-            return Ok(None);
-        }
-        Ok(self.engine.row_bytes(self.row_key(call, key))?)
-    }
-
     /// Removes rows that are past their time, at most about `max`. Whether there may be more.
     pub(crate) fn expire(&mut self, now: Now, max: usize, is_locked: impl Fn(u8, u64) -> bool) -> Result<bool, Stop> {
         if self.engine.deadline_next()?.is_none_or(|deadline| deadline >= now.unix_ms()) {
@@ -566,6 +587,7 @@ impl Shard {
                 continue;
             }
             let row_key = RowKey { db: *db, head: *head, key };
+            self.keep_removed(row_key)?;
             if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
                 self.unstable.note(*db, *head, lsn);
                 self.counts.expired.set(self.counts.expired.get() + 1);

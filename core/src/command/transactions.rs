@@ -180,9 +180,11 @@ fn begin(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply
         }
         at += 2;
     }
-    machine.begin_open(conn, is_read_only, timeout_ms)?;
-    reply.ok();
-    Ok(Flow::Done)
+    let flow = machine.begin_open(conn, is_read_only, timeout_ms)?;
+    if flow == Flow::Done {
+        reply.ok();
+    }
+    Ok(flow)
 }
 
 fn rollback(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

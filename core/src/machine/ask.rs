@@ -57,6 +57,8 @@ pub(super) enum Deferred {
         txn: TxnId,
         exec: Box<Exec>,
     },
+    /// A transaction begins that only reads: it waits for its cut.
+    Cut(TxnId),
 }
 
 /// A place in a connection's output. The client's number tells it from a later user of the connection's id.
@@ -180,6 +182,10 @@ impl Machine {
             Deferred::Exec { txn, exec } => {
                 let hole = self.open_hole(conn, out, true, exec.bytes());
                 self.begin_exec(txn, hole, exec);
+            }
+            Deferred::Cut(txn) => {
+                let hole = self.open_hole(conn, out, true, 0);
+                self.want_cut(txn, hole);
             }
             Deferred::Time { ns, then } => {
                 let hole = self.open_hole(conn, out, true, 0);

@@ -270,7 +270,7 @@ impl Machine {
             _ => unreachable!("a participant answers what it was asked"),
         }
         if is_last {
-            self.decide(txn);
+            self.decide_soon(txn);
         }
     }
 
@@ -321,7 +321,7 @@ impl Machine {
     }
 
     /// All parts have answered.
-    fn decide(&mut self, txn: TxnId) {
+    pub(super) fn decide(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         let Stage::Running(running) = &mut exec.stage else { unreachable!("its parts ran") };
         let Running { denied, refused, failed, .. } = std::mem::take(running);

@@ -21,6 +21,7 @@ use super::place::Place;
 use super::plan::Plan;
 use super::remote::Spreading;
 use super::trial::{Tried, undone};
+use super::views::Summing;
 use crate::command::{Call, Flags, Flow, Run, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
@@ -29,7 +30,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::stats::Ended;
-use crate::tx::{Age, Multi, NotDone, Open, Patience, RowLock, ToParticipant, Work, Worked};
+use crate::tx::{Age, Multi, NotDone, Open, Patience, RowLock, ToParticipant, View, Work, Worked};
 use cairn_storage::units::{ShardId, TxnId};
 use std::collections::VecDeque;
 
@@ -37,15 +38,17 @@ use std::collections::VecDeque;
 pub(super) struct Statement {
     /// `None`: a script goes on with its reply.
     hole: Option<HoleId>,
-    number: u32,
+    pub number: u32,
     since_ns: u64,
     /// Who works on it, and those that have.
-    at: ShardId,
+    pub at: ShardId,
     done: Vec<ShardId>,
     left: VecDeque<Box<Work>>,
     shards: VecDeque<ShardId>,
     replies: Vec<Worked>,
     form: Form,
+    /// It waits for what the parts of a split counter had together.
+    pub summing: Option<Box<Summing>>,
 }
 
 /// What its reply is made of.
@@ -67,7 +70,20 @@ impl Statement {
     /// A script's, on which this shard works first, and then those of `rest`.
     pub fn of_script(number: u32, since_ns: u64, at: ShardId, rest: Works, form: Form) -> Statement {
         let (shards, left) = rest.into_iter().unzip();
-        Statement { hole: None, number, since_ns, at, done: Vec::new(), left, shards, replies: Vec::new(), form }
+        Statement::new(None, number, since_ns, at, left, shards, form)
+    }
+
+    fn new(
+        hole: Option<HoleId>,
+        number: u32,
+        since_ns: u64,
+        at: ShardId,
+        left: VecDeque<Box<Work>>,
+        shards: VecDeque<ShardId>,
+        form: Form,
+    ) -> Statement {
+        let (done, replies, summing) = (Vec::new(), Vec::new(), None);
+        Statement { hole, number, since_ns, at, done, left, shards, replies, form, summing }
     }
 
     pub fn since_ns(&self) -> u64 {
@@ -77,7 +93,7 @@ impl Statement {
 
 impl Machine {
     /// BEGIN.
-    pub fn begin_open(&mut self, conn: ConnId, is_read_only: bool, timeout_ms: Option<u64>) -> Result<(), Stop> {
+    pub fn begin_open(&mut self, conn: ConnId, is_read_only: bool, timeout_ms: Option<u64>) -> Result<Flow, Stop> {
         if self.client(conn).open.is_some() {
             return Err(Refusal::text("ERR a transaction is open already").into());
         }
@@ -89,7 +105,11 @@ impl Machine {
         self.client_mut(conn).open = Some(open);
         self.pending.opens.insert(txn, conn);
         self.stats.counters.txns_begun += 1;
-        Ok(())
+        if is_read_only {
+            self.pending.deferred = Some(Deferred::Cut(txn));
+            return Ok(Flow::Later);
+        }
+        Ok(Flow::Done)
     }
 
     /// Runs a command of a connection whose transaction is open. `None`: it has nothing to do with that.
@@ -153,7 +173,8 @@ impl Machine {
         let client = self.client(conn);
         let open = client.open.as_ref().expect("its transaction is open");
         let (age, statement, is_resp3) = (open.age, open.statements + 1, client.is_resp3);
-        Box::new(Work { age, statement, rows, patience, commands, is_resp3 })
+        let view = open.cut.map(|cut| View { cut, sums: open.sums.clone() });
+        Box::new(Work { age, statement, rows, patience, commands, is_resp3, view })
     }
 
     /// LOCK.
@@ -170,6 +191,9 @@ impl Machine {
         match client.open.as_ref().map(|open| &open.ended) {
             None => return Err(Refusal::text("ERR LOCK without BEGIN").into()),
             Some(Some(why)) => return Err(ended(why).into()),
+            Some(None) if client.open.as_ref().is_some_and(|open| open.is_read_only) => {
+                return Err(Refusal::text("READONLY A transaction that began with READ ONLY locks nothing.").into());
+            }
             Some(None) => {}
         }
         let mut by_shard: Vec<Vec<(usize, Vec<u8>)>> = vec![Vec::new(); usize::from(self.identity.shards)];
@@ -194,12 +218,13 @@ impl Machine {
         let (first, work) = works.pop_front().expect("a command has rows");
         let Work { age, statement, .. } = *work;
         let is_write = work.commands.writes > 0;
-        let mut is_kept = false;
+        let (mut is_kept, mut apart) = (false, None);
         if is_single && first == own {
             let tried = self.try_work(own, &work);
             let open = self.client_mut(conn).open.as_mut().expect("its transaction is open");
             open.note_part(own, is_write);
             match tried {
+                Tried::Done(Ok(worked @ Worked::Apart { .. })) => apart = Some(worked),
                 Tried::Done(result) => {
                     open.statements = statement;
                     open.bytes += if is_write { work.commands.bytes() } else { 0 };
@@ -218,11 +243,11 @@ impl Machine {
         open.bytes += if is_write { bytes } else { 0 };
         open.note_part(first, is_write);
         let (shards, left) = works.into_iter().unzip();
-        let (since_ns, done, replies) = (self.now.mono_ns, Vec::new(), Vec::new());
-        let hole = Some(hole);
-        let statement = Statement { hole, number: statement, since_ns, at: first, done, left, shards, replies, form };
+        let number = statement;
+        let statement = Statement::new(Some(hole), number, self.now.mono_ns, first, left, shards, form);
         self.pending.statements.insert(age.txn, statement);
         match () {
+            () if let Some(apart) = apart => self.on_worked(age.txn, number, Ok(apart)),
             () if is_kept => self.keep_work(work),
             // Not before the turn's end: its connection's output is in use.
             () if first == own => self.pending.works.push((age.txn, work)),
@@ -242,7 +267,8 @@ impl Machine {
 
     /// A shard has worked on a command, or cannot.
     pub(super) fn on_worked(&mut self, txn: TxnId, number: u32, result: Result<Worked, NotDone>) {
-        let Some(statement) = self.pending.statements.get_mut(&txn).filter(|it| it.number == number) else { return };
+        let Some(result) = self.take_sums(txn, number, result) else { return };
+        let Some(statement) = self.pending.statements.get_mut(&txn) else { return };
         statement.done.push(statement.at);
         let failed = match result {
             Ok(worked) => {
@@ -290,7 +316,7 @@ impl Machine {
         }
     }
 
-    fn open_of(&mut self, txn: TxnId) -> Option<&mut Open> {
+    pub(super) fn open_of(&mut self, txn: TxnId) -> Option<&mut Open> {
         let conn = *self.pending.opens.get(&txn)?;
         self.client_mut(conn).open.as_deref_mut()
     }
@@ -302,9 +328,10 @@ impl Machine {
 
     /// COMMIT.
     pub fn commit_open(&mut self, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-        let Some(open) = self.client_mut(conn).open.take() else {
+        let Some(mut open) = self.client_mut(conn).open.take() else {
             return Err(Refusal::text("ERR COMMIT without BEGIN").into());
         };
+        self.leave_cut(&mut open);
         if let Some(why) = &open.ended {
             return Err(undone(why).into());
         }
@@ -345,7 +372,8 @@ impl Machine {
 
     /// An open transaction is nobody's any more: its shards forget it.
     pub(super) fn drop_open(&mut self, open: Option<Box<Open>>) {
-        let Some(open) = open else { return };
+        let Some(mut open) = open else { return };
+        self.leave_cut(&mut open);
         let txn = open.age.txn;
         if self.pending.opens.remove(&txn).is_some() {
             self.stats.on_ended(Ended::RolledBack);
@@ -374,6 +402,7 @@ impl Machine {
             _ => Ended::RolledBack,
         });
         self.pending.works.retain(|(of, _)| *of != txn);
+        self.leave_cut(&mut open);
         self.leave_parts(txn, &open);
         open.parts.clear();
         open.ended = Some(why.to_owned());
@@ -395,11 +424,11 @@ impl Machine {
         let opens: Vec<(TxnId, ConnId)> = self.pending.opens.iter().map(|(txn, conn)| (*txn, *conn)).collect();
         for (txn, conn) in opens {
             let Some(open) = &self.client(conn).open else { continue };
-            let (until_ns, active_ns) = (open.until_ns, open.active_ns);
+            let (until_ns, active_ns, is_read_only) = (open.until_ns, open.active_ns, open.is_read_only);
             let waits_since_ns = self.pending.statements.get(&txn).map(|statement| statement.since_ns);
             if until_ns.is_some_and(|until_ns| until_ns <= now_ns) {
                 self.end_open(txn, "TXNTIMEOUT", "its TIMEOUT is over");
-            } else if waits_since_ns.is_some_and(|since_ns| is_over(since_ns, lock_ms)) {
+            } else if !is_read_only && waits_since_ns.is_some_and(|since_ns| is_over(since_ns, lock_ms)) {
                 let why = format!("it has waited for a lock for {lock_ms} ms (txn-lock-timeout)");
                 self.end_open(txn, "LOCKTIMEOUT", &why);
             } else if waits_since_ns.is_none() && is_over(active_ns, idle_ms) {
@@ -448,7 +477,7 @@ impl Machine {
 }
 
 /// What one hears who goes on with a transaction that the server has ended.
-fn ended(why: &str) -> Refusal {
+pub(super) fn ended(why: &str) -> Refusal {
     Refusal::text(format!("TXNENDED the transaction was rolled back: {why}. ROLLBACK, then begin it again"))
 }
 
@@ -456,7 +485,7 @@ impl Worked {
     fn error_line(&self) -> Option<String> {
         match self {
             Worked::Reply(reply) => super::exec::error_line(reply, 0),
-            Worked::Locked(_) => None,
+            Worked::Locked(_) | Worked::Apart { .. } => None,
         }
     }
 }

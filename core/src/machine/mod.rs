@@ -8,6 +8,7 @@
 //! - `counts`: increments that follow each other.
 //! - `exec`: transactions. Over several shards: `plan`, `coordinate`, `participate`, `recovered`, `whole`, `databases`. Over several requests: `interact`, `trial`,
 //!   `deadlock`.
+//! - `cuts`: snapshots of all shards, and `views`: who reads them.
 //! - `remote`: what other shards have sent.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
@@ -26,6 +27,7 @@ mod clients;
 mod code;
 mod coordinate;
 mod counts;
+mod cuts;
 mod databases;
 mod deadlock;
 mod deeds;
@@ -50,6 +52,7 @@ mod run;
 mod script;
 mod scrub;
 mod trial;
+mod views;
 mod whole;
 mod wide;
 
@@ -172,6 +175,7 @@ pub struct Machine {
     paging: Paging,
     parking: Parking,
     parts: Parts,
+    cuts: cuts::Cuts,
     /// A command on rows was refused because of the disk or of memory, not of what it asks for.
     is_unusable: bool,
     redo: Redo,
@@ -224,6 +228,7 @@ impl Machine {
             paging: Paging::default(),
             parking: Parking::default(),
             parts,
+            cuts: cuts::Cuts::default(),
             is_unusable: false,
             redo,
             scrub: scrub::Scrub::default(),
@@ -296,6 +301,7 @@ impl Machine {
         self.run_parked();
         self.end_looks();
         self.end_commands();
+        self.work_cuts();
         self.work_parts();
         self.finish_saves();
         if self.is_draining() {

@@ -430,6 +430,7 @@ impl Machine {
             || self.parts_want_turn()
             || self.splits_want_turn()
             || self.wides_want_turn()
+            || self.cuts_want_turn()
     }
 
     /// Once a second: what was unusable may be tried again, and what there was no room for too.

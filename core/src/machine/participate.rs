@@ -32,7 +32,7 @@ use std::sync::Arc;
 #[derive(Default)]
 pub(super) struct Parts {
     locks: Locks<TxnId>,
-    parts: HashMap<TxnId, Part>,
+    pub parts: HashMap<TxnId, Part>,
     /// Parts that try again at the end of each turn: something was not in memory.
     retrying: Vec<TxnId>,
     /// Somebody waits until nothing is undecided.
@@ -52,7 +52,7 @@ pub(super) struct Parts {
     /// Where the next tick goes on to look for those that wait for each other.
     pub chased: usize,
     /// Groups of single shards that were rolled back, whose rows, or databases, are still to be put back.
-    undoing: Vec<(Undo, Vec<RowLock>, Databases)>,
+    pub undoing: Vec<(Undo, Vec<RowLock>, Databases)>,
     /// Since the start: what the start has found committed.
     pub recovered: Option<Recovered>,
 }
@@ -188,7 +188,7 @@ impl Machine {
             ToParticipant::GoBack { statement } => self.go_back_here(txn, statement),
             ToParticipant::Commit { writers } => self.commit_part(txn, writers),
             ToParticipant::Probe(probe) => self.chase(txn, probe),
-            ToParticipant::Finish { is_committed } => self.finish_part(txn, is_committed),
+            ToParticipant::Finish { is_committed } => self.settle_part(txn, is_committed),
             ToParticipant::Forget => self.shard.engine_mut().forget(txn),
         }
     }
@@ -458,7 +458,7 @@ impl Machine {
     }
 
     /// The transaction is decided, or was never begun in earnest.
-    fn finish_part(&mut self, txn: TxnId, is_committed: bool) {
+    pub(super) fn finish_part(&mut self, txn: TxnId, is_committed: bool) {
         let Some(part) = self.parts.parts.get_mut(&txn) else { unreachable!("a transaction ends once") };
         match std::mem::replace(&mut part.stage, Stage::Locked) {
             Stage::Ran { undo: Some(_) } if is_committed => {

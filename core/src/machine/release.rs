@@ -11,7 +11,7 @@ use crate::query::Query;
 use crate::resp::encode::Reply;
 use crate::resp::replies::{Outgoing, Replies};
 use crate::session::Stall;
-use crate::tx::{Denial, NotDone, ToCoordinator};
+use crate::tx::{CutId, Denial, NotDone, ToCoordinator};
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskDone;
 use cairn_storage::units::{Lsn, ShardId, TxnId};
@@ -51,6 +51,8 @@ pub(super) enum HeldReply {
         txn: TxnId,
         message: ToCoordinator,
     },
+    /// To the maker of a cut: what is before it is stable.
+    Cut(CutId),
 }
 
 /// What a writer is told when the log cannot be written.
@@ -83,6 +85,7 @@ impl Machine {
         }
         if let HeldReply::Ran { request, .. } | HeldReply::Answer { request, .. } = &reply
             && request.is_early
+            && !self.shard.is_fenced()
         {
             return self.deliver(to, reply);
         }
@@ -95,6 +98,7 @@ impl Machine {
         match reply {
             HeldReply::Ran { request, reply } if is_own => self.on_ran(request, reply),
             HeldReply::Answer { request, answer } if is_own => self.on_answer(request, *answer),
+            HeldReply::Cut(cut) => self.tell_stable(to, cut, Ok(())),
             HeldReply::Txn { txn, message } if is_own => self.on_coordinator(to, txn, message),
             HeldReply::Txn { txn, message } => {
                 self.outbox[usize::from(to.0)].messages.push(Message::ToCoordinator { txn, message });
@@ -135,6 +139,7 @@ impl Machine {
                 };
                 HeldReply::Txn { txn, message }
             }
+            HeldReply::Cut(cut) => return self.tell_stable(to, cut, Err(refusal.line().into_owned())),
             HeldReply::Ran { request, .. } => {
                 let mut reply = Replies::default();
                 Reply::new(&mut reply, false).refusal(&refusal);
@@ -169,7 +174,7 @@ impl Machine {
     }
 
     /// Lets everything leave that is stable by now.
-    fn release(&mut self) {
+    pub(super) fn release(&mut self) {
         let stable = self.shard.stable();
         while let Some(Reverse(waiter)) = self.held.waiters.peek().copied() {
             if waiter.lsn > stable {

@@ -198,6 +198,7 @@ impl Machine {
                 Message::HaveScript(sha, script) => self.on_have_script(sha, script),
                 Message::Recovered => self.on_recovered(),
                 Message::Hot(message) => self.on_hot(from, message),
+                Message::Cut(message) => self.on_cut(from, message),
                 Message::Draining { is_on } => self.on_drain_elsewhere(is_on),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);

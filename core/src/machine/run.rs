@@ -382,7 +382,7 @@ impl Machine {
             Reply::new(out, false).refusal(&refusal);
             return;
         }
-        if self.client(conn).durability == Durability::Memory {
+        if self.client(conn).durability == Durability::Memory && !self.shard.is_fenced() {
             return;
         }
         self.session_mut(conn).output.gate(mark, out, lsn);

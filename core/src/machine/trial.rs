@@ -49,6 +49,9 @@ const LOCKED: &str = "LOCKED another transaction has the row";
 impl Machine {
     /// Locks what the work is about and does it.
     pub(super) fn try_work(&mut self, from: ShardId, work: &Work) -> Tried {
+        if let Some(view) = &work.view {
+            return self.try_view(work, view);
+        }
         let txn = work.age.txn;
         self.shard.begin();
         self.parts.open_part(from, work.age);
@@ -235,6 +238,7 @@ impl Machine {
                 );
             }
             Tried::Waits => self.keep_work(work),
+            Tried::Later(_) if work.view.is_some() => self.cuts.reading.push((from, work)),
             Tried::Later(_) => {
                 self.keep_work(work);
                 self.parts.retry(txn);

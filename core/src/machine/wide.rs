@@ -491,7 +491,7 @@ impl Running<'_> {
 
     fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
         let (age, statement) = (self.course.age, self.course.statements + 1);
-        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3 })
+        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, view: None })
     }
 
     /// What the shards of a command do.

@@ -42,7 +42,7 @@ impl Shard {
 
     /// The value of a row, to be sent or kept without a copy, if it stands outside of the leaves.
     pub fn blob(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Blob>, Stop> {
-        Ok(self.engine.blob(self.row_key(call, key))?)
+        Ok(self.find_blob(self.row_key(call, key))?)
     }
 
     /// As [`Shard::write`], of a value that becomes the row's without a copy. Nothing of the time to live before is kept.
@@ -62,6 +62,7 @@ impl Shard {
     ) -> Result<(), Stop> {
         self.refuse_if_full(value.len())?;
         let row_key = self.row_key(call, key);
+        self.keep_former(row_key)?;
         let lsn = self.engine.put_blob(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
         Ok(())

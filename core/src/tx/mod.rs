@@ -4,6 +4,7 @@
 //! `machine/exec.rs`, the commands are `command/transactions.rs`.
 
 mod after;
+mod cut;
 mod databases;
 mod locks;
 mod message;
@@ -12,6 +13,7 @@ mod open;
 mod watch;
 
 pub use after::{After, AfterRow, Afters};
+pub use cut::{CutId, CutMessage, Sum, View};
 pub use databases::Databases;
 pub use locks::{Granted, Locks, RowLock};
 pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};

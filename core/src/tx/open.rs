@@ -4,7 +4,7 @@
 //! Why so: `docs/decisions/0016-interactive-transactions.md`.
 
 use super::after::{After, Afters};
-use super::{Command, Multi, RowLock};
+use super::{Command, CutId, Multi, RowLock, Sum, View};
 use crate::event::Now;
 use crate::resp::replies::Replies;
 use crate::unstable::place;
@@ -25,7 +25,11 @@ pub struct Open {
     pub until_ns: Option<u64>,
     /// When its last command came.
     pub active_ns: u64,
+    /// It locks nothing, and sees a cut; that is known when all shards have drawn it.
     pub is_read_only: bool,
+    pub cut: Option<CutId>,
+    /// What is known of split counters at the cut.
+    pub sums: Vec<Sum>,
     /// Commands so far that shards were told of.
     pub statements: u32,
     /// Bytes of those that change rows.
@@ -45,6 +49,8 @@ impl Open {
             until_ns: None,
             active_ns: age.begun_ns,
             is_read_only: false,
+            cut: None,
+            sums: Vec::new(),
             statements: 0,
             bytes: 0,
             parts: Vec::new(),
@@ -55,6 +61,9 @@ impl Open {
 
     /// A shard has rows of it from now on, and changes if `is_write`.
     pub fn note_part(&mut self, shard: ShardId, is_write: bool) {
+        if self.is_read_only {
+            return;
+        }
         match self.parts.binary_search_by_key(&shard.0, |(known, _)| known.0) {
             Ok(at) => self.parts[at].1 |= is_write,
             Err(at) => self.parts.insert(at, (shard, is_write)),
@@ -77,6 +86,8 @@ pub struct Work {
     /// One command, or none: then the rows are locked, and that is all.
     pub commands: Multi,
     pub is_resp3: bool,
+    /// It is done on the rows as they were, and locks nothing.
+    pub view: Option<View>,
 }
 
 /// What one does who finds rows locked.
@@ -95,6 +106,8 @@ pub enum Worked {
     Reply(Replies),
     /// For each row that was asked for, whether it is locked.
     Locked(Vec<bool>),
+    /// Nothing was done yet: other shards have parts of this counter, and what they had together has to be known.
+    Apart { db: u8, key: Vec<u8>, work: Box<Work> },
 }
 
 /// Who waits for whom? It follows the waiting from shard to shard until it comes back to where it began, or ends.

@@ -34,7 +34,7 @@ pub use read::Found;
 pub use redo::Redone;
 pub(crate) use redo::judge;
 pub use replay::{Applied, Replay};
-pub use undo::Undo;
+pub use undo::{Former, Undo};
 
 use crate::error::Missing;
 use crate::extent::Extents;

@@ -26,6 +26,27 @@ impl Undo {
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
     }
+
+    /// The rows that are to be put back, each as it was before one of its changes, the oldest change first. `None`: all rows of a
+    /// database.
+    pub fn rows(&self) -> impl Iterator<Item = Option<Former<'_>>> {
+        self.images.iter().map(|image| match image {
+            Image::Row { db, head, key, was } => {
+                let was = was.as_ref().map(|was| (was.kind, was.expire_ms, was.value.bytes(), was.value.blob()));
+                Some(Former { row: RowKey { db: *db, head: *head, key }, was })
+            }
+            Image::Rows(_) => None,
+        })
+    }
+}
+
+/// A row before it was changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Former<'a> {
+    pub row: RowKey<'a>,
+    /// Its kind, its deadline in Unix milliseconds (0: none), its value, and that as it is shared if it stood outside the leaves.
+    /// `None`: it was not there.
+    pub was: Option<(u8, u64, &'a [u8], Option<&'a Blob>)>,
 }
 
 /// What was there before a change.
@@ -55,6 +76,22 @@ enum Held {
     Own(Box<[u8]>),
     /// It stood in an extent: the same memory.
     Shared(Blob),
+}
+
+impl Held {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Held::Own(bytes) => bytes,
+            Held::Shared(blob) => blob,
+        }
+    }
+
+    fn blob(&self) -> Option<&Blob> {
+        match self {
+            Held::Own(_) => None,
+            Held::Shared(blob) => Some(blob),
+        }
+    }
 }
 
 /// A database that was emptied, until that is decided.

@@ -1,0 +1,260 @@
+//! What rows were at cuts that somebody reads: the first change of a row behind a cut keeps what it was.
+//!
+//! - **V1** A row is at a cut what the first version of it says whose `until` is that cut or a later one. Without one it is what the
+//!   tree has.
+//! - **V2** Before a row is changed it has a version up to the newest cut that is read.
+//! - **V3** No version is let go of that V1 needs for a cut that is read. What nobody needs any more goes little by little.
+//!
+//! Why so: `docs/decisions/0024-snapshots.md`.
+
+use crate::event::Now;
+use crate::limits::{VERSIONS_FREED_PER_CHANGE, VERSION_BYTES};
+use crate::tx::CutId;
+use crate::unstable::{Heads, place};
+use cairn_storage::blob::Blob;
+use cairn_storage::engine::{Found, RowKey, Undo};
+use std::collections::BTreeMap;
+
+/// A row as it was.
+#[derive(Clone, Debug)]
+pub(crate) struct Former {
+    pub kind: u8,
+    pub expire_ms: u64,
+    pub value: Held,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum Held {
+    Own(Box<[u8]>),
+    /// It stood in an extent: the same memory.
+    Shared(Blob),
+}
+
+impl Former {
+    pub fn new(kind: u8, expire_ms: u64, value: &[u8], blob: Option<&Blob>) -> Former {
+        let value = blob.map_or_else(|| Held::Own(value.into()), |blob| Held::Shared(blob.clone()));
+        Former { kind, expire_ms, value }
+    }
+
+    pub fn found(&self) -> Found<'_> {
+        let value = match &self.value {
+            Held::Own(value) => value,
+            Held::Shared(blob) => &blob[..],
+        };
+        Found { kind: self.kind, expire_ms: self.expire_ms, value }
+    }
+
+    fn bytes(&self) -> u64 {
+        match &self.value {
+            Held::Own(value) => value.len() as u64,
+            Held::Shared(blob) => blob.memory_bytes(),
+        }
+    }
+}
+
+/// A row up to a cut.
+struct Version {
+    /// The last cut at which the row was this.
+    until: CutId,
+    db: u8,
+    key: Box<[u8]>,
+    was: Option<Former>,
+}
+
+impl Version {
+    fn is_of(&self, db: u8, key: &[u8]) -> bool {
+        self.db == db && *self.key == *key
+    }
+
+    fn bytes(&self) -> u64 {
+        VERSION_BYTES + self.key.len() as u64 + self.was.as_ref().map_or(0, Former::bytes)
+    }
+}
+
+/// A cut that somebody reads.
+struct Open {
+    /// When it was drawn here.
+    now: Now,
+    /// Counters of this shard that were split then, as databases and keys.
+    splits: Vec<(u8, Vec<u8>)>,
+}
+
+/// All versions of a shard.
+#[derive(Default)]
+pub(crate) struct Versions {
+    /// The newest cut that is read, and whether there is one.
+    newest: CutId,
+    cuts: BTreeMap<CutId, Open>,
+    /// By [`place`], those of a row in the order of cuts.
+    rows: Heads<Vec<Version>>,
+    /// The places of versions, by what they reach to.
+    ends: BTreeMap<CutId, Vec<u64>>,
+    /// Cuts that nobody reads, and up to which there are versions.
+    loose: Vec<CutId>,
+    bytes: u64,
+    pub bytes_max: u64,
+    /// Cuts that have been given up for want of memory, or since their rows are gone, until that is told; and how many have ever been.
+    lost: Vec<(CutId, &'static str)>,
+    pub lost_count: u64,
+}
+
+/// Why a snapshot ends before its transaction.
+const NO_MEMORY: &str = "what others have changed since it began is more than txn-snapshot-memory";
+const CLEARED: &str = "a database was emptied or exchanged since it began";
+
+impl Versions {
+    /// Whether somebody reads a cut: what changes has to be kept.
+    #[inline]
+    pub fn are_wanted(&self) -> bool {
+        self.newest != CutId(0)
+    }
+
+    /// Cuts that are read, and bytes that the versions take.
+    pub fn figures(&self) -> (u64, u64) {
+        (self.cuts.len() as u64, self.bytes)
+    }
+
+    /// From here on changes are behind this cut.
+    pub fn open(&mut self, cut: CutId, now: Now, splits: Vec<(u8, Vec<u8>)>) {
+        assert!(cut > self.newest, "cuts are drawn in their order");
+        self.newest = cut;
+        self.cuts.insert(cut, Open { now, splits });
+    }
+
+    /// When a cut was drawn, if it is read.
+    pub fn drawn(&self, cut: CutId) -> Option<Now> {
+        self.cuts.get(&cut).map(|open| open.now)
+    }
+
+    /// Whether this was a split counter of the shard at the cut.
+    pub fn was_split(&self, cut: CutId, db: u8, key: &[u8]) -> bool {
+        self.cuts.get(&cut).is_some_and(|open| open.splits.iter().any(|split| split.0 == db && split.1 == key))
+    }
+
+    /// Nobody reads the cut any more.
+    pub fn close(&mut self, cut: CutId) {
+        if self.cuts.remove(&cut).is_some() {
+            self.newest = self.cuts.last_key_value().map_or(CutId(0), |(cut, _)| *cut);
+            self.loose.extend(self.ends.contains_key(&cut).then_some(cut));
+        }
+    }
+
+    /// The rows of a database are gone, and with them what they were.
+    pub fn lose_all(&mut self) {
+        while let Some((&cut, _)) = self.cuts.first_key_value() {
+            self.lose(cut, CLEARED);
+        }
+    }
+
+    fn lose(&mut self, cut: CutId, why: &'static str) {
+        if self.cuts.contains_key(&cut) {
+            self.close(cut);
+            self.lost.push((cut, why));
+            self.lost_count += 1;
+        }
+    }
+
+    /// Cuts that were given up since this was asked last, and why.
+    pub fn take_lost(&mut self) -> Vec<(CutId, &'static str)> {
+        std::mem::take(&mut self.lost)
+    }
+
+    /// Whether a row that is about to change has no version up to the newest cut.
+    pub fn misses(&self, row: RowKey<'_>) -> bool {
+        let versions = self.rows.get(&place(row.db, row.head)).map_or(&[][..], |versions| versions);
+        let last = versions.iter().rfind(|version| version.is_of(row.db, row.key));
+        last.is_none_or(|version| version.until < self.newest)
+    }
+
+    /// A row was this up to the newest cut. Keeps V2.
+    pub fn keep(&mut self, row: RowKey<'_>, was: Option<Former>) {
+        let version = Version { until: self.newest, db: row.db, key: row.key.into(), was };
+        let place = place(row.db, row.head);
+        self.bytes += version.bytes();
+        self.rows.entry(place).or_default().push(version);
+        self.ends.entry(self.newest).or_default().push(place);
+        while self.bytes > self.bytes_max {
+            if self.has_loose() {
+                self.free_some(VERSIONS_FREED_PER_CHANGE);
+                return;
+            }
+            let Some((&oldest, _)) = self.cuts.first_key_value() else { return };
+            self.lose(oldest, NO_MEMORY);
+        }
+    }
+
+    /// Changes that are not in the newest cut, though they were made before it was drawn: what the rows were.
+    pub fn keep_undo(&mut self, undo: &Undo) {
+        for former in undo.rows() {
+            match former {
+                None => self.lose(self.newest, CLEARED),
+                Some(former) if self.are_wanted() && self.misses(former.row) => {
+                    let was = former.was.map(|(kind, expire_ms, value, blob)| Former::new(kind, expire_ms, value, blob));
+                    self.keep(former.row, was);
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// What a row was at a cut that is read; `None` if it still is that. Keeps V1.
+    pub fn find(&self, cut: CutId, row: RowKey<'_>) -> Option<Option<&Former>> {
+        let versions = self.rows.get(&place(row.db, row.head))?;
+        let version = versions.iter().find(|version| version.until >= cut && version.is_of(row.db, row.key))?;
+        Some(version.was.as_ref())
+    }
+
+    /// Whether there are versions that may go.
+    pub fn has_loose(&self) -> bool {
+        !self.loose.is_empty()
+    }
+
+    /// Lets go of some versions that nobody needs any more. Keeps V3.
+    pub fn free_some(&mut self, mut count: usize) {
+        while let Some(&cut) = self.loose.last() {
+            let Some(at) = self.ends.get_mut(&cut).and_then(Vec::pop) else {
+                self.ends.remove(&cut);
+                self.loose.pop();
+                continue;
+            };
+            if count == 0 {
+                self.ends.entry(cut).or_default().push(at);
+                return;
+            }
+            count -= 1;
+            self.settle(at, cut);
+        }
+        if self.rows.is_empty() && self.rows.capacity() > 0 {
+            self.rows = Heads::default();
+        }
+    }
+
+    /// The versions of a place that reach up to a cut which nobody reads reach to an earlier one that is read, or go.
+    fn settle(&mut self, at: u64, cut: CutId) {
+        let Some(versions) = self.rows.get_mut(&at) else { return };
+        let mut index = 0;
+        while index < versions.len() {
+            let version = &versions[index];
+            if version.until != cut {
+                index += 1;
+                continue;
+            }
+            let before = versions[..index].iter().rfind(|earlier| earlier.is_of(version.db, &version.key));
+            let from = before.map_or(CutId(0), |earlier| earlier.until);
+            match self.cuts.range(CutId(from.0 + 1)..=cut).next_back() {
+                Some((&needed, _)) => {
+                    versions[index].until = needed;
+                    self.ends.entry(needed).or_default().push(at);
+                    index += 1;
+                }
+                None => self.bytes -= versions.remove(index).bytes(),
+            }
+        }
+        if versions.is_empty() {
+            self.rows.remove(&at);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
