@@ -185,6 +185,7 @@ impl Machine {
         }
         self.stats.configure(&self.settings);
         self.shard.string_bytes_max = self.settings.proto_max_bulk_len;
+        self.shard.versions_mut().bytes_max = self.settings.txn_snapshot_memory_bytes;
         self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done
     }
@@ -233,6 +234,7 @@ impl Machine {
                 scripts_known: self.scripts.cache.len() as u64,
                 scripts_evicted: self.scripts.cache.evicted(),
                 lua_functions: self.functions.memory_bytes() as u64,
+                versions: self.shard.versions().bytes(),
                 library_bytes: self.functions.libraries().bytes() as u64,
                 libraries: self.functions.libraries().iter().len() as u64,
                 functions: self.functions.libraries().functions() as u64,
@@ -249,6 +251,7 @@ impl Machine {
             hot_key_rate,
             hot_keys,
             split_counters: self.split_counters(),
+            snapshot_readers: self.cut_readers(),
         };
         Snapshot {
             shards: vec![figures],

@@ -12,6 +12,5 @@ cairn_storage::bugs! {
     SplitUnrecalled "split-unrecalled" "A shard goes on adding to a sub-row that is being merged",
     SumStale "sum-stale" "What was seen of sub-rows is taken for what they are later",
     CutTorn "cut-torn" "A snapshot has what a transaction over several shards has done on some of them before it is decided",
-    CutUnfenced "cut-unfenced" "Clients hear of what is behind a snapshot before all shards have drawn it",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

@@ -136,6 +136,8 @@ pub struct Fields {
     /// Milliseconds that a command of an open transaction waits for locks, and that such a transaction is idle; 0: any time.
     pub txn_lock_timeout_ms: u64,
     pub txn_idle_timeout_ms: u64,
+    /// What a shard keeps at most of rows that have changed since a snapshot that is read.
+    pub txn_snapshot_memory_bytes: u64,
     /// Blind additions a second that make a counter hot (0: none is), and for how many seconds.
     pub hot_promote_rate: u64,
     pub hot_promote_seconds: u64,

@@ -111,6 +111,8 @@ pub struct MemoryFigures {
     pub peak: u64,
     /// Keys and values alone: a part of the pages and extents.
     pub dataset: u64,
+    /// What rows were that have changed since a snapshot that is read.
+    pub versions: u64,
     /// What pages and extents may take.
     pub bytes_max: u64,
 }
@@ -127,6 +129,7 @@ impl MemoryFigures {
             + self.scripts
             + self.lua_functions
             + self.library_bytes
+            + self.versions
     }
 
     fn merge(&mut self, other: &MemoryFigures) {
@@ -141,6 +144,7 @@ impl MemoryFigures {
         self.scripts_evicted += other.scripts_evicted;
         self.lua_functions += other.lua_functions;
         self.library_bytes += other.library_bytes;
+        self.versions += other.versions;
         self.libraries = self.libraries.max(other.libraries);
         self.functions = self.functions.max(other.functions);
         // Shards peak at different times: the sum of their peaks is an upper bound.
@@ -233,6 +237,8 @@ pub struct ShardFigures {
     pub hot_keys: u64,
     /// Counters that are split now.
     pub split_counters: u64,
+    /// Transactions of this core that read a snapshot.
+    pub snapshot_readers: u64,
 }
 
 /// The figures of one shard, or of several: [`Snapshot::merge`].

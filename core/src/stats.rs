@@ -91,6 +91,8 @@ pub struct Counters {
     pub txns_rolled_back: u64,
     pub txn_conflicts: u64,
     pub txn_deadlocks: u64,
+    /// Transactions whose snapshot was given up.
+    pub txn_snapshots_too_old: u64,
     /// Counters that were split, and merged; additions to sub-rows of other shards' counters.
     pub hot_splits: u64,
     pub hot_merges: u64,
@@ -123,6 +125,7 @@ impl Counters {
         self.txns_rolled_back += other.txns_rolled_back;
         self.txn_conflicts += other.txn_conflicts;
         self.txn_deadlocks += other.txn_deadlocks;
+        self.txn_snapshots_too_old += other.txn_snapshots_too_old;
         self.hot_splits += other.hot_splits;
         self.hot_merges += other.hot_merges;
         self.hot_sums += other.hot_sums;

@@ -8,7 +8,7 @@
 //! Why so: `docs/decisions/0024-snapshots.md`.
 
 use crate::event::Now;
-use crate::limits::{VERSIONS_FREED_PER_CHANGE, VERSION_BYTES};
+use crate::limits::{VERSION_BYTES, VERSIONS_FREED_PER_CHANGE};
 use crate::tx::CutId;
 use crate::unstable::{Heads, place};
 use cairn_storage::blob::Blob;
@@ -93,9 +93,8 @@ pub(crate) struct Versions {
     loose: Vec<CutId>,
     bytes: u64,
     pub bytes_max: u64,
-    /// Cuts that have been given up for want of memory, or since their rows are gone, until that is told; and how many have ever been.
+    /// Cuts that have been given up for want of memory, or since their rows are gone, until that is told.
     lost: Vec<(CutId, &'static str)>,
-    pub lost_count: u64,
 }
 
 /// Why a snapshot ends before its transaction.
@@ -109,9 +108,9 @@ impl Versions {
         self.newest != CutId(0)
     }
 
-    /// Cuts that are read, and bytes that the versions take.
-    pub fn figures(&self) -> (u64, u64) {
-        (self.cuts.len() as u64, self.bytes)
+    /// Bytes of memory that they take.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// From here on changes are behind this cut.
@@ -150,7 +149,6 @@ impl Versions {
         if self.cuts.contains_key(&cut) {
             self.close(cut);
             self.lost.push((cut, why));
-            self.lost_count += 1;
         }
     }
 
@@ -189,7 +187,8 @@ impl Versions {
             match former {
                 None => self.lose(self.newest, CLEARED),
                 Some(former) if self.are_wanted() && self.misses(former.row) => {
-                    let was = former.was.map(|(kind, expire_ms, value, blob)| Former::new(kind, expire_ms, value, blob));
+                    let was =
+                        former.was.map(|(kind, expire_ms, value, blob)| Former::new(kind, expire_ms, value, blob));
                     self.keep(former.row, was);
                 }
                 Some(_) => {}

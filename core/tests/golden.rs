@@ -26,6 +26,7 @@
 //! - `advance TIME`.
 //! - `disk hold`: operations of disks do not end until `disk go`, or fail with `disk fail ERRNO`. `disk one` ends the first of each
 //!   disk.
+//! - `mail hold`: what shards send each other does not arrive, until `mail go`.
 //! - `reader hold`: the current client takes nothing more, until `reader go`; `reader take BYTES` is a part of it.
 //! - `host hold`: the process answers no questions (passwords, SHUTDOWN), until `host go`.
 //! - `crash`: everything stops; the machines start again with what was stable.
@@ -99,6 +100,11 @@ impl Script {
                 let client = self.client;
                 self.world().set_lazy(client, *word == "hold");
             }
+            ("mail", ["hold"]) => self.world().is_mail_held = true,
+            ("mail", ["go"]) => {
+                self.world().is_mail_held = false;
+                self.world().release_mail();
+            }
             ("host", ["hold"]) => self.world().is_host_held = true,
             ("host", ["go"]) => {
                 self.world().is_host_held = false;
@@ -144,8 +150,8 @@ fn milliseconds(time: &str) -> u64 {
     number.parse::<u64>().unwrap() * scale
 }
 
-const DIRECTIVES: [&str; 11] =
-    ["shards", "setting", "client", "hangup", "sorted", "advance", "disk", "reader", "host", "crash", "notes"];
+const DIRECTIVES: [&str; 12] =
+    ["shards", "setting", "client", "hangup", "sorted", "advance", "disk", "mail", "reader", "host", "crash", "notes"];
 
 fn is_directive(line: &str) -> bool {
     DIRECTIVES.contains(&line.split(' ').next().unwrap())

@@ -85,8 +85,9 @@ impl World {
         self.note(format_args!("shard {shard} operation {op}: {:?}", done.result));
         if !is_good {
             self.figures.writes_failed += 1;
-            let stable = self.nodes[shard].machine.shard.stable();
-            self.nodes[shard].failed.get_or_insert(stable);
+            // What a snapshot holds back may still be told.
+            let durable = self.nodes[shard].machine.shard.engine().log().durable();
+            self.nodes[shard].failed.get_or_insert(durable);
             // A server that takes no writes is soon started again.
             let at = self.rng.u64(..200 * MS);
             self.clock.after(at, Happening::Crash);

@@ -53,6 +53,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Recovered
             | Message::Draining { .. }
             | Message::Hot(_)
+            | Message::Cut(_)
             | Message::Unwatch { .. } => return Vec::new(),
         }]
     };

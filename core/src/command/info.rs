@@ -430,6 +430,9 @@ fn transactions(page: &mut Page<'_>) {
     page.field("txn_rolled_back", counters.txns_rolled_back);
     page.field("txn_conflicts", counters.txn_conflicts);
     page.field("txn_deadlocks", counters.txn_deadlocks);
+    page.field("txn_snapshots", page.all.shards.iter().map(|shard| shard.snapshot_readers).sum::<u64>());
+    page.field("txn_snapshot_bytes", page.all.memory.versions);
+    page.field("txn_snapshots_too_old", counters.txn_snapshots_too_old);
     page.field("txn_lock_waits", waits.count());
     for percent in [50, 99] {
         page.field(&format!("txn_lock_wait_us_p{percent}"), waits.percentile(f64::from(percent)));

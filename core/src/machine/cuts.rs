@@ -11,7 +11,6 @@
 
 use super::Machine;
 use super::ask::HoleId;
-use super::interact::ended;
 use super::participate::Stage;
 use super::release::HeldReply;
 use crate::bug::Bug;
@@ -218,7 +217,7 @@ impl Machine {
         for (undo, ..) in &self.parts.undoing {
             self.shard.versions_mut().keep_undo(undo);
         }
-        if self.identity.shards > 1 && self.planted != Some(Bug::CutUnfenced) {
+        if self.identity.shards > 1 {
             self.shard.set_fence();
         }
         self.cuts.drawing = Some(Drawing { cut, heard: Vec::new(), unresolved });
@@ -277,8 +276,8 @@ impl Machine {
     /// All parts of a transaction have answered. Keeps C3: it is decided when the cut is drawn everywhere.
     pub(super) fn decide_soon(&mut self, txn: TxnId) {
         match self.cuts.drawing {
-            Some(_) if self.planted != Some(Bug::CutUnfenced) => self.cuts.decides.push(txn),
-            _ => self.decide(txn),
+            Some(_) => self.cuts.decides.push(txn),
+            None => self.decide(txn),
         }
     }
 
@@ -287,9 +286,7 @@ impl Machine {
         if let Some(drawing) = &mut self.cuts.drawing {
             drawing.unresolved.retain(|unresolved| *unresolved != txn);
         }
-        if !is_committed
-            && let Some(Stage::Ran { undo: Some(undo) }) = self.parts.part(txn).map(|part| &part.stage)
-        {
+        if !is_committed && let Some(Stage::Ran { undo: Some(undo) }) = self.parts.part(txn).map(|part| &part.stage) {
             // It may be undone little by little.
             self.shard.versions_mut().keep_undo(undo);
         }
@@ -310,7 +307,7 @@ impl Machine {
                     *self.cuts.readers.entry(cut).or_default() += 1;
                     reply.ok();
                 }
-                None => reply.refusal(&ended("it has ended before it began")),
+                None => reply.error("TXNTIMEOUT the transaction was rolled back before it had a snapshot"),
             }
             begun.push((hole, replies));
         }
@@ -341,6 +338,7 @@ impl Machine {
         for txn in opens {
             let of_cut = self.open_of(txn).is_some_and(|open| open.cut.take_if(|read| *read == cut).is_some());
             if of_cut {
+                self.stats.counters.txn_snapshots_too_old += 1;
                 self.end_open(txn, TOO_OLD, why);
             }
         }

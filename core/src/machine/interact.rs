@@ -16,6 +16,7 @@
 
 use super::Machine;
 use super::ask::{Deferred, HoleId};
+use super::cuts::TOO_OLD;
 use super::participate::locks_of;
 use super::place::Place;
 use super::plan::Plan;
@@ -30,7 +31,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::stats::Ended;
-use crate::tx::{Age, Multi, NotDone, Open, Patience, RowLock, ToParticipant, View, Work, Worked};
+use crate::tx::{Age, End, Multi, NotDone, Open, Patience, RowLock, ToParticipant, View, Work, Worked};
 use cairn_storage::units::{ShardId, TxnId};
 use std::collections::VecDeque;
 
@@ -91,6 +92,9 @@ impl Statement {
     }
 }
 
+/// What its later commands are answered.
+const ENDED: &str = "TXNENDED";
+
 impl Machine {
     /// BEGIN.
     pub fn begin_open(&mut self, conn: ConnId, is_read_only: bool, timeout_ms: Option<u64>) -> Result<Flow, Stop> {
@@ -132,8 +136,8 @@ impl Machine {
         let bytes = call.args.iter().map(<[u8]>::len).sum::<usize>();
         let refusal = if !is_on_rows && (!is_other || spec.name == "lock") {
             return None;
-        } else if let Some(why) = &open.ended {
-            ended(why)
+        } else if let Some(end) = &open.ended {
+            ended(end)
         } else if is_other {
             Refusal::text(format!("ERR '{}' is not allowed between BEGIN and COMMIT", spec.name))
         } else if is_write && open.is_read_only {
@@ -190,7 +194,7 @@ impl Machine {
         let db = client.db;
         match client.open.as_ref().map(|open| &open.ended) {
             None => return Err(Refusal::text("ERR LOCK without BEGIN").into()),
-            Some(Some(why)) => return Err(ended(why).into()),
+            Some(Some(end)) => return Err(ended(end).into()),
             Some(None) if client.open.as_ref().is_some_and(|open| open.is_read_only) => {
                 return Err(Refusal::text("READONLY A transaction that began with READ ONLY locks nothing.").into());
             }
@@ -332,7 +336,7 @@ impl Machine {
             return Err(Refusal::text("ERR COMMIT without BEGIN").into());
         };
         self.leave_cut(&mut open);
-        if let Some(why) = &open.ended {
+        if let Some(End { why, .. }) = &open.ended {
             return Err(undone(why).into());
         }
         let own = self.identity.shard;
@@ -405,7 +409,8 @@ impl Machine {
         self.leave_cut(&mut open);
         self.leave_parts(txn, &open);
         open.parts.clear();
-        open.ended = Some(why.to_owned());
+        let later = if code == TOO_OLD { TOO_OLD } else { ENDED };
+        open.ended = Some(End { code: later, why: why.to_owned() });
         self.client_mut(conn).open = Some(open);
         if let Some(Statement { hole: Some(hole), .. }) = self.pending.statements.remove(&txn) {
             let mut replies = Replies::default();
@@ -448,8 +453,8 @@ impl Machine {
     /// SAVEPOINT, and ROLLBACK TO.
     pub fn save_open(&mut self, conn: ConnId, name: &[u8]) -> Result<(), Refusal> {
         let open = self.client_mut(conn).open.as_mut().ok_or(Refusal::text("ERR SAVEPOINT without BEGIN"))?;
-        if let Some(why) = &open.ended {
-            return Err(ended(why));
+        if let Some(end) = &open.ended {
+            return Err(ended(end));
         }
         if open.savepoints.len() >= SAVEPOINTS_MAX {
             return Err(Refusal::text(format!("ERR a transaction has {SAVEPOINTS_MAX} savepoints at most")));
@@ -460,8 +465,8 @@ impl Machine {
 
     pub fn go_back_open(&mut self, conn: ConnId, name: &[u8]) -> Result<(), Refusal> {
         let open = self.client_mut(conn).open.as_mut().ok_or(Refusal::text("ERR ROLLBACK without BEGIN"))?;
-        if let Some(why) = &open.ended {
-            return Err(ended(why));
+        if let Some(end) = &open.ended {
+            return Err(ended(end));
         }
         let Some(at) = open.savepoints.iter().rposition(|(known, _)| known == name) else {
             return Err(Refusal::text(format!("ERR no such savepoint '{}'", String::from_utf8_lossy(name))));
@@ -477,8 +482,8 @@ impl Machine {
 }
 
 /// What one hears who goes on with a transaction that the server has ended.
-pub(super) fn ended(why: &str) -> Refusal {
-    Refusal::text(format!("TXNENDED the transaction was rolled back: {why}. ROLLBACK, then begin it again"))
+fn ended(End { code, why }: &End) -> Refusal {
+    Refusal::text(format!("{code} the transaction was rolled back: {why}. ROLLBACK, then begin it again"))
 }
 
 impl Worked {

@@ -71,6 +71,7 @@ pub(super) const ACTING: &[Parameter] = &[
     }),
     acts("txn-lock-timeout", int(0, INT_MAX), "5000", |s, v| s.fields.txn_lock_timeout_ms = v.int() as u64),
     acts("txn-idle-timeout", int(0, INT_MAX), "60000", |s, v| s.fields.txn_idle_timeout_ms = v.int() as u64),
+    acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),
     acts("hot-promote-rate", int(0, INT_MAX), "1000", |s, v| s.fields.hot_promote_rate = v.int() as u64),
     acts("hot-promote-seconds", int(1, INT_MAX), "60", |s, v| s.fields.hot_promote_seconds = v.int() as u64),
     start("dir", Form::Text, "./cairn-data", |s, v| s.fields.dir = v.text()),

@@ -38,8 +38,16 @@ pub struct Open {
     pub parts: Vec<(ShardId, bool)>,
     /// Each with the number of the first statement behind it.
     pub savepoints: Vec<(Vec<u8>, u32)>,
-    /// It is over, for this reason: nothing but its end is taken any more.
-    pub ended: Option<String>,
+    /// It is over: nothing but its end is taken any more.
+    pub ended: Option<End>,
+}
+
+/// How the server has ended a transaction.
+#[derive(Clone, Debug)]
+pub struct End {
+    /// What begins the error that its later commands are answered.
+    pub code: &'static str,
+    pub why: String,
 }
 
 impl Open {
@@ -107,7 +115,11 @@ pub enum Worked {
     /// For each row that was asked for, whether it is locked.
     Locked(Vec<bool>),
     /// Nothing was done yet: other shards have parts of this counter, and what they had together has to be known.
-    Apart { db: u8, key: Vec<u8>, work: Box<Work> },
+    Apart {
+        db: u8,
+        key: Vec<u8>,
+        work: Box<Work>,
+    },
 }
 
 /// Who waits for whom? It follows the waiting from shard to shard until it comes back to where it began, or ends.

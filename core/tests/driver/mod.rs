@@ -6,6 +6,7 @@ pub mod show;
 
 use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer, Ticket};
 use cairn_core::machine::{Identity, Machine};
+use cairn_core::parcel::Parcel;
 use cairn_core::resp::replies::Outgoing;
 use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::{Applied, Replay};
@@ -54,6 +55,9 @@ pub struct World {
     settings: Settings,
     now: Now,
     pub is_disk_held: bool,
+    /// What shards send each other does not arrive.
+    pub is_mail_held: bool,
+    mail: VecDeque<(usize, Box<Parcel>)>,
     /// Questions to the process are not answered.
     pub is_host_held: bool,
     questions: VecDeque<(usize, Ticket, HostAsk)>,
@@ -75,6 +79,8 @@ impl World {
             settings: parsed,
             now: Now { mono_ns: 1_000_000_000, unix_us: BEGIN_UNIX_US },
             is_disk_held: false,
+            is_mail_held: false,
+            mail: VecDeque::new(),
             is_host_held: false,
             questions: VecDeque::new(),
             notes: Vec::new(),
@@ -243,6 +249,14 @@ impl World {
         self.settle();
     }
 
+    /// What was sent meanwhile arrives, in its order.
+    pub fn release_mail(&mut self) {
+        while let Some((to, parcel)) = self.mail.pop_front() {
+            self.nodes[to].machine.handle(self.now, Event::Parcel(parcel));
+        }
+        self.settle();
+    }
+
     /// Answers what the process was asked meanwhile.
     pub fn release_host(&mut self) {
         while let Some((shard, ticket, ask)) = self.questions.pop_front() {
@@ -332,6 +346,7 @@ impl World {
             Effect::Page(_) => unreachable!("its shards have no page file"),
             Effect::Disk(op) if self.is_disk_held => self.nodes[shard].held.push_back(op),
             Effect::Disk(op) => self.perform_disk(shard, op),
+            Effect::Parcel { to, parcel } if self.is_mail_held => self.mail.push_back((usize::from(to.0), parcel)),
             Effect::Parcel { to, parcel } => {
                 self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel));
             }

@@ -1,4 +1,5 @@
-//! Transfers between accounts on all shards, by WATCH and by DECRBY with INCRBY, and readings of all accounts, by GETs and by MGET.
+//! Transfers between accounts on all shards, by WATCH and by DECRBY with INCRBY, and readings of all accounts, by GETs and by MGET
+//! in EXEC, and by both in a snapshot, while transfers go on.
 
 use super::{Request, Tally, Workload, executed, is_across, is_ok, number, unexpected};
 use crate::sim::reply::Frame;
@@ -23,7 +24,7 @@ pub struct Bank {
     tally: Tally,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 enum Doing {
     /// The accounts are watched and read; then they are set.
     Watching {
@@ -39,6 +40,14 @@ enum Doing {
     Reading {
         is_mget: bool,
         is_last: bool,
+    },
+    /// The first accounts are read, then the others at the same cut.
+    Looking {
+        is_last: bool,
+    },
+    LookingOn {
+        is_last: bool,
+        first: Vec<Option<i64>>,
     },
 }
 
@@ -61,6 +70,9 @@ impl Bank {
     }
 
     fn read(&mut self, client: u32, now: u64, is_last: bool, request: &mut Request) {
+        if self.rng.bool() {
+            return self.look(client, now, is_last, request);
+        }
         let is_mget = self.rng.bool();
         let names: Vec<String> = (0..self.accounts).map(name).collect();
         request.say("MULTI");
@@ -71,6 +83,19 @@ impl Bank {
         }
         request.say("EXEC");
         self.under_way[client as usize] = Some((now, Doing::Reading { is_mget, is_last }));
+    }
+
+    /// Reads all accounts in a snapshot, in two requests.
+    fn look(&mut self, client: u32, now: u64, is_last: bool, request: &mut Request) {
+        request.say("BEGIN READ ONLY");
+        (0..self.accounts / 2).for_each(|account| request.say(&format!("GET {}", name(account))));
+        self.under_way[client as usize] = Some((now, Doing::Looking { is_last }));
+    }
+
+    fn read_all(&mut self, span: Span, balances: Vec<Option<i64>>) {
+        self.history.reading(Reading { span, balances });
+        self.tally.committed += 1;
+        self.tally.across += u64::from(is_across((0..self.accounts).map(name), self.shards));
     }
 
     fn transferred(&mut self, span: Span, outcome: Outcome, (from, to, amount): (u32, u32, i64)) {
@@ -133,7 +158,7 @@ impl Workload for Bank {
     }
 
     fn on_replies(&mut self, client: u32, now: u64, replies: &[Frame], request: &mut Request) -> Result<(), String> {
-        let (invoked, doing) = self.under_way[client as usize].expect("a client that is answered has asked");
+        let (invoked, doing) = self.under_way[client as usize].clone().expect("a client that is answered has asked");
         let span = Span { client, invoked, completed: now };
         match doing {
             Doing::Watching { from, to, amount } => {
@@ -161,9 +186,21 @@ impl Workload for Bank {
             }
             Doing::Reading { is_mget, .. } => {
                 let frames = executed(replies)?.ok_or("EXEC answers nil though nothing is watched")?;
-                self.history.reading(Reading { span, balances: balances(frames, is_mget)? });
-                self.tally.committed += 1;
-                self.tally.across += u64::from(is_across((0..self.accounts).map(name), self.shards));
+                self.read_all(span, balances(frames, is_mget)?);
+            }
+            Doing::Looking { is_last } => {
+                is_ok(&replies[0])?;
+                let first = balances(&replies[1..], false)?;
+                let names: Vec<String> = (self.accounts / 2..self.accounts).map(name).collect();
+                request.say(&format!("MGET {}", names.join(" ")));
+                request.say("COMMIT");
+                self.under_way[client as usize] = Some((invoked, Doing::LookingOn { is_last, first }));
+                return Ok(());
+            }
+            Doing::LookingOn { mut first, .. } => {
+                is_ok(&replies[1])?;
+                first.extend(balances(&replies[..1], true)?);
+                self.read_all(span, first);
             }
         }
         self.under_way[client as usize] = None;
@@ -175,7 +212,12 @@ impl Workload for Bank {
             Some((invoked, Doing::Moving { from, to, amount })) => {
                 self.transferred(Span::open(client, invoked), Outcome::Unknown, (from, to, amount));
             }
-            Some((_, Doing::Reading { is_last: true, .. })) => self.last += 1,
+            Some((
+                _,
+                Doing::Reading { is_last: true, .. }
+                | Doing::Looking { is_last: true }
+                | Doing::LookingOn { is_last: true, .. },
+            )) => self.last += 1,
             _ => {}
         }
     }

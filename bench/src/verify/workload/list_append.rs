@@ -1,5 +1,5 @@
 //! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, several sent at once, and
-//! single commands.
+//! single commands. And snapshots, read in two requests.
 //! A list is a string of numbers with a comma behind each.
 
 use super::{Request, Tally, Turnover, Workload, executed, is_across, is_ok, unexpected};
@@ -45,6 +45,9 @@ enum Kind {
     /// Reads, whose keys are watched, are under way; the appends come after them.
     Watching,
     Watched,
+    /// The first of its reads are under way, and then the others.
+    Looking,
+    LookingOn,
     Discarded,
     /// With a command that is none: EXEC refuses all of them.
     Refused,
@@ -117,6 +120,10 @@ impl Lists {
             40..43 => (Kind::Discarded, vec![self.append(), self.append()]),
             43..46 => (Kind::Refused, vec![self.append(), self.append()]),
             46..56 => (Kind::Pipelined, Vec::new()),
+            56..68 => {
+                let reads = self.rng.u32(2..=KEYS_MAX);
+                (Kind::Looking, (0..reads).map(|_| ListOp::Read { key: self.key(), list: Vec::new() }).collect())
+            }
             _ => (Kind::Multi, self.mixed()),
         }
     }
@@ -245,6 +252,10 @@ impl Workload for Lists {
                 request.say(&format!("WATCH {}", keys.collect::<Vec<_>>().join(" ")));
                 say(reads, request);
             }
+            Kind::Looking => {
+                request.say("BEGIN READ ONLY");
+                say(&ops[..ops.len() / 2], request);
+            }
             Kind::Pipelined => return self.begin_pipelined(client, now, request),
             _ => {
                 request.say("MULTI");
@@ -291,6 +302,20 @@ impl Workload for Lists {
                     None => Ok(Outcome::Aborted),
                 }
             }
+            Kind::Looking => {
+                is_ok(&replies[0])?;
+                take(plan.ops.iter_mut(), &replies[1..])?;
+                plan.kind = Kind::LookingOn;
+                say(&plan.ops[plan.ops.len() / 2..], request);
+                request.say("COMMIT");
+                return Ok(());
+            }
+            Kind::LookingOn => {
+                let first = plan.ops.len() / 2;
+                let (committed, reads) = replies.split_last().expect("COMMIT has a reply");
+                is_ok(committed)?;
+                take(plan.ops.iter_mut().skip(first), reads).map(|()| Outcome::Committed)
+            }
             Kind::Multi | Kind::Last => match executed(replies)? {
                 Some(frames) => take(plan.ops.iter_mut(), frames).map(|()| Outcome::Committed),
                 None => Err("EXEC answers nil though nothing is watched".to_owned()),
@@ -314,7 +339,9 @@ impl Workload for Lists {
         let Some(plan) = self.under_way[client as usize].take() else { return };
         match plan.kind {
             // Its appends were never sent, nor are those of the others executed by anybody.
-            Kind::Watching | Kind::Discarded | Kind::Refused => self.record(client, plan, Span::OPEN, Outcome::Aborted),
+            Kind::Watching | Kind::Discarded | Kind::Refused | Kind::Looking | Kind::LookingOn => {
+                self.record(client, plan, Span::OPEN, Outcome::Aborted)
+            }
             Kind::Last => plan.ops.iter().for_each(|op| match op {
                 ListOp::Append { key, .. } | ListOp::Read { key, .. } => self.keys.read_again(*key),
             }),

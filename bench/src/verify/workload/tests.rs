@@ -19,6 +19,8 @@ enum Mistake {
     Refused,
     /// A reading transaction sees the second half of its keys as they were a while ago.
     Cut,
+    /// A transaction that reads a snapshot sees what others change meanwhile.
+    Unsteady,
 }
 
 #[derive(Default)]
@@ -26,6 +28,7 @@ struct Session {
     queued: Option<Vec<Vec<String>>>,
     is_broken: bool,
     watched: BTreeMap<String, u64>,
+    snapshot: Option<Rows>,
 }
 
 /// Rows, and how often each was changed.
@@ -102,6 +105,14 @@ impl Database {
         let session = &mut sessions[client];
         let mistake = *mistake;
         match words[0].as_str() {
+            "BEGIN" => {
+                session.snapshot = Some(rows.clone());
+                "+OK\r\n".into()
+            }
+            "COMMIT" => {
+                assert!(session.snapshot.take().is_some());
+                "+OK\r\n".into()
+            }
             "WATCH" => {
                 let changes = |key: &String| rows.changes.get(key).copied().unwrap_or(0);
                 session.watched = words[1..].iter().map(|key| (key.clone(), changes(key))).collect();
@@ -111,12 +122,12 @@ impl Database {
                 *session = Session {
                     queued: Some(Vec::new()),
                     watched: std::mem::take(&mut session.watched),
-                    is_broken: false,
+                    ..Session::default()
                 };
                 "+OK\r\n".into()
             }
             "DISCARD" | "EXEC" => {
-                let Session { queued, is_broken, watched } = std::mem::take(session);
+                let Session { queued, is_broken, watched, .. } = std::mem::take(session);
                 let (queued, is_exec) = (queued.unwrap(), words[0] == "EXEC");
                 let is_touched = watched.iter().any(|(key, seen)| rows.changes.get(key).copied().unwrap_or(0) != *seen);
                 if is_exec && is_touched && mistake != Mistake::WatchMissed {
@@ -148,7 +159,10 @@ impl Database {
                 session.queued.as_mut().unwrap().push(words);
                 "+QUEUED\r\n".into()
             }
-            _ => rows.run(&words),
+            _ => match &mut session.snapshot {
+                Some(snapshot) if mistake != Mistake::Unsteady => snapshot.run(&words),
+                _ => rows.run(&words),
+            },
         }
     }
 }
@@ -316,12 +330,13 @@ fn a_right_database_passes() {
 
 #[test]
 fn each_mistake_is_found_by_those_who_can_see_it() {
-    let mistakes: [(Mistake, &[&str]); 5] = [
+    let mistakes: [(Mistake, &[&str]); 6] = [
         (Mistake::WatchMissed, &["list-append", "bank", "write-skew"]),
         (Mistake::HalfAfterCrash, &["list-append", "bank"]),
         (Mistake::LostAfterCrash, &["list-append", "bank", "write-skew"]),
         (Mistake::Refused, &["list-append"]),
         (Mistake::Cut, &["list-append", "bank", "write-skew"]),
+        (Mistake::Unsteady, &["list-append", "bank"]),
     ];
     for (mistake, finders) in mistakes {
         let mut found: BTreeMap<&str, BTreeSet<Kind>> = BTreeMap::new();
