@@ -515,6 +515,8 @@ impl Machine {
     pub(super) fn roll_back(&mut self) {
         let (mut undo, rows, databases) = self.shard.rollback_group();
         if !self.undo(&mut undo) {
+            // Of what was only tried nothing has been kept.
+            self.shard.versions_mut().keep_undo(&undo);
             let rows = rows.into_iter().map(|(db, head)| RowLock { db, head, is_exclusive: true }).collect();
             let rows = self.parts.locks.seize(rows);
             self.parts.locks.seize_databases(databases);
