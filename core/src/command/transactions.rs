@@ -72,7 +72,7 @@ pub const SPECS: &[Spec] = &[
         flags: OPEN,
         run: Run::Server(begin),
         since: "7.2.0",
-        summary: "Begins a transaction whose commands run as they come, until COMMIT or ROLLBACK.",
+        summary: "Begins a transaction whose commands run as they come, until COMMIT or ROLLBACK; READ ONLY ones read a snapshot and lock nothing.",
         synopsis: "[READ ONLY] [ISOLATION <SERIALIZABLE | SNAPSHOT>] [TIMEOUT milliseconds]",
         ..FAMILY
     },

@@ -19,6 +19,7 @@ mod powercut;
 mod scrub;
 mod server;
 mod shards;
+mod snapshots;
 mod start;
 mod tools;
 mod verify;
