@@ -3,6 +3,7 @@
 //! While a command runs, the shard notes the highest LSN that the command has observed: of what it wrote, and of the
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
+mod databases;
 mod group;
 mod long;
 mod view;
@@ -13,7 +14,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, RANDOM_TRIES_MAX};
 use crate::route::{self, CURSOR_DROPPED_BITS};
-use crate::tx::{Databases, Watched, Watches};
+use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use crate::versions::Versions;
 use cairn_replica::watermark::Watermark;
@@ -448,33 +449,6 @@ impl Shard {
     fn observe_all(&self) {
         // What is behind that is about what everybody may have seen before.
         self.observe(self.engine.log().awaited());
-    }
-
-    /// Removes all rows of a database.
-    pub fn clear(&mut self, db: u8) -> Result<(), Stop> {
-        let lsn = self.engine.clear(db)?;
-        self.note_database(db, lsn);
-        Ok(())
-    }
-
-    /// Two databases change places.
-    pub fn swap(&mut self, one: u8, other: u8) -> Result<(), Stop> {
-        let lsn = self.engine.swap(one, other);
-        for db in [one, other] {
-            self.watches.note_swap(db);
-            self.note_database(db, lsn);
-        }
-        Ok(())
-    }
-
-    /// A whole database has changed.
-    fn note_database(&mut self, db: u8, lsn: Lsn) {
-        if let Some(group) = &mut self.group {
-            group.databases = group.databases.and(Databases::of(db));
-        }
-        self.versions.lose_all();
-        self.unstable.note_clear(db, lsn);
-        self.observe(lsn);
     }
 
     /// Visits live rows, without their values, in the order of (slot, hash) from `head` on, until `go_on` says stop; answers the

@@ -327,6 +327,22 @@ impl Metrics {
         self.counts(counted, vec![shard], &counters);
     }
 
+    /// Transactions, and those that read snapshots.
+    fn publish_transactions(&self, figures: &ShardFigures, shard: Label, counted: &mut Counted) {
+        let gauges = [("cairn_snapshots", figures.snapshot_readers)];
+        self.gauges(vec![shard.clone()], &gauges);
+        let of = &figures.counters;
+        let counters = [
+            ("cairn_transactions_begun_total", of.txns_begun),
+            ("cairn_transactions_committed_total", of.txns_committed),
+            ("cairn_transactions_rolled_back_total", of.txns_rolled_back),
+            ("cairn_transaction_conflicts_total", of.txn_conflicts),
+            ("cairn_transaction_deadlocks_total", of.txn_deadlocks),
+            ("cairn_snapshots_too_old_total", of.txn_snapshots_too_old),
+        ];
+        self.counts(counted, vec![shard], &counters);
+    }
+
     fn publish_shard(&self, snapshot: &Snapshot, counted: &mut Counted) {
         let Some(figures) = snapshot.shards.first() else { return };
         let shard = figures.shard.to_string();
@@ -338,7 +354,6 @@ impl Metrics {
                 ("cairn_connected_clients", snapshot.clients.connected),
                 ("cairn_blocked_clients", snapshot.clients.blocked),
                 ("cairn_held_replies", snapshot.clients.held_replies),
-                ("cairn_snapshots", figures.snapshot_readers),
                 ("cairn_log_flights", figures.log.flights),
                 ("cairn_log_segments", figures.log.segments),
                 ("cairn_log_segments_ready", figures.log.segments_ready),
@@ -368,12 +383,6 @@ impl Metrics {
                 ("cairn_keyspace_hits_total", counters.keyspace_hits),
                 ("cairn_keyspace_misses_total", counters.keyspace_misses),
                 ("cairn_expired_keys_total", counters.expired),
-                ("cairn_transactions_begun_total", counters.txns_begun),
-                ("cairn_transactions_committed_total", counters.txns_committed),
-                ("cairn_transactions_rolled_back_total", counters.txns_rolled_back),
-                ("cairn_transaction_conflicts_total", counters.txn_conflicts),
-                ("cairn_transaction_deadlocks_total", counters.txn_deadlocks),
-                ("cairn_snapshots_too_old_total", counters.txn_snapshots_too_old),
                 ("cairn_auth_denied_total", counters.auth_denied),
                 ("cairn_commands_forwarded_total", counters.forwarded_commands),
                 ("cairn_commands_foreign_total", counters.foreign_commands),
@@ -382,6 +391,7 @@ impl Metrics {
             ],
         );
         self.publish_pages(&figures.pages, &shard, counted);
+        self.publish_transactions(figures, label(), counted);
         self.publish_hot(figures, label(), counted);
         let cut = [
             ("output_buffer", counters.output_limit_closed),

@@ -76,6 +76,7 @@ impl Metrics {
             ("redo", memory.redo),
             ("log_buffers", memory.log_buffers),
             ("client_buffers", memory.client_buffers),
+            ("versions", memory.versions),
         ];
         for (kind, bytes) in kinds {
             let labels = vec![Label::new("shard", shard.to_owned()), Label::new("kind", kind)];

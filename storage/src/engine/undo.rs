@@ -27,15 +27,15 @@ impl Undo {
         self.images.is_empty()
     }
 
-    /// The rows that are to be put back, each as it was before one of its changes, the oldest change first. `None`: all rows of a
-    /// database.
+    /// The rows that are to be put back, each as it was before one of its changes, the oldest change first. `None`: the rows of
+    /// whole databases.
     pub fn rows(&self) -> impl Iterator<Item = Option<Former<'_>>> {
         self.images.iter().map(|image| match image {
             Image::Row { db, head, key, was } => {
                 let was = was.as_ref().map(|was| (was.kind, was.expire_ms, was.value.bytes(), was.value.blob()));
                 Some(Former { row: RowKey { db: *db, head: *head, key }, was })
             }
-            Image::Rows(_) => None,
+            Image::Rows(_) | Image::Swap(..) => None,
         })
     }
 }

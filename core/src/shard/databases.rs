@@ -1,0 +1,36 @@
+//! Changes of whole databases.
+
+use super::Shard;
+use crate::error::Stop;
+use crate::tx::Databases;
+use cairn_storage::units::Lsn;
+
+impl Shard {
+    /// Removes all rows of a database.
+    pub fn clear(&mut self, db: u8) -> Result<(), Stop> {
+        let lsn = self.engine.clear(db)?;
+        self.note_database(db, lsn);
+        Ok(())
+    }
+
+    /// Two databases change places.
+    pub fn swap(&mut self, one: u8, other: u8) -> Result<(), Stop> {
+        let lsn = self.engine.swap(one, other);
+        for db in [one, other] {
+            self.watches.note_swap(db);
+            self.note_database(db, lsn);
+        }
+        Ok(())
+    }
+
+    /// A whole database has changed.
+    fn note_database(&mut self, db: u8, lsn: Lsn) {
+        if let Some(group) = &mut self.group {
+            group.databases = group.databases.and(Databases::of(db));
+        }
+        // What their rows were is not kept.
+        self.versions.lose_all();
+        self.unstable.note_clear(db, lsn);
+        self.observe(lsn);
+    }
+}
