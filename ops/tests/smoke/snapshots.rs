@@ -10,7 +10,9 @@ const KEYS: [&str; 2] = ["foo", "bar"];
 
 fn ask(connection: &mut Connection, line: &str) -> RedisResult<Option<String>> {
     let mut command = redis::Cmd::new();
-    line.split(' ').for_each(|word| drop(command.arg(word)));
+    for word in line.split(' ') {
+        command.arg(word);
+    }
     command.query::<Value>(connection).and_then(|value| Ok(redis::from_redis_value(value)?))
 }
 
