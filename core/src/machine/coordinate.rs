@@ -11,7 +11,6 @@ use crate::command::args::Args;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::Stop;
 use crate::event::ConnId;
-use crate::limits::TRIES_SKIPPED;
 use crate::parcel::Message;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
@@ -47,7 +46,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    fn of(left: usize) -> Stage {
+    pub(super) fn of(left: usize) -> Stage {
         Stage::Running(Running { left, ..Running::default() })
     }
 }
@@ -117,24 +116,7 @@ impl Machine {
         }
     }
 
-    /// All shards are asked at once, unless somebody has stood in the way of late.
-    fn begin_locking(&mut self, txn: TxnId) {
-        let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
-        if !exec.can_be_tried() {
-            return self.lock_next(txn);
-        }
-        if self.pending.tries_skipped > 0 {
-            self.pending.tries_skipped -= 1;
-            return self.lock_next(txn);
-        }
-        let tries = exec.tries();
-        exec.stage = Running::of(tries.len());
-        for (shard, rows, go) in tries {
-            self.tell(shard, txn, ToParticipant::Try { rows, go });
-        }
-    }
-
-    fn lock_next(&mut self, txn: TxnId) {
+    pub(super) fn lock_next(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         let Stage::Locking(locked) = exec.stage else { unreachable!("it gets its locks first") };
         match exec.parts.get_mut(locked) {
@@ -297,29 +279,6 @@ impl Machine {
         self.answer_exec(exec.hole, replies);
     }
 
-    /// A part that was to be tried was not begun. That it is not in its shard's log decides on the whole, so those that were are undone.
-    fn give_up_trying(&mut self, txn: TxnId, denial: Denial) {
-        let mut exec = self.pending.execs.remove(&txn).expect("it is under way");
-        for part in exec.parts.iter().filter(|part| !part.is_denied) {
-            self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
-        }
-        // Under another name: what the logs have of this one is that it was undone.
-        let why = match (denial, self.name_txn()) {
-            (Denial::Refused(why), _) => why,
-            (_, Ok(next)) => {
-                exec.is_to_lock();
-                self.pending.tries_skipped = TRIES_SKIPPED;
-                self.pending.execs.insert(next, exec);
-                return self.lock_next(next);
-            }
-            (_, Err(Stop::Refuse(refusal))) => NotDone::of_log(&refusal),
-            (_, Err(_)) => unreachable!("this opening of the log counts, for it has given a name"),
-        };
-        let mut replies = Replies::default();
-        self.refuse_exec(&exec, &why, &mut replies);
-        self.answer_exec(exec.hole, replies);
-    }
-
     /// All parts have answered.
     pub(super) fn decide(&mut self, txn: TxnId) {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
@@ -363,7 +322,7 @@ impl Machine {
         self.answer_exec(hole, bytes);
     }
 
-    fn refuse_exec(&mut self, exec: &Exec, why: &NotDone, replies: &mut Replies) {
+    pub(super) fn refuse_exec(&mut self, exec: &Exec, why: &NotDone, replies: &mut Replies) {
         let mut reply = Reply::new(replies, exec.is_resp3);
         if exec.is_exec {
             reply.refusal(&discarded(&why.line));
@@ -381,7 +340,7 @@ impl Machine {
         }
     }
 
-    fn answer_exec(&mut self, hole: HoleId, bytes: Replies) {
+    pub(super) fn answer_exec(&mut self, hole: HoleId, bytes: Replies) {
         if let Some(line) = bytes.bytes().strip_prefix(b"-") {
             let code = line.split(|byte| *byte == b' ').next().unwrap_or_default();
             self.stats.on_error(&String::from_utf8_lossy(code));

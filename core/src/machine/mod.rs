@@ -52,6 +52,7 @@ mod run;
 mod script;
 mod scrub;
 mod trial;
+mod tries;
 mod views;
 mod whole;
 mod wide;

@@ -112,6 +112,11 @@ impl Parts {
         self.retrying.push(txn);
     }
 
+    /// Whether no locks are granted for the moment. Keeps X3.
+    pub fn is_draining(&self) -> bool {
+        self.is_draining
+    }
+
     /// Whether a transaction over several shards has to wait before it has groups in their logs.
     pub fn is_draining_anywhere(&self) -> bool {
         self.is_draining || self.drains_elsewhere > 0
@@ -193,7 +198,7 @@ impl Machine {
         }
     }
 
-    fn add_part(&mut self, from: ShardId, txn: TxnId, is_calm: bool, stage: Stage) {
+    pub(super) fn add_part(&mut self, from: ShardId, txn: TxnId, is_calm: bool, stage: Stage) {
         let (rows, databases, asked_ns) = (Vec::new(), Databases::NONE, self.now.mono_ns);
         let part = Part { from, rows, databases, is_calm, is_hidden: false, is_open: false, asked_ns, stage };
         let before = self.parts.parts.insert(txn, part);
@@ -259,37 +264,6 @@ impl Machine {
 
     pub(super) fn parts_want_turn(&self) -> bool {
         self.parts.wants_turn
-    }
-
-    /// Locks rows and runs the part, if that can be done at once: who waited here might hold what others wait for in the order of
-    /// shards. Otherwise nothing stays of it.
-    fn try_part(&mut self, from: ShardId, txn: TxnId, rows: Vec<RowLock>, go: Arc<Go>) {
-        let is_write = rows.iter().any(|row| row.is_exclusive);
-        let denial = match self.refusal_of_part(is_write) {
-            Some(why) => Denial::Refused(why),
-            // Keeps X3.
-            None if self.parts.is_draining => Denial::Busy,
-            None => match self.parts.locks.try_hold(txn, rows) {
-                Ok(rows) => {
-                    self.add_part(from, txn, false, Stage::Locked);
-                    self.parts.parts.get_mut(&txn).expect("it was just added").rows = rows;
-                    return self.run_part(txn, go);
-                }
-                Err(_) => Denial::Busy,
-            },
-        };
-        self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message: ToCoordinator::Locked(Err(denial)) });
-    }
-
-    /// Why this shard can have no part in a transaction, which changes rows or not.
-    fn refusal_of_part(&mut self, is_write: bool) -> Option<NotDone> {
-        if let Some(refusal) = self.unlisted() {
-            return Some(NotDone::of_commands(&refusal));
-        }
-        match self.admit_write() {
-            Err(Stay::Refuse(refusal)) if is_write => Some(NotDone::of_log(&refusal)),
-            _ => None,
-        }
     }
 
     /// The rows are locked. Keeps X2: sees that all that is needed is here.
