@@ -81,6 +81,14 @@ pub struct Task<'a> {
     pub now: Now,
 }
 
+/// What a task is run with.
+pub(super) struct Means<'a, 'c> {
+    /// `None`: nothing of it is Lua's.
+    pub lua: Option<&'a mut Lua<'c>>,
+    pub limits: Limits,
+    pub ground: &'a mut dyn Ground,
+}
+
 impl Machine {
     /// What is to be run, as this shard has it.
     pub(super) fn own_code(&mut self, code: &Code) -> Result<Code, Stop> {
@@ -130,30 +138,18 @@ impl Machine {
 }
 
 /// Runs what a task is about on its ground.
-pub(super) fn run_code(
-    task: &Task<'_>,
-    lua: &mut Option<Lua<'_>>,
-    limits: Limits,
-    ground: &mut dyn Ground,
-    reply: &mut Reply<'_>,
-) -> End {
+pub(super) fn run_code(task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Reply<'_>) -> End {
     match task.code {
-        Code::Change(change) => change.run(ground, reply),
-        Code::Idempotent(once) => once.run(task, lua, limits, ground, reply),
-        Code::Script(_) | Code::Function(_) => {
-            run_lua(task, lua.as_mut().expect("it has a state"), limits, ground, reply)
-        }
+        Code::Change(change) => change.run(means.ground, reply),
+        Code::Idempotent(once) => once.run(task, means, reply),
+        Code::Script(_) | Code::Function(_) => run_lua(task, means, reply),
     }
 }
 
 /// The same of Lua's.
-pub(super) fn run_lua(
-    task: &Task<'_>,
-    (vm, callee): &mut Lua<'_>,
-    limits: Limits,
-    ground: &mut dyn Ground,
-    reply: &mut Reply<'_>,
-) -> End {
+pub(super) fn run_lua(task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Reply<'_>) -> End {
+    let Means { lua, limits, ground } = means;
+    let (vm, callee) = lua.as_deref_mut().expect("what is Lua's has a state");
     let host: Host<'_> = &mut |args: &Args<'_>, is_resp3: bool, out: &mut Replies| ground.call(args, is_resp3, out);
-    vm.run(*callee, &task.keys, &task.args, limits, host, reply)
+    vm.run(*callee, &task.keys, &task.args, *limits, host, reply)
 }

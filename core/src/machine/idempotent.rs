@@ -5,7 +5,7 @@
 //! nothing, and leaves no record. Why so: `docs/decisions/0020-idempotency.md`.
 
 use super::Machine;
-use super::code::{Code, Lua, Task, run_lua};
+use super::code::{Code, Means, Task, run_lua};
 use super::exec::{error_line, rolled_back};
 use super::ground::{Ground, HiddenCall, ask_hidden};
 use crate::command::args::{Args, copied};
@@ -18,7 +18,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::resp::translate::{to_resp2, to_resp3};
 use crate::route;
-use crate::script::vm::{Called, End, Limits};
+use crate::script::vm::{Called, End};
 use crate::tx::{Command, Multi};
 use sha1::{Digest, Sha1};
 use std::sync::Arc;
@@ -85,16 +85,9 @@ impl Idempotent {
     }
 
     /// Does it, unless it was done.
-    pub(super) fn run(
-        &self,
-        task: &Task<'_>,
-        lua: &mut Option<Lua<'_>>,
-        limits: Limits,
-        ground: &mut dyn Ground,
-        reply: &mut Reply<'_>,
-    ) -> End {
+    pub(super) fn run(&self, task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Reply<'_>) -> End {
         let mark = reply.out.len();
-        match self.make(task, lua, limits, ground, reply) {
+        match self.make(task, means, reply) {
             Ok(()) => End::Done,
             Err(end) => {
                 reply.out.truncate(mark);
@@ -103,22 +96,15 @@ impl Idempotent {
         }
     }
 
-    fn make(
-        &self,
-        task: &Task<'_>,
-        lua: &mut Option<Lua<'_>>,
-        limits: Limits,
-        ground: &mut dyn Ground,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), End> {
+    fn make(&self, task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Reply<'_>) -> Result<(), End> {
         let name = hidden::record_key(&self.token.key);
         let words: [&[u8]; 2] = [b"GET", &name];
-        let call = self.hidden(ground.machine(), &words);
-        if let Some(record) = hidden::bulk_of(&ask_hidden(ground, &call)?) {
+        let call = self.hidden(means.ground.machine(), &words);
+        if let Some(record) = hidden::bulk_of(&ask_hidden(means.ground, &call)?) {
             return self.repeat(&record, reply);
         }
         let mut answer = Replies::default();
-        self.perform(task, lua, limits, ground, &mut Reply::new(&mut answer, reply.is_resp3))?;
+        self.perform(task, means, &mut Reply::new(&mut answer, reply.is_resp3))?;
         if answer.weight() > IDEMPOTENT_REPLY_BYTES_MAX {
             return Err(End::Refused(format!(
                 "ERR the reply is longer than {IDEMPOTENT_REPLY_BYTES_MAX} bytes, which is what can be kept of an idempotent \
@@ -130,8 +116,8 @@ impl Idempotent {
         record.extend_from_slice(&answer.flat());
         let expire_ms = (task.now.unix_ms() + self.token.ttl_ms).to_string();
         let words: [&[u8]; 5] = [b"SET", &name, &record, b"PXAT", expire_ms.as_bytes()];
-        let call = self.hidden(ground.machine(), &words);
-        ask_hidden(ground, &call)?;
+        let call = self.hidden(means.ground.machine(), &words);
+        ask_hidden(means.ground, &call)?;
         reply.out.append(answer);
         Ok(())
     }
@@ -151,23 +137,16 @@ impl Idempotent {
         Ok(())
     }
 
-    fn perform(
-        &self,
-        task: &Task<'_>,
-        lua: &mut Option<Lua<'_>>,
-        limits: Limits,
-        ground: &mut dyn Ground,
-        reply: &mut Reply<'_>,
-    ) -> Result<(), End> {
+    fn perform(&self, task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Reply<'_>) -> Result<(), End> {
         match &self.deed {
-            Deed::Command(commands) => match call(ground, &commands.command(0), reply)? {
+            Deed::Command(commands) => match call(means.ground, &commands.command(0), reply)? {
                 Some(line) => Err(End::Refused(line)),
                 None => Ok(()),
             },
             Deed::Commands(commands) => {
                 reply.array(commands.len());
                 for (number, command) in commands.commands().enumerate() {
-                    match call(ground, &command, reply)? {
+                    match call(means.ground, &command, reply)? {
                         Some(line) if commands.rolls_back => {
                             let refusal = rolled_back(number, command.entry.spec, &line);
                             return Err(End::Refused(refusal.line().into_owned()));
@@ -178,10 +157,9 @@ impl Idempotent {
                 Ok(())
             }
             Deed::Script(code) => {
-                let lua = lua.as_mut().expect("a script has a state");
                 // The first key is that of the record.
                 let task = Task { code, keys: task.keys.skip(1), ..*task };
-                match run_lua(&task, lua, limits, ground, reply) {
+                match run_lua(&task, means, reply) {
                     End::Done => match error_line(reply.out, 0) {
                         Some(line) => Err(End::Refused(line)),
                         None => Ok(()),

@@ -10,7 +10,7 @@ use crate::parcel::{Answer, Message, RequestId};
 use crate::query::Query;
 use crate::resp::encode::Reply;
 use crate::resp::replies::{Outgoing, Replies};
-use crate::session::Stall;
+use crate::session::{Durability, ReplyMode, Stall};
 use crate::tx::{CutId, Denial, NotDone, ToCoordinator};
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskDone;
@@ -67,6 +67,44 @@ impl Machine {
         let oldest_ns = self.held.waiters.peek().map_or(self.now.mono_ns, |Reverse(waiter)| waiter.since_ns);
         let count = self.held.waiters.len() + self.held.foreign.len();
         (count as u64, self.now.mono_ns.saturating_sub(oldest_ns) / 1000)
+    }
+
+    /// The reply that was just written waits for `lsn`.
+    pub(super) fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Replies, held: &mut Lsn) {
+        if let LogState::Failed(fault) = self.shard.engine().log().state() {
+            // Nobody may see what will never be stable.
+            out.truncate(mark);
+            let refusal = super::release::log_refusal(fault.result.err());
+            self.count_error(Some(id), &refusal);
+            Reply::new(out, false).refusal(&refusal);
+            return;
+        }
+        if self.client(conn).durability == Durability::Memory && !self.shard.is_fenced() {
+            return;
+        }
+        self.session_mut(conn).output.gate(mark, out, lsn);
+        *held = (*held).max(lsn);
+    }
+
+    /// What CLIENT REPLY wants of the reply behind `mark`.
+    #[inline]
+    pub(super) fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Replies) {
+        let client = &mut self.session_mut(conn).client;
+        match (mode_before, client.reply_mode) {
+            (ReplyMode::On, ReplyMode::On) => {}
+            (_, ReplyMode::SkipNext) => {
+                client.reply_mode = ReplyMode::Skip;
+                out.truncate(mark);
+            }
+            (ReplyMode::Skip, _) => {
+                if client.reply_mode == ReplyMode::Skip {
+                    client.reply_mode = ReplyMode::On;
+                }
+                out.truncate(mark);
+            }
+            (_, ReplyMode::Off | ReplyMode::Skip) => out.truncate(mark),
+            (ReplyMode::Off | ReplyMode::SkipNext, ReplyMode::On) => {}
+        }
     }
 
     /// The connection's last gate waits for `lsn`.

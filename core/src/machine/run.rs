@@ -19,7 +19,7 @@ use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::session::{Durability, ReplyMode, Stall};
+use crate::session::{ReplyMode, Stall};
 use crate::shard::Shard;
 use cairn_storage::log::LogState;
 use cairn_storage::units::Lsn;
@@ -372,23 +372,6 @@ impl Machine {
         }
     }
 
-    /// The reply that was just written waits for `lsn`.
-    pub(super) fn gate(&mut self, conn: ConnId, id: u16, mark: usize, lsn: Lsn, out: &mut Replies, held: &mut Lsn) {
-        if let LogState::Failed(fault) = self.shard.engine().log().state() {
-            // Nobody may see what will never be stable.
-            out.truncate(mark);
-            let refusal = super::release::log_refusal(fault.result.err());
-            self.count_error(Some(id), &refusal);
-            Reply::new(out, false).refusal(&refusal);
-            return;
-        }
-        if self.client(conn).durability == Durability::Memory && !self.shard.is_fenced() {
-            return;
-        }
-        self.session_mut(conn).output.gate(mark, out, lsn);
-        *held = (*held).max(lsn);
-    }
-
     pub(super) fn finish_row(
         &mut self,
         id: u16,
@@ -534,27 +517,6 @@ impl Machine {
         Reply::new(out, false).refusal(refusal);
         self.silence(conn, mode, mark, out);
         Ran::Done
-    }
-
-    /// What CLIENT REPLY wants of the reply behind `mark`.
-    #[inline]
-    pub(super) fn silence(&mut self, conn: ConnId, mode_before: ReplyMode, mark: usize, out: &mut Replies) {
-        let client = &mut self.session_mut(conn).client;
-        match (mode_before, client.reply_mode) {
-            (ReplyMode::On, ReplyMode::On) => {}
-            (_, ReplyMode::SkipNext) => {
-                client.reply_mode = ReplyMode::Skip;
-                out.truncate(mark);
-            }
-            (ReplyMode::Skip, _) => {
-                if client.reply_mode == ReplyMode::Skip {
-                    client.reply_mode = ReplyMode::On;
-                }
-                out.truncate(mark);
-            }
-            (_, ReplyMode::Off | ReplyMode::Skip) => out.truncate(mark),
-            (ReplyMode::Off | ReplyMode::SkipNext, ReplyMode::On) => {}
-        }
     }
 
     #[inline]

@@ -5,7 +5,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::code::{ScriptRun, Task, run_code};
+use super::code::{Means, ScriptRun, Task, run_code};
 use super::ground::{Ground, HiddenCall};
 use super::parked::Work;
 use super::release::HeldReply;
@@ -302,7 +302,7 @@ impl Machine {
             stop: None,
             held: Vec::new(),
         };
-        let end = run_code(task, &mut vm, limits, &mut script, reply);
+        let end = run_code(task, &mut Means { lua: vm.as_mut(), limits, ground: &mut script }, reply);
         let Running { is_group, needs_others, stop, held, .. } = script;
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {

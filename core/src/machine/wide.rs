@@ -18,7 +18,7 @@
 
 use super::Machine;
 use super::ask::HoleId;
-use super::code::{ScriptRun, Task, run_code};
+use super::code::{Means, ScriptRun, Task, run_code};
 use super::ground::{Ground, HiddenCall};
 use super::interact::{Form, Statement, Works};
 use super::participate::locks_of;
@@ -244,7 +244,8 @@ impl Machine {
         let task = Task { code: &code, keys, args, db, is_readonly, now };
         let mut script = Running { machine: self, course, db, is_readonly, at: 0, outcome: Outcome::default() };
         let mut reply = Reply::new(&mut replies, run.is_resp3);
-        let end = run_code(&task, &mut vm, limits, &mut script, &mut reply);
+        let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
+        let end = run_code(&task, &mut means, &mut reply);
         let outcome = std::mem::take(&mut script.outcome);
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
