@@ -2,7 +2,8 @@
 //! requests; what runs on one shard at once runs with nothing between its commands.
 //!
 //! A request is granted as a whole, and never before an earlier one that it conflicts with; except on rows that its owner holds
-//! already and wants more of, for the earlier one waits for that owner anyway. Rows whose heads are equal are locked together.
+//! already and wants more of, and on rows of a database that the earlier one wants as a whole and its owner holds rows of: the earlier one
+//! waits for that owner anyway. Rows whose heads are equal are locked together.
 //!
 //! A row that is locked exclusively may still be looked at by one who holds no lock, as long as its changes are elsewhere. From
 //! the moment on that they stand in the tree, and are not decided, it is *hidden*. The same goes for a whole database, which is
@@ -241,8 +242,18 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
                 && self.wholes[usize::from(row.db)].is_free()
                 && (before == 0
                     || held.is_some_and(|held| held.has(owner))
-                    || !self.waiting.iter().take(before).any(|request| request.conflicts(row)))
+                    || !self.waiting.iter().take(before).any(|request| self.stands_before(request, owner, row)))
         })
+    }
+
+    /// Whether an earlier request keeps the owner from a row. Who wants the whole database waits for those that hold rows of it
+    /// anyway.
+    fn stands_before(&self, request: &Request<Owner>, owner: Owner, row: &RowLock) -> bool {
+        request.conflicts(row) || request.databases.has(row.db) && !self.holds_some(owner, row.db)
+    }
+
+    fn holds_some(&self, owner: Owner, db: u8) -> bool {
+        self.rows_in[usize::from(db)] > 0 && self.rows.values().any(|held| held.databases.has(db) && held.has(owner))
     }
 
     fn hold(&mut self, owner: Owner, mut rows: Vec<RowLock>) -> Vec<RowLock> {
@@ -373,7 +384,8 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
                 blockers.extend(held.owners().filter(|held| *held != owner));
             }
             if held.is_none_or(|held| !held.has(owner)) {
-                let earlier = self.waiting.iter().take(index).filter(|request| request.conflicts(row));
+                let earlier = self.waiting.iter().take(index);
+                let earlier = earlier.filter(|request| self.stands_before(request, owner, row));
                 blockers.extend(earlier.map(|request| request.owner));
             }
         }
@@ -386,7 +398,7 @@ impl<Owner> Request<Owner> {
         let place_of_row = place(row.db, row.head);
         let conflicts =
             |mine: &RowLock| place(mine.db, mine.head) == place_of_row && (mine.is_exclusive || row.is_exclusive);
-        self.databases.has(row.db) || self.rows.iter().any(conflicts)
+        self.rows.iter().any(conflicts)
     }
 
     fn conflicts_with(&self, db: u8) -> bool {

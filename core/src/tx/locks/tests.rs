@@ -138,6 +138,22 @@ fn a_whole_database_is_all_its_rows() {
 }
 
 #[test]
+fn who_holds_rows_of_a_database_may_get_more_of_them_before_one_who_waits_for_all() {
+    let mut locks = Locks::default();
+    locks.try_hold(1, vec![row(1, true)]).unwrap();
+    locks.try_hold(2, vec![row(2, true)]).unwrap();
+    locks.request(3, vec![], Databases::of(0));
+    assert_eq!(locks.try_hold(4, vec![row(4, false)]), Err(vec![row(4, false)]));
+    assert_eq!(locks.try_hold(1, vec![row(4, true)]), Ok(vec![row(4, true)]));
+    locks.request(1, vec![row(2, false)], Databases::NONE);
+    assert_eq!(locks.blockers(1), Some(vec![2]), "it does not wait for 3, which waits for it");
+    locks.release(2, &[row(2, true)], false);
+    assert_eq!(names(&granted(&mut locks)), [1]);
+    locks.release(1, &[row(1, true), row(4, true), row(2, false)], false);
+    assert_eq!(names(&granted(&mut locks)), [3]);
+}
+
+#[test]
 fn a_database_that_is_seized_nobody_gets_and_nobody_sees() {
     let mut locks = Locks::default();
     let seized = locks.seize(vec![row(1, true)]);
