@@ -51,6 +51,9 @@ const DIGEST_BYTES: usize = 20;
 /// What a record says of its reply: the version of the protocol that it is in.
 const IS_RESP3: u8 = 1;
 
+/// How errors begin that are of disks and memory, not of what was asked for.
+const CIRCUMSTANCES: [&str; 3] = ["MISCONF ", "OOM ", "ERR the page file "];
+
 const REUSED: &str = "KEYREUSED the idempotency key was used for another command";
 
 /// The digest of commands: their database and their words, in order.
@@ -150,6 +153,10 @@ impl Idempotent {
                         Some(line) if commands.rolls_back => {
                             let refusal = rolled_back(number, command.entry.spec, &line);
                             return Err(End::Refused(refusal.line().into_owned()));
+                        }
+                        // What will pass is not kept as an answer.
+                        Some(line) if CIRCUMSTANCES.iter().any(|start| line.starts_with(start)) => {
+                            return Err(End::Refused(line));
                         }
                         _ => {}
                     }
