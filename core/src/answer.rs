@@ -227,6 +227,7 @@ impl Machine {
                 pages,
                 extents,
                 redo: self.shard.engine().redo_bytes(),
+                deferred: self.shard.engine().deferred_bytes(),
                 log_buffers: self.shard.engine().log().buffers().map(|buffer| buffer.len() as u64).sum(),
                 client_buffers: self.client_buffer_bytes(),
                 lua: self.script_memory_bytes() as u64,
@@ -276,6 +277,7 @@ impl Machine {
         let Some(file) = engine.page_file() else { return PageFigures::default() };
         let numbers = file.numbers();
         let (pages, pages_resident, evictions) = engine.page_counts();
+        let (settled_pages, settled_rows) = engine.deferred_applied();
         let bytes = |sites: u64| sites * PAGE_BYTES as u64;
         PageFigures {
             pages,
@@ -296,6 +298,9 @@ impl Machine {
             file_bytes: bytes(numbers.sites),
             free_bytes: bytes(numbers.sites_free),
             held_bytes: bytes(numbers.sites_held),
+            deferred_rows: engine.deferred_rows(),
+            settled_pages,
+            settled_rows,
             is_checkpoint_barred: self.is_checkpoint_barred(),
             has_failed: matches!(file.state(), FileState::Failed { .. }),
         }
@@ -306,7 +311,13 @@ impl Machine {
         let ttl_ms_mean = if expiring == 0 { 0 } else { self.ttl_ms_mean(db) };
         let engine = self.shard.engine();
         let rows = engine.row_count(db).saturating_sub(self.hidden_rows(db));
-        DatabaseFigures { rows, expiring, ttl_ms_mean, redo_left: engine.redo_left_in(db) }
+        DatabaseFigures {
+            rows,
+            expiring,
+            ttl_ms_mean,
+            redo_left: engine.redo_left_in(db),
+            deferred: engine.deferred_rows_in(db),
+        }
     }
 
     /// Looks at some rows from a random place on.

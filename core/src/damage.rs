@@ -47,7 +47,9 @@ impl fmt::Display for Behind {
         match missing {
             Missing::Page(page) | Missing::Astray(page) => write!(f, "page {page}")?,
             Missing::Extent(extent) => write!(f, "extent {extent}, a long value")?,
-            Missing::Pending(_) | Missing::Redo => unreachable!("what the log has is not read from the page file"),
+            Missing::Pending(_) | Missing::Redo | Missing::Deferred => {
+                unreachable!("what the log has is not read from the page file")
+            }
         }
         let Some((tree, HeadRange { low, high })) = range else { return Ok(()) };
         write!(f, " of {tree}")?;

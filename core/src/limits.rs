@@ -91,9 +91,10 @@ pub const CHECKPOINT_LOG_BYTES: u64 = 256 * 1024 * 1024;
 pub const CHECKPOINT_SECONDS: u64 = 60;
 
 /// Where a shard's memory is small it is less: a start keeps in memory what the log has behind the checkpoint, up to half
-/// as much again. With data beyond memory each page is written about once for each change of it anyway.
+/// as much again, and what rows that wait for their pages need of it. With data beyond memory each page is written about once
+/// for each change of it anyway.
 pub fn checkpoint_log_bytes(memory_bytes: u64) -> u64 {
-    (memory_bytes / 4).clamp(CHECKPOINT_LOG_BYTES_MIN, CHECKPOINT_LOG_BYTES)
+    (memory_bytes / 8).clamp(CHECKPOINT_LOG_BYTES_MIN, CHECKPOINT_LOG_BYTES)
 }
 
 pub const CHECKPOINT_LOG_BYTES_MIN: u64 = 16 * 1024 * 1024;

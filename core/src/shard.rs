@@ -436,6 +436,14 @@ impl Shard {
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).
     pub fn row_count(&self, db: u8) -> Result<u64, Stop> {
         self.engine.await_redo()?;
+        self.engine.await_deferred()?;
+        self.observe_all();
+        Ok(self.engine.row_count(db))
+    }
+
+    /// The same, while rows may wait for their pages that are not counted yet, or were there already.
+    pub fn row_count_about(&self, db: u8) -> Result<u64, Stop> {
+        self.engine.await_redo()?;
         self.observe_all();
         Ok(self.engine.row_count(db))
     }

@@ -16,6 +16,8 @@ pub struct DatabaseFigures {
     pub ttl_ms_mean: u64,
     /// Effects of the log that are not in the trees yet: the other figures may be off by as many rows.
     pub redo_left: u64,
+    /// Rows that were set and wait for their pages: the other figures may be off by as many.
+    pub deferred: u64,
 }
 
 impl DatabaseFigures {
@@ -27,6 +29,7 @@ impl DatabaseFigures {
         self.rows += other.rows;
         self.expiring += other.expiring;
         self.redo_left += other.redo_left;
+        self.deferred += other.deferred;
     }
 }
 
@@ -92,6 +95,8 @@ pub struct MemoryFigures {
     pub extents: u64,
     /// Effects of the log that are not in the trees yet.
     pub redo: u64,
+    /// Rows that wait for their pages.
+    pub deferred: u64,
     /// Log buffers.
     pub log_buffers: u64,
     /// Query and output buffers of the connections.
@@ -123,6 +128,7 @@ impl MemoryFigures {
         self.pages
             + self.extents
             + self.redo
+            + self.deferred
             + self.log_buffers
             + self.client_buffers
             + self.lua
@@ -136,6 +142,7 @@ impl MemoryFigures {
         self.pages += other.pages;
         self.extents += other.extents;
         self.redo += other.redo;
+        self.deferred += other.deferred;
         self.log_buffers += other.log_buffers;
         self.client_buffers += other.client_buffers;
         self.lua += other.lua;
@@ -210,6 +217,10 @@ pub struct PageFigures {
     /// Of these, free now, and free after a later checkpoint.
     pub free_bytes: u64,
     pub held_bytes: u64,
+    /// Rows that were set and wait for their pages now; pages that were brought in for such rows since the start, and the rows.
+    pub deferred_rows: u64,
+    pub settled_pages: u64,
+    pub settled_rows: u64,
     /// Something damaged stands in the way of checkpoints, so that the log grows.
     pub is_checkpoint_barred: bool,
     /// Its last operation failed: no checkpoint succeeds.
@@ -322,7 +333,7 @@ mod tests {
         latency.record(1000 * (u64::from(shard) + 1));
         Snapshot {
             shards: vec![ShardFigures { shard, rows, ..ShardFigures::default() }],
-            databases: vec![DatabaseFigures { rows, expiring: rows, ttl_ms_mean, redo_left: 3 }],
+            databases: vec![DatabaseFigures { rows, expiring: rows, ttl_ms_mean, redo_left: 3, deferred: 1 }],
             commands: vec![CommandStats { calls: 1, latency: Some(Box::new(latency)), ..CommandStats::default() }],
             errors: [("ERR".to_owned(), 2)].into(),
             ..Snapshot::default()
@@ -335,7 +346,10 @@ mod tests {
         all.merge(&one(1, 30, 100));
         all.merge(&one(0, 10, 500));
         assert_eq!(all.shards.iter().map(|shard| shard.shard).collect::<Vec<_>>(), [0, 1]);
-        assert_eq!(all.databases, [DatabaseFigures { rows: 40, expiring: 40, ttl_ms_mean: 200, redo_left: 6 }]);
+        assert_eq!(
+            all.databases,
+            [DatabaseFigures { rows: 40, expiring: 40, ttl_ms_mean: 200, redo_left: 6, deferred: 2 }]
+        );
         assert_eq!((all.commands[0].calls, all.commands[0].latency.as_ref().unwrap().count()), (2, 2));
         assert_eq!((all.errors["ERR"], all.rows()), (4, 40));
     }

@@ -15,6 +15,8 @@ pub enum Missing {
     Pending(PendingId),
     /// Some effects of the log have not been applied since the start, and the question is about many rows.
     Redo,
+    /// Rows wait for their leaves, and the question is how many rows there are.
+    Deferred,
 }
 
 /// What is wrong with the log or the page file, and where.

@@ -55,6 +55,27 @@ pub const REDO_AHEAD_SHARE: usize = 8;
 /// Effects of one row that are applied at once when somebody looks at it.
 pub const REDO_ROW_EFFECTS_MAX: usize = 4096;
 
+/// Rows that wait for their leaves: so many bytes of memory, and of records in the log that are needed for them, which a start keeps.
+pub const DEFERRED_BYTES_MAX: u64 = 128 * 1024 * 1024;
+
+/// The same where memory is small: so many parts of [`DEFERRED_PARTS`] of it, fewer while more pages are read for those who look
+/// at rows than for rows that wait.
+pub const DEFERRED_PARTS: u64 = 16;
+pub const DEFERRED_PARTS_MIN: u64 = 2;
+pub const DEFERRED_PARTS_MAX: u64 = 6;
+
+/// Bytes of rows that wait for one leaf: a leaf with more than that is read.
+pub const DEFERRED_LEAF_BYTES_MAX: usize = PAGE_BYTES;
+
+/// Leaves that are being read because rows wait for them, and where memory is small, one part of so many of its pages.
+pub const DEFERRED_READS_MAX: usize = 48;
+pub const DEFERRED_READS_SHARE: usize = 32;
+
+/// A place in the log from which a recovery can begin is noted once in so many bytes of the log; where none can be, for
+/// transactions are undecided, rows wait no further than so many bytes behind the last one.
+pub const DEFERRED_START_BYTES: u64 = 256 * 1024;
+pub const DEFERRED_STARTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
 /// Records of effects that cannot be applied, which a checkpoint writes to the log once more: with more than so many bytes
 /// of them none is made.
 pub const CARRIED_BYTES_MAX: usize = LOG_STAGED_BYTES_MAX;
@@ -168,6 +189,7 @@ pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 /// Databases in each shard: those of clients, and behind them one for what the layer above keeps beside them.
 pub const DATABASES: usize = 17;
 
+const _: () = assert!(DEFERRED_PARTS_MIN <= DEFERRED_PARTS_MAX && DEFERRED_PARTS_MAX < DEFERRED_PARTS);
 const _: () = assert!(FLUSH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);
 const _: () = assert!(FLIGHTS_DEFAULT <= FLIGHTS_MAX);

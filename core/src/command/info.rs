@@ -277,6 +277,9 @@ fn persistence(page: &mut Page<'_>) {
     page.field("cairn_pages_written", sum(|shard| shard.pages_written));
     page.field("cairn_pages_written_early", sum(|shard| shard.victims_written));
     page.field("cairn_pages_cloned", sum(|shard| shard.pages_cloned));
+    page.field("cairn_rows_deferred", sum(|shard| shard.deferred_rows));
+    page.field("cairn_rows_settled", sum(|shard| shard.settled_rows));
+    page.field("cairn_pages_settled", sum(|shard| shard.settled_pages));
     page.field("cairn_page_file_bytes", sum(|shard| shard.file_bytes));
     page.field("cairn_page_file_bytes_written", sum(|shard| shard.bytes_written));
     page.field("cairn_page_file_bytes_free", sum(|shard| shard.free_bytes));
@@ -393,9 +396,11 @@ fn keyspace(page: &mut Page<'_>) {
     for (number, database) in page.all.databases.iter().enumerate() {
         let (name, redo_left) = (format!("db{number}"), database.redo_left);
         let figures = format!("keys={},expires={},avg_ttl={}", database.rows, database.expiring, database.ttl_ms_mean);
+        // The counts are not those of the rows that clients see yet, and say so.
         if redo_left > 0 {
-            // The counts are not those of the rows that clients see yet, and say so.
             page.field(&name, format_args!("{figures},redo_pending={redo_left}"));
+        } else if database.deferred > 0 {
+            page.field(&name, format_args!("{figures},deferred={}", database.deferred));
         } else if database.rows > 0 {
             page.field(&name, figures);
         }

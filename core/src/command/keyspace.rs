@@ -93,7 +93,7 @@ fn scan_step(
 /// The answer's `next` is the number of rows, so that the asker can choose a shard in proportion.
 fn random_key(shard: &mut Shard, now: Now, db: u8) -> Result<Answer, Stop> {
     let keys = Vec::from_iter(shard.random_key(now, db)?);
-    Ok(Answer::Keys { keys, next: shard.row_count(db)? })
+    Ok(Answer::Keys { keys, next: shard.row_count_about(db)? })
 }
 
 fn keys_in_slot(shard: &Shard, now: Now, slot: u16, count: usize) -> Result<Answer, Stop> {

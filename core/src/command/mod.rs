@@ -166,6 +166,8 @@ impl Flags {
     pub const NO_MANDATORY_KEYS: Flags = Flags(1 << 18);
     /// It is not queued behind MULTI. Not one of Redis's.
     pub const UNQUEUED: Flags = Flags(1 << 16);
+    /// With no more arguments than it must have it sets its row without a look at it. Not one of Redis's.
+    pub const BLIND: Flags = Flags(1 << 20);
 
     /// It adds to an integer: what tells hot counters from other hot keys. Not one of Redis's.
     pub const COUNTS: Flags = Flags(1 << 19);

@@ -280,7 +280,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "set",
         arity: -3,
-        flags: WRITE,
+        flags: WRITE.and(Flags::BLIND),
         run: Run::Row(set::set),
         key_uses: &["RW access update variable_flags"],
         summary: "Sets a string, whatever was at its key.",

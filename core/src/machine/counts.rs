@@ -5,13 +5,14 @@
 //! connection is in a transaction) is left to `run`, which does them one by one.
 
 use super::Machine;
+use super::batch::{Batch, Request};
 use super::deeds::Deed;
 use super::hot::Gate;
 use super::paging::Absence;
 use super::parked::Work;
 use super::place::Place;
 use super::release::HeldReply;
-use super::run::{Batch, Request, Stay};
+use super::run::Stay;
 use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::strings::counters::{self, Step};
@@ -302,10 +303,6 @@ impl ParkedCounts {
 }
 
 impl Batch {
-    pub fn args<'a>(&'a self, input: &'a [u8], request: &Request) -> Args<'a> {
-        Args::new(&input[request.start..], &self.ranges[request.ranges.0 as usize..request.ranges.1 as usize])
-    }
-
     /// Whether the request at `at` and the one behind it may be increments of one key: it costs hardly anything to ask.
     #[inline]
     pub fn counts_on(&self, at: usize) -> bool {

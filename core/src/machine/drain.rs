@@ -1,7 +1,8 @@
 //! The end of a shard: what was begun is finished and acknowledged, then a last checkpoint leaves the next start nothing to do.
 //!
 //! ```text
-//!   serving --Drain--> finishing ----settled----> last checkpoint ----durable, too slow, not possible----> drained
+//!   serving --Drain--> finishing ----settled----> applying ----no row waits, too slow----> last checkpoint
+//!                          last checkpoint ----durable, too slow, not possible----> drained
 //! ```
 
 use super::Machine;
@@ -16,6 +17,8 @@ pub(super) enum Drain {
     Serving,
     /// `saves`: a checkpoint follows.
     Finishing { saves: bool },
+    /// Rows that wait for their pages are applied, since then.
+    Applying { since_ns: u64 },
     /// A checkpoint of this generation is being made, since then.
     Saving { generation: u32, since_ns: u64 },
     /// Nothing is begun any more.
@@ -40,7 +43,18 @@ impl Machine {
     pub(super) fn go_on_draining(&mut self) {
         match self.drain {
             Drain::Finishing { saves } if self.is_settled() => {
-                let generation = if saves && self.can_save_last() { self.checkpoint() } else { None };
+                let applies = saves && self.can_save_last();
+                self.drain = if applies { Drain::Applying { since_ns: self.now.mono_ns } } else { Drain::Finished };
+                self.shard.engine_mut().want_settled();
+            }
+            Drain::Applying { since_ns } => {
+                let engine = self.shard.engine();
+                let is_over = engine.await_deferred().is_ok() || engine.is_settling_barred();
+                // The next start applies what is left.
+                if !is_over && !self.has_drained_for(since_ns, 2) {
+                    return;
+                }
+                let generation = if self.can_save_last() { self.checkpoint() } else { None };
                 self.drain = match generation {
                     Some(generation) => Drain::Saving { generation, since_ns: self.now.mono_ns },
                     None => Drain::Finished,
@@ -48,8 +62,7 @@ impl Machine {
             }
             Drain::Saving { generation, since_ns } => {
                 // A start that has more to read is better than a stop that takes long.
-                let seconds_max = SHUTDOWN_CHECKPOINT_SECONDS.min(self.settings.shutdown_timeout_s / 2);
-                let is_late = self.now.mono_ns.saturating_sub(since_ns) >= seconds_max * super::SECOND_NS;
+                let is_late = self.has_drained_for(since_ns, 1);
                 let durable = self.shard.engine().page_file().map_or(u32::MAX, |file| file.durable().generation);
                 if durable >= generation || is_late || !self.can_save_last() {
                     self.drain = Drain::Finished;
@@ -57,6 +70,12 @@ impl Machine {
             }
             _ => {}
         }
+    }
+
+    /// Whether one part of so many of the time has passed that the end may take.
+    fn has_drained_for(&self, since_ns: u64, parts: u64) -> bool {
+        let seconds_max = SHUTDOWN_CHECKPOINT_SECONDS.min(self.settings.shutdown_timeout_s / 2);
+        self.now.mono_ns.saturating_sub(since_ns) >= seconds_max * super::SECOND_NS / parts
     }
 
     /// Whether a checkpoint can be made, and is worth it.

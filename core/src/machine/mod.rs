@@ -23,6 +23,7 @@
 //! - `deeds`: what was done, in order, for one who checks.
 
 mod ask;
+mod batch;
 mod clients;
 mod code;
 mod coordinate;
@@ -82,6 +83,7 @@ use crate::shard::Shard;
 use crate::slowlog::Slowlog;
 use crate::stats::Stats;
 use ask::Pending;
+use batch::Batch;
 use cairn_storage::engine::Engine;
 use cairn_storage::log::LogState;
 use cairn_storage::op::DiskOp;
@@ -92,7 +94,6 @@ use parked::Parking;
 use participate::Parts;
 use redo::Redo;
 use release::Held;
-use run::Batch;
 use std::collections::VecDeque;
 
 /// What does not change while the process runs.

@@ -49,6 +49,10 @@ pub(super) struct Paging {
     pace: Pace,
     /// Pages of what was dropped as a whole cannot be had, so that no checkpoint begins.
     is_freeing_barred: bool,
+    /// Somebody waits until no row waits for its page.
+    awaits_deferred: bool,
+    /// Commands that clients had had a second ago.
+    commands: u64,
     /// SAVE waits for a checkpoint of this generation.
     saves: Vec<(u32, ShardId, RequestId)>,
 }
@@ -96,6 +100,9 @@ impl Machine {
         if matches!(missing, Missing::Pending(_) | Missing::Redo) {
             return self.fetch_redo(missing);
         }
+        if missing == Missing::Deferred {
+            return self.fetch_deferred();
+        }
         match self.shard.engine_mut().fetch(missing) {
             Fetch::Here => Absence::Over,
             Fetch::Underway => Absence::Wait(missing),
@@ -110,6 +117,31 @@ impl Machine {
         let damage =
             self.note_damage(Missing::Astray(page), offset, Trouble::Damaged("a branch is where a leaf belongs"));
         Absence::Unusable(Refusal::text(format!("ERR {damage}")))
+    }
+
+    /// Has all rows applied that wait for their pages: somebody counts them.
+    fn fetch_deferred(&mut self) -> Absence {
+        let engine = self.shard.engine_mut();
+        if engine.await_deferred().is_ok() {
+            return Absence::Over;
+        }
+        if engine.is_settling_barred() {
+            let why = "ERR the page file has a page that cannot be read or kept now, and rows wait for it. Please check the server logs for details";
+            return Absence::Unusable(Refusal::text(why));
+        }
+        engine.want_settled();
+        self.paging.awaits_deferred = true;
+        Absence::Wait(Missing::Deferred)
+    }
+
+    /// Those who wait for that go on when it is done, or cannot be.
+    #[inline]
+    fn end_deferred(&mut self) {
+        let engine = self.shard.engine();
+        if self.paging.awaits_deferred && (engine.await_deferred().is_ok() || engine.is_settling_barred()) {
+            self.paging.awaits_deferred = false;
+            self.arrived(Missing::Deferred);
+        }
     }
 
     /// The same for one who can only go on or stop.
@@ -166,7 +198,7 @@ impl Machine {
     /// Whether any connection waits for a page of its own.
     pub(super) fn are_clients_waiting(&self) -> bool {
         // Who waits for the end of redo is not helped by waiting for others.
-        self.paging.waiting.keys().any(|missing| *missing != Missing::Redo)
+        self.paging.waiting.keys().any(|missing| !matches!(missing, Missing::Redo | Missing::Deferred))
     }
 
     /// Has the pages read that a command for another shard will need when its turn has come.
@@ -355,6 +387,8 @@ impl Machine {
         let unix_us = engine.page_file().map_or(0, |file| file.durable().unix_us).max(self.now.unix_us);
         let was_idle = engine.checkpoint_state() == CheckpointState::Idle;
         engine.work(unix_us, bytes);
+        self.end_deferred();
+        let engine = self.shard.engine_mut();
         if was_idle && engine.checkpoint_state() != CheckpointState::Idle {
             let total = engine.checkpoint_bytes();
             let pace = &mut self.paging.pace;
@@ -443,6 +477,11 @@ impl Machine {
             self.paging.damaged.retain(|(missing, damage)| file.stands_at(*missing, damage.offset));
         }
         self.shard.engine_mut().retry_pages();
+        self.shard.engine_mut().share_deferred();
+        let commands = self.stats.counters.commands;
+        if std::mem::replace(&mut self.paging.commands, commands) == commands {
+            self.shard.engine_mut().settle_idle();
+        }
     }
 
     /// A checkpoint is made as soon as can be. Answers its generation, if there is a page file.

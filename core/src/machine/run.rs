@@ -5,12 +5,13 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::batch::{Batch, Request};
 use super::counts::Replying;
 use super::deeds::Deed;
 use super::paging::Absence;
 use super::place::{CROSSSLOT, Place};
 use crate::command::args::Args;
-use crate::command::table::{self, Entry};
+use crate::command::table::Entry;
 use crate::command::{Call, Flags, Flow, Run};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
@@ -18,31 +19,10 @@ use crate::limits::OUTBOX_MESSAGES_MAX;
 use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::route;
 use crate::session::{ReplyMode, Stall};
 use crate::shard::Shard;
 use cairn_storage::log::LogState;
 use cairn_storage::units::Lsn;
-
-/// Requests that were decoded together. Kept to be used again.
-#[derive(Default)]
-pub(super) struct Batch {
-    pub ranges: Vec<(u32, u32)>,
-    pub requests: Vec<Request>,
-    heads: Vec<u64>,
-}
-
-/// One decoded request.
-#[derive(Clone, Copy)]
-pub(super) struct Request {
-    /// Where it begins in the input.
-    pub start: usize,
-    /// Its arguments among the batch's ranges.
-    pub ranges: (u32, u32),
-    pub entry: Option<Entry>,
-    /// Of its first key.
-    pub head: u64,
-}
 
 /// What ended a batch's decoding.
 enum End {
@@ -213,10 +193,17 @@ impl Machine {
     fn touch(&mut self, conn: ConnId, batch: &Batch) {
         let mut heads = std::mem::take(&mut self.batch.heads);
         heads.clear();
-        heads.extend(batch.requests.iter().filter(|request| request.head != 0).map(|request| request.head));
+        heads.extend(batch.heads_of(|_| true));
         let mut absent = Vec::new();
         self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
         if !absent.is_empty() {
+            if self.shard.engine().defers() {
+                // Rows that are only set wait for their pages.
+                heads.clear();
+                heads.extend(batch.heads_of(|request| !request.is_blind()));
+                absent.clear();
+                self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
+            }
             self.fetch_ahead(absent);
         }
         self.batch.heads = heads;
@@ -562,26 +549,5 @@ pub(super) enum Stay {
 impl From<Refusal> for Stay {
     fn from(refusal: Refusal) -> Stay {
         Stay::Refuse(refusal)
-    }
-}
-
-impl Batch {
-    #[inline]
-    fn push(&mut self, input: &[u8], start: usize, ranges: (u32, u32), hash_seed: u64) {
-        let args = Args::new(input, &self.ranges[ranges.0 as usize..ranges.1 as usize]);
-        let mut entry = table::entry(&args[0]);
-        if let Some(Entry { spec, .. }) = entry
-            && !spec.subcommands.is_empty()
-            && let Some(name) = args.get(1)
-        {
-            entry = table::subcommand(spec, name).or(entry);
-        }
-        let head = match entry {
-            Some(Entry { spec, .. }) if spec.keys.first > 0 => {
-                args.get(spec.keys.first).map_or(0, |key| route::head(route::slot(key), key, hash_seed))
-            }
-            _ => 0,
-        };
-        self.requests.push(Request { start, ranges, entry, head });
     }
 }

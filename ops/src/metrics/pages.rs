@@ -21,6 +21,7 @@ pub(super) const GAUGES: &[(&str, &str)] = &[
         "cairn_log_damaged",
         "1 while a part of the log is damaged that a start may need: leave the server running until it is 0 again.",
     ),
+    ("cairn_rows_deferred", "Rows that were set and wait for their pages, beside the tree and in the log."),
     ("cairn_scrub_in_progress", "1 while a pass of the scrub is under way."),
     ("cairn_scrub_begin_timestamp_seconds", "When the last pass of the scrub began; 0: none has."),
     ("cairn_scrub_end_timestamp_seconds", "When the last whole pass of the scrub ended; 0: none has."),
@@ -28,6 +29,8 @@ pub(super) const GAUGES: &[(&str, &str)] = &[
 
 pub(super) const COUNTERS: &[(&str, &str)] = &[
     ("cairn_page_reads_total", "Reads of the page file."),
+    ("cairn_pages_settled_total", "Pages that came into memory while rows waited for them."),
+    ("cairn_rows_settled_total", "Rows that had waited for these pages."),
     ("cairn_scrub_passes_total", "Times that the scrub has looked at all images of the page file."),
     ("cairn_scrub_pages_total", "Images that the scrub found sound: pages, large values, pages of the maps."),
     ("cairn_scrub_read_bytes_total", "Bytes that the scrub read."),
@@ -48,6 +51,7 @@ impl Metrics {
                 ("cairn_checkpoint_fallbacks", figures.fallbacks),
                 ("cairn_checkpoint_barred", u64::from(figures.is_checkpoint_barred)),
                 ("cairn_log_damaged", u64::from(scrub.is_log_damaged)),
+                ("cairn_rows_deferred", figures.deferred_rows),
                 ("cairn_scrub_in_progress", u64::from(scrub.is_passing)),
                 ("cairn_scrub_begin_timestamp_seconds", scrub.begun_unix_s),
                 ("cairn_scrub_end_timestamp_seconds", scrub.ended_unix_s),
@@ -59,6 +63,8 @@ impl Metrics {
             &[
                 ("cairn_page_reads_total", figures.reads),
                 ("cairn_page_reads_damaged_total", figures.damaged_reads),
+                ("cairn_pages_settled_total", figures.settled_pages),
+                ("cairn_rows_settled_total", figures.settled_rows),
                 ("cairn_scrub_passes_total", scrub.passes),
                 ("cairn_scrub_pages_total", scrub.images),
                 ("cairn_scrub_read_bytes_total", scrub.bytes),
@@ -74,6 +80,7 @@ impl Metrics {
             ("pages", memory.pages),
             ("extents", memory.extents),
             ("redo", memory.redo),
+            ("deferred", memory.deferred),
             ("log_buffers", memory.log_buffers),
             ("client_buffers", memory.client_buffers),
             ("versions", memory.versions),

@@ -14,6 +14,9 @@ impl Engine {
         if self.redo.is_some() {
             return vec![Missing::Redo];
         }
+        if !self.deferred.is_empty() {
+            return vec![Missing::Deferred];
+        }
         let trees = self.rows.iter().chain([&self.deadlines]);
         trees.flat_map(|tree| tree.absent(&self.pool)).map(Missing::Page).collect()
     }
@@ -23,6 +26,9 @@ impl Engine {
     pub fn check(&self) -> Result<(), String> {
         if self.redo.is_some() {
             return Err("redo is not over".into());
+        }
+        if !self.deferred.is_empty() {
+            return Err("rows wait for their leaves".into());
         }
         let mut pages = Vec::new();
         let mut extents = 0;

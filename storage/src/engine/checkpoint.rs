@@ -40,6 +40,7 @@ impl Engine {
             deadlines: Tree::opened(&superblock.deadlines),
             spaces: superblock.spaces,
             extents,
+            settled: Lsn(superblock.settled),
             ..Engine::in_pool(Pool::over(pages_max(memory_bytes_max), on_chunk, file), memory_bytes_max, log)
         }
     }
@@ -122,6 +123,11 @@ impl Engine {
         (taken.into(), due.into())
     }
 
+    /// Whether nothing may become dirty, for the page file takes nothing and much of memory is dirty.
+    pub fn is_stuck(&self) -> bool {
+        self.is_short
+    }
+
     /// Whether the page file has no further sites, so that only a checkpoint gives some back.
     pub fn is_short_of_sites(&self) -> bool {
         self.pool.file().is_some_and(|file| file.state() != FileState::Open)
@@ -160,7 +166,7 @@ impl Engine {
         {
             self.extents.drop_some(share, file);
         }
-        let others = self.extents.bytes() + self.redo_bytes();
+        let others = self.extents.bytes() + self.redo_bytes() + self.deferred.bytes();
         let pages = self.memory_bytes_max.saturating_sub(others) / PAGE_BYTES as u64;
         self.pool.set_pages_max((pages as usize).max(4 * WRITE_PAGES_MAX));
     }
@@ -225,9 +231,12 @@ impl Engine {
         }
         self.balance(0);
         self.file_mut().release_some();
+        if self.settling.is_overlaid() {
+            self.end_overlay();
+        }
         self.is_short = self.pool.file().is_some_and(PageFile::is_stuck) && {
             self.pool.tidy_dirty();
-            self.is_mostly_dirty()
+            self.is_mostly_dirty() || self.settling.is_overlaid()
         };
         let bounds = self.file_mut().bounds();
         self.is_outgrown =
@@ -236,7 +245,8 @@ impl Engine {
         // If it cannot be done now, a write that needs it asks again.
         let _ = self.pool.make_room(ahead);
         self.shrink_redo();
-        if self.is_checkpoint_due() && self.may_pass_txns() {
+        self.settle_some();
+        if self.is_checkpoint_due() && self.may_pass_txns() && self.has_settled_swaps() {
             self.begin_checkpoint(unix_us);
         }
         if self.checkpoint_state() != CheckpointState::Idle {
@@ -251,6 +261,7 @@ impl Engine {
             && self.checkpoint_state() == CheckpointState::Idle
             && self.detached.is_empty()
             && self.can_carry_redo()
+            && self.can_carry_deferred()
     }
 
     fn begin_checkpoint(&mut self, unix_us: u64) {
@@ -260,9 +271,13 @@ impl Engine {
         }
         self.is_checkpoint_wanted = false;
         let generation = self.pool.changes_in();
-        let LogStart { lsn, flush, incarnation } = self.log.start();
+        let settled = self.log.appended();
+        let start = self.log.start();
+        self.carry_deferred();
+        let LogStart { lsn, flush, incarnation, .. } = self.deferred_start().unwrap_or(start);
         let superblock = Superblock {
             lsn: lsn.0,
+            settled: settled.0,
             flush: flush.map(|flush| flush.0),
             incarnation: incarnation.0,
             unix_us,
@@ -312,7 +327,7 @@ impl Engine {
     /// Takes the answer to a read of the page file: its bytes, or the errno.
     pub fn on_page_read(&mut self, op: OpId, result: Result<&[u8], i32>) -> Fetched {
         match self.pool.on_read(op, result) {
-            Ok(fetched) => fetched,
+            Ok(fetched) => self.on_leaf_read(fetched),
             Err(Arrival::Extent(id, extent)) => {
                 self.extents.supply(id, extent);
                 Fetched::Here(Missing::Extent(id))
@@ -324,9 +339,14 @@ impl Engine {
     /// Has what is missing brought in.
     pub fn fetch(&mut self, missing: Missing) -> Fetch {
         match missing {
-            Missing::Page(page) => self.pool.fetch(page),
+            Missing::Page(page) if !self.can_settle(page) => Fetch::Crowded,
+            Missing::Page(page) => match self.pool.fetch(page) {
+                Fetch::Here if !self.settle_leaf(page) => Fetch::Crowded,
+                fetched => fetched,
+            },
             Missing::Astray(_) => Fetch::Here,
             Missing::Pending(_) | Missing::Redo => self.fetch_redo(missing),
+            Missing::Deferred => self.fetch_deferred(),
             Missing::Extent(id) if self.extents.is_here(id) || self.extents.recall(id) => Fetch::Here,
             Missing::Extent(id) => {
                 let file = self.file_mut();
@@ -345,12 +365,14 @@ impl Engine {
 
     /// Tries again what the page file had no room for.
     pub fn retry_pages(&mut self) {
+        self.retry_deferred();
         if let Some(file) = self.pool.file_mut() {
             file.retry();
         }
     }
 
-    /// Keeps the newest durable checkpoint as it is, until it is unpinned. `None` if there is none.
+    /// Keeps the newest durable checkpoint as it is, until it is unpinned. `None` if there is none. If rows waited for their
+    /// leaves it is not the rows of a moment ([`Superblock::is_whole`]): what follows its LSN in the log makes it so.
     pub fn pin(&mut self) -> Option<Pin> {
         self.pool.file_mut()?.pin()
     }

@@ -59,6 +59,12 @@ impl Engine {
         Ok(())
     }
 
+    /// A row does not expire any more, and its entry stays until it is due (E1).
+    #[cold]
+    pub(super) fn leave_deadline(&mut self, db: u8) {
+        self.expiring[usize::from(db)] -= 1;
+    }
+
     /// Looks at all that a change of a deadline needs and that may be absent; from then on it stays in memory. Answers
     /// whether another row needs the old entry.
     pub(super) fn prepare_deadline(&self, db: u8, head: u64, old_ms: u64, new_ms: u64) -> Result<bool, Missing> {

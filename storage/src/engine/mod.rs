@@ -7,14 +7,17 @@
 //! ([`replay`]) goes through the same functions, without the log.
 //!
 //! - **E1** A row that expires has an entry in the tree of deadlines. An entry without such a row may be left where two
-//!   keys of equal head expire at the same time, and after all rows of a database went at once; it goes when it is due.
+//!   keys of equal head expire at the same time, after all rows of a database went at once, and after a deferred row has
+//!   replaced one; it goes when it is due.
 //! - **E2** Trees and log agree: what the log replays to, from the beginning or from a checkpoint on, is what the trees
 //!   hold.
 //! - **E3** Room is made before a write resolves, never between that and its applying: what was resolved stays in memory.
-//! - **E4**, **E5**, **E6**: [`redo`]. **T1**, **T2**, **T3**: [`txn`].
+//! - **E4**, **E5**, **E6**: [`redo`]. **E7**, **E8**, **E9**: [`defer`]. **T1**, **T2**, **T3**: [`txn`].
 
 mod check;
 mod checkpoint;
+mod defer;
+mod deferred;
 mod expiry;
 mod locate;
 mod pending;
@@ -46,6 +49,8 @@ use crate::row::{self, LongTail};
 use crate::spaces::Spaces;
 use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
+use defer::Settling;
+use deferred::Deferred;
 use pending::Pending;
 use txn::Txns;
 
@@ -113,6 +118,8 @@ pub struct Engine {
     is_checkpoint_wanted: bool,
     /// The page file cannot be written and half of memory is dirty: the rest is for reads.
     is_short: bool,
+    /// Behind the record of the last swap of databases.
+    swapped: Lsn,
     /// Nearly all numbers of pages, or of extents, are in use: nothing is to be added.
     is_outgrown: bool,
     memory_bytes_max: u64,
@@ -124,6 +131,11 @@ pub struct Engine {
     redo: Option<Box<Pending>>,
     /// All of them are in the trees, and their memory goes.
     redone: Option<Box<Pending>>,
+    /// Rows that wait for their leaves.
+    deferred: Deferred,
+    settling: Settling,
+    /// Of the checkpoint that the start has found: what it knows of the log behind its LSN.
+    settled: Lsn,
 }
 
 /// How many pages the memory of a shard holds.
@@ -149,6 +161,7 @@ impl Engine {
             detached: Vec::new(),
             is_checkpoint_wanted: false,
             is_short: false,
+            swapped: Lsn(0),
             is_outgrown: false,
             memory_bytes_max,
             log,
@@ -157,6 +170,9 @@ impl Engine {
             txns: Txns::default(),
             redo: None,
             redone: None,
+            deferred: Deferred::default(),
+            settling: Settling::default(),
+            settled: Lsn(0),
         }
     }
 

@@ -6,14 +6,15 @@
 //! | at | bytes | a copy (little-endian) |
 //! | --- | --- | --- |
 //! | 0 | 1 | bit 7: there is a number; bits 0 to 6: put, splice, expire, delete |
-//! | 1 | 1 | the kind of value |
-//! | 2 | 4 | length of the key |
-//! | 6 | 4 | length of the value |
-//! | 10 | 8 | only if it is not 0: the number, a deadline or an offset |
-//! | .. | | key, value |
+//! | 1 | 4 | length of the key |
+//! | 5 | 4 | length of what follows it |
+//! | 9 | 8 | only if it is not 0: the number, a deadline or an offset |
+//! | .. | | the key; of a put the row's header and value, as a leaf has them, of a splice its bytes |
 
 use crate::limits::DATABASES;
 use crate::log::{Record, Removal};
+use crate::row::{self, Header};
+use crate::tree::row_fits;
 use crate::units::PendingId;
 
 const PUT: u8 = 0;
@@ -21,7 +22,7 @@ const SPLICE: u8 = 1;
 const EXPIRE: u8 = 2;
 const DELETE: u8 = 3;
 const HAS_NUMBER: u8 = 1 << 7;
-const HEADER_BYTES: usize = 10;
+const HEADER_BYTES: usize = 9;
 const NUMBER_BYTES: usize = 8;
 
 /// The place of a copy that is not needed any more.
@@ -49,6 +50,8 @@ pub(super) struct Pending {
     left: usize,
     left_in: [usize; DATABASES],
     is_sorted: bool,
+    /// Copies before this place are of effects that the trees may have.
+    settled_end: u64,
     /// What comes next in the order of rows, and how far pages have been read ahead: database and place in its list.
     next: (usize, usize),
     ahead: (usize, usize),
@@ -87,8 +90,7 @@ impl Pending {
 
     /// Memory that one more takes, lists aside.
     pub fn bytes_of(record: &Record<'_>) -> u64 {
-        let (_, _, number, key, value) = parts(record);
-        (len(number, key, value) + size_of::<Entry>()) as u64
+        (Copy::of(record).bytes() + size_of::<Entry>()) as u64
     }
 
     pub fn is_list_full(&self, db: u8) -> bool {
@@ -99,8 +101,8 @@ impl Pending {
     /// what is known of the log.
     pub fn push(&mut self, db: u8, head: u64, record: &Record<'_>, chunk_bytes: usize) {
         assert!(!self.is_sorted, "what comes later would be applied earlier");
-        let (tag, kind, number, key, value) = parts(record);
-        let len = len(number, key, value);
+        let copy = Copy::of(record);
+        let len = copy.bytes();
         if self.chunks.last().is_none_or(|chunk| chunk.capacity() - chunk.len() < len) {
             let chunk = Vec::with_capacity(chunk_bytes.max(len));
             self.chunk_bytes += chunk.capacity() as u64;
@@ -109,18 +111,22 @@ impl Pending {
         let number_of_chunk = self.chunks.len() as u64 - 1;
         let chunk = self.chunks.last_mut().expect("there is one at the latest now");
         let at = number_of_chunk << 32 | chunk.len() as u64;
-        chunk.push(tag | if number == 0 { 0 } else { HAS_NUMBER });
-        chunk.push(kind);
-        chunk.extend_from_slice(&(key.len() as u32).to_le_bytes());
-        chunk.extend_from_slice(&(value.len() as u32).to_le_bytes());
-        if number != 0 {
-            chunk.extend_from_slice(&number.to_le_bytes());
-        }
-        chunk.extend_from_slice(key);
-        chunk.extend_from_slice(value);
+        copy.write(chunk);
         self.lists[usize::from(db)].push(Entry { head, at });
         self.left += 1;
         self.left_in[usize::from(db)] += 1;
+    }
+
+    /// All that has been kept so far is of effects that the trees may have, and later ones too.
+    pub fn note_settled(&mut self) {
+        let chunk = self.chunks.last().map_or(0, Vec::len) as u64;
+        self.settled_end = (self.chunks.len() as u64).saturating_sub(1) << 32 | chunk;
+    }
+
+    /// Whether the trees may have this effect, and later ones on its row.
+    pub fn is_settled(&self, pending: PendingId) -> bool {
+        let (db, index) = place(pending);
+        self.lists[db][index].at < self.settled_end
     }
 
     /// Nothing of this database is to be applied any more.
@@ -225,6 +231,20 @@ impl Pending {
         self.first_of(usize::from(db), first, head)
     }
 
+    /// What a row will be, as a leaf has it, if one effect alone says so. `first` is the first one on its head.
+    pub fn outcome(&self, first: PendingId, key: &[u8]) -> Option<Option<&[u8]>> {
+        let (db, index) = place(first);
+        let list = &self.lists[db][index..];
+        let of_head = list.iter().take_while(|entry| entry.head == list[0].head).filter(|entry| entry.at != DONE);
+        let mut of_key = of_head.map(|entry| self.copy(*entry)).filter(|copy| copy.key == key);
+        let only = of_key.next().filter(|_| of_key.next().is_none())?;
+        match only.tag {
+            PUT if row_fits(key.len(), only.rest.len()) && !row::is_long(key) => Some(Some(only.rest)),
+            DELETE => Some(None),
+            _ => None,
+        }
+    }
+
     /// The first effect from a place on, if it is of this row.
     fn first_of(&self, db: usize, from: usize, head: u64) -> Option<PendingId> {
         let row = self.lists[db][from..].iter().take_while(|entry| entry.head == head);
@@ -318,21 +338,18 @@ impl Pending {
         at
     }
 
-    fn record(&self, db: u8, Entry { head, at }: Entry) -> Record<'_> {
-        let copy = &self.chunks[(at >> 32) as usize][at as u32 as usize..];
-        let length = |at: usize| u32::from_le_bytes(copy[at..at + 4].try_into().expect("four bytes")) as usize;
-        let (tag, kind, key_len, value_len) = (copy[0] & !HAS_NUMBER, copy[1], length(2), length(6));
-        let mut rest = &copy[HEADER_BYTES..];
-        let mut number = 0;
-        if copy[0] & HAS_NUMBER != 0 {
-            let (bytes, after) = rest.split_at(NUMBER_BYTES);
-            number = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
-            rest = after;
-        }
-        let (key, value) = rest[..key_len + value_len].split_at(key_len);
+    fn copy(&self, Entry { at, .. }: Entry) -> Copy<'_> {
+        Copy::read(&self.chunks[(at >> 32) as usize][at as u32 as usize..])
+    }
+
+    fn record(&self, db: u8, entry: Entry) -> Record<'_> {
+        let (Copy { tag, number, key, rest, .. }, head) = (self.copy(entry), entry.head);
         match tag {
-            PUT => Record::Put { db, kind, head, expire_ms: number, key, value },
-            SPLICE => Record::Splice { db, head, offset: number, key, bytes: value },
+            PUT => {
+                let (Header { kind, expire_ms, .. }, value) = Header::decode(rest);
+                Record::Put { db, kind, head, expire_ms, key, value }
+            }
+            SPLICE => Record::Splice { db, head, offset: number, key, bytes: rest },
             EXPIRE => Record::Expire { db, head, expire_ms: number, key },
             DELETE => Record::Delete { db, removal: Removal::Deleted, head, key },
             _ => unreachable!("there are four kinds of copies"),
@@ -378,19 +395,68 @@ fn place(pending: PendingId) -> (usize, usize) {
     ((pending.0 >> INDEX_BITS) as usize, pending.0 as usize % LIST_MAX)
 }
 
-/// Tag, kind, number, key and value.
-fn parts<'a>(record: &Record<'a>) -> (u8, u8, u64, &'a [u8], &'a [u8]) {
-    match *record {
-        Record::Put { kind, expire_ms, key, value, .. } => (PUT, kind, expire_ms, key, value),
-        Record::Splice { offset, key, bytes, .. } => (SPLICE, 0, offset, key, bytes),
-        Record::Expire { expire_ms, key, .. } => (EXPIRE, 0, expire_ms, key, &[]),
-        Record::Delete { key, .. } => (DELETE, 0, 0, key, &[]),
-        _ => unreachable!("it is no effect on a row"),
-    }
+/// An effect as it is kept.
+struct Copy<'a> {
+    tag: u8,
+    /// Of the row, if it is a put.
+    header: Option<Header>,
+    number: u64,
+    key: &'a [u8],
+    /// What follows the key; when it is to be written, behind the header.
+    rest: &'a [u8],
 }
 
-fn len(number: u64, key: &[u8], value: &[u8]) -> usize {
-    HEADER_BYTES + if number == 0 { 0 } else { NUMBER_BYTES } + key.len() + value.len()
+impl<'a> Copy<'a> {
+    fn of(record: &Record<'a>) -> Copy<'a> {
+        let (tag, header, number, key, rest) = match *record {
+            Record::Put { kind, expire_ms, key, value, .. } => {
+                (PUT, Some(Header { kind, expire_ms, is_outside: false }), 0, key, value)
+            }
+            Record::Splice { offset, key, bytes, .. } => (SPLICE, None, offset, key, bytes),
+            Record::Expire { expire_ms, key, .. } => (EXPIRE, None, expire_ms, key, &[][..]),
+            Record::Delete { key, .. } => (DELETE, None, 0, key, &[][..]),
+            _ => unreachable!("it is no effect on a row"),
+        };
+        Copy { tag, header, number, key, rest }
+    }
+
+    fn rest_bytes(&self) -> usize {
+        self.header.map_or(0, |header| header.bytes()) + self.rest.len()
+    }
+
+    fn bytes(&self) -> usize {
+        HEADER_BYTES + if self.number == 0 { 0 } else { NUMBER_BYTES } + self.key.len() + self.rest_bytes()
+    }
+
+    fn write(&self, chunk: &mut Vec<u8>) {
+        chunk.push(self.tag | if self.number == 0 { 0 } else { HAS_NUMBER });
+        chunk.extend_from_slice(&(self.key.len() as u32).to_le_bytes());
+        chunk.extend_from_slice(&(self.rest_bytes() as u32).to_le_bytes());
+        if self.number != 0 {
+            chunk.extend_from_slice(&self.number.to_le_bytes());
+        }
+        chunk.extend_from_slice(self.key);
+        if let Some(header) = self.header {
+            let at = chunk.len();
+            chunk.resize(at + header.bytes(), 0);
+            header.encode(&mut chunk[at..]);
+        }
+        chunk.extend_from_slice(self.rest);
+    }
+
+    fn read(copy: &'a [u8]) -> Copy<'a> {
+        let length = |at: usize| u32::from_le_bytes(copy[at..at + 4].try_into().expect("four bytes")) as usize;
+        let (tag, key_len, rest_len) = (copy[0] & !HAS_NUMBER, length(1), length(5));
+        let mut rest = &copy[HEADER_BYTES..];
+        let mut number = 0;
+        if copy[0] & HAS_NUMBER != 0 {
+            let (bytes, after) = rest.split_at(NUMBER_BYTES);
+            number = u64::from_le_bytes(bytes.try_into().expect("eight bytes"));
+            rest = after;
+        }
+        let (key, rest) = rest[..key_len + rest_len].split_at(key_len);
+        Copy { tag, header: None, number, key, rest }
+    }
 }
 
 const _: () = assert!(DATABASES << INDEX_BITS <= 1 << 32);

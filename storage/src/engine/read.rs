@@ -19,11 +19,17 @@ pub struct Found<'a> {
 }
 
 impl Engine {
-    /// A row as its leaf has it.
+    /// A row as its leaf has it, or will have it.
     #[inline]
     pub(super) fn payload(&self, row: RowKey<'_>) -> Result<Option<&[u8]>, Missing> {
-        self.await_row(row)?;
-        with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key))
+        if let Err(missing) = self.await_row(row) {
+            return self.pending_payload(missing, row);
+        }
+        match with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key)) {
+            Err(missing) => self.deferred_payload(missing, row),
+            Ok(found) if self.settling.is_overlaid() => self.overlaid_payload(row, found),
+            found => found,
+        }
     }
 
     /// The row of a key, be it past its time or not.
@@ -95,6 +101,7 @@ impl Engine {
         mut visit: impl FnMut(Key<'_>, &[u8]) -> Result<ControlFlow<()>, Missing>,
     ) -> Result<(), Missing> {
         self.await_redo()?;
+        self.await_overlaid()?;
         let mut missing = None;
         self.rows[usize::from(db)].scan(&self.pool, Key::of_head(head), |key, payload| {
             visit(key, payload).unwrap_or_else(|absent| {

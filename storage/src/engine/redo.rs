@@ -9,8 +9,8 @@
 //! Rows do not depend on each other, so that each may be brought up to date at its own time; in the order of rows each page
 //! is read once. While effects are pending, an engine keeps
 //!
-//! - **E4** Whoever looks at a row, or changes it, finds the effects on it applied, or is told
-//!   [`Missing::Pending`]. Whoever looks at many rows, or counts them, is told [`Missing::Redo`] until redo is over.
+//! - **E4** Whoever changes a row finds the effects on it applied, or is told [`Missing::Pending`]. So does whoever looks at it, unless one effect says
+//!   all that it will be: then no page is needed, and none need become dirty, for the page file may take nothing. Whoever looks at many rows, or counts them, is told [`Missing::Redo`] until redo is over.
 //! - **E5** An effect is applied once, and after all earlier ones on its row.
 //! - **E6** No checkpoint begins as long as effects can be applied: its superblock would stand for effects that are not in its
 //!   pages. So a crash finds the checkpoint that this start found, and a longer log. What is left when all else has been
@@ -32,7 +32,7 @@ use crate::limits::{
 use crate::log::Record;
 use crate::pagefile::Bug;
 use crate::pool::Fetch;
-use crate::row::KIND_MAX;
+use crate::row::{Header, KIND_MAX};
 use crate::units::PendingId;
 use std::sync::Arc;
 
@@ -113,6 +113,13 @@ impl Engine {
         }
     }
 
+    /// A row of which something is pending, if no more is needed to know what it will be. Keeps E4.
+    #[cold]
+    pub(super) fn pending_payload(&self, missing: Missing, row: RowKey<'_>) -> Result<Option<&[u8]>, Missing> {
+        let (Some(pending), Missing::Pending(first)) = (&self.redo, missing) else { return Err(missing) };
+        pending.outcome(first, row.key).ok_or(missing)
+    }
+
     /// Keeps E4 for what is about many rows.
     #[inline]
     pub fn await_redo(&self) -> Result<(), Missing> {
@@ -120,11 +127,20 @@ impl Engine {
     }
 
     /// Applies an effect to its row, without the log. A value that is most of `buffer`, in which it stands, is not copied.
-    pub(super) fn apply_effect(&mut self, record: &Record<'_>, buffer: Option<&Arc<Vec<u8>>>) -> Result<(), Unapplied> {
+    /// `is_settled`: the trees may have this effect, and later ones on its row.
+    pub(super) fn apply_effect(
+        &mut self,
+        record: &Record<'_>,
+        buffer: Option<&Arc<Vec<u8>>>,
+        is_settled: bool,
+    ) -> Result<(), Unapplied> {
         judge(record).map_err(Unapplied::Senseless)?;
         self.make_room(record.archive_bytes())?;
         match *record {
             Record::Put { db, kind, head, expire_ms, key, value } => {
+                if is_settled && self.stands(RowKey { db, head, key }, kind, expire_ms, value).map_err(Stop::from)? {
+                    return Ok(());
+                }
                 let blob = buffer.and_then(|buffer| Blob::within(buffer, value));
                 let value = blob.as_ref().map_or(Value::Bytes(value), Value::Shared);
                 self.apply_put(RowKey { db, head, key }, kind, expire_ms, value)?;
@@ -132,6 +148,10 @@ impl Engine {
             Record::Splice { db, head, offset, key, bytes } => {
                 let row = RowKey { db, head, key };
                 if self.get(row).is_ok_and(|found| found.is_none()) {
+                    if is_settled {
+                        // A later effect has removed it.
+                        return Ok(());
+                    }
                     return Err(Unapplied::Senseless("it changes a row that is not there"));
                 }
                 self.apply_splice(row, offset as usize, bytes)?;
@@ -155,8 +175,14 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether a leaf has this very row: no page becomes dirty for it then.
+    fn stands(&self, row: RowKey<'_>, kind: u8, expire_ms: u64, value: &[u8]) -> Result<bool, Missing> {
+        let found = self.payload(row)?.map(Header::decode);
+        Ok(found == Some((Header { kind, expire_ms, is_outside: false }, value)))
+    }
+
     /// Has an effect wait. `false`: there is no room for it before others have been applied.
-    pub(super) fn keep_effect(&mut self, record: &Record<'_>) -> bool {
+    pub(super) fn keep_effect(&mut self, record: &Record<'_>, is_settled: bool) -> bool {
         let bytes_max = self.memory_bytes_max() / REDO_SHARE;
         let (Some(db), Some((head, _))) = (record.db(), record.row()) else { unreachable!("it is an effect on a row") };
         let pending = self.redo.get_or_insert_default();
@@ -165,6 +191,9 @@ impl Engine {
         }
         let chunk_bytes = (bytes_max / REDO_CHUNK_SHARE).clamp(PAGE_BYTES as u64, REDO_CHUNK_BYTES);
         pending.push(db, head, record, chunk_bytes as usize);
+        if is_settled {
+            pending.note_settled();
+        }
         true
     }
 
@@ -236,7 +265,8 @@ impl Engine {
 
     /// The caller notes that it is done. Keeps E5.
     fn redo_one(&mut self, pending: &Pending, next: PendingId) -> Result<(), Redone> {
-        self.apply_effect(&pending.get(next), None).map_err(|unapplied| match unapplied {
+        self.leave_room_for_reads()?;
+        self.apply_effect(&pending.get(next), None, pending.is_settled(next)).map_err(|unapplied| match unapplied {
             Unapplied::Stop(Stop::Missing(missing)) => Redone::Missing(missing),
             Unapplied::Stop(Stop::Crowded) => Redone::Crowded,
             // The room that a group has made is for its own writes: it has to begin again when redo has come further.
@@ -246,7 +276,17 @@ impl Engine {
         })
     }
 
-    fn has_planted(&self, bug: Bug) -> bool {
+    /// More than half of memory becomes dirty only as long as it can be written: reads go on if the page file takes nothing.
+    fn leave_room_for_reads(&mut self) -> Result<(), Redone> {
+        let is_mostly_dirty = self.is_mostly_dirty();
+        let Some(file) = self.pool.file_mut().filter(|_| is_mostly_dirty) else { return Ok(()) };
+        if file.has_room_for_victim() {
+            return Ok(());
+        }
+        Err(if file.is_stuck() { Redone::Stuck } else { Redone::Crowded })
+    }
+
+    pub(super) fn has_planted(&self, bug: Bug) -> bool {
         self.pool.file().is_some_and(|file| file.planted() == Some(bug))
     }
 

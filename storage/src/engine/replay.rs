@@ -186,13 +186,14 @@ impl Replay {
         let fault = |what| Fault::Record { shard: self.shard, lsn, what };
         judge(record).map_err(fault)?;
         let engine = &mut self.engine;
+        let is_settled = lsn <= engine.settled;
         let full = Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() };
         if let Record::Clear { db } = *record {
             engine.cancel_redo(db);
         } else if let Record::Swap { .. } = record {
             // What is pending goes with its rows.
         } else if engine.page_file().is_some() {
-            if engine.keep_effect(record) {
+            if engine.keep_effect(record, is_settled) {
                 return Ok(Applied::Done);
             }
             // Keeps E5: what came before goes before.
@@ -205,11 +206,11 @@ impl Replay {
                 Redone::Stuck => return Err(full),
                 Redone::Senseless(what) => return Err(fault(what)),
             }
-            if engine.keep_effect(record) {
+            if engine.keep_effect(record, is_settled) {
                 return Ok(Applied::Done);
             }
         }
-        match engine.apply_effect(record, buffer) {
+        match engine.apply_effect(record, buffer, is_settled) {
             Ok(()) => {}
             Err(Unapplied::Stop(Stop::Full | Stop::Stuck | Stop::Outgrown)) => return Err(full),
             Err(Unapplied::Stop(Stop::Missing(missing))) => return self.absent(missing),

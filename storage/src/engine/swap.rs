@@ -1,5 +1,6 @@
 //! Two databases change places: their trees do, with all that is counted of them, in constant time. What knows rows by their
-//! database from elsewhere follows: effects that are still to be applied ([`super::pending`]), and deadlines, by [`crate::spaces`].
+//! database from elsewhere follows: effects that are still to be applied ([`super::pending`]), and deadlines and rows that wait for their
+//! leaves ([`super::deferred`]), by [`crate::spaces`].
 
 use super::Engine;
 use super::undo::Image;
@@ -13,7 +14,8 @@ impl Engine {
         if self.txns.is_keeping {
             self.txns.push(Image::Swap(one, other));
         }
-        self.log.append(&Record::Swap { one, other })
+        self.swapped = self.log.append(&Record::Swap { one, other });
+        self.swapped
     }
 
     pub(super) fn apply_swap(&mut self, one: u8, other: u8) {

@@ -248,6 +248,7 @@ impl Engine {
                 if let Some(pending) = &mut self.redo {
                     pending.forget_aside(cleared.number);
                 }
+                self.deferred.forget_aside(cleared.number);
             } else {
                 at += 1;
             }

@@ -146,6 +146,7 @@ impl Engine {
         if let Some(pending) = &mut self.redo {
             pending.set_aside(db, number);
         }
+        self.deferred.set_aside(space, number);
     }
 
     /// A tree's pages are freed little by little.
@@ -202,6 +203,7 @@ impl Engine {
         assert!(self.rows[at].is_empty(), "only the group has written to what it had emptied");
         self.rows[at] = rows;
         (self.expiring[at], self.outside[at]) = (expiring, outside);
+        self.take_back_deferred(number);
     }
 
     /// Nobody can be told that there is no room to take something back: it takes what is otherwise kept for reads.

@@ -44,6 +44,14 @@ impl Value<'_> {
     }
 }
 
+/// What becomes of the entry of the tree of deadlines that a row had.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Entries {
+    Moved,
+    /// It stays until it is due (E1), if it is not in memory.
+    MayStay,
+}
+
 impl Engine {
     /// The row is this from now on, whatever it was.
     #[inline]
@@ -55,7 +63,10 @@ impl Engine {
         self.admit_growth()?;
         self.make_room(value.len())?;
         self.keep(row)?;
-        self.apply_put(row, kind, expire_ms, Value::Bytes(value))?;
+        match self.apply_put(row, kind, expire_ms, Value::Bytes(value)) {
+            Err(Stop::Missing(missing)) if self.defer(missing, row, kind, expire_ms, value) => {}
+            applied => applied?,
+        }
         Ok(self.log.append(&Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value }))
     }
 
@@ -133,6 +144,7 @@ impl Engine {
             self.clear_undoably(db);
         } else {
             self.cancel_redo(db);
+            self.cancel_deferred(db);
             self.apply_clear(db)?;
         }
         Ok(self.log.append(&Record::Clear { db }))
@@ -177,6 +189,18 @@ impl Engine {
         expire_ms: u64,
         value: Value<'_>,
     ) -> Result<(), Stop> {
+        self.apply_put_over(row, kind, expire_ms, value, Entries::Moved)
+    }
+
+    #[inline(always)]
+    pub(super) fn apply_put_over(
+        &mut self,
+        row: RowKey<'_>,
+        kind: u8,
+        expire_ms: u64,
+        value: Value<'_>,
+        entries: Entries,
+    ) -> Result<(), Stop> {
         with_key(row, |key| {
             let mut header = Header { kind, expire_ms, is_outside: false };
             let len = header.bytes() + value.bytes().len();
@@ -189,7 +213,10 @@ impl Engine {
             self.pool.reserve(WRITE_PAGES_MAX)?;
             let (old_expire_ms, old_extent) = old.map_or((0, None), |(header, extent, _)| (header.expire_ms, extent));
             // Keeps E1. The deadlines are another tree, so the path stays good.
-            self.move_deadline(row.db, row.head, old_expire_ms, expire_ms)?;
+            match self.move_deadline(row.db, row.head, old_expire_ms, expire_ms) {
+                Err(Stop::Missing(_)) if entries == Entries::MayStay => self.leave_deadline(row.db),
+                moved => moved?,
+            }
             let db = usize::from(row.db);
             let number;
             if let Some(extent) = old_extent {

@@ -96,6 +96,8 @@ pub struct LogStart {
     pub flush: Option<Lsn>,
     /// An incarnation that what is read has at least.
     pub incarnation: Incarnation,
+    /// Everything up to here was acknowledged, if that is further: a log that ends before it has lost something.
+    pub proved: Lsn,
 }
 
 impl LogStart {

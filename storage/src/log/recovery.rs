@@ -115,7 +115,7 @@ impl Recovery {
         files.sort_unstable_by_key(|file| file.segment);
         let start = start.into();
         let begin = start.needed(config.segment_bytes);
-        let LogStart { lsn: start, incarnation, .. } = start;
+        let LogStart { lsn: start, incarnation, proved, .. } = start;
         assert!(begin <= start && begin.0.is_multiple_of(BLOCK_BYTES as u64));
         Self {
             config,
@@ -128,7 +128,7 @@ impl Recovery {
             incarnation,
             incarnation_max: incarnation,
             epoch: Epoch(0),
-            proved: start,
+            proved: start.max(proved),
             last: Lsn(0),
             until: None,
             is_midway: false,

@@ -48,6 +48,8 @@ pub struct LogWriter {
     appended: Lsn,
     /// Where the flush begins in which the last record ends.
     appended_flush: Lsn,
+    /// Bytes of the archives that were appended since the start.
+    archived: u64,
     durable: Lsn,
     /// Where this opening began.
     begun: Lsn,
@@ -180,6 +182,7 @@ impl LogWriter {
             next: resume.end.0,
             appended: resume.end,
             appended_flush: resume.end,
+            archived: 0,
             durable: resume.end,
             begun: resume.end,
             lazy: (Lsn(0), Lsn(0)),
@@ -212,6 +215,7 @@ impl LogWriter {
         record.encode(&mut frame[FRAME_BYTES..]);
         self.open.len = end;
         self.open.records += 1;
+        self.archived += bytes as u64;
         (self.appended, self.appended_flush) = (Lsn(self.open.lsn + end as u64), Lsn(self.open.lsn));
         self.appended
     }
@@ -243,6 +247,7 @@ impl LogWriter {
         let across = record.encode_to(Across { log: self, written: 0, bytes, blob });
         assert_eq!(across.written, bytes, "an archive is as long as announced");
         self.open.records += 1;
+        self.archived += bytes as u64;
         (self.appended, self.appended_flush) = (Lsn(self.open.lsn + self.open.len as u64), Lsn(self.open.lsn));
         self.appended
     }
@@ -490,9 +495,14 @@ impl LogWriter {
         self.appended
     }
 
+    /// Bytes of the records that were appended since the start: about what they would take as pending effects.
+    pub fn archived(&self) -> u64 {
+        self.archived
+    }
+
     /// Where a recovery begins that wants what is appended from now on.
     pub fn start(&self) -> LogStart {
-        LogStart { lsn: self.appended, flush: Some(self.appended_flush), incarnation: self.incarnation }
+        LogStart { lsn: self.appended, flush: Some(self.appended_flush), incarnation: self.incarnation, proved: Lsn(0) }
     }
 
     /// Whether nothing is gathered and nothing in flight: every record is durable, unless the log has failed.

@@ -14,5 +14,6 @@ bugs! {
     ReadBeforeRedo "read-before-redo" "A row is read without what the log has for it",
     RedoTwice "redo-twice"
         "What was redone because a row was looked at is redone once more when its turn comes",
+    DeferredForgotten "deferred-forgotten" "A checkpoint does not mind rows that wait for their leaves",
     RedoNotCarried "redo-not-carried" "A checkpoint does not carry what could not be redone",
 }

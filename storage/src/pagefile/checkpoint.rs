@@ -123,7 +123,7 @@ impl PageFile {
         self.reserved = self.sites_needed(dirty_pages, dirty_extents) as u32;
         assert!(self.free_sites() >= self.reserved, "sites were counted before");
         self.stamp.lsn = superblock.lsn;
-        self.building.log_wanted = behind.max(superblock.lsn());
+        self.building.log_wanted = behind.max(Lsn(superblock.settled));
         self.building.superblock = Superblock { generation: self.generation.0, ..superblock };
         self.generation = Generation(self.generation.0 + 1);
         self.pages.freeze();

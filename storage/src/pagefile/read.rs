@@ -90,7 +90,7 @@ impl PageFile {
         let first = match missing {
             Missing::Page(page) | Missing::Astray(page) => Some(site_of(self.pages.get(page.0))),
             Missing::Extent(id) => self.extent_run(id).map(|run| run.first),
-            Missing::Pending(_) | Missing::Redo => None,
+            Missing::Pending(_) | Missing::Redo | Missing::Deferred => None,
         };
         first.is_some_and(|first| first.0 != 0 && self.offset(first) == offset)
     }

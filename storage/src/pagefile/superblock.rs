@@ -9,11 +9,12 @@
 //! | 12 | 4 | page size |
 //! | 16 | 4 | length of the archive |
 //! | 20 | 8 | where the flush of the log begins in which the record of the checkpoint's LSN ends |
-//! | 28 | | the archive of a [`Superblock`] |
+//! | 28 | 8 | the LSN up to which the trees hold records, where it is behind the checkpoint's |
+//! | 36 | | the archive of a [`Superblock`] |
 //! | .. | 17 | the [`Spaces`]: one byte a database, then zeros up to the page's end |
 //!
-//! Formats 1 to 3 have no spaces: database n has space n. Formats 1 and 2 have one database less, and format 1 has its archive at 20 and does not say where the flush begins. They are
-//! read, and not written.
+//! Formats 1 to 3 have no spaces (database n has space n), and their trees hold nothing behind the checkpoint's LSN. Their archives are at 28, of format 1
+//! at 20, which does not say where the flush begins. Formats 1 and 2 have one database less. They are read, and not written. There is no format 4.
 //!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
 //! It stands at site `generation % 2`.
@@ -30,13 +31,15 @@ use rkyv::{Archive, Deserialize, Serialize};
 const MAGIC: [u8; 4] = *b"CRNP";
 pub const FORMAT: u16 = 5;
 const FLUSH_AT: usize = 20;
-const ARCHIVE_AT: usize = 28;
+const SETTLED_AT: usize = 28;
+const ARCHIVE_AT: usize = 36;
 
-/// The earlier formats.
+/// The earlier formats, and where their archives are.
 const FORMAT_1: u16 = 1;
+const ARCHIVE_AT_1: usize = 20;
 const FORMAT_2: u16 = 2;
 const FORMAT_3: u16 = 3;
-const ARCHIVE_AT_1: usize = 20;
+const ARCHIVE_AT_2: usize = 28;
 
 /// The flush is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -68,8 +71,11 @@ pub struct MapRoot {
 #[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
 pub struct Superblock {
     pub generation: u32,
-    /// The trees hold the effect of every record up to this LSN, and of no later one.
+    /// The trees hold the effect of every record up to this LSN.
     pub lsn: u64,
+    /// And of some later ones, of none behind this LSN: applied once more in order, they change nothing in the end.
+    #[rkyv(with = Skip)]
+    pub settled: u64,
     /// Where the flush of the log begins in which this record ends, if it is known.
     #[rkyv(with = Skip)]
     pub flush: Option<u64>,
@@ -149,11 +155,16 @@ impl Superblock {
         Lsn(self.lsn)
     }
 
+    /// Whether the trees are those of a moment: they hold nothing behind the LSN.
+    pub fn is_whole(&self) -> bool {
+        self.settled == self.lsn
+    }
+
     /// From where on a recovery reads the log.
     pub fn start(&self) -> LogStart {
         // Where reading begins with the segment, what it begins with may be older.
         let incarnation = Incarnation(self.flush.map_or(0, |_| self.incarnation));
-        LogStart { lsn: self.lsn(), flush: self.flush.map(Lsn), incarnation }
+        LogStart { lsn: self.lsn(), flush: self.flush.map(Lsn), incarnation, proved: Lsn(self.settled) }
     }
 
     /// Writes the superblock to a page.
@@ -167,7 +178,8 @@ impl Superblock {
         out[10..12].copy_from_slice(&shard.0.to_le_bytes());
         out[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
         out[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
-        out[FLUSH_AT..ARCHIVE_AT].copy_from_slice(&self.flush.unwrap_or(UNKNOWN).to_le_bytes());
+        out[FLUSH_AT..SETTLED_AT].copy_from_slice(&self.flush.unwrap_or(UNKNOWN).to_le_bytes());
+        out[SETTLED_AT..ARCHIVE_AT].copy_from_slice(&self.settled.to_le_bytes());
         out[ARCHIVE_AT..end].copy_from_slice(&archive);
         out[end..end + DATABASES].copy_from_slice(self.spaces.as_bytes());
         let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end + DATABASES]]);
@@ -184,7 +196,11 @@ impl Superblock {
         }
         let len = u32_at(bytes, 16) as usize;
         let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT };
+        let archive_at = match version {
+            FORMAT_1 => ARCHIVE_AT_1,
+            FORMAT_2 | FORMAT_3 => ARCHIVE_AT_2,
+            _ => ARCHIVE_AT,
+        };
         let spaces_bytes = if version <= FORMAT_3 { 0 } else { DATABASES };
         let Some(used) = bytes.get(4..archive_at + len + spaces_bytes) else {
             return Err(Invalid::Damaged("its length is impossible"));
@@ -201,7 +217,7 @@ impl Superblock {
         if u32_at(bytes, 12) as usize != PAGE_BYTES {
             return Err(Invalid::Damaged("it has another page size"));
         }
-        let flush = bytes[FLUSH_AT..ARCHIVE_AT].try_into().map(u64::from_le_bytes).expect("eight bytes");
+        let flush = u64_at(bytes, FLUSH_AT);
         let flush = (version != FORMAT_1 && flush != UNKNOWN).then_some(flush);
         let archive = &bytes[archive_at..archive_at + len];
         let superblock = match version {
@@ -220,8 +236,16 @@ impl Superblock {
             Some(bytes) => Spaces::from_bytes(*bytes).ok_or(Invalid::Damaged("two databases share a space"))?,
             None => Spaces::default(),
         };
-        Ok(Superblock { flush, spaces, ..superblock })
+        let settled = if version == FORMAT { u64_at(bytes, SETTLED_AT) } else { superblock.lsn };
+        if settled < superblock.lsn {
+            return Err(Invalid::Damaged("its place in the log is impossible"));
+        }
+        Ok(Superblock { flush, settled, spaces, ..superblock })
     }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(bytes[at..at + 8].try_into().expect("eight bytes"))
 }
 
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
@@ -231,7 +255,7 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{
-        ARCHIVE_AT, ARCHIVE_AT_1, DATABASES_2, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, MAGIC, Superblock2, UNKNOWN,
+        ARCHIVE_AT_1, ARCHIVE_AT_2, DATABASES_2, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, MAGIC, Superblock2, UNKNOWN,
     };
     use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
     use crate::checksum::crc32c;
@@ -246,6 +270,7 @@ mod tests {
         Superblock {
             generation: 7,
             lsn: u64::MAX,
+            settled: u64::MAX,
             flush: Some(u64::MAX / 8192 * 8192),
             rows: [tree; DATABASES],
             spaces: swapped(),
@@ -300,7 +325,7 @@ mod tests {
 
     /// The page of an earlier format with that archive.
     fn earlier(archive: &[u8], version: u16, flush: u64) -> Vec<u8> {
-        let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT };
+        let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT_2 };
         let end = archive_at + archive.len();
         let mut page = vec![0; PAGE_BYTES];
         page[4..8].copy_from_slice(&MAGIC);
@@ -343,6 +368,15 @@ mod tests {
         assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
         let page = earlier(&old, FORMAT_2, 8192);
         assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(Superblock { flush: Some(8192), ..expect }));
+    }
+
+    #[test]
+    fn the_trees_hold_what_is_before_the_lsn() {
+        let mut page = vec![0; PAGE_BYTES];
+        for (settled, is_sound) in [(99, false), (100, true), (101, true)] {
+            Superblock { lsn: 100, settled, flush: None, ..largest() }.encode(ShardId(0), 0, &mut page);
+            assert_eq!(Superblock::decode(ShardId(0), 0, &page).is_ok(), is_sound, "{settled}");
+        }
     }
 
     #[test]

@@ -321,6 +321,13 @@ impl Pool {
         Ok(fetched)
     }
 
+    /// A page that has just been brought in leaves again.
+    pub(crate) fn send_back(&mut self, page: PageId) {
+        if self.is_resident(page) {
+            self.drop_frame(page, 0);
+        }
+    }
+
     /// Where a page that comes from disk begins: what left a short while ago has been missed too early.
     fn queue_of(&self, page: PageId) -> Queue {
         let left = self.table[page.0 as usize].count;

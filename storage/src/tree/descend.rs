@@ -96,6 +96,19 @@ impl Tree {
         Ok(path)
     }
 
+    /// The leaf of a key, be it in memory or not.
+    pub fn leaf_of(&self, pool: &Pool, key: Key<'_>) -> Result<PageId, Missing> {
+        let (mut page, mut span) = (self.root, None);
+        for _ in 1..self.levels {
+            let node = pool.page(page)?;
+            let within = span.unwrap_or_else(|| node.span());
+            let index = node.child_index(key, within);
+            span = Some(node.child_span(index, within));
+            page = node.child(index);
+        }
+        Ok(page)
+    }
+
     /// The same, for a row that is about to get a payload of `len` bytes. If [`Tree::touch`] has found the row, and its
     /// leaf has room for that, the path is the leaf alone: good for [`Tree::payload`] and [`Tree::replace`], not for more.
     #[inline]

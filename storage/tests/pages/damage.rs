@@ -27,6 +27,7 @@ fn shard(planted: Option<Bug>) -> Shard {
                 shard.change(Change::Put(0, key(number), 0, value(number, round))).unwrap();
             }
         }
+        shard.apply_deferred().unwrap();
         shard.checkpoint().unwrap();
     }
     shard.reopen().unwrap();

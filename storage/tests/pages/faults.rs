@@ -99,6 +99,7 @@ fn changed() -> Shard {
         shard.change(Change::Put(0, row_key(number), 0, vec![number as u8; 1000])).unwrap();
         shard.engine.work(1, 4 * PAGE_BYTES);
     }
+    shard.apply_deferred().unwrap();
     shard.checkpoint().unwrap();
     for number in 0..40 {
         shard.change(Change::Put(0, row_key(number), 0, vec![number as u8; 900])).unwrap();

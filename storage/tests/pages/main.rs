@@ -5,6 +5,7 @@ mod bounds;
 mod bugs;
 mod check;
 mod damage;
+mod deferred;
 mod disk;
 mod every;
 mod eviction;

@@ -83,7 +83,7 @@ fn pass_over(shard: &mut Shard, mut between: impl FnMut(&mut Shard)) -> (Vec<Sus
 fn a_sound_shard_is_passed_over_while_it_works() {
     let mut shard = shard(60);
     let mut number = 0;
-    for _ in 0..6 {
+    for _ in 0..9 {
         let found = pass(&mut shard, |shard| {
             number += 1;
             if number % 3 == 0 {
@@ -96,11 +96,11 @@ fn a_sound_shard_is_passed_over_while_it_works() {
         assert_eq!(found, []);
     }
     let numbers = shard.engine.page_file().unwrap().scrub_numbers();
-    assert!(numbers.passes == 6 && numbers.images > 300 && numbers.damaged == 0, "{numbers:?}");
+    assert!(numbers.passes == 9 && numbers.images > 300 && numbers.damaged == 0, "{numbers:?}");
     assert!(shard.engine.page_file().unwrap().numbers().checkpoints > 8);
     // Segments went while they were read.
     let log = shard.engine.log_scrub().numbers();
-    assert!(log.passes >= 6 && log.damaged == 0 && shard.engine.log_needed() > Lsn(LOG.segment_bytes), "{log:?}");
+    assert!(log.passes >= 9 && log.damaged == 0 && shard.engine.log_needed() > Lsn(LOG.segment_bytes), "{log:?}");
     shard.settle().unwrap();
     shard.reopen().unwrap();
 }

@@ -140,7 +140,8 @@ impl Shard {
         let Some((pin, rows)) = self.pinned.take() else {
             if let Some(pin) = self.engine.pin() {
                 let lsn = Lsn(pin.superblock.lsn);
-                if self.ledger.knows(lsn) {
+                // Else rows that waited are in the log only.
+                if pin.superblock.is_whole() && self.ledger.knows(lsn) {
                     self.pinned = Some((pin, self.ledger.rows_at(lsn)));
                 } else {
                     self.engine.unpin(pin);
