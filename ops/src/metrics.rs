@@ -47,7 +47,10 @@ const GAUGES: &[(&str, &str)] = &[
         "Effects of the log that a start has left to be applied: the counts of keys may be off by as many.",
     ),
     ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
-    ("cairn_memory_bytes", "Memory by what it holds: pages, extents, redo, deferred, log_buffers, client_buffers, versions."),
+    (
+        "cairn_memory_bytes",
+        "Memory by what it holds: pages, extents, redo, deferred, log_buffers, client_buffers, versions.",
+    ),
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
     ("cairn_slowlog_entries", "Entries of the slow log."),
     ("cairn_hot_key_rate", "Commands a second on the hottest key of a shard, estimated (HOTKEYS says which it is)."),

@@ -15,6 +15,7 @@
 //! Of a record with long bytes that are shared, the flushes that hold nothing else take a buffer when they are issued: until
 //! then they refer to those bytes. Where they stand in the log is known at once, as for any other flush.
 
+mod across;
 mod beside;
 mod lazy;
 
@@ -27,9 +28,8 @@ use crate::blob::Blob;
 use crate::limits::{FLIGHTS_DEFAULT, FLIGHTS_MAX, FLUSH_BYTES_MAX, LOG_STAGED_BYTES_MAX, RECORD_BYTES_MAX};
 use crate::op::{DiskDone, DiskOp};
 use crate::units::{BufferId, Incarnation, Lsn, OpId, SegmentId};
+use across::Across;
 use beside::Crowd;
-use rkyv::rancor::Source;
-use rkyv::ser::{Positional, Writer};
 use std::collections::VecDeque;
 
 /// Writes one shard's log.
@@ -553,58 +553,5 @@ impl LogWriter {
     fn op(&mut self) -> OpId {
         self.op_next += 1;
         OpId(self.op_next)
-    }
-}
-
-/// Writes an archive of `bytes` bytes across as many flushes as it takes.
-struct Across<'a> {
-    log: &'a mut LogWriter,
-    written: usize,
-    bytes: usize,
-    /// Its longest bytes, if they are shared.
-    blob: Option<&'a Blob>,
-}
-
-impl Across<'_> {
-    /// Bytes that would fill whole flushes are referred to, if they are the blob's. Answers what is left.
-    fn refer<'b>(&mut self, mut bytes: &'b [u8]) -> &'b [u8] {
-        let Some((blob, mut at)) = self.blob.and_then(|blob| Some((blob, blob.position_of(bytes)?))) else {
-            return bytes;
-        };
-        loop {
-            let payload = self.log.cap() - HEADER_BYTES;
-            if bytes.len() < payload {
-                return bytes;
-            }
-            self.log.finish_blob(blob.clone(), at, payload);
-            bytes = &bytes[payload..];
-            at += payload;
-            self.written += payload;
-        }
-    }
-}
-
-impl Positional for Across<'_> {
-    fn pos(&self) -> usize {
-        self.written
-    }
-}
-
-impl<E: Source> Writer<E> for Across<'_> {
-    fn write(&mut self, mut bytes: &[u8]) -> Result<(), E> {
-        while !bytes.is_empty() {
-            if self.log.open.len == self.log.open.cap {
-                self.log.finish();
-                bytes = self.refer(bytes);
-                self.log.open(self.bytes - self.written);
-            }
-            let Open { buffer, len, cap, .. } = self.log.open;
-            let (now, later) = bytes.split_at(bytes.len().min(cap - len));
-            self.log.buffers.bytes_mut(buffer)[len..len + now.len()].copy_from_slice(now);
-            self.log.open.len += now.len();
-            self.written += now.len();
-            bytes = later;
-        }
-        Ok(())
     }
 }
