@@ -197,7 +197,7 @@ impl Machine {
         let mut absent = Vec::new();
         self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
         if !absent.is_empty() {
-            if self.shard.engine().defers() {
+            if self.shard.engine().defers() && !self.shard.versions().are_wanted() {
                 // Rows that are only set wait for their pages.
                 heads.clear();
                 heads.extend(batch.heads_of(|request| !request.is_blind()));
