@@ -42,7 +42,7 @@ fn a_seed_is_a_run() {
 }
 
 /// Seeds within which a planted bug shows in a history.
-const BUG_SEEDS: u64 = 50;
+const BUG_SEEDS: u64 = 150;
 
 /// The seeds are those that pass without the bug. That an assertion of the product notices it too is not enough.
 #[test]

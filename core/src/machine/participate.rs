@@ -366,7 +366,8 @@ impl Machine {
             }
         }
         self.shard.begin();
-        let is_numbered = is_write && go.writers.len() > 1;
+        let is_alone = self.planted == Some(Bug::FlushAlone) && go.commands.databases > 0;
+        let is_numbered = is_write && go.writers.len() > 1 && !is_alone;
         if is_write {
             let opened = match is_numbered {
                 true => self.shard.open_txn(go.commands.bytes(), go.commands.row_writes(), txn, &go.writers),

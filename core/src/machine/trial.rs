@@ -12,6 +12,7 @@ use super::paging::Absence;
 use super::participate::Stage;
 use super::release::HeldReply;
 use super::run::Stay;
+use crate::bug::Bug;
 use crate::command::{Call, Flags, Run};
 use crate::error::{Refusal, Stop};
 use crate::resp::replies::Replies;
@@ -57,7 +58,13 @@ impl Machine {
         self.parts.open_part(from, work.age);
         let is_locked = match work.patience {
             Patience::Skip => return Tried::Done(Ok(Worked::Locked(self.lock_free(txn, work)))),
-            _ => self.parts.locks_mut().try_hold(txn, work.rows.clone()),
+            _ => {
+                let mut rows = work.rows.clone();
+                if self.planted == Some(Bug::LooksUnlocked) {
+                    rows.retain(|row| row.is_exclusive);
+                }
+                self.parts.locks_mut().try_hold(txn, rows)
+            }
         };
         match is_locked {
             Ok(rows) => self.parts.open_part(from, work.age).rows.extend(rows),

@@ -9,6 +9,7 @@
 //! `World::run_histories` is behind the arrows. Nothing goes wrong in *Preparing*, at the end of the last life, and in *Reading*.
 
 mod ballast;
+mod wholes;
 
 use super::checks::{Checked, LIVENESS, ONE_REPLY};
 use super::clock::{MS, SECOND, US};
@@ -22,6 +23,7 @@ use crate::verify::workload::{Bank, Counters, Lists, Pairs, Registers, Tally, Wo
 use ballast::Ballast;
 use fastrand::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use wholes::Wholes;
 
 /// The check that the histories themselves are for.
 pub const SERIALIZABLE: &str = "a history is strictly serializable";
@@ -139,12 +141,16 @@ impl Histories {
         let clients = rng.u32(2..13);
         let (seed, keys, shards) = (rng.u64(..), rng.u32(2..9), shards as u16);
         let mut workloads: Vec<Box<dyn Workload>> = vec![
-            Box::new(Lists::new(seed, clients, keys, shards)),
+            Box::new(Lists::new(seed, clients, keys, shards).with_all()),
             Box::new(Registers::new(seed, clients, keys.div_ceil(3))),
             Box::new(Bank::new(seed, clients, keys, shards)),
             Box::new(Pairs::new(seed, clients, shards)),
             Box::new(Counters::new(seed, clients, keys.div_ceil(3), shards)),
         ];
+        // They end all snapshots.
+        if rng.bool() {
+            workloads.push(Box::new(Wholes::new(seed, clients)));
+        }
         if is_wide {
             workloads.push(Box::new(Ballast::new(seed, clients)));
         }

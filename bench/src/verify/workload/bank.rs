@@ -1,6 +1,7 @@
 //! Transfers between accounts on all shards, by WATCH and by DECRBY with INCRBY, and readings of all accounts, by GETs and by MGET
 //! in EXEC, and by both in a snapshot, while transfers go on.
 
+use super::once;
 use super::{Request, Tally, Workload, executed, is_across, is_ok, number, unexpected};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::Anomaly;
@@ -48,6 +49,10 @@ enum Doing {
     LookingOn {
         is_last: bool,
         first: Vec<Option<i64>>,
+    },
+    /// The snapshot has ended before.
+    Leaving {
+        is_last: bool,
     },
 }
 
@@ -188,6 +193,18 @@ impl Workload for Bank {
                 let frames = executed(replies)?.ok_or("EXEC answers nil though nothing is watched")?;
                 self.read_all(span, balances(frames, is_mget)?);
             }
+            // It has not begun.
+            Doing::Looking { is_last } if once::is_too_old(&replies[..1]) => self.last += u32::from(is_last),
+            Doing::Looking { is_last } if once::is_too_old(replies) => {
+                request.say("ROLLBACK");
+                self.under_way[client as usize] = Some((invoked, Doing::Leaving { is_last }));
+                return Ok(());
+            }
+            Doing::LookingOn { is_last, .. } if once::is_too_old(replies) => self.last += u32::from(is_last),
+            Doing::Leaving { is_last } => {
+                is_ok(&replies[0])?;
+                self.last += u32::from(is_last);
+            }
             Doing::Looking { is_last } => {
                 is_ok(&replies[0])?;
                 let first = balances(&replies[1..], false)?;
@@ -216,7 +233,8 @@ impl Workload for Bank {
                 _,
                 Doing::Reading { is_last: true, .. }
                 | Doing::Looking { is_last: true }
-                | Doing::LookingOn { is_last: true, .. },
+                | Doing::LookingOn { is_last: true, .. }
+                | Doing::Leaving { is_last: true },
             )) => self.last += 1,
             _ => {}
         }

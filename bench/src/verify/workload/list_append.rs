@@ -1,12 +1,15 @@
-//! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, several sent at once, and
-//! single commands. And snapshots, read in two requests.
+//! Transactions over up to four lists: MULTI and EXEC, with WATCH and reads before them, refused and discarded ones, several sent at once,
+//! single commands, and snapshots, read in two requests; if so wished those over several requests, scripts, and what is done once however
+//! often it is asked for.
 //! A list is a string of numbers with a comma behind each.
 
+use super::once::{self, SCRIPT};
 use super::{Request, Tally, Turnover, Workload, executed, is_across, is_ok, unexpected};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::{self, Anomaly};
 use crate::verify::list_append::{ListHistory, ListOp};
 use crate::verify::span::{Outcome, Span};
+use std::ops::Range;
 
 /// Appends to a key, until another one takes its place: a read brings all of them.
 const APPENDS_MAX: u32 = 32;
@@ -22,6 +25,11 @@ pub struct Lists {
     elements: u32,
     /// By client.
     under_way: Vec<Option<Plan>>,
+    /// What a client is to ask for once more: it was not told what has become of it.
+    again: Vec<Option<Plan>>,
+    /// Transactions over several requests, scripts and IDEMPOTENT too.
+    has_all: bool,
+    tokens: u32,
     history: ListHistory,
     /// What came later on a connection was done before what came earlier.
     overtaken: Vec<Anomaly>,
@@ -51,6 +59,17 @@ enum Kind {
     Discarded,
     /// With a command that is none: EXEC refuses all of them.
     Refused,
+    /// BEGIN and some of it are under way, or the rest of it; whether ROLLBACK comes after that, or COMMIT.
+    Opening(bool),
+    Going(bool),
+    Opened,
+    RolledBack,
+    /// Reads, and then one append: a script that fails has not changed anything before.
+    Script,
+    /// IDEMPOTENT, with this token; a script or a MULTI.
+    Once(u32),
+    /// It was answered, and is asked for again.
+    Repeated(u32),
     Last,
 }
 
@@ -66,10 +85,18 @@ impl Lists {
             keys: Turnover::new(keys, APPENDS_MAX),
             elements: 0,
             under_way: (0..clients).map(|_| None).collect(),
+            again: (0..clients).map(|_| None).collect(),
+            has_all: false,
+            tokens: 0,
             history: ListHistory::default(),
             overtaken: Vec::new(),
             tally: Tally::default(),
         }
+    }
+
+    /// With what only Cairn has.
+    pub fn with_all(self) -> Lists {
+        Lists { has_all: true, ..self }
     }
 
     fn key(&mut self) -> u32 {
@@ -110,6 +137,9 @@ impl Lists {
     }
 
     fn plan(&mut self) -> (Kind, Vec<ListOp>) {
+        if self.has_all && self.rng.u8(..5) < 2 {
+            return self.plan_more();
+        }
         match self.rng.u8(..100) {
             0..15 => {
                 let op =
@@ -128,6 +158,45 @@ impl Lists {
         }
     }
 
+    fn plan_more(&mut self) -> (Kind, Vec<ListOp>) {
+        match self.rng.u8(..20) {
+            0..10 => (Kind::Opening(false), self.mixed()),
+            10..12 => (Kind::Opening(true), self.mixed()),
+            12..16 => {
+                let mut ops: Vec<ListOp> =
+                    (0..self.rng.u32(..KEYS_MAX)).map(|_| ListOp::Read { key: self.key(), list: Vec::new() }).collect();
+                ops.push(self.append());
+                (Kind::Script, ops)
+            }
+            _ => {
+                self.tokens += 1;
+                (Kind::Once(self.tokens), self.mixed())
+            }
+        }
+    }
+
+    /// Asks for what a plan has left; what is not answered is asked for again.
+    fn ask(&mut self, client: u32, plan: Plan, request: &mut Request) {
+        let Plan { kind, ops, .. } = &plan;
+        match *kind {
+            Kind::Opening(_) => {
+                request.say("BEGIN");
+                say(&ops[..first_half(ops)], request);
+            }
+            Kind::Script => request.say(&format!("EVAL {SCRIPT} {}", arguments(ops))),
+            Kind::Once(token) | Kind::Repeated(token) if token % 3 == 0 => {
+                request.say(&format!("{} EVAL {SCRIPT} {}", once::prefix(token), arguments(ops)));
+            }
+            Kind::Once(token) | Kind::Repeated(token) => {
+                request.say(&format!("{} MULTI", once::prefix(token)));
+                say(ops, request);
+                request.say("EXEC");
+            }
+            _ => unreachable!("it is planned elsewhere"),
+        }
+        self.under_way[client as usize] = Some(plan);
+    }
+
     fn begin_pipelined(&mut self, client: u32, now: u64, request: &mut Request) {
         let (mut ops, mut ends) = (Vec::new(), Vec::new());
         for _ in 0..self.rng.usize(2..=PIPELINE_MAX) {
@@ -141,9 +210,58 @@ impl Lists {
         self.under_way[client as usize] = Some(Plan { invoked: now, kind: Kind::Pipelined, ops, ends });
     }
 
+    /// What is done once was answered.
+    fn on_once(
+        &mut self,
+        client: u32,
+        now: u64,
+        (token, replies): (u32, &[Frame]),
+        request: &mut Request,
+    ) -> Result<(), String> {
+        let mut plan = self.under_way[client as usize].take().expect("a client that is answered has asked");
+        let is_first = matches!(plan.kind, Kind::Once(_));
+        let before = plan.ops.clone();
+        match replies.last().expect("something was asked") {
+            Frame::Array(frames) => {
+                if let Err(wrong) = take(plan.ops.iter_mut(), frames) {
+                    self.under_way[client as usize] = Some(plan);
+                    return Err(wrong);
+                }
+            }
+            // An earlier attempt may be under way.
+            refused if once::is_in_the_way(refused) => {
+                self.ask(client, plan, request);
+                return Ok(());
+            }
+            other => {
+                self.under_way[client as usize] = Some(plan);
+                return Err(unexpected("IDEMPOTENT", other));
+            }
+        }
+        if is_first {
+            let ops = plan.ops.clone();
+            self.record(client, plan, now, Outcome::Committed);
+            if token % 2 == 0 {
+                let again = Plan { invoked: now, kind: Kind::Repeated(token), ops, ends: Vec::new() };
+                self.ask(client, again, request);
+            }
+        } else if plan.ops != before {
+            let what = format!("what was done once (token {token}) is answered otherwise when it is asked for again");
+            let witness = vec![format!("{before:?}"), format!("{:?}", plan.ops)];
+            self.overtaken.push(Anomaly { kind: anomaly::Kind::Duplicate, what, witness });
+        }
+        Ok(())
+    }
+
     /// Each transaction of a plan by itself.
     fn record(&mut self, client: u32, plan: Plan, completed: u64, outcome: Outcome) {
-        let Plan { invoked, ops, ends, .. } = plan;
+        let Plan { invoked, kind, mut ops, ends } = plan;
+        if outcome == Outcome::Aborted
+            && matches!(kind, Kind::Opening(_) | Kind::Going(_) | Kind::Opened | Kind::RolledBack | Kind::Script)
+        {
+            // It has seen what it had done itself, which nobody else has, or it has seen nothing.
+            ops.retain(|op| matches!(op, ListOp::Append { .. }));
+        }
         let mut ops = ops.into_iter();
         let mut begin = 0;
         for end in ends {
@@ -204,6 +322,71 @@ fn say(ops: &[ListOp], request: &mut Request) {
     }
 }
 
+/// How many commands of an open transaction come with BEGIN.
+fn first_half(ops: &[ListOp]) -> usize {
+    ops.len().div_ceil(2)
+}
+
+/// Some commands of an open transaction are answered: the rest of them is asked for, if there is one, and then its end.
+fn go_on(
+    plan: &mut Plan,
+    (answered, replies): (Range<usize>, &[Frame]),
+    (has_rest, rolls_back): (bool, bool),
+    request: &mut Request,
+) -> Result<(), String> {
+    let has_ended = once::has_ended(replies);
+    if !has_ended {
+        take(plan.ops[answered.clone()].iter_mut(), replies)?;
+    }
+    plan.kind = if has_ended || !has_rest && rolls_back {
+        request.say("ROLLBACK");
+        Kind::RolledBack
+    } else if has_rest {
+        say(&plan.ops[answered.end..], request);
+        Kind::Going(rolls_back)
+    } else {
+        request.say("COMMIT");
+        Kind::Opened
+    };
+    Ok(())
+}
+
+/// An open transaction, or a script, was answered. `None`: it goes on.
+fn on_more(plan: &mut Plan, replies: &[Frame], request: &mut Request) -> Result<Option<Outcome>, String> {
+    let half = first_half(&plan.ops);
+    let len = plan.ops.len();
+    match plan.kind {
+        Kind::Opening(rolls_back) => {
+            is_ok(&replies[0])?;
+            go_on(plan, (0..half, &replies[1..]), (half < len, rolls_back), request).map(|()| None)
+        }
+        Kind::Going(rolls_back) => go_on(plan, (half..len, replies), (false, rolls_back), request).map(|()| None),
+        Kind::Opened => {
+            let is_committed = once::is_committed(&replies[0])?;
+            Ok(Some(if is_committed { Outcome::Committed } else { Outcome::Aborted }))
+        }
+        Kind::RolledBack => is_ok(&replies[0]).map(|()| Some(Outcome::Aborted)),
+        _ => match &replies[0] {
+            Frame::Array(frames) => take(plan.ops.iter_mut(), frames).map(|()| Some(Outcome::Committed)),
+            refused if once::is_in_the_way(refused) => Ok(Some(Outcome::Aborted)),
+            other => Err(unexpected("EVAL", other)),
+        },
+    }
+}
+
+/// Those of [`SCRIPT`].
+fn arguments(ops: &[ListOp]) -> String {
+    let keys = ops.iter().map(|op| match op {
+        ListOp::Append { key, .. } | ListOp::Read { key, .. } => name(*key),
+    });
+    let values = ops.iter().map(|op| match op {
+        ListOp::Append { element, .. } => format!("{element},"),
+        ListOp::Read { .. } => once::READ.to_owned(),
+    });
+    let words: Vec<String> = std::iter::once(ops.len().to_string()).chain(keys).chain(values).collect();
+    words.join(" ")
+}
+
 fn appends(ops: &[ListOp]) -> &[ListOp] {
     let reads = ops.iter().take_while(|op| matches!(op, ListOp::Read { .. })).count();
     &ops[reads..]
@@ -241,6 +424,9 @@ impl Workload for Lists {
     fn prepare(&self, _: &mut Request) {}
 
     fn begin(&mut self, client: u32, now: u64, request: &mut Request) {
+        if let Some(plan) = self.again[client as usize].take() {
+            return self.ask(client, plan, request);
+        }
         let (kind, ops) = self.plan();
         match kind {
             Kind::Single => say(&ops, request),
@@ -257,6 +443,9 @@ impl Workload for Lists {
                 say(&ops[..ops.len() / 2], request);
             }
             Kind::Pipelined => return self.begin_pipelined(client, now, request),
+            Kind::Opening(_) | Kind::Script | Kind::Once(_) => {
+                return self.ask(client, Plan { invoked: now, kind, ops, ends: Vec::new() }, request);
+            }
             _ => {
                 request.say("MULTI");
                 say(&ops, request);
@@ -270,6 +459,10 @@ impl Workload for Lists {
     }
 
     fn begin_last(&mut self, client: u32, now: u64, request: &mut Request) -> bool {
+        if let Some(plan) = self.again[client as usize].take() {
+            self.ask(client, plan, request);
+            return true;
+        }
         let keys: Vec<u32> = std::iter::from_fn(|| self.keys.next_last()).take(KEYS_MAX as usize).collect();
         if keys.is_empty() {
             return false;
@@ -302,6 +495,14 @@ impl Workload for Lists {
                     None => Ok(Outcome::Aborted),
                 }
             }
+            // It has not begun, or is over.
+            Kind::Looking if once::is_too_old(&replies[..1]) => Ok(Outcome::Aborted),
+            Kind::LookingOn if once::is_too_old(replies) => Ok(Outcome::Aborted),
+            Kind::Looking if once::is_too_old(replies) => {
+                plan.kind = Kind::RolledBack;
+                request.say("ROLLBACK");
+                return Ok(());
+            }
             Kind::Looking => {
                 is_ok(&replies[0])?;
                 take(plan.ops.iter_mut(), &replies[1..])?;
@@ -324,6 +525,13 @@ impl Workload for Lists {
                 self.overtaken.extend(overtaken);
                 Outcome::Committed
             }),
+            Kind::Opening(_) | Kind::Going(_) | Kind::Opened | Kind::RolledBack | Kind::Script => {
+                match on_more(plan, replies, request)? {
+                    Some(outcome) => Ok(outcome),
+                    None => return Ok(()),
+                }
+            }
+            Kind::Once(token) | Kind::Repeated(token) => return self.on_once(client, now, (token, replies), request),
             Kind::Discarded => is_ok(&replies[replies.len() - 1]).map(|()| Outcome::Aborted),
             Kind::Refused => match &replies[replies.len() - 1] {
                 Frame::Line(line) if line.starts_with(b"-EXECABORT") => Ok(Outcome::Aborted),
@@ -339,13 +547,20 @@ impl Workload for Lists {
         let Some(plan) = self.under_way[client as usize].take() else { return };
         match plan.kind {
             // Its appends were never sent, nor are those of the others executed by anybody.
-            Kind::Watching | Kind::Discarded | Kind::Refused | Kind::Looking | Kind::LookingOn => {
-                self.record(client, plan, Span::OPEN, Outcome::Aborted)
-            }
+            Kind::Watching
+            | Kind::Discarded
+            | Kind::Refused
+            | Kind::Looking
+            | Kind::LookingOn
+            | Kind::Opening(_)
+            | Kind::Going(_)
+            | Kind::RolledBack => self.record(client, plan, Span::OPEN, Outcome::Aborted),
             Kind::Last => plan.ops.iter().for_each(|op| match op {
                 ListOp::Append { key, .. } | ListOp::Read { key, .. } => self.keys.read_again(*key),
             }),
-            Kind::Single | Kind::Multi | Kind::Pipelined | Kind::Watched => {
+            Kind::Once(_) => self.again[client as usize] = Some(plan),
+            Kind::Repeated(_) => {}
+            Kind::Single | Kind::Multi | Kind::Pipelined | Kind::Watched | Kind::Opened | Kind::Script => {
                 self.record(client, plan, Span::OPEN, Outcome::Unknown);
             }
         }

@@ -4,6 +4,7 @@
 mod bank;
 mod counters;
 mod list_append;
+mod once;
 mod pairs;
 mod register;
 #[cfg(test)]
