@@ -71,7 +71,7 @@ pub const DEFERRED_LEAF_BYTES_MAX: usize = PAGE_BYTES;
 pub const DEFERRED_READS_MAX: usize = 48;
 pub const DEFERRED_READS_SHARE: usize = 32;
 
-/// A place in the log from which a recovery can begin is noted once in so many bytes of the log; where none can be, for
+/// A place in the log from which a recovery can begin is noted once in so many bytes of records; where none can be, for
 /// transactions are undecided, rows wait no further than so many bytes behind the last one.
 pub const DEFERRED_START_BYTES: u64 = 256 * 1024;
 pub const DEFERRED_STARTS_BYTES_MAX: u64 = 16 * 1024 * 1024;
