@@ -173,7 +173,7 @@ pub const OPEN_READS_MAX: usize = 64;
 
 /// Words of the directories that a superblock holds, and how many of them are for pages; the others are for extents, which have
 /// two words each. One stands for a page of words of map pages.
-pub const DIRECTORY_WORDS_MAX: usize = 800;
+pub const DIRECTORY_WORDS_MAX: usize = 740;
 pub const DIRECTORY_PAGES_WORDS: usize = 400;
 
 /// Reads that a check of a page file has under way, leaves that it gathers before it reads them in the order of the file,
@@ -188,6 +188,20 @@ pub const VALUE_BYTES_MAX: usize = 512 * 1024 * 1024;
 
 /// Databases in each shard: those of clients, and behind them one for what the layer above keeps beside them.
 pub const DATABASES: usize = 17;
+
+/// Trees of rows in each shard: those of the databases, and behind them, in the same order, those of the elements of their
+/// collections.
+pub const TREES: usize = 2 * DATABASES;
+
+/// Numbers of collections that a shard gives away before there are no more: what an element's head has room for. A number is never
+/// given twice.
+pub const COLLECTIONS_MAX: u64 = 1 << (u64::BITS - ORDER_HEAD_BITS);
+
+/// Bits of an element's head that are the beginning of its order; those in front are the number of its collection.
+pub const ORDER_HEAD_BITS: u32 = 24;
+
+/// Elements of collections that are gone which one piece of background work removes.
+pub const RECLAIMED_PER_TURN: u64 = 512;
 
 const _: () = assert!(DEFERRED_PARTS_MIN <= DEFERRED_PARTS_MAX && DEFERRED_PARTS_MAX < DEFERRED_PARTS);
 const _: () = assert!(FLUSH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
@@ -206,7 +220,7 @@ const _: () = assert!(OUTPUT_BYTES_MAX.is_multiple_of(PAGE_BYTES));
 const _: () = assert!(OUTPUTS_MIN * OUTPUT_PAGES > OUTPUT_FLIGHT_PAGES_MAX && OUTPUTS_MIN <= OUTPUTS_MAX);
 const _: () = assert!(OUTPUT_FLIGHT_PAGES_MAX >= OUTPUT_PAGES && CLONES_OUTPUTS_MIN > 1);
 const _: () = assert!(GROW_BYTES.is_multiple_of(OUTPUT_BYTES_MAX as u64));
-const _: () = assert!(8 * DIRECTORY_WORDS_MAX + 1280 <= PAGE_BYTES, "a superblock fits into a page");
+const _: () = assert!(8 * DIRECTORY_WORDS_MAX + 2048 <= PAGE_BYTES, "a superblock fits into a page");
 const _: () = assert!(PAGES_MAX < u32::MAX as usize, "page ids have 32 bits");
 const _: () = assert!(2 * EXTENTS_MAX < u32::MAX as usize, "numbers of words have 32 bits");
 const _: () = assert!(NUMBERS_SPARE < PAGES_MAX / 1000 && NUMBERS_SPARE < EXTENTS_MAX / 1000);

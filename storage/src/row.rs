@@ -2,7 +2,7 @@
 //!
 //! | at | bytes | payload (little-endian) |
 //! | --- | --- | --- |
-//! | 0 | 1 | bit 7: it expires; bit 6: key and value are in an extent; bits 0 to 5: the kind of value |
+//! | 0 | 1 | bit 7: it expires; bit 6: key and value are in an extent; bits 0 to 5: the kind of value ([`OWNS`]) |
 //! | 1 | 8 | only if it expires: when, in Unix milliseconds |
 //! | .. | | the value, or the extent's number (4 bytes) |
 //!
@@ -15,6 +15,9 @@ use sha2::{Digest, Sha256};
 
 const EXPIRES: u8 = 1 << 7;
 const OUTSIDE: u8 = 1 << 6;
+/// In a kind of value: the row stands for rows of elements, and its value begins with the number of their collection (8 bytes,
+/// little-endian).
+pub const OWNS: u8 = 1 << 5;
 /// The highest kind of value.
 pub const KIND_MAX: u8 = OUTSIDE - 1;
 

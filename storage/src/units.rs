@@ -67,6 +67,10 @@ unit!(
     PendingId(u32)
 );
 unit!(
+    /// A collection whose elements are rows of their own (see `engine::elements`).
+    CollectionId(u64)
+);
+unit!(
     /// One of the page file's output buffers.
     OutputId(u32)
 );

@@ -60,9 +60,9 @@ impl Audit {
         self.is_partial = true;
     }
 
-    /// A row of the checkpoint. Whether it can be in its place. `key`: not of a long one; `value`: not of one that stands outside its leaf.
+    /// A row of the checkpoint, or of a collection's elements, which may be anywhere. Whether it can be in its place. `key`: not of a long one; `value`: not of one that stands outside its leaf.
     pub fn on_row(&mut self, db: u8, head: u64, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
-        if db == HIDDEN_DB {
+        if db >= HIDDEN_DB {
             if (head, key) == (registry::ROW.head, Some(registry::ROW.key)) {
                 self.note_list(value);
             }
@@ -80,14 +80,14 @@ impl Audit {
     pub fn on_put(&mut self, db: u8, head: u64, key: &[u8], value: &[u8]) {
         if (db, head, key) == (registry::ROW.db, registry::ROW.head, registry::ROW.key) {
             self.note_list(Some(value));
-        } else if db != HIDDEN_DB && self.owner(head) != Some(self.shard) {
+        } else if db < HIDDEN_DB && self.owner(head) != Some(self.shard) {
             self.note_beside(db, head, key);
         }
     }
 
     /// It removes one.
     pub fn on_delete(&mut self, db: u8, head: u64, key: &[u8]) {
-        if db != HIDDEN_DB && self.owner(head) != Some(self.shard) {
+        if db < HIDDEN_DB && self.owner(head) != Some(self.shard) {
             self.removed.insert((db, key.to_vec()));
         }
     }

@@ -1,5 +1,6 @@
 //! What a check finds: where, what, and which keys it concerns.
 
+use crate::engine::elements::{elements_of, is_elements};
 use crate::limits::DATABASES;
 use crate::page::Key;
 use crate::units::{ExtentId, PageId, Site};
@@ -47,7 +48,7 @@ pub enum Part {
 /// One of a shard's trees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TreeName {
-    /// The rows of a database.
+    /// The rows of a database, or of the elements of its collections.
     Rows(u8),
     Deadlines,
 }
@@ -90,6 +91,7 @@ impl Finding {
 impl fmt::Display for TreeName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            TreeName::Rows(tree) if is_elements(*tree) => write!(f, "elements of database {}", tree - elements_of(0)),
             TreeName::Rows(db) if usize::from(*db) == DATABASES - 1 => f.write_str("hidden rows"),
             TreeName::Rows(db) => write!(f, "database {db}"),
             TreeName::Deadlines => f.write_str("deadlines"),

@@ -4,7 +4,8 @@ use super::bits::Bits;
 use super::finding::{Finding, KeyBuf, KeyRange, Part, TreeName};
 use super::report::TreeReport;
 use super::{Flight, Look, PagesCheck, Phase, RowAt, UNREADABLE};
-use crate::limits::{CHECK_LEAVES_MAX, DATABASES, LEVELS_MAX};
+use crate::engine::elements::is_elements;
+use crate::limits::{CHECK_LEAVES_MAX, LEVELS_MAX, TREES};
 use crate::page::{Key, Kind, Page};
 use crate::pagefile::image;
 use crate::pagefile::map::{crc_of, site_of};
@@ -58,7 +59,7 @@ struct Count {
 }
 
 /// The number of the tree of deadlines among the trees.
-const DEADLINES: usize = DATABASES;
+const DEADLINES: usize = TREES;
 
 fn name(tree: u8) -> TreeName {
     if usize::from(tree) == DEADLINES { TreeName::Deadlines } else { TreeName::Rows(tree) }
@@ -176,14 +177,19 @@ impl PagesCheck {
 
     /// Whether a page whose image is sound is what it has to be. Goes on to what it leads to.
     fn judge(&mut self, node: &Node, page: &Page) -> Result<(), &'static str> {
-        let kind = if node.level == 1 { Kind::Leaf } else { Kind::Branch };
+        let is_counted = usize::from(node.tree) != DEADLINES && is_elements(node.tree);
+        let kind = match (node.level, is_counted) {
+            (1, _) => Kind::Leaf,
+            (_, false) => Kind::Branch,
+            (_, true) => Kind::Counted,
+        };
         ensure(page.kind() == Some(kind), "it is of the wrong kind for its level")?;
         ensure(page.count() > 0, "it is empty")?;
         check_heap(page)?;
         let (low, high) = (node.low.key(), node.high.as_ref().map(KeyBuf::key));
         for index in 0..page.count() {
             let key = page.key(index);
-            let is_open = kind == Kind::Branch && index == 0;
+            let is_open = kind != Kind::Leaf && index == 0;
             ensure(!is_open || key == Key::MIN, "its first separator is not (0, empty)")?;
             ensure(index == 0 || page.key(index - 1) < key, "its keys do not ascend")?;
             ensure(is_open || low <= key, "it has a key below its parent's separator")?;

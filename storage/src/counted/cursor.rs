@@ -1,9 +1,10 @@
 //! Ranges by rank, either way, a leaf at a time.
 
-use super::CountedTree;
+
 use crate::error::Missing;
 use crate::page::{Key, Page};
 use crate::pool::Pool;
+use crate::tree::Tree;
 use crate::units::PageId;
 use core::ops::ControlFlow;
 
@@ -32,7 +33,7 @@ impl Cursor {
     }
 }
 
-impl CountedTree {
+impl Tree {
     /// Visits the rows behind the cursor, in order, until `visit` breaks or the tree ends. The cursor is then behind the
     /// last row that was visited. When a page is missing the call can be repeated, and goes on there.
     pub fn forward(
@@ -76,7 +77,7 @@ impl CountedTree {
 
     /// The leaf of the row of this rank, which is there, and the row's place in it. The cursor remembers the leaf.
     fn leaf_at<'a>(&self, pool: &'a Pool, cursor: &mut Cursor, rank: u64) -> Result<(&'a Page, usize), Missing> {
-        if cursor.leaf.0 != 0 && cursor.changes == self.tree.changes {
+        if cursor.leaf.0 != 0 && cursor.changes == self.changes {
             let node = pool.page(cursor.leaf)?;
             if let Some(index) = rank.checked_sub(cursor.first)
                 && index < node.count() as u64
@@ -84,8 +85,8 @@ impl CountedTree {
                 return Ok((node, index as usize));
             }
         }
-        let (node, index) = self.leaf_of(pool, rank)?;
-        *cursor = Cursor { leaf: node.id(), first: rank - index as u64, changes: self.tree.changes, ..*cursor };
+        let (node, index) = self.leaf_of_rank(pool, rank)?;
+        *cursor = Cursor { leaf: node.id(), first: rank - index as u64, changes: self.changes, ..*cursor };
         Ok((node, index))
     }
 }

@@ -29,6 +29,7 @@ use crate::pagefile::TreeRoot;
 use crate::pool::{Pool, PoolFull};
 use crate::tree::{Access, Census, Damage, DetachedTree, Path, Tree};
 use crate::units::PageId;
+use core::ops::Deref;
 
 /// A row: its key and its payload.
 pub type Row<'a> = (Key<'a>, &'a [u8]);
@@ -37,6 +38,14 @@ pub type Row<'a> = (Key<'a>, &'a [u8]);
 #[derive(Debug)]
 pub struct CountedTree {
     tree: Tree,
+}
+
+impl Deref for CountedTree {
+    type Target = Tree;
+
+    fn deref(&self) -> &Tree {
+        &self.tree
+    }
 }
 
 impl CountedTree {
@@ -54,9 +63,7 @@ impl CountedTree {
     #[must_use]
     pub fn opened(self, root: &TreeRoot) -> CountedTree {
         assert!(self.is_empty());
-        let mut tree = Tree::opened(root);
-        tree.access = self.tree.access;
-        CountedTree { tree }
+        CountedTree { tree: Tree::opened_as(root, self.tree.access) }
     }
 
     /// The tree as a checkpoint, or the row that it belongs to, says it.

@@ -1,29 +1,29 @@
 //! Ranks: down the tree by the branches' counts, and up from a key by adding them.
 
-use super::{CountedTree, Row};
+use super::Row;
 use crate::error::Missing;
 use crate::limits::LEVELS_MAX;
 use crate::page::{Key, Page};
 use crate::pool::Pool;
-use crate::tree::{Path, Step};
+use crate::tree::{Path, Step, Tree};
 use crate::units::PageId;
 use core::ops::Bound;
 
-impl CountedTree {
+impl Tree {
     /// The row of this rank; the first has rank 0.
     #[inline]
     pub fn at<'a>(&self, pool: &'a Pool, rank: u64) -> Result<Option<Row<'a>>, Missing> {
         if rank >= self.len() {
             return Ok(None);
         }
-        let (node, index) = self.leaf_of(pool, rank)?;
+        let (node, index) = self.leaf_of_rank(pool, rank)?;
         Ok(Some((node.key(index), node.payload(index))))
     }
 
     /// The leaf of the row of this rank, which is there, and the row's place in it.
     #[inline]
-    pub(super) fn leaf_of<'a>(&self, pool: &'a Pool, rank: u64) -> Result<(&'a Page, usize), Missing> {
-        let mut node = pool.page(self.tree.root)?;
+    pub(super) fn leaf_of_rank<'a>(&self, pool: &'a Pool, rank: u64) -> Result<(&'a Page, usize), Missing> {
+        let mut node = pool.page(self.root)?;
         let mut rest = rank;
         for _ in 1..self.levels() {
             let (index, below) = node.child_of_rank(rest);
@@ -42,12 +42,12 @@ impl CountedTree {
             steps: [Step::default(); LEVELS_MAX],
             levels: levels as u8,
             is_exact: rank < self.len(),
-            changes: self.tree.changes,
+            changes: self.changes,
         };
         if levels == 0 {
             return Ok(path);
         }
-        let mut page = self.tree.root;
+        let mut page = self.root;
         let mut rest = rank;
         for step in &mut path.steps[..levels - 1] {
             let node = pool.page(page)?;
@@ -69,7 +69,7 @@ impl CountedTree {
 
     /// The rank of what a fresh path leads to.
     pub fn rank_of(&self, pool: &Pool, path: &Path) -> u64 {
-        assert!(path.changes == self.tree.changes, "the path is fresh");
+        assert!(path.changes == self.changes, "the path is fresh");
         if path.levels == 0 {
             return 0;
         }
@@ -106,7 +106,7 @@ impl CountedTree {
             return;
         }
         let mut left = pages;
-        let mut stack = vec![(self.tree.root, self.levels(), rank, end)];
+        let mut stack = vec![(self.root, self.levels(), rank, end)];
         while let Some((page, levels, from, to)) = stack.pop() {
             if left == 0 {
                 return;

@@ -2,6 +2,7 @@
 
 use super::{Engine, expiry};
 use crate::error::Missing;
+use crate::limits::DATABASES;
 use crate::page::Key;
 use crate::row::{self, Header};
 use crate::units::PageId;
@@ -39,6 +40,9 @@ impl Engine {
         pages.extend(census.pages);
         if !self.detached.is_empty() || !self.txns.cleared.is_empty() {
             return Ok(());
+        }
+        if self.undecided() == 0 {
+            (0..DATABASES as u8).try_for_each(|db| self.check_elements(db))?;
         }
         if extents != self.extents.len() {
             return Err(format!("{extents} rows have extents and there are {}", self.extents.len()));

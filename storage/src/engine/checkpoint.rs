@@ -1,5 +1,6 @@
 //! The engine and its page file: checkpoints begin here, room is made here, and what is absent is brought in.
 
+use super::elements::{self, Orphans};
 use super::{Engine, GROUP_PAGES_A_ROW, Stop, WRITE_PAGES_MAX, pages_max};
 use crate::error::Missing;
 use crate::extent::Extents;
@@ -33,12 +34,15 @@ impl Engine {
         superblock: &Superblock,
     ) -> Engine {
         let extents = Extents::opened(&file);
+        let rows = std::array::from_fn(|tree| Tree::opened_as(&superblock.rows[tree], elements::access(tree)));
         Engine {
-            rows: superblock.rows.each_ref().map(Tree::opened),
+            orphans: Orphans::of(&rows),
+            rows,
             expiring: superblock.expiring,
             outside: superblock.outside,
             deadlines: Tree::opened(&superblock.deadlines),
             spaces: superblock.spaces,
+            collection: superblock.collection,
             extents,
             settled: Lsn(superblock.settled),
             ..Engine::in_pool(Pool::over(pages_max(memory_bytes_max), on_chunk, file), memory_bytes_max, log)
@@ -246,7 +250,7 @@ impl Engine {
         let _ = self.pool.make_room(ahead);
         self.shrink_redo();
         self.settle_some();
-        if self.is_checkpoint_due() && self.may_pass_txns() && self.has_settled_swaps() {
+        if self.is_checkpoint_due() && self.may_pass_txns() && self.has_settled_swaps() && self.mark_orphans() {
             self.begin_checkpoint(unix_us);
         }
         if self.checkpoint_state() != CheckpointState::Idle {
@@ -286,6 +290,7 @@ impl Engine {
             outside: self.outside,
             deadlines: self.deadlines.root(),
             spaces: self.spaces,
+            collection: self.collection,
             ..Superblock::default()
         };
         self.carry_redo();

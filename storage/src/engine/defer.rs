@@ -19,6 +19,7 @@
 //! - **E9** Whoever counts rows, or empties a database so that it can be undone, is told [`Missing::Deferred`] until none wait.
 
 use super::deferred::Start;
+use super::elements::is_elements;
 use super::write::{Entries, Value};
 use super::{Engine, RowKey, WRITE_PAGES_MAX, with_key};
 use crate::error::Missing;
@@ -136,7 +137,8 @@ impl Engine {
         let header = Header { kind, expire_ms, is_outside: false };
         let len = header.bytes() + value.len();
         // A time to live is the business of the tree of deadlines too.
-        let may_wait = self.defers() && expire_ms == 0 && row.key.len() <= row::KEY_TAIL_BYTES_MAX;
+        let is_plain = !is_elements(row.db) && kind & row::OWNS == 0;
+        let may_wait = self.defers() && is_plain && expire_ms == 0 && row.key.len() <= row::KEY_TAIL_BYTES_MAX;
         let Missing::Page(leaf) = missing else { return false };
         if !may_wait || !row_fits(row.key.len(), len) {
             return false;

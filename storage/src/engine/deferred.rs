@@ -9,7 +9,7 @@
 //! | 10 | 2 | length of the payload |
 //! | 12 | | key, payload: a row's header and its value |
 
-use crate::limits::DATABASES;
+use crate::limits::TREES;
 use crate::log::LogStart;
 use crate::row::Header;
 use crate::units::PageId;
@@ -47,7 +47,6 @@ pub(super) struct Row<'a> {
     pub payload: &'a [u8],
 }
 
-#[derive(Default)]
 pub(super) struct Deferred {
     leaves: HashMap<PageId, Leaf>,
     /// Leaves in the order of their numbers. Those that are not in the map under this number are gone.
@@ -57,10 +56,26 @@ pub(super) struct Deferred {
     number_last: u64,
     bytes: u64,
     rows: u64,
-    rows_in: [u64; DATABASES],
+    rows_in: [u64; TREES],
     barred: usize,
     /// Leaves of databases that were emptied, which may have to be undone: each with the number of that.
     aside: Vec<(u64, Vec<(PageId, Leaf)>)>,
+}
+
+impl Default for Deferred {
+    fn default() -> Deferred {
+        Deferred {
+            leaves: HashMap::default(),
+            order: VecDeque::new(),
+            starts: VecDeque::new(),
+            number_last: 0,
+            bytes: 0,
+            rows: 0,
+            rows_in: [0; TREES],
+            barred: 0,
+            aside: Vec::new(),
+        }
+    }
 }
 
 impl Leaf {

@@ -12,12 +12,13 @@
 //! - **E2** Trees and log agree: what the log replays to, from the beginning or from a checkpoint on, is what the trees
 //!   hold.
 //! - **E3** Room is made before a write resolves, never between that and its applying: what was resolved stays in memory.
-//! - **E4**, **E5**, **E6**: [`redo`]. **E7**, **E8**, **E9**: [`defer`]. **T1**, **T2**, **T3**: [`txn`].
+//! - **E10**, **E11**: [`elements`]. **E4**, **E5**, **E6**: [`redo`]. **E7**, **E8**, **E9**: [`defer`]. **T1**, **T2**, **T3**: [`txn`].
 
 mod check;
 mod checkpoint;
 mod defer;
 mod deferred;
+pub mod elements;
 mod expiry;
 mod locate;
 mod pending;
@@ -41,7 +42,7 @@ pub use undo::{Former, Undo};
 
 use crate::error::Missing;
 use crate::extent::Extents;
-use crate::limits::{DATABASES, LEVELS_MAX, PAGE_BYTES, VALUE_BYTES_MAX};
+use crate::limits::{LEVELS_MAX, TREES, PAGE_BYTES, VALUE_BYTES_MAX};
 use crate::log::{LogScrub, LogWriter, Record};
 use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};
@@ -51,6 +52,7 @@ use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
 use defer::Settling;
 use deferred::Deferred;
+use elements::Orphans;
 use pending::Pending;
 use txn::Txns;
 
@@ -105,13 +107,17 @@ struct Detached {
 /// The storage of one shard.
 pub struct Engine {
     pool: Pool,
-    rows: [Tree; DATABASES],
-    /// Rows that expire, by database.
-    expiring: [u64; DATABASES],
-    /// Rows with extents, by database.
-    outside: [u64; DATABASES],
+    /// Of the databases, and behind them of their collections' elements.
+    rows: [Tree; TREES],
+    /// Rows that expire, by tree.
+    expiring: [u64; TREES],
+    /// Rows with extents, by tree.
+    outside: [u64; TREES],
     deadlines: Tree,
     spaces: Spaces,
+    /// The number of the next collection.
+    collection: u64,
+    orphans: Orphans,
     extents: Extents,
     /// Trees that are gone, whose pages are freed little by little.
     detached: Vec<Detached>,
@@ -152,11 +158,13 @@ impl Engine {
     fn in_pool(pool: Pool, memory_bytes_max: u64, log: LogWriter) -> Engine {
         Engine {
             pool,
-            rows: Default::default(),
-            expiring: [0; DATABASES],
-            outside: [0; DATABASES],
+            rows: elements::trees(),
+            expiring: [0; TREES],
+            outside: [0; TREES],
             deadlines: Tree::new(),
             spaces: Spaces::default(),
+            collection: 0,
+            orphans: Orphans::default(),
             extents: Extents::default(),
             detached: Vec::new(),
             is_checkpoint_wanted: false,
@@ -240,7 +248,7 @@ impl Engine {
         self.log.append(&Record::GroupEnd)
     }
 
-    /// Frees some pages of trees that are gone. Whether there are more.
+    /// Frees some pages of trees that are gone, and of collections. Whether there are more.
     pub fn free_some(&mut self, pages: usize) -> Result<bool, Missing> {
         while let Some(Detached { rows, has_outside }) = self.detached.last_mut() {
             let mut extents = Vec::new();
@@ -256,7 +264,7 @@ impl Engine {
             }
             self.detached.pop();
         }
-        Ok(false)
+        self.reclaim_some()
     }
 
     fn drop_extent(&mut self, extent: ExtentId) {

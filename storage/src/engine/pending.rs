@@ -11,11 +11,14 @@
 //! | 9 | 8 | only if it is not 0: the number, a deadline or an offset |
 //! | .. | | the key; of a put the row's header and value, as a leaf has them, of a splice its bytes |
 
-use crate::limits::DATABASES;
+use super::elements::is_elements;
+use crate::limits::{ORDER_HEAD_BITS, TREES};
 use crate::log::{Record, Removal};
 use crate::row::{self, Header};
 use crate::tree::row_fits;
 use crate::units::PendingId;
+use std::cell::Cell;
+use std::ops::Range;
 
 const PUT: u8 = 0;
 const SPLICE: u8 = 1;
@@ -29,7 +32,7 @@ const NUMBER_BYTES: usize = 8;
 const DONE: u64 = u64::MAX;
 
 /// A [`PendingId`] has so many bits for the place in the list of a database.
-const INDEX_BITS: u32 = 27;
+const INDEX_BITS: u32 = 26;
 /// Effects of one database that can be pending.
 const LIST_MAX: usize = 1 << INDEX_BITS;
 
@@ -41,14 +44,13 @@ struct Entry {
 }
 
 /// Effects that wait to be applied.
-#[derive(Default)]
 pub(super) struct Pending {
     chunks: Vec<Vec<u8>>,
     chunk_bytes: u64,
-    lists: [Vec<Entry>; DATABASES],
+    lists: [Vec<Entry>; TREES],
     /// Those that are not done, and of these, those of each database.
     left: usize,
-    left_in: [usize; DATABASES],
+    left_in: [usize; TREES],
     is_sorted: bool,
     /// Copies before this place are of effects that the trees may have.
     settled_end: u64,
@@ -63,6 +65,29 @@ pub(super) struct Pending {
     twice: Vec<(PendingId, u64)>,
     /// Of databases that were emptied, until that is decided.
     set_aside: Vec<(u64, Aside)>,
+    /// Of one database, a run of places whose effects are done: first, and behind the last.
+    done_run: Cell<(usize, usize, usize)>,
+}
+
+impl Default for Pending {
+    fn default() -> Pending {
+        Pending {
+            chunks: Vec::new(),
+            chunk_bytes: 0,
+            lists: [const { Vec::new() }; TREES],
+            left: 0,
+            left_in: [0; TREES],
+            is_sorted: false,
+            settled_end: 0,
+            next: (0, 0),
+            ahead: (0, 0),
+            has_skipped: false,
+            blocked_bytes: None,
+            twice: Vec::new(),
+            set_aside: Vec::new(),
+            done_run: Cell::default(),
+        }
+    }
 }
 
 /// The effects of a database, and how many of them are to be applied.
@@ -132,6 +157,7 @@ impl Pending {
     /// Nothing of this database is to be applied any more.
     pub fn cancel(&mut self, db: u8) {
         self.lists[usize::from(db)] = Vec::new();
+        self.done_run = Cell::default();
         self.left -= std::mem::take(&mut self.left_in[usize::from(db)]);
         self.twice.retain(|(pending, _)| place(*pending).0 != usize::from(db));
         for place in [&mut self.next, &mut self.ahead].into_iter().filter(|place| place.0 == usize::from(db)) {
@@ -191,7 +217,7 @@ impl Pending {
             return;
         }
         self.left = 0;
-        for db in 0..DATABASES {
+        for db in 0..TREES {
             let mut list = std::mem::take(&mut self.lists[db]);
             list.sort_unstable();
             for row in list.chunk_by_mut(|one, other| one.head == other.head).filter(|row| row.len() > 1) {
@@ -210,7 +236,9 @@ impl Pending {
         for entry in row.iter_mut().rev() {
             let record = self.record(db, *entry);
             let key = record.row().map(|(_, key)| key);
-            if key == replaced {
+            // Whose elements they are is to be known when a collection is gone.
+            let is_owner = matches!(record, Record::Put { kind, .. } if kind & row::OWNS != 0);
+            if key == replaced && !is_owner {
                 entry.at = DONE;
             } else if matches!(record, Record::Put { .. } | Record::Delete { .. }) {
                 replaced = key;
@@ -229,6 +257,20 @@ impl Pending {
             return None;
         }
         self.first_of(usize::from(db), first, head)
+    }
+
+    /// The first effect that is to be applied of the rows with these heads.
+    pub fn find_between(&self, db: u8, heads: Range<u64>) -> Option<PendingId> {
+        let at = usize::from(db);
+        let list = &self.lists[at];
+        let first = list.partition_point(|entry| entry.head < heads.start);
+        let done = self.done_run.get();
+        let is_known = done.0 == at && (done.1..done.2).contains(&first);
+        let from = if is_known { done.2 } else { first };
+        let more = list[from..].iter().take_while(|entry| entry.head < heads.end);
+        let skipped = more.clone().take_while(|entry| entry.at == DONE).count();
+        self.done_run.set((at, if is_known { done.1 } else { first }, from + skipped));
+        more.skip(skipped).next().map(|_| id(at, from + skipped))
     }
 
     /// What a row will be, as a leaf has it, if one effect alone says so. `first` is the first one on its head.
@@ -252,10 +294,16 @@ impl Pending {
         Some(id(db, from + at))
     }
 
-    /// The first effect that is to be applied of the row that `id` is or was of.
+    /// The first effect that is to be applied of the row that `id` is or was of; of an element's, of all elements of its collection.
     pub fn again(&self, pending: PendingId) -> Option<PendingId> {
         let (db, index) = place(pending);
         let head = self.lists[db].get(index)?.head;
+        if is_elements(db as u8) {
+            let number = head >> ORDER_HEAD_BITS;
+            let of_number = self.lists[db][index..].iter().take_while(|entry| entry.head >> ORDER_HEAD_BITS == number);
+            let at = of_number.enumerate().find(|(_, entry)| entry.at != DONE)?.0;
+            return Some(id(db, index + at));
+        }
         self.first_of(db, index, head)
     }
 
@@ -309,6 +357,7 @@ impl Pending {
     /// Begins again with what was skipped.
     pub fn rewind(&mut self) {
         (self.next, self.ahead, self.has_skipped) = ((0, 0), (0, 0), false);
+        self.done_run = Cell::default();
         self.blocked_bytes = None;
     }
 
@@ -379,7 +428,7 @@ impl Pending {
     /// Hands back a piece of the memory, when all has been applied. Whether there is more.
     pub fn shrink(&mut self) -> bool {
         assert_eq!(self.left, 0, "what is pending is needed");
-        self.lists = Default::default();
+        self.lists = [const { Vec::new() }; TREES];
         if let Some(chunk) = self.chunks.pop() {
             self.chunk_bytes -= chunk.capacity() as u64;
         }
@@ -459,4 +508,4 @@ impl<'a> Copy<'a> {
     }
 }
 
-const _: () = assert!(DATABASES << INDEX_BITS <= 1 << 32);
+const _: () = assert!(TREES << INDEX_BITS <= 1 << 32);

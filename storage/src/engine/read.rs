@@ -121,7 +121,7 @@ impl Engine {
         }
     }
 
-    fn full_key<'a>(&'a self, tail: &'a [u8], payload: &[u8]) -> Result<&'a [u8], Missing> {
+    pub(super) fn full_key<'a>(&'a self, tail: &'a [u8], payload: &[u8]) -> Result<&'a [u8], Missing> {
         if !row::is_long(tail) {
             return Ok(tail);
         }

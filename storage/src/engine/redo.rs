@@ -22,17 +22,18 @@
 
 use super::pending::Pending;
 use super::write::Value;
+use super::elements::{elements_of, is_elements};
 use super::{Engine, RowKey, Stop};
 use crate::blob::Blob;
 use crate::error::Missing;
 use crate::limits::{
     CARRIED_BYTES_MAX, DATABASES, PAGE_BYTES, REDO_AHEAD_MAX, REDO_AHEAD_SHARE, REDO_CHUNK_BYTES, REDO_CHUNK_SHARE,
-    REDO_READS_MAX, REDO_READS_SHARE, REDO_ROW_EFFECTS_MAX, REDO_SHARE, TOUCH_KEYS_MAX,
+    REDO_READS_MAX, REDO_READS_SHARE, REDO_ROW_EFFECTS_MAX, REDO_SHARE, TOUCH_KEYS_MAX, TREES,
 };
 use crate::log::Record;
 use crate::pagefile::Bug;
 use crate::pool::Fetch;
-use crate::row::{Header, KIND_MAX};
+use crate::row::{Header, KIND_MAX, OWNS};
 use crate::units::PendingId;
 use std::sync::Arc;
 
@@ -70,12 +71,14 @@ impl From<Stop> for Unapplied {
 
 /// Whether a record makes sense as far as can be told without its row: what is wrong with it.
 pub(crate) fn judge(record: &Record<'_>) -> Result<(), &'static str> {
-    if record.db().is_some_and(|db| usize::from(db) >= DATABASES) {
+    let databases = if record.row().is_some() { TREES } else { DATABASES };
+    if record.db().is_some_and(|db| usize::from(db) >= databases) {
         return Err("no such database");
     }
     match record {
         Record::Swap { one, other } if usize::from(*one.max(other)) >= DATABASES => Err("no such database"),
         Record::Put { kind, .. } if *kind > KIND_MAX => Err("no such kind of value"),
+        Record::Put { kind, value, .. } if kind & OWNS != 0 && value.len() < 8 => Err("no collection is named"),
         _ => Ok(()),
     }
 }
@@ -135,6 +138,10 @@ impl Engine {
         is_settled: bool,
     ) -> Result<(), Unapplied> {
         judge(record).map_err(Unapplied::Senseless)?;
+        if is_settled && record.db().is_some_and(is_elements) && record.row().is_some() {
+            // No element ever waits for its leaf: the tree has it, or what came later.
+            return Ok(());
+        }
         self.make_room(record.archive_bytes())?;
         match *record {
             Record::Put { db, kind, head, expire_ms, key, value } => {
@@ -162,7 +169,7 @@ impl Engine {
             Record::Delete { db, head, key, .. } => {
                 self.apply_delete(RowKey { db, head, key })?;
             }
-            Record::Clear { db } => self.apply_clear(db)?,
+            Record::Clear { db } => self.apply_clear(db),
             Record::Swap { one, other } => self.apply_swap(one, other),
             Record::Opened
             | Record::GroupBegin
@@ -208,6 +215,7 @@ impl Engine {
     pub(super) fn cancel_redo(&mut self, db: u8) {
         if let Some(pending) = &mut self.redo {
             pending.cancel(db);
+            pending.cancel(elements_of(db));
         }
     }
 
@@ -216,11 +224,13 @@ impl Engine {
     pub fn redo_row(&mut self, row: PendingId) -> Redone {
         let Some(mut pending) = self.redo.take() else { return Redone::Over };
         let mut redone = Redone::More;
+        let mut last = row;
         for _ in 0..REDO_ROW_EFFECTS_MAX {
-            let Some(next) = pending.again(row) else {
+            let Some(next) = pending.again(last) else {
                 redone = Redone::Over;
                 break;
             };
+            last = next;
             if let Err(stop) = self.redo_one(&pending, next) {
                 redone = stop;
                 break;

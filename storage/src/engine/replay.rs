@@ -186,6 +186,7 @@ impl Replay {
         let fault = |what| Fault::Record { shard: self.shard, lsn, what };
         judge(record).map_err(fault)?;
         let engine = &mut self.engine;
+        engine.note_number(record);
         let is_settled = lsn <= engine.settled;
         let full = Fault::MemoryFull { shard: self.shard, bytes_max: engine.memory_bytes_max() };
         if let Record::Clear { db } = *record {

@@ -3,6 +3,7 @@
 //! leaves ([`super::deferred`]), by [`crate::spaces`].
 
 use super::Engine;
+use super::elements::elements_of;
 use super::undo::Image;
 use crate::log::Record;
 use crate::units::Lsn;
@@ -19,6 +20,12 @@ impl Engine {
     }
 
     pub(super) fn apply_swap(&mut self, one: u8, other: u8) {
+        self.swap_trees(one, other);
+        self.swap_trees(elements_of(one), elements_of(other));
+        self.orphans.swap(one, other);
+    }
+
+    fn swap_trees(&mut self, one: u8, other: u8) {
         let (at, with) = (usize::from(one), usize::from(other));
         self.rows.swap(at, with);
         self.expiring.swap(at, with);

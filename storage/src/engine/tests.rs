@@ -6,8 +6,10 @@ use crate::log::{LogConfig, Record, Removal, Resume};
 use crate::txn::{Decisions, Tail};
 use crate::units::{Epoch, ShardId};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
+mod elements;
 mod redo;
 mod txn;
 

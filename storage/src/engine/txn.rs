@@ -249,6 +249,7 @@ impl Engine {
                     pending.forget_aside(cleared.number);
                 }
                 self.deferred.forget_aside(cleared.number);
+                self.orphans.forget_aside(cleared.number);
             } else {
                 at += 1;
             }

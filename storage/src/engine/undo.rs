@@ -1,6 +1,7 @@
 //! What the rows were before a group changed them, and the way back. The log is not told: it has the group, and what says that
 //! it never happened.
 
+use super::elements::{access, elements_of};
 use super::write::Value;
 use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX};
 use crate::blob::Blob;
@@ -137,8 +138,14 @@ impl Engine {
 
     /// Empties a database so that it can be undone.
     pub(super) fn clear_undoably(&mut self, db: u8) {
+        let number = self.clear_tree_undoably(db);
+        self.clear_tree_undoably(elements_of(db));
+        self.orphans.set_aside(db, number);
+    }
+
+    fn clear_tree_undoably(&mut self, db: u8) -> u64 {
         let at = usize::from(db);
-        let rows = std::mem::take(&mut self.rows[at]);
+        let rows = std::mem::replace(&mut self.rows[at], Tree::with_access(access(at)));
         let (expiring, outside) = (std::mem::take(&mut self.expiring[at]), std::mem::take(&mut self.outside[at]));
         let space = self.spaces.of(db);
         let number = self.txns.clear(|number, txn| Cleared { number, txn, db, space, rows, expiring, outside });
@@ -147,6 +154,7 @@ impl Engine {
             pending.set_aside(db, number);
         }
         self.deferred.set_aside(space, number);
+        number
     }
 
     /// A tree's pages are freed little by little.
@@ -204,6 +212,7 @@ impl Engine {
         self.rows[at] = rows;
         (self.expiring[at], self.outside[at]) = (expiring, outside);
         self.take_back_deferred(number);
+        self.orphans.take_back(number);
     }
 
     /// Nobody can be told that there is no room to take something back: it takes what is otherwise kept for reads.

@@ -1,15 +1,17 @@
 //! Changes of rows: resolve, then apply to the trees and append to the log.
 
+use super::elements::{self, elements_of};
 use super::read::Found;
 use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX, with_key};
 use crate::blob::Blob;
+use crate::error::Missing;
 use crate::extent::Extent;
 use crate::limits::PAGE_BYTES;
 use crate::log::{Record, Removal};
 use crate::page::Key;
 use crate::row::{self, Header};
 use crate::tree::{Path, row_fits};
-use crate::units::{ExtentId, Lsn};
+use crate::units::{CollectionId, ExtentId, Lsn};
 use std::sync::Arc;
 
 /// A row that is about to be changed: where it is or would be, and what it is.
@@ -17,6 +19,14 @@ struct Resolved {
     path: Path,
     /// The header, the extent's number if it has one, and else the value's length.
     old: Option<(Header, Option<ExtentId>, usize)>,
+}
+
+impl Resolved {
+    /// The row's kind says that it names a collection.
+    #[inline]
+    fn owns(&self) -> bool {
+        self.old.is_some_and(|(header, ..)| header.kind & row::OWNS != 0)
+    }
 }
 
 /// What a row is set to.
@@ -145,7 +155,7 @@ impl Engine {
         } else {
             self.cancel_redo(db);
             self.cancel_deferred(db);
-            self.apply_clear(db)?;
+            self.apply_clear(db);
         }
         Ok(self.log.append(&Record::Clear { db }))
     }
@@ -170,6 +180,16 @@ impl Engine {
             (header, extent, rest.len())
         });
         Resolved { path, old }
+    }
+
+    /// The number that a row names whose kind says that it does.
+    #[cold]
+    fn named(&self, db: u8, resolved: &Resolved) -> Result<Option<CollectionId>, Missing> {
+        if !resolved.owns() {
+            return Ok(None);
+        }
+        let found = self.found(self.rows[usize::from(db)].payload(&self.pool, &resolved.path))?;
+        Ok(elements::number_of(found.kind, found.value))
     }
 
     /// Sees that what a write of this row needs is in memory.
@@ -205,11 +225,14 @@ impl Engine {
             let mut header = Header { kind, expire_ms, is_outside: false };
             let len = header.bytes() + value.bytes().len();
             let is_inside = row_fits(key.tail.len(), len) && !row::is_long(key.tail);
-            let Resolved { path, old } = if is_inside {
+            let resolved = if is_inside {
                 self.resolved(row.db, self.rows[usize::from(row.db)].resolve_replacement(&self.pool, key, len)?)
             } else {
                 self.resolve(row.db, key)?
             };
+            let is_owner = kind & row::OWNS != 0 || resolved.owns();
+            let named = if is_owner { self.named(row.db, &resolved)? } else { None };
+            let Resolved { path, old } = resolved;
             self.pool.reserve(WRITE_PAGES_MAX)?;
             let (old_expire_ms, old_extent) = old.map_or((0, None), |(header, extent, _)| (header.expire_ms, extent));
             // Keeps E1. The deadlines are another tree, so the path stays good.
@@ -235,6 +258,9 @@ impl Engine {
                 self.rows[db].replace_with(&mut self.pool, &path, len, fill)?;
             } else {
                 self.rows[db].insert_with(&mut self.pool, &path, key, len, fill)?;
+            }
+            if is_owner {
+                self.note_owned(row.db, named, elements::number_of(kind, value.bytes()));
             }
             Ok(())
         })
@@ -312,25 +338,35 @@ impl Engine {
 
     pub(super) fn apply_delete(&mut self, row: RowKey<'_>) -> Result<bool, Stop> {
         with_key(row, |key| {
-            let Resolved { path, old } = self.resolve(row.db, key)?;
+            let resolved = self.resolve(row.db, key)?;
+            let named = if resolved.owns() { self.named(row.db, &resolved)? } else { None };
+            let Resolved { path, old } = resolved;
             let Some((header, extent, _)) = old else { return Ok(false) };
             self.move_deadline(row.db, row.head, header.expire_ms, 0)?;
             if let Some(extent) = extent {
                 self.remove_extent(row.db, extent);
             }
             self.rows[usize::from(row.db)].remove(&mut self.pool, &path);
+            if named.is_some() {
+                self.note_owned(row.db, named, None);
+            }
             Ok(true)
         })
     }
 
-    pub(super) fn apply_clear(&mut self, db: u8) -> Result<(), Stop> {
-        let db = usize::from(db);
+    pub(super) fn apply_clear(&mut self, db: u8) {
+        self.detach_tree(db);
+        self.detach_tree(elements_of(db));
+        self.orphans.clear(db);
+    }
+
+    fn detach_tree(&mut self, tree: u8) {
+        let db = usize::from(tree);
         let rows = self.rows[db].detach();
         let has_outside = std::mem::take(&mut self.outside[db]) > 0;
         self.detached.push(Detached { rows, has_outside });
         if std::mem::take(&mut self.expiring[db]) > 0 {
             self.drop_deadlines();
         }
-        Ok(())
     }
 }

@@ -10,17 +10,19 @@
 //! | 16 | 4 | length of the archive |
 //! | 20 | 8 | where the flush of the log begins in which the record of the checkpoint's LSN ends |
 //! | 28 | 8 | the LSN up to which the trees hold records, where it is behind the checkpoint's |
-//! | 36 | | the archive of a [`Superblock`] |
-//! | .. | 17 | the [`Spaces`]: one byte a database, then zeros up to the page's end |
+//! | 36 | 8 | the number of the next collection |
+//! | 44 | | the archive of a [`Superblock`] |
+//! | .. | 34 | the [`Spaces`]: one byte a tree of rows, then zeros up to the page's end |
 //!
-//! Formats 1 to 3 have no spaces (database n has space n), and their trees hold nothing behind the checkpoint's LSN. Their archives are at 28, of format 1
-//! at 20, which does not say where the flush begins. Formats 1 and 2 have one database less. They are read, and not written. There is no format 4.
+//! Formats 1 to 5 have no collections: their archives, at 36, have half of the trees. Formats 1 to 3 have no spaces (database n has space n), and their trees hold nothing
+//! behind the checkpoint's LSN. Their archives are at 28, of format 1 at 20, which does not say where the flush begins. Formats 1 and 2 have one
+//! database less. They are read, and not written. There is no format 4.
 //!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
 //! It stands at site `generation % 2`.
 
 use crate::checksum::crc32c;
-use crate::limits::{BLOCK_BYTES, DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
+use crate::limits::{BLOCK_BYTES, COLLECTIONS_MAX, DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES, TREES};
 use crate::log::LogStart;
 use crate::spaces::Spaces;
 use crate::units::{Generation, Incarnation, Lsn, PageId, ShardId};
@@ -29,10 +31,11 @@ use rkyv::with::Skip;
 use rkyv::{Archive, Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"CRNP";
-pub const FORMAT: u16 = 5;
+pub const FORMAT: u16 = 6;
 const FLUSH_AT: usize = 20;
 const SETTLED_AT: usize = 28;
-const ARCHIVE_AT: usize = 36;
+const COLLECTION_AT: usize = 36;
+const ARCHIVE_AT: usize = 44;
 
 /// The earlier formats, and where their archives are.
 const FORMAT_1: u16 = 1;
@@ -40,6 +43,8 @@ const ARCHIVE_AT_1: usize = 20;
 const FORMAT_2: u16 = 2;
 const FORMAT_3: u16 = 3;
 const ARCHIVE_AT_2: usize = 28;
+const FORMAT_5: u16 = 5;
+const ARCHIVE_AT_5: usize = 36;
 
 /// The flush is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -68,7 +73,7 @@ pub struct MapRoot {
 }
 
 /// A checkpoint.
-#[derive(Archive, Serialize, Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Archive, Serialize, Deserialize, Clone, Debug, PartialEq, Eq)]
 pub struct Superblock {
     pub generation: u32,
     /// The trees hold the effect of every record up to this LSN.
@@ -87,22 +92,48 @@ pub struct Superblock {
     pub unix_us: u64,
     pub pages: MapRoot,
     pub extents: MapRoot,
-    pub rows: [TreeRoot; DATABASES],
-    /// Rows that expire, by database.
-    pub expiring: [u64; DATABASES],
-    /// Rows with extents, by database.
-    pub outside: [u64; DATABASES],
+    /// Of the databases, and behind them of their collections' elements.
+    pub rows: [TreeRoot; TREES],
+    /// Rows that expire, by tree.
+    pub expiring: [u64; TREES],
+    /// Rows with extents, by tree.
+    pub outside: [u64; TREES],
     pub deadlines: TreeRoot,
     #[rkyv(with = Skip)]
     pub spaces: Spaces,
+    /// The number of the next collection.
+    #[rkyv(with = Skip)]
+    pub collection: u64,
 }
 
-/// Databases of the earlier formats.
+impl Default for Superblock {
+    fn default() -> Superblock {
+        Superblock {
+            generation: 0,
+            lsn: 0,
+            settled: 0,
+            flush: None,
+            incarnation: 0,
+            sites: 0,
+            unix_us: 0,
+            pages: MapRoot::default(),
+            extents: MapRoot::default(),
+            rows: [TreeRoot::default(); TREES],
+            expiring: [0; TREES],
+            outside: [0; TREES],
+            deadlines: TreeRoot::default(),
+            spaces: Spaces::default(),
+            collection: 0,
+        }
+    }
+}
+
+/// Databases of formats 1 and 2.
 const DATABASES_2: usize = 16;
 
-/// A checkpoint, as the earlier formats have it: the fields of a [`Superblock`], with fewer databases.
+/// A checkpoint, as the earlier formats have it: the fields of a [`Superblock`], with `N` trees of rows.
 #[derive(Archive, Serialize, Deserialize)]
-struct Superblock2 {
+struct Earlier<const N: usize> {
     generation: u32,
     lsn: u64,
     incarnation: u32,
@@ -110,14 +141,14 @@ struct Superblock2 {
     unix_us: u64,
     pages: MapRoot,
     extents: MapRoot,
-    rows: [TreeRoot; DATABASES_2],
-    expiring: [u64; DATABASES_2],
-    outside: [u64; DATABASES_2],
+    rows: [TreeRoot; N],
+    expiring: [u64; N],
+    outside: [u64; N],
     deadlines: TreeRoot,
 }
 
-impl From<Superblock2> for Superblock {
-    fn from(old: Superblock2) -> Superblock {
+impl<const N: usize> From<Earlier<N>> for Superblock {
+    fn from(old: Earlier<N>) -> Superblock {
         let mut new = Superblock {
             generation: old.generation,
             lsn: old.lsn,
@@ -130,9 +161,9 @@ impl From<Superblock2> for Superblock {
             deadlines: old.deadlines,
             ..Superblock::default()
         };
-        new.rows[..DATABASES_2].copy_from_slice(&old.rows);
-        new.expiring[..DATABASES_2].copy_from_slice(&old.expiring);
-        new.outside[..DATABASES_2].copy_from_slice(&old.outside);
+        new.rows[..N].copy_from_slice(&old.rows);
+        new.expiring[..N].copy_from_slice(&old.expiring);
+        new.outside[..N].copy_from_slice(&old.outside);
         new
     }
 }
@@ -179,10 +210,11 @@ impl Superblock {
         out[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
         out[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
         out[FLUSH_AT..SETTLED_AT].copy_from_slice(&self.flush.unwrap_or(UNKNOWN).to_le_bytes());
-        out[SETTLED_AT..ARCHIVE_AT].copy_from_slice(&self.settled.to_le_bytes());
+        out[SETTLED_AT..COLLECTION_AT].copy_from_slice(&self.settled.to_le_bytes());
+        out[COLLECTION_AT..ARCHIVE_AT].copy_from_slice(&self.collection.to_le_bytes());
         out[ARCHIVE_AT..end].copy_from_slice(&archive);
-        out[end..end + DATABASES].copy_from_slice(self.spaces.as_bytes());
-        let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end + DATABASES]]);
+        out[end..end + TREES].copy_from_slice(self.spaces.as_bytes());
+        let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end + TREES]]);
         out[..4].copy_from_slice(&crc.to_le_bytes());
     }
 
@@ -199,16 +231,21 @@ impl Superblock {
         let archive_at = match version {
             FORMAT_1 => ARCHIVE_AT_1,
             FORMAT_2 | FORMAT_3 => ARCHIVE_AT_2,
+            FORMAT_5 => ARCHIVE_AT_5,
             _ => ARCHIVE_AT,
         };
-        let spaces_bytes = if version <= FORMAT_3 { 0 } else { DATABASES };
+        let spaces_bytes = match version {
+            ..=FORMAT_3 => 0,
+            FORMAT_5 => DATABASES,
+            _ => TREES,
+        };
         let Some(used) = bytes.get(4..archive_at + len + spaces_bytes) else {
             return Err(Invalid::Damaged("its length is impossible"));
         };
         if crc32c(&[&salt.to_le_bytes(), used]) != u32_at(bytes, 0) {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
-        if !matches!(version, FORMAT | FORMAT_3 | FORMAT_2 | FORMAT_1) {
+        if !matches!(version, FORMAT | FORMAT_5 | FORMAT_3 | FORMAT_2 | FORMAT_1) {
             return Err(Invalid::Version(version));
         }
         if u16::from_le_bytes([bytes[10], bytes[11]]) != shard.0 {
@@ -221,8 +258,9 @@ impl Superblock {
         let flush = (version != FORMAT_1 && flush != UNKNOWN).then_some(flush);
         let archive = &bytes[archive_at..archive_at + len];
         let superblock = match version {
-            FORMAT | FORMAT_3 => rkyv::from_bytes::<Superblock, Failure>(archive),
-            _ => rkyv::from_bytes::<Superblock2, Failure>(archive).map(Superblock::from),
+            FORMAT => rkyv::from_bytes::<Superblock, Failure>(archive),
+            FORMAT_5 | FORMAT_3 => rkyv::from_bytes::<Earlier<DATABASES>, Failure>(archive).map(Superblock::from),
+            _ => rkyv::from_bytes::<Earlier<DATABASES_2>, Failure>(archive).map(Superblock::from),
         };
         let superblock = superblock.map_err(|_| Invalid::Damaged("its archive is not one"))?;
         if flush.is_some_and(|flush| flush > superblock.lsn || !flush.is_multiple_of(BLOCK_BYTES as u64)) {
@@ -232,15 +270,17 @@ impl Superblock {
         if trees.any(|tree| usize::from(tree.levels) > LEVELS_MAX) {
             return Err(Invalid::Damaged("a tree has more levels than one can have"));
         }
-        let spaces = match bytes[archive_at + len..].first_chunk().filter(|_| spaces_bytes > 0) {
-            Some(bytes) => Spaces::from_bytes(*bytes).ok_or(Invalid::Damaged("two databases share a space"))?,
-            None => Spaces::default(),
-        };
-        let settled = if version == FORMAT { u64_at(bytes, SETTLED_AT) } else { superblock.lsn };
+        let spaces = Spaces::from_bytes(&bytes[archive_at + len..][..spaces_bytes]);
+        let spaces = spaces.ok_or(Invalid::Damaged("two databases share a space"))?;
+        let settled = if version >= FORMAT_5 { u64_at(bytes, SETTLED_AT) } else { superblock.lsn };
+        let collection = if version >= FORMAT { u64_at(bytes, COLLECTION_AT) } else { 0 };
+        if collection > COLLECTIONS_MAX {
+            return Err(Invalid::Damaged("there are more collections than can be"));
+        }
         if settled < superblock.lsn {
             return Err(Invalid::Damaged("its place in the log is impossible"));
         }
-        Ok(Superblock { flush, settled, spaces, ..superblock })
+        Ok(Superblock { flush, settled, spaces, collection, ..superblock })
     }
 }
 
@@ -255,11 +295,11 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{
-        ARCHIVE_AT_1, ARCHIVE_AT_2, DATABASES_2, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, MAGIC, Superblock2, UNKNOWN,
+        ARCHIVE_AT_1, ARCHIVE_AT_2, ARCHIVE_AT_5, DATABASES_2, Earlier, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_5, MAGIC, SETTLED_AT, UNKNOWN,
     };
     use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
     use crate::checksum::crc32c;
-    use crate::limits::{DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES};
+    use crate::limits::{DATABASES, DIRECTORY_WORDS_MAX, LEVELS_MAX, PAGE_BYTES, TREES};
     use crate::spaces::Spaces;
     use crate::units::ShardId;
     use rkyv::rancor::Failure;
@@ -272,7 +312,8 @@ mod tests {
             lsn: u64::MAX,
             settled: u64::MAX,
             flush: Some(u64::MAX / 8192 * 8192),
-            rows: [tree; DATABASES],
+            rows: [tree; TREES],
+            collection: 5,
             spaces: swapped(),
             pages: MapRoot { words: 9, roots: vec![u64::MAX; DIRECTORY_WORDS_MAX] },
             ..Superblock::default()
@@ -281,7 +322,7 @@ mod tests {
 
     fn swapped() -> Spaces {
         let mut spaces = Spaces::default();
-        spaces.swap(0, DATABASES as u8 - 1);
+        spaces.swap(0, TREES as u8 - 1);
         spaces
     }
 
@@ -291,7 +332,7 @@ mod tests {
         largest().encode(ShardId(0), 0, &mut page);
         let spaces_at = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize;
         page[spaces_at] = 1;
-        let crc = crc32c(&[&[0; 4], &page[4..spaces_at + DATABASES]]);
+        let crc = crc32c(&[&[0; 4], &page[4..spaces_at + TREES]]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
         let damaged = Err(Invalid::Damaged("two databases share a space"));
         assert_eq!(Superblock::decode(ShardId(0), 0, &page), damaged);
@@ -323,9 +364,13 @@ mod tests {
         }
     }
 
-    /// The page of an earlier format with that archive.
-    fn earlier(archive: &[u8], version: u16, flush: u64) -> Vec<u8> {
-        let archive_at = if version == FORMAT_1 { ARCHIVE_AT_1 } else { ARCHIVE_AT_2 };
+    /// The page of an earlier format with that archive, and what follows it.
+    fn earlier(archive: &[u8], version: u16, flush: u64, spaces: &[u8]) -> Vec<u8> {
+        let archive_at = match version {
+            FORMAT_1 => ARCHIVE_AT_1,
+            FORMAT_5 => ARCHIVE_AT_5,
+            _ => ARCHIVE_AT_2,
+        };
         let end = archive_at + archive.len();
         let mut page = vec![0; PAGE_BYTES];
         page[4..8].copy_from_slice(&MAGIC);
@@ -334,21 +379,21 @@ mod tests {
         page[12..16].copy_from_slice(&(PAGE_BYTES as u32).to_le_bytes());
         page[16..20].copy_from_slice(&(archive.len() as u32).to_le_bytes());
         page[FLUSH_AT..FLUSH_AT + 8].copy_from_slice(&flush.to_le_bytes());
+        page[SETTLED_AT..SETTLED_AT + 8].copy_from_slice(&u64::MAX.to_le_bytes());
         page[archive_at..end].copy_from_slice(archive);
-        let crc = crc32c(&[&9u32.to_le_bytes(), &page[4..end]]);
+        page[end..end + spaces.len()].copy_from_slice(spaces);
+        let crc = crc32c(&[&9u32.to_le_bytes(), &page[4..end + spaces.len()]]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
         page
     }
 
-    #[test]
-    fn the_earlier_formats_are_read() {
-        let mut expect = Superblock { flush: None, spaces: Spaces::default(), ..largest() };
-        let page = earlier(&rkyv::to_bytes::<Failure>(&expect).unwrap(), FORMAT_3, UNKNOWN);
-        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
-        expect.rows[DATABASES_2..].fill(TreeRoot::default());
-        expect.expiring[..DATABASES_2].fill(5);
-        expect.outside[..DATABASES_2].fill(6);
-        let old = Superblock2 {
+    /// The archive of the largest checkpoint with so many trees of rows, and what is read from it.
+    fn earlier_largest<const N: usize>() -> (Vec<u8>, Superblock) {
+        let mut expect = Superblock { flush: None, spaces: Spaces::default(), collection: 0, ..largest() };
+        expect.rows[N..].fill(TreeRoot::default());
+        expect.expiring[..N].fill(5);
+        expect.outside[..N].fill(6);
+        let old = Earlier::<N> {
             generation: expect.generation,
             lsn: expect.lsn,
             incarnation: expect.incarnation,
@@ -361,12 +406,26 @@ mod tests {
             outside: *expect.outside.first_chunk().unwrap(),
             deadlines: expect.deadlines,
         };
-        let old = rkyv::to_bytes::<Failure>(&old).unwrap();
-        let page = earlier(&old, FORMAT_1, 0);
+        (rkyv::to_bytes::<Failure>(&old).unwrap().to_vec(), expect)
+    }
+
+    #[test]
+    fn the_earlier_formats_are_read() {
+        let (old, expect) = earlier_largest::<DATABASES>();
+        let mut spaces: [u8; DATABASES] = std::array::from_fn(|db| db as u8);
+        let page = earlier(&old, FORMAT_3, UNKNOWN, &[]);
         assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
-        let page = earlier(&old, FORMAT_2, UNKNOWN);
+        spaces.swap(0, 16);
+        let mut swapped = Spaces::default();
+        swapped.swap(0, 16);
+        let page = earlier(&old, FORMAT_5, UNKNOWN, &spaces);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(Superblock { spaces: swapped, ..expect }));
+        let (old, expect) = earlier_largest::<DATABASES_2>();
+        let page = earlier(&old, FORMAT_1, 0, &[]);
         assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
-        let page = earlier(&old, FORMAT_2, 8192);
+        let page = earlier(&old, FORMAT_2, UNKNOWN, &[]);
+        assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
+        let page = earlier(&old, FORMAT_2, 8192, &[]);
         assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(Superblock { flush: Some(8192), ..expect }));
     }
 
@@ -385,7 +444,7 @@ mod tests {
         let mut page = vec![0; PAGE_BYTES];
         largest().encode(ShardId(0), 0, &mut page);
         page[8..10].copy_from_slice(&(FORMAT + 1).to_le_bytes());
-        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize + DATABASES;
+        let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize + TREES;
         let crc = crate::checksum::crc32c(&[&[0; 4], &page[4..end]]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
         assert_eq!(Superblock::decode(ShardId(0), 0, &page), Err(Invalid::Version(FORMAT + 1)));

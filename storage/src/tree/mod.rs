@@ -81,8 +81,12 @@ impl Tree {
 
     /// A tree that a checkpoint says is in the page file.
     pub(crate) fn opened(root: &TreeRoot) -> Tree {
+        Tree::opened_as(root, Access::Key)
+    }
+
+    pub(crate) fn opened_as(root: &TreeRoot, access: Access) -> Tree {
         let TreeRoot { levels, rows, bytes, pages, .. } = *root;
-        Tree { root: root.page(), levels, rows, bytes, pages, ..Tree::default() }
+        Tree { root: root.page(), levels, rows, bytes, pages, access, ..Tree::default() }
     }
 
     /// The tree as a checkpoint says it.

@@ -1,0 +1,418 @@
+//! Elements of collections. A collection that is too large for its row has a *number*, which its row names; its elements are rows of a tree
+//! that all collections of a database share, in the order of (number, order): `docs/decisions/0030-collections.md`.
+//!
+//! | head | tail | payload |
+//! | --- | --- | --- |
+//! | 0 | a number, 8 bytes, big-endian | none: its elements are to be removed, since no row names it |
+//! | 1 | a number | the row that names it: its head (8 bytes, little-endian), its key |
+//! | number, 40 bits; the first 3 bytes of the order | the rest of the order | an element's value |
+//!
+//! So an element is a row like any other: in the log, in checkpoints, in redo, in what undoes a group. The tree counts, so that elements are
+//! found by rank too. Each collection has two numbers that follow each other, for those that need two orders.
+//!
+//! - **E10** While redo and groups are done with: a number that a row names has the key of that row beside it (head 1). A number without such a row is
+//!   an *orphan*: on the list of these or, from a checkpoint on, in the tree (head 0), until its elements are gone.
+//!   What is on the list need not be an orphan: it is looked at before anything is removed.
+//! - **E11** No number is given twice, and an element's head says which was.
+
+use super::{Engine, RowKey, Stop, with_key};
+use super::read::Found;
+use super::write::Value;
+use crate::counted::Cursor;
+use crate::error::Missing;
+use crate::limits::{COLLECTIONS_MAX, DATABASES, ORDER_HEAD_BITS, RECLAIMED_PER_TURN};
+use crate::log::Record;
+use crate::page::Key;
+use crate::row::{self, Header};
+use crate::tree::{Access, Tree};
+use crate::units::CollectionId;
+use std::collections::VecDeque;
+use std::ops::ControlFlow;
+
+/// The bytes of an order that are part of the head: it has at least so many.
+pub const ORDER_BYTES_MIN: usize = ORDER_HEAD_BITS as usize / 8;
+
+const MARKERS: u64 = 0;
+const OWNERS: u64 = 1;
+/// The first number: its elements come behind [`MARKERS`] and [`OWNERS`].
+const FIRST: u64 = 2;
+/// Numbers of one collection.
+const NUMBERS: u64 = 2;
+
+/// The tree of the elements of a database's collections.
+pub const fn elements_of(db: u8) -> u8 {
+    db + DATABASES as u8
+}
+
+/// Whether a tree is one of elements.
+pub const fn is_elements(tree: u8) -> bool {
+    tree as usize >= DATABASES
+}
+
+/// The trees of a shard, empty.
+pub(super) fn trees<const N: usize>() -> [Tree; N] {
+    std::array::from_fn(|tree| Tree::with_access(access(tree)))
+}
+
+/// What the rows of a tree are found by.
+pub(super) fn access(tree: usize) -> Access {
+    if tree < DATABASES { Access::Key } else { Access::KeyAndRank }
+}
+
+/// The row of an element. Orders are compared as bytes, up to their first 483.
+pub fn element(db: u8, number: CollectionId, order: &[u8]) -> RowKey<'_> {
+    let (first, rest) = order.split_first_chunk::<ORDER_BYTES_MIN>().expect("an order has its shortest length");
+    let first = u64::from(first[0]) << 16 | u64::from(first[1]) << 8 | u64::from(first[2]);
+    RowKey { db: elements_of(db), head: number.0 << ORDER_HEAD_BITS | first, key: rest }
+}
+
+/// The order of the element that has this head and key.
+pub fn order_of(head: u64, key: &[u8]) -> Vec<u8> {
+    [&head.to_be_bytes()[8 - ORDER_BYTES_MIN..], key].concat()
+}
+
+/// The row that says which row names a number.
+fn owner(db: u8, tail: &[u8; 8]) -> RowKey<'_> {
+    RowKey { db: elements_of(db), head: OWNERS, key: tail }
+}
+
+fn marker(db: u8, tail: &[u8; 8]) -> RowKey<'_> {
+    RowKey { db: elements_of(db), head: MARKERS, key: tail }
+}
+
+/// The number that a row's value names, if its kind says that it does.
+#[inline]
+pub fn number_of(kind: u8, value: &[u8]) -> Option<CollectionId> {
+    if kind & row::OWNS == 0 {
+        return None;
+    }
+    value.first_chunk().map(|number| CollectionId(u64::from_le_bytes(*number)))
+}
+
+/// A number that no row may name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Orphan {
+    db: u8,
+    number: CollectionId,
+    /// The tree says so too.
+    is_marked: bool,
+}
+
+/// Collections whose elements are to go.
+#[derive(Default)]
+pub(super) struct Orphans {
+    list: VecDeque<Orphan>,
+    /// Of databases that were emptied, until that is decided.
+    set_aside: Vec<(u64, Orphan)>,
+    /// Databases whose markers have not been read since the start.
+    unread: Vec<u8>,
+    /// Somebody may look at elements of collections that are gone.
+    are_held: bool,
+}
+
+impl Orphans {
+    /// After a start from a checkpoint with these trees.
+    pub(super) fn of(rows: &[Tree]) -> Orphans {
+        let unread = (0..DATABASES as u8).filter(|db| !rows[usize::from(elements_of(*db))].is_empty()).collect();
+        Orphans { unread, ..Orphans::default() }
+    }
+
+    fn add(&mut self, db: u8, number: CollectionId, is_marked: bool) {
+        match self.list.iter_mut().find(|orphan| (orphan.db, orphan.number) == (db, number)) {
+            Some(known) => known.is_marked |= is_marked,
+            None => self.list.push_back(Orphan { db, number, is_marked }),
+        }
+    }
+
+    /// All rows of a database go, and its elements with them.
+    pub(super) fn clear(&mut self, db: u8) {
+        self.list.retain(|orphan| orphan.db != db);
+        self.unread.retain(|unread| *unread != db);
+    }
+
+    /// The same, unless [`Orphans::take_back`] is told this number.
+    pub(super) fn set_aside(&mut self, db: u8, cleared: u64) {
+        let (aside, list) = self.list.iter().partition::<Vec<_>, _>(|orphan| orphan.db == db);
+        self.set_aside.extend(aside.into_iter().map(|orphan| (cleared, orphan)));
+        self.list = list.into();
+    }
+
+    pub(super) fn take_back(&mut self, cleared: u64) {
+        self.list.extend(self.set_aside.extract_if(.., |(of, _)| *of == cleared).map(|(_, orphan)| orphan));
+    }
+
+    pub(super) fn forget_aside(&mut self, cleared: u64) {
+        self.set_aside.retain(|(of, _)| *of != cleared);
+    }
+
+    pub(super) fn swap(&mut self, one: u8, other: u8) {
+        let swapped = |db: &mut u8| match *db {
+            db_ if db_ == one => *db = other,
+            db_ if db_ == other => *db = one,
+            _ => {}
+        };
+        self.list.iter_mut().map(|orphan| &mut orphan.db).chain(&mut self.unread).for_each(swapped);
+    }
+}
+
+impl Engine {
+    /// A number for a new collection, and the next one. The caller writes the row that names it in the same group, and
+    /// [`Engine::put_owner`].
+    pub fn next_collection(&mut self) -> Result<CollectionId, Stop> {
+        let number = self.collection.max(FIRST);
+        if number > COLLECTIONS_MAX - NUMBERS {
+            return Err(Stop::Outgrown);
+        }
+        self.collection = number + NUMBERS;
+        Ok(CollectionId(number))
+    }
+
+    /// Notes which row names a collection. Keeps E10.
+    pub fn put_owner(&mut self, row: RowKey<'_>, number: CollectionId) -> Result<(), Stop> {
+        let value = [&row.head.to_le_bytes(), row.key].concat();
+        self.put(owner(row.db, &number.0.to_be_bytes()), 0, 0, &value).map(drop)
+    }
+
+    /// What a record says of numbers. Keeps E11.
+    #[inline]
+    pub(super) fn note_number(&mut self, record: &Record<'_>) {
+        if let Record::Put { db, head, .. } = record
+            && is_elements(*db)
+            && *head >> ORDER_HEAD_BITS >= FIRST
+        {
+            let number = *head >> ORDER_HEAD_BITS;
+            self.collection = self.collection.max(number - number % NUMBERS + NUMBERS);
+        }
+    }
+
+    /// The row that names it, or none, is what `old` was, and `new` is. Keeps E10.
+    #[cold]
+    pub(super) fn note_owned(&mut self, db: u8, old: Option<CollectionId>, new: Option<CollectionId>) {
+        if old == new {
+            return;
+        }
+        if let Some(old) = old {
+            self.orphans.add(db, old, false);
+        }
+    }
+
+    /// Keeps E4 for the elements of a collection.
+    #[inline]
+    fn await_elements(&self, db: u8, number: CollectionId) -> Result<(), Missing> {
+        match &self.redo {
+            None => Ok(()),
+            Some(pending) => {
+                let heads = number.0 << ORDER_HEAD_BITS..(number.0 + 1) << ORDER_HEAD_BITS;
+                pending.find_between(elements_of(db), heads).map_or(Ok(()), |first| Err(Missing::Pending(first)))
+            }
+        }
+    }
+
+    /// How many elements of a collection are before this order, and whether it is one's.
+    pub fn element_rank(&self, db: u8, number: CollectionId, order: &[u8]) -> Result<(u64, bool), Missing> {
+        self.await_elements(db, number)?;
+        let tree = &self.rows[usize::from(elements_of(db))];
+        let (rank, is_there) = with_key(element(db, number, order), |key| tree.rank(&self.pool, key))?;
+        Ok((rank - self.element_first(db, number)?, is_there))
+    }
+
+    /// Elements of a collection.
+    pub fn element_count(&self, db: u8, number: CollectionId) -> Result<u64, Missing> {
+        self.await_elements(db, number)?;
+        let first = self.element_first(db, number)?;
+        Ok(self.element_first(db, CollectionId(number.0 + 1))? - first)
+    }
+
+    /// The rank in its tree that the first element of a number has, or would have.
+    fn element_first(&self, db: u8, number: CollectionId) -> Result<u64, Missing> {
+        let tree = &self.rows[usize::from(elements_of(db))];
+        Ok(tree.rank(&self.pool, Key::of_head(number.0 << ORDER_HEAD_BITS))?.0)
+    }
+
+    /// Visits the elements of a collection from a rank on, in order: order's head, the rest of the order, and the element. When something is
+    /// missing some may have been visited: the call begins anew.
+    pub fn elements_from(
+        &self,
+        db: u8,
+        number: CollectionId,
+        rank: u64,
+        mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Missing> {
+        self.await_elements(db, number)?;
+        let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
+        let tree = &self.rows[usize::from(elements_of(db))];
+        let mut missing = None;
+        tree.forward(&self.pool, &mut cursor, |key, payload| self.show(number, key, payload, &mut missing, &mut visit))?;
+        missing.map_or(Ok(()), Err)
+    }
+
+    /// The same in the other direction, from the element before `rank` on.
+    pub fn elements_before(
+        &self,
+        db: u8,
+        number: CollectionId,
+        rank: u64,
+        mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Missing> {
+        self.await_elements(db, number)?;
+        let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
+        let tree = &self.rows[usize::from(elements_of(db))];
+        let mut missing = None;
+        tree.backward(&self.pool, &mut cursor, |key, payload| self.show(number, key, payload, &mut missing, &mut visit))?;
+        missing.map_or(Ok(()), Err)
+    }
+
+    fn show(
+        &self,
+        number: CollectionId,
+        key: Key<'_>,
+        payload: &[u8],
+        missing: &mut Option<Missing>,
+        visit: &mut impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        if key.head >> ORDER_HEAD_BITS != number.0 {
+            return ControlFlow::Break(());
+        }
+        let shown = self.full_key(key.tail, payload).and_then(|full| Ok((full, self.found(payload)?)));
+        match shown {
+            Ok((full, found)) => visit(key.head, full, found),
+            Err(absent) => {
+                *missing = Some(absent);
+                ControlFlow::Break(())
+            }
+        }
+    }
+
+    /// Whether somebody may look at elements of collections that are gone: they stay as long.
+    pub fn hold_elements(&mut self, are_held: bool) {
+        self.orphans.are_held = are_held;
+    }
+
+    /// Removes some elements of collections that are gone. Whether there are more that can go now.
+    pub(super) fn reclaim_some(&mut self) -> Result<bool, Missing> {
+        if self.redo.is_some() || self.is_in_group || self.undecided() > 0 || self.orphans.are_held {
+            return Ok(false);
+        }
+        if let Some(&db) = self.orphans.unread.last() {
+            self.read_markers(db)?;
+            self.orphans.unread.pop();
+            return Ok(true);
+        }
+        let Some(&Orphan { db, number, .. }) = self.orphans.list.front() else { return Ok(false) };
+        let tail = number.0.to_be_bytes();
+        let is_over = match self.is_owned(db, number)? {
+            true => true,
+            false => match self.reclaim(db, number) {
+                Ok(is_over) => is_over && self.drop_element(owner(db, &tail))?,
+                // Others free memory first.
+                Err(Stop::Missing(missing)) => return Err(missing),
+                Err(_) => return Ok(false),
+            },
+        };
+        if is_over && self.drop_element(marker(db, &tail))? {
+            self.orphans.list.pop_front();
+        }
+        Ok(!self.orphans.list.is_empty())
+    }
+
+    /// Takes from the tree what a checkpoint has said.
+    fn read_markers(&mut self, db: u8) -> Result<(), Missing> {
+        let mut numbers = Vec::new();
+        self.rows[usize::from(elements_of(db))].scan(&self.pool, Key::of_head(MARKERS), |key, _| {
+            if key.head != MARKERS {
+                return ControlFlow::Break(());
+            }
+            numbers.extend(key.tail.first_chunk().map(|number| CollectionId(u64::from_be_bytes(*number))));
+            ControlFlow::Continue(())
+        })?;
+        numbers.into_iter().for_each(|number| self.orphans.add(db, number, true));
+        Ok(())
+    }
+
+    /// Whether a row names this number.
+    fn is_owned(&self, db: u8, number: CollectionId) -> Result<bool, Missing> {
+        let Some(found) = self.get(owner(db, &number.0.to_be_bytes()))? else { return Ok(false) };
+        let Some((head, key)) = found.value.split_first_chunk() else { return Ok(false) };
+        let named = self.get(RowKey { db, head: u64::from_le_bytes(*head), key })?;
+        Ok(named.is_some_and(|found| number_of(found.kind, found.value) == Some(number)))
+    }
+
+    /// Removes some elements. Whether none are left.
+    fn reclaim(&mut self, db: u8, number: CollectionId) -> Result<bool, Stop> {
+        self.make_room(0)?;
+        let at = usize::from(elements_of(db));
+        let (first, behind) = (self.element_first(db, number)?, self.element_first(db, CollectionId(number.0 + NUMBERS))?);
+        let mut left = behind - first;
+        let mut done = 0;
+        while left > 0 && done < RECLAIMED_PER_TURN {
+            let (mut extents, mut expiring) = (Vec::new(), 0);
+            let path = self.rows[at].resolve_rank(&self.pool, first)?;
+            let rows = usize::try_from(left).unwrap_or(usize::MAX);
+            let gone = self.rows[at].remove_run(&mut self.pool, &path, rows, |_, payload| {
+                let header = Header::decode(payload).0;
+                extents.extend(row::extent(payload));
+                // What stands for them among the deadlines goes when it is due (E1).
+                expiring += u64::from(header.expire_ms != 0);
+            });
+            self.expiring[at] -= expiring;
+            self.outside[at] -= extents.len() as u64;
+            extents.into_iter().for_each(|extent| self.drop_extent(extent));
+            left -= gone as u64;
+            done += gone as u64;
+        }
+        Ok(left == 0)
+    }
+
+    /// Removes a row of a tree of elements without the log. `false`: not now.
+    fn drop_element(&mut self, row: RowKey<'_>) -> Result<bool, Missing> {
+        match self.make_room(0).and_then(|()| self.apply_delete(row)) {
+            Ok(_) => Ok(true),
+            Err(Stop::Missing(missing)) => Err(missing),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// A checkpoint is wanted: the trees say what the list does. Whether they do. Keeps E10.
+    pub(super) fn mark_orphans(&mut self) -> bool {
+        while let Some(at) = self.orphans.list.iter().position(|orphan| !orphan.is_marked) {
+            let Orphan { db, number, .. } = self.orphans.list[at];
+            let tail = number.0.to_be_bytes();
+            let put = self.make_room(0).and_then(|()| self.apply_put(marker(db, &tail), 0, 0, Value::Bytes(&[])));
+            match put {
+                Ok(()) => self.orphans.list[at].is_marked = true,
+                Err(Stop::Missing(missing)) => {
+                    let _ = self.fetch(missing);
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Checks E10 for the elements of a database, which are all in memory.
+    pub(super) fn check_elements(&self, db: u8) -> Result<(), String> {
+        let mut numbers = Vec::new();
+        let tree = &self.rows[usize::from(elements_of(db))];
+        let visited = tree.scan(&self.pool, Key::MIN, |key, _| {
+            let number = key.head >> ORDER_HEAD_BITS;
+            if number >= FIRST && numbers.last() != Some(&(number - number % NUMBERS)) {
+                numbers.push(number - number % NUMBERS);
+            }
+            ControlFlow::Continue(())
+        });
+        visited.map_err(|missing| format!("{missing:?}"))?;
+        for number in numbers.into_iter().map(CollectionId) {
+            let is_marked = self.get(marker(db, &number.0.to_be_bytes())).is_ok_and(|found| found.is_some());
+            let is_orphan = self.orphans.list.iter().any(|orphan| (orphan.db, orphan.number) == (db, number));
+            let is_owned = self.is_owned(db, number).map_err(|missing| format!("{missing:?}"))?;
+            if !is_owned && !is_marked && !is_orphan {
+                return Err(format!("elements of database {db}: nothing names collection {number}"));
+            }
+            if number.0 >= self.collection {
+                return Err(format!("elements of database {db}: collection {number} may be given again"));
+            }
+        }
+        Ok(())
+    }
+}
