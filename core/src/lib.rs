@@ -9,6 +9,7 @@ pub mod ack;
 mod answer;
 pub mod bug;
 pub mod clients;
+pub mod collection;
 pub mod command;
 pub mod damage;
 pub mod error;

@@ -183,6 +183,16 @@ pub const SCRIPT_RANDOM_MAX: u64 = i32::MAX as u64;
 /// Databases (SELECT 0 to 15).
 pub const DATABASES_MAX: u8 = 16;
 
+/// The longest packed collection, in bytes of its row's value: what stands in a leaf beside others, and what one change of it writes. Beyond it
+/// its elements are rows of their own.
+pub const PACKED_BYTES_MAX: usize = 1024;
+
+/// Members that one command draws at most where a member may be drawn twice: a reply of that many is held in memory.
+pub const SAMPLE_COUNT_MAX: i64 = 16 * 1024 * 1024;
+
+/// Rows beside its elements that a change of a collection may change: its own, and the one that says whose number it is.
+pub const ELEMENT_ROWS_AHEAD_MAX: usize = 2;
+
 /// The database behind them, for the server's own rows.
 pub const HIDDEN_DB: u8 = DATABASES_MAX;
 

@@ -13,6 +13,7 @@ mod tests;
 
 pub use value::{Form, OutputLimit, OutputLimits, bytes};
 
+use crate::collection::Thresholds;
 use std::borrow::Cow;
 use std::fmt;
 use value::Value;
@@ -141,6 +142,8 @@ pub struct Fields {
     /// Blind additions a second that make a counter hot (0: none is), and for how many seconds.
     pub hot_promote_rate: u64,
     pub hot_promote_seconds: u64,
+    /// When collections give up Redis's smaller encodings.
+    pub thresholds: Thresholds,
     pub dir: String,
     pub logfile: String,
     pub loglevel: String,

@@ -4,11 +4,13 @@
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
 mod databases;
+pub mod elements;
 mod group;
 mod long;
 mod view;
 
 use self::group::Group;
+use crate::collection::{Form, Thresholds};
 use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
@@ -21,6 +23,7 @@ use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
+use cairn_storage::row::OWNS;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::cell::Cell;
 use std::ops::{ControlFlow, Range};
@@ -31,6 +34,11 @@ use std::sync::Arc;
 #[repr(u8)]
 pub enum Kind {
     String = 0,
+    List = 1,
+    Set = 2,
+    ZSet = 3,
+    Hash = 4,
+    Stream = 5,
 }
 
 impl Kind {
@@ -38,17 +46,34 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::String => "string",
+            Kind::List => "list",
+            Kind::Set => "set",
+            Kind::ZSet => "zset",
+            Kind::Hash => "hash",
+            Kind::Stream => "stream",
         }
     }
+
+    /// All kinds, in the order of their numbers.
+    pub const ALL: [Kind; 6] = [Kind::String, Kind::List, Kind::Set, Kind::ZSet, Kind::Hash, Kind::Stream];
 }
 
 /// A live row.
 #[derive(Clone, Copy, Debug)]
 pub struct Row<'a> {
     pub kind: Kind,
+    /// It is a collection whose elements are rows of their own.
+    pub is_spread: bool,
     /// Unix milliseconds.
     pub expire_ms: Option<u64>,
     pub value: &'a [u8],
+}
+
+impl<'a> Row<'a> {
+    /// How the collection in it stands.
+    pub fn form(&self) -> Form<'a> {
+        Form::of(self.is_spread, self.value)
+    }
 }
 
 /// What a write does to the row's time to live.
@@ -108,6 +133,8 @@ pub struct Shard {
     input: Option<Arc<Vec<u8>>>,
     /// The most that APPEND and SETRANGE may make of a string: `proto-max-bulk-len`.
     pub string_bytes_max: usize,
+    /// What encodings collections have for those who ask.
+    pub thresholds: Thresholds,
     pub counts: ReadCounts,
 }
 
@@ -164,6 +191,7 @@ impl Shard {
             random: random_seed,
             input: None,
             string_bytes_max: BULK_BYTES_MAX,
+            thresholds: Thresholds::default(),
             counts: ReadCounts::default(),
         }
     }
@@ -330,11 +358,7 @@ impl Shard {
     /// Sets the row, whatever it was. `value` must not be longer than `proto-max-bulk-len` (the caller checks).
     #[inline]
     pub fn write(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
-        let expire_ms = match ttl {
-            Ttl::Clear => 0,
-            Ttl::At(ms) => ms,
-            Ttl::Keep => self.peek_bare(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
-        };
+        let expire_ms = self.deadline(call, key, ttl)?;
         if let Some(blob) = self.kept(value) {
             return self.put_blob(call, key, kind, expire_ms, &blob);
         }
@@ -344,6 +368,16 @@ impl Shard {
         let lsn = self.engine.put(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
         Ok(())
+    }
+
+    /// When a row expires after a write, in Unix milliseconds; 0: never.
+    #[inline]
+    fn deadline(&self, call: &Call<'_>, key: &[u8], ttl: Ttl) -> Result<u64, Stop> {
+        Ok(match ttl {
+            Ttl::Clear => 0,
+            Ttl::At(ms) => ms,
+            Ttl::Keep => self.peek_bare(call, key)?.and_then(|row| row.expire_ms).unwrap_or(0),
+        })
     }
 
     /// Overwrites bytes of an existing string, growing it with zeros where it must (APPEND, SETRANGE, SETBIT). Its
@@ -405,7 +439,9 @@ impl Shard {
     #[inline]
     fn note_unstable(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
         if let Some(group) = &mut self.group {
-            group.rows.push((row_key.db, row_key.head));
+            if group.rows.last() != Some(&(row_key.db, row_key.head)) {
+                group.rows.push((row_key.db, row_key.head));
+            }
             if group.is_trial {
                 return;
             }
@@ -587,6 +623,7 @@ fn is_live(found: &Found<'_>, now: Now) -> bool {
 
 #[inline]
 fn row(found: Found<'_>) -> Row<'_> {
-    // There is one kind of value so far; the engine refuses to replay others.
-    Row { kind: Kind::String, expire_ms: (found.expire_ms != 0).then_some(found.expire_ms), value: found.value }
+    let kind = Kind::ALL[usize::from(found.kind & !OWNS)];
+    let expire_ms = (found.expire_ms != 0).then_some(found.expire_ms);
+    Row { kind, is_spread: found.kind & OWNS != 0, expire_ms, value: found.value }
 }

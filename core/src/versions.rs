@@ -12,7 +12,9 @@ use crate::limits::{VERSION_BYTES, VERSIONS_FREED_PER_CHANGE};
 use crate::tx::CutId;
 use crate::unstable::{Heads, place};
 use cairn_storage::blob::Blob;
-use cairn_storage::engine::{Found, RowKey, Undo};
+use cairn_storage::engine::{Found, RowKey, Undo, elements};
+use cairn_storage::units::CollectionId;
+use hashbrown::HashMap;
 use std::collections::BTreeMap;
 
 /// A row as it was.
@@ -93,6 +95,8 @@ pub(crate) struct Versions {
     loose: Vec<CutId>,
     bytes: u64,
     pub bytes_max: u64,
+    /// The newest cut that elements of a collection have a version up to, by tree.
+    changed: HashMap<(u8, CollectionId), CutId>,
     /// Cuts that have been given up for want of memory, or since their rows are gone, until that is told.
     lost: Vec<(CutId, &'static str)>,
 }
@@ -167,6 +171,9 @@ impl Versions {
     /// A row was this up to the newest cut. Keeps V2.
     pub fn keep(&mut self, row: RowKey<'_>, was: Option<Former>) {
         let version = Version { until: self.newest, db: row.db, key: row.key.into(), was };
+        if let Some(number) = elements::collection_of(row) {
+            self.changed.insert((row.db, number), self.newest);
+        }
         let place = place(row.db, row.head);
         self.bytes += version.bytes();
         self.rows.entry(place).or_default().push(version);
@@ -203,6 +210,11 @@ impl Versions {
         Some(version.was.as_ref())
     }
 
+    /// Whether elements of a collection have changed behind a cut that is read.
+    pub fn has_changed(&self, cut: CutId, tree: u8, number: CollectionId) -> bool {
+        self.changed.get(&(tree, number)).is_some_and(|until| *until >= cut)
+    }
+
     /// Whether there are versions that may go.
     pub fn has_loose(&self) -> bool {
         !self.loose.is_empty()
@@ -224,6 +236,7 @@ impl Versions {
             self.settle(at, cut);
         }
         if self.rows.is_empty() && self.rows.capacity() > 0 {
+            self.changed = HashMap::default();
             self.rows = Heads::default();
         }
     }

@@ -1,6 +1,7 @@
 //! Commands on keys whatever their values are: one shard's rows. What spans all shards is in `keyspace`.
 
 use super::strings::as_one;
+use crate::collection;
 use super::{Call, Flags, Keys, Run, Spec, Spread, help};
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
@@ -85,8 +86,12 @@ fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
         reply.integer(0);
         return Ok(());
     }
-    let (kind, ttl, value) = taken(shard, call, source, row)?;
-    shard.write_blob(&there, target, kind, ttl, &value)?;
+    if row.is_spread {
+        shard.copy_spread(call, source, &there, target)?;
+    } else {
+        let (kind, ttl, value) = taken(shard, call, source, row)?;
+        shard.write_blob(&there, target, kind, ttl, &value)?;
+    }
     reply.integer(1);
     Ok(())
 }
@@ -125,6 +130,10 @@ fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bo
     if source == target || (shard.peek_bare(call, target)?.is_some() && !is_replacing) {
         return Ok(false);
     }
+    if row.is_spread {
+        as_one(shard, row.value.len(), |shard| shard.rename_spread(call, source, target))?;
+        return Ok(true);
+    }
     let (kind, ttl, value) = taken(shard, call, source, row)?;
     as_one(shard, value.len(), |shard| {
         shard.write_blob(call, target, kind, ttl, &value)?;
@@ -136,7 +145,7 @@ fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bo
 /// The longest string that Redis keeps in one allocation with its object.
 const EMBEDDED_BYTES_MAX: usize = 44;
 
-/// The encoding that Redis would choose for a value that was just set. Here it follows from the value alone: Redis
+/// The encoding that Redis would choose for a value that was just set. A string's follows from the value alone: Redis
 /// says `raw` for a short string too once APPEND or SETRANGE have touched it.
 fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let Some(row) = shard.read(call, &call.args[2])? else {
@@ -144,6 +153,7 @@ fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         return Ok(());
     };
     let encoding = match row.value {
+        _ if row.kind != Kind::String => collection::encoding(row.kind, row.form().tag()),
         value if parse_integer(value).is_some() => "int",
         value if value.len() <= EMBEDDED_BYTES_MAX => "embstr",
         _ => "raw",

@@ -6,6 +6,7 @@
 //! of their heads and rows that a cursor cannot tell apart are never separated, a key that is there throughout is answered exactly
 //! once.
 
+use super::scan::{ScanOptions, parse_cursor};
 use super::{Call, Flags, Flow, Run, Spec};
 use crate::answer::Progress;
 use crate::error::{Refusal, Stop};
@@ -15,15 +16,9 @@ use crate::machine::{Machine, Merge};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
 use crate::route::{self, CURSOR_DROPPED_BITS, SLOTS, slot_of, slot_start};
-use crate::shard::{Kind, Row, ScanEnd, Shard};
+use crate::shard::{Row, ScanEnd, Shard};
 use cairn_storage::units::ShardId;
 use std::cell::Cell;
-
-/// A kind that no row has: SCAN with an unknown TYPE finds nothing.
-const NO_KIND: u8 = u8::MAX;
-
-/// Keys that SCAN looks at when no COUNT is given.
-const COUNT: usize = 10;
 
 /// What a shard answers to a question about its rows; `None` if the question is about something else.
 pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -> Option<Result<Answer, Stop>> {
@@ -140,7 +135,7 @@ fn merge_keys(answers: Vec<Answer>, reply: &mut Reply<'_>) {
 
 fn scan(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let cursor = parse_cursor(&call.args[1]).ok_or(Refusal::text("ERR invalid cursor"))?;
-    let options = ScanOptions::parse(call)?;
+    let options = ScanOptions::parse(call, 2, true)?;
     let head = cursor.saturating_sub(1).checked_mul(1 << CURSOR_DROPPED_BITS);
     let Some((head, slot)) = head.and_then(|head| Some((head, slot_of(head)?))) else {
         // Beyond the last row there can be.
@@ -180,54 +175,6 @@ fn write_scan(cursor: u64, keys: &[Vec<u8>], reply: &mut Reply<'_>) {
     reply.array(keys.len());
     for key in keys {
         reply.bulk(key);
-    }
-}
-
-/// As C's `strtoul` reads a text to its end: a sign is fine, and nothing at all is zero.
-fn parse_cursor(text: &[u8]) -> Option<u64> {
-    let (is_negative, digits) = match text {
-        [] => return Some(0),
-        [b'-', digits @ ..] => (true, digits),
-        [b'+', digits @ ..] => (false, digits),
-        digits => (false, digits),
-    };
-    if digits.is_empty() {
-        return None;
-    }
-    let value = digits.iter().try_fold(0u64, |value, digit| {
-        let digit = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        value.checked_mul(10)?.checked_add(digit)
-    })?;
-    Some(if is_negative { value.wrapping_neg() } else { value })
-}
-
-struct ScanOptions {
-    count: usize,
-    pattern: Option<Vec<u8>>,
-    kind: Option<u8>,
-}
-
-impl ScanOptions {
-    fn parse(call: &Call<'_>) -> Result<ScanOptions, Refusal> {
-        let args = call.args;
-        let mut options = ScanOptions { count: COUNT, pattern: None, kind: None };
-        let mut at = 2;
-        while at < args.len() {
-            let value = args.get(at + 1).ok_or(Refusal::Syntax)?;
-            if args.is(at, "count") {
-                let count = args.integer(at + 1)?;
-                options.count = usize::try_from(count).ok().filter(|&count| count > 0).ok_or(Refusal::Syntax)?;
-            } else if args.is(at, "match") {
-                options.pattern = (value != b"*").then(|| value.to_vec());
-            } else if args.is(at, "type") {
-                let is_string = value.eq_ignore_ascii_case(Kind::String.name().as_bytes());
-                options.kind = Some(if is_string { Kind::String as u8 } else { NO_KIND });
-            } else {
-                return Err(Refusal::Syntax);
-            }
-            at += 2;
-        }
-        Ok(options)
     }
 }
 

@@ -79,20 +79,25 @@ const SUBCOMMANDS: &[Spec] = &[
     },
 ];
 
+/// Elements of a collection that one look at its size samples, as in Redis; 0 are all.
+const SAMPLES: u64 = 5;
+
 fn usage(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let mut samples = SAMPLES;
     let mut at = 3;
     while at < call.args.len() {
         if !call.args.is(at, "samples") || at + 1 >= call.args.len() {
             return Err(Refusal::Syntax.into());
         }
-        // Values are not nested, so there is nothing to sample; the number must still be one.
-        if call.args.integer(at + 1)? < 0 {
-            return Err(Refusal::Syntax.into());
-        }
+        samples = u64::try_from(call.args.integer(at + 1)?).map_err(|_| Refusal::Syntax)?;
         at += 2;
     }
+    let elements = match shard.peek(call, &call.args[2])? {
+        Some(row) if row.is_spread => shard.spread_bytes(call, &row.form(), samples)?,
+        _ => 0,
+    };
     match shard.row_bytes(call, &call.args[2])? {
-        Some(bytes) => reply.integer(bytes as i64),
+        Some(bytes) => reply.integer((bytes + elements) as i64),
         None => reply.null(),
     }
     Ok(())

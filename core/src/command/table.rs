@@ -4,7 +4,7 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, databases, expire, functions, hot, idempotent, info, introspect, keys,
+    Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect, keys,
     keyspace, latency, memory, save, script, server, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
@@ -18,6 +18,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     databases::SPECS,
     expire::SPECS,
     functions::SPECS,
+    hashes::SPECS,
     hot::SPECS,
     idempotent::SPECS,
     info::SPECS,

@@ -2,7 +2,6 @@
 
 use super::{Form, Parameter, Role};
 
-const INT_MIN: i64 = i32::MIN as i64;
 const INT_MAX: i64 = i32::MAX as i64;
 
 const SHUTDOWN: Form = Form::Flags(&["default", "save", "nosave", "now", "force"]);
@@ -66,30 +65,7 @@ pub(super) const IDLE: &[Parameter] = &[
     idle("maxmemory-clients", Form::MemoryOrPercent, "0", EVICTION),
     idle("lfu-log-factor", Form::Int { min: 0, max: INT_MAX }, "10", EVICTION),
     idle("lfu-decay-time", Form::Int { min: 0, max: INT_MAX }, "1", EVICTION),
-    Parameter {
-        alias: "hash-max-ziplist-entries",
-        ..idle("hash-max-listpack-entries", Form::Int { min: 0, max: i64::MAX }, "512", ENCODINGS)
-    },
-    Parameter {
-        alias: "hash-max-ziplist-value",
-        ..idle("hash-max-listpack-value", Form::Memory { min: 0, max: i64::MAX as u64 }, "64", ENCODINGS)
-    },
-    Parameter {
-        alias: "zset-max-ziplist-entries",
-        ..idle("zset-max-listpack-entries", Form::Int { min: 0, max: i64::MAX }, "128", ENCODINGS)
-    },
-    Parameter {
-        alias: "zset-max-ziplist-value",
-        ..idle("zset-max-listpack-value", Form::Memory { min: 0, max: i64::MAX as u64 }, "64", ENCODINGS)
-    },
-    Parameter {
-        alias: "list-max-ziplist-size",
-        ..idle("list-max-listpack-size", Form::Int { min: INT_MIN, max: INT_MAX }, "-2", ENCODINGS)
-    },
     idle("list-compress-depth", Form::Int { min: 0, max: INT_MAX }, "0", ENCODINGS),
-    idle("set-max-intset-entries", Form::Int { min: 0, max: i64::MAX }, "512", ENCODINGS),
-    idle("set-max-listpack-entries", Form::Int { min: 0, max: i64::MAX }, "128", ENCODINGS),
-    idle("set-max-listpack-value", Form::Int { min: 0, max: i64::MAX }, "64", ENCODINGS),
     idle("hll-sparse-max-bytes", Form::Memory { min: 0, max: i64::MAX as u64 }, "3000", ENCODINGS),
     idle("stream-node-max-bytes", Form::Memory { min: 0, max: i64::MAX as u64 }, "4096", ENCODINGS),
     idle("stream-node-max-entries", Form::Int { min: 0, max: i64::MAX }, "100", ENCODINGS),

@@ -6,6 +6,8 @@ use crate::limits::{BULK_BYTES_MAX, DATABASES_MAX, SHARDS_MAX};
 
 const BYTES: Form = Form::Memory { min: 0, max: u64::MAX };
 const INT_MAX: i64 = i32::MAX as i64;
+const COUNT: Form = Form::Int { min: 0, max: i64::MAX };
+const LENGTH: Form = Form::Memory { min: 0, max: i64::MAX as u64 };
 
 const fn acts(name: &'static str, form: Form, default: &'static str, put: fn(&mut Settings, Value)) -> Parameter {
     Parameter { name, alias: "", form, default, role: Role::Acts(put), is_mutable: true, is_hidden: false }
@@ -74,6 +76,29 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),
     acts("hot-promote-rate", int(0, INT_MAX), "1000", |s, v| s.fields.hot_promote_rate = v.int() as u64),
     acts("hot-promote-seconds", int(1, INT_MAX), "60", |s, v| s.fields.hot_promote_seconds = v.int() as u64),
+    Parameter {
+        alias: "hash-max-ziplist-entries",
+        ..acts("hash-max-listpack-entries", COUNT, "512", |s, v| s.fields.thresholds.hash.entries = v.int() as u64)
+    },
+    Parameter {
+        alias: "hash-max-ziplist-value",
+        ..acts("hash-max-listpack-value", LENGTH, "64", |s, v| s.fields.thresholds.hash.value_bytes = v.bytes())
+    },
+    Parameter {
+        alias: "zset-max-ziplist-entries",
+        ..acts("zset-max-listpack-entries", COUNT, "128", |s, v| s.fields.thresholds.zset.entries = v.int() as u64)
+    },
+    Parameter {
+        alias: "zset-max-ziplist-value",
+        ..acts("zset-max-listpack-value", LENGTH, "64", |s, v| s.fields.thresholds.zset.value_bytes = v.bytes())
+    },
+    Parameter {
+        alias: "list-max-ziplist-size",
+        ..acts("list-max-listpack-size", int(i32::MIN as i64, INT_MAX), "-2", |s, v| s.fields.thresholds.list_size = v.int())
+    },
+    acts("set-max-intset-entries", COUNT, "512", |s, v| s.fields.thresholds.intset_entries = v.int() as u64),
+    acts("set-max-listpack-entries", COUNT, "128", |s, v| s.fields.thresholds.set.entries = v.int() as u64),
+    acts("set-max-listpack-value", COUNT, "64", |s, v| s.fields.thresholds.set.value_bytes = v.int() as u64),
     start("dir", Form::Text, "./cairn-data", |s, v| s.fields.dir = v.text()),
     start("logfile", Form::Text, "", |s, v| s.fields.logfile = v.text()),
     acts("loglevel", Form::Enum(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", |s, v| {

@@ -5,6 +5,7 @@ use crate::error::Stop;
 use crate::tx::{After, AfterRow, Databases};
 use cairn_storage::engine::{Engine, Found, RowKey, Undo};
 use cairn_storage::log::Removal;
+use cairn_storage::row::OWNS;
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 
 /// What is open.
@@ -102,6 +103,10 @@ impl Shard {
     /// What a row is now, for those who come later; `None` if that cannot be seen.
     pub fn after(&self, db: u8, head: u64, key: &[u8]) -> Option<After> {
         let found = self.engine.get(RowKey { db, head, key }).ok()?;
+        // A collection that is spread is more than its row.
+        if found.is_some_and(|found| found.kind & OWNS != 0) {
+            return None;
+        }
         let row = found.map(|Found { kind, expire_ms, value, .. }| AfterRow { kind, expire_ms, value: value.to_vec() });
         Some(After { db, head, key: key.to_vec(), row })
     }

@@ -10,6 +10,7 @@ use crate::versions::{Former, Held, Versions};
 use cairn_storage::blob::Blob;
 use cairn_storage::engine::{Found, RowKey};
 use cairn_storage::error::Missing;
+use cairn_storage::units::CollectionId;
 use std::cell::OnceCell;
 
 /// Values longer than this are shared, if they stand outside of the leaves.
@@ -55,6 +56,11 @@ impl Shard {
 
     pub(crate) fn end_look(&mut self) {
         self.look = None;
+    }
+
+    /// Whether the running command looks at a cut, and elements of a collection have changed since.
+    pub(super) fn look_changed(&self, tree: u8, number: CollectionId) -> bool {
+        self.look.as_ref().is_some_and(|look| self.versions.has_changed(look.cut, tree, number))
     }
 
     /// A row as the running command sees it.

@@ -71,6 +71,12 @@ pub fn order_of(head: u64, key: &[u8]) -> Vec<u8> {
     [&head.to_be_bytes()[8 - ORDER_BYTES_MIN..], key].concat()
 }
 
+/// The collection that an element's row is of; `None` if it is another row.
+pub fn collection_of(row: RowKey<'_>) -> Option<CollectionId> {
+    let number = row.head >> ORDER_HEAD_BITS;
+    (is_elements(row.db) && number >= FIRST).then_some(CollectionId(number))
+}
+
 /// The row that says which row names a number.
 fn owner(db: u8, tail: &[u8; 8]) -> RowKey<'_> {
     RowKey { db: elements_of(db), head: OWNERS, key: tail }

@@ -1,0 +1,283 @@
+//! Collections as commands see them: packed in their row, or spread over rows of elements.
+
+use super::{Kind, Row, Shard, Ttl};
+use crate::collection::{Form, Spread};
+use crate::command::Call;
+use crate::error::{Refusal, Stop};
+use crate::limits::ELEMENT_ROWS_AHEAD_MAX;
+use cairn_storage::engine::elements::{self, element};
+use cairn_storage::engine::Found;
+use cairn_storage::log::Removal;
+use cairn_storage::row::OWNS;
+use cairn_storage::units::CollectionId;
+use std::ops::ControlFlow;
+
+/// What becomes of an element.
+#[derive(Clone, Debug)]
+pub struct Edit {
+    pub number: CollectionId,
+    pub order: Vec<u8>,
+    /// `None`: it goes.
+    pub value: Option<Vec<u8>>,
+    /// Unix milliseconds; 0: never.
+    pub expire_ms: u64,
+}
+
+impl Edit {
+    pub fn put(number: CollectionId, order: Vec<u8>, value: Vec<u8>) -> Edit {
+        Edit { number, order, value: Some(value), expire_ms: 0 }
+    }
+
+    pub fn remove(number: CollectionId, order: Vec<u8>) -> Edit {
+        Edit { number, order, value: None, expire_ms: 0 }
+    }
+}
+
+/// What becomes of a collection's row when its elements change.
+#[derive(Clone, Debug)]
+pub enum RowEdit {
+    Stays,
+    Goes,
+    /// Its value changes, and it names the same number.
+    Becomes(Vec<u8>),
+    /// It names a new number, which is `CollectionId`; this is its value.
+    Names(CollectionId, Vec<u8>, Ttl),
+}
+
+/// An element that was found: the head of its row and the rest of its order, when it expires, and its value.
+#[derive(Clone, Copy, Debug)]
+pub struct Element<'a> {
+    pub head: u64,
+    pub rest: &'a [u8],
+    pub expire_ms: u64,
+    pub value: &'a [u8],
+}
+
+impl Element<'_> {
+    /// Its order.
+    pub fn order(&self) -> Vec<u8> {
+        elements::order_of(self.head, self.rest)
+    }
+}
+
+impl Shard {
+    /// The collection at a key, for a command that reads: counts as a hit or a miss.
+    pub fn read_collection(&self, call: &Call<'_>, key: &[u8], kind: Kind) -> Result<Option<Form<'_>>, Stop> {
+        form(self.read(call, key)?, kind)
+    }
+
+    /// The same for a command that will write it.
+    pub fn peek_collection(&self, call: &Call<'_>, key: &[u8], kind: Kind) -> Result<Option<Form<'_>>, Stop> {
+        form(self.peek(call, key)?, kind)
+    }
+
+    /// Sets a row to a packed collection: a tag and entries.
+    pub fn write_packed(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
+        self.write(call, key, kind, ttl, value)
+    }
+
+    /// The number of a collection that is about to be spread.
+    pub fn next_collection(&mut self) -> Result<CollectionId, Stop> {
+        Ok(self.engine.next_collection()?)
+    }
+
+    /// An element of the collection that the row of the running command names.
+    pub fn element(&self, call: &Call<'_>, number: CollectionId, order: &[u8]) -> Result<Option<Element<'_>>, Stop> {
+        let row = element(call.db, number, order);
+        let found = self.find(row)?;
+        Ok(found.filter(|found| super::is_live(found, call.now)).map(|found| shown(row.head, &[], found)))
+    }
+
+    /// How many elements are before this order, and whether it is one's.
+    pub fn element_rank(&self, call: &Call<'_>, number: CollectionId, order: &[u8]) -> Result<(u64, bool), Stop> {
+        self.refuse_changed(call, number)?;
+        Ok(self.engine.element_rank(call.db, number, order)?)
+    }
+
+    /// Elements of a collection.
+    pub fn element_count(&self, call: &Call<'_>, number: CollectionId) -> Result<u64, Stop> {
+        self.refuse_changed(call, number)?;
+        Ok(self.engine.element_count(call.db, number)?)
+    }
+
+    /// Visits elements from a rank on, in order. When it stops some may have been visited: a command that runs again begins anew.
+    pub fn elements_from(
+        &self,
+        call: &Call<'_>,
+        number: CollectionId,
+        rank: u64,
+        mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
+        self.refuse_changed(call, number)?;
+        let visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
+        Ok(self.engine.elements_from(call.db, number, rank, visit)?)
+    }
+
+    /// The same in the other direction, from the element before `rank` on.
+    pub fn elements_before(
+        &self,
+        call: &Call<'_>,
+        number: CollectionId,
+        rank: u64,
+        mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
+        self.refuse_changed(call, number)?;
+        let visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
+        Ok(self.engine.elements_before(call.db, number, rank, visit)?)
+    }
+
+    /// A command that sees the rows as they were finds single elements as they were; ranges only if nothing has changed since.
+    fn refuse_changed(&self, call: &Call<'_>, number: CollectionId) -> Result<(), Stop> {
+        match self.look_changed(elements::elements_of(call.db), number) {
+            true => Err(Refusal::text(CHANGED).into()),
+            false => Ok(()),
+        }
+    }
+
+    /// Changes elements of one collection and its row, as one unit. All that can be refused has been checked.
+    pub fn edit(
+        &mut self,
+        call: &Call<'_>,
+        key: &[u8],
+        kind: Kind,
+        edits: &[Edit],
+        row: RowEdit,
+    ) -> Result<(), Stop> {
+        let bytes = edits.iter().map(|edit| edit.order.len() + edit.value.as_ref().map_or(0, Vec::len)).sum();
+        self.refuse_if_full(bytes)?;
+        if edits.len() == 1 && matches!(row, RowEdit::Stays) || self.is_in_group() {
+            return self.edit_all(call, key, kind, edits, row);
+        }
+        let owner = self.row_key(call, key);
+        let rows = edits.iter().map(|edit| (element(call.db, edit.number, &edit.order), edit.expire_ms));
+        if self.versions.are_wanted() {
+            self.engine.prepare_undo(rows.clone().map(|(row, _)| row).chain([owner]))?;
+        }
+        if self.engine.needs_preparation(edits.len() + ELEMENT_ROWS_AHEAD_MAX) {
+            self.engine.prepare_group(rows.chain([(owner, 0)]))?;
+        }
+        self.open_group(bytes)?;
+        let result = self.edit_all(call, key, kind, edits, row);
+        self.close_group();
+        result
+    }
+
+    fn edit_all(
+        &mut self,
+        call: &Call<'_>,
+        key: &[u8],
+        kind: Kind,
+        edits: &[Edit],
+        row: RowEdit,
+    ) -> Result<(), Stop> {
+        let owner = self.row_key(call, key);
+        for edit in edits {
+            let at = element(call.db, edit.number, &edit.order);
+            let lsn = match &edit.value {
+                Some(value) => {
+                    self.keep_former(at)?;
+                    Some(self.engine.put(at, 0, edit.expire_ms, value)?)
+                }
+                None => {
+                    self.keep_removed(at)?;
+                    self.engine.delete(at, Removal::Deleted)?
+                }
+            };
+            if let Some(lsn) = lsn {
+                self.note(owner, lsn);
+            }
+        }
+        match row {
+            RowEdit::Stays => Ok(()),
+            RowEdit::Goes => self.remove(call, key).map(drop),
+            RowEdit::Becomes(value) => self.write_spread(call, key, kind, Ttl::Keep, &value),
+            RowEdit::Names(number, value, ttl) => {
+                self.engine.put_owner(owner, number)?;
+                self.write_spread(call, key, kind, ttl, &value)
+            }
+        }
+    }
+
+    /// Sets a row to a collection that is spread.
+    fn write_spread(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
+        let expire_ms = self.deadline(call, key, ttl)?;
+        let row_key = self.row_key(call, key);
+        self.keep_former(row_key)?;
+        let lsn = self.engine.put(row_key, kind as u8 | OWNS, expire_ms, value)?;
+        self.note(row_key, lsn);
+        Ok(())
+    }
+
+    /// A collection that is spread has another key from now on, in the same database, in place of whatever was there. Between the two a group is open.
+    pub(crate) fn rename_spread(&mut self, call: &Call<'_>, source: &[u8], target: &[u8]) -> Result<(), Stop> {
+        let row = self.peek(call, source)?.expect("the caller has found it");
+        let Form::Spread(spread) = row.form() else { unreachable!("the caller has seen that it is spread") };
+        let (kind, ttl, number, value) = (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), spread.number, spread.encode());
+        self.remove(call, source)?;
+        let target_key = self.row_key(call, target);
+        self.engine.put_owner(target_key, number)?;
+        self.write_spread(call, target, kind, ttl, &value)
+    }
+
+    /// A collection that is spread is at another key, of the same shard, too, in place of whatever was there.
+    pub(crate) fn copy_spread(
+        &mut self,
+        call: &Call<'_>,
+        source: &[u8],
+        there: &Call<'_>,
+        target: &[u8],
+    ) -> Result<(), Stop> {
+        let row = self.peek(call, source)?.expect("the caller has found it");
+        let Form::Spread(spread) = row.form() else { unreachable!("the caller has seen that it is spread") };
+        let (kind, ttl) = (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At));
+        let Spread { number, tag, rest } = spread;
+        let rest = rest.to_vec();
+        let mut edits = Vec::new();
+        let new = self.engine.next_collection()?;
+        for at in [0, 1] {
+            self.elements_from(call, CollectionId(number.0 + at), 0, |element| {
+                let (number, order, value) = (CollectionId(new.0 + at), element.order(), Some(element.value.to_vec()));
+                edits.push(Edit { number, order, value, expire_ms: element.expire_ms });
+                ControlFlow::Continue(())
+            })?;
+        }
+        let value = Spread { number: new, tag, rest: &rest }.encode();
+        self.edit(there, target, kind, &edits, RowEdit::Names(new, value, ttl))
+    }
+
+    /// What a collection's row and elements take of memory, as well as it can be told from some of them.
+    pub(crate) fn spread_bytes(&self, call: &Call<'_>, form: &Form<'_>, samples: u64) -> Result<u64, Stop> {
+        let Form::Spread(Spread { number, .. }) = *form else { return Ok(0) };
+        let mut bytes = 0;
+        for number in [number, CollectionId(number.0 + 1)] {
+            let count = self.element_count(call, number)?;
+            let (mut seen, mut seen_bytes) = (0, 0);
+            self.elements_from(call, number, 0, |element| {
+                seen += 1;
+                seen_bytes += (element.rest.len() + element.value.len()) as u64 + ELEMENT_BYTES;
+                if seen < samples || samples == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+            })?;
+            bytes += if seen == 0 { 0 } else { seen_bytes * count / seen };
+        }
+        Ok(bytes)
+    }
+}
+
+/// What a row of an element takes beside its order and value: head, header, its place in the leaf.
+const ELEMENT_BYTES: u64 = 8 + 1 + cairn_storage::page::ENTRY_BYTES as u64;
+
+const CHANGED: &str = "SNAPSHOTTOOOLD The collection has changed since the transaction began, and what it was is not known as a whole. Please \
+                       retry.";
+
+fn form(row: Option<Row<'_>>, kind: Kind) -> Result<Option<Form<'_>>, Stop> {
+    match row {
+        None => Ok(None),
+        Some(row) if row.kind != kind => Err(Refusal::WrongType.into()),
+        Some(row) => Ok(Some(row.form())),
+    }
+}
+
+fn shown<'a>(head: u64, rest: &'a [u8], found: Found<'a>) -> Element<'a> {
+    Element { head, rest, expire_ms: found.expire_ms, value: found.value }
+}
+
