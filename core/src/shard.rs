@@ -233,11 +233,11 @@ impl Shard {
 
     /// Before a write of several keys: sees that after its first change nothing can be missing.
     pub(crate) fn prepare(&mut self, call: &Call<'_>) -> Result<(), Stop> {
-        let positions = call.spec.keys.positions(call.args.len());
+        let positions = call.spec.row_keys(call.args);
         if self.look.is_some() {
             return Ok(());
         }
-        if self.versions.are_wanted() && call.spec.flags.has(Flags::WRITE) && !call.spec.keys.is_single() {
+        if self.versions.are_wanted() && call.spec.flags.has(Flags::WRITE) && !call.spec.is_single() {
             // What it changes is kept, long values too.
             let keys = positions.clone().map(|at| &call.args[at]);
             self.engine.prepare_undo(keys.map(|key| RowKey { db: call.db, head: self.head(key), key }))?;
@@ -252,7 +252,7 @@ impl Shard {
 
     /// What the rows of a command's keys lack, as far as it can be seen now.
     pub(crate) fn absent(&self, call: &Call<'_>) -> Vec<Missing> {
-        let keys = call.spec.keys.positions(call.args.len()).map(|at| &call.args[at]);
+        let keys = call.spec.row_keys(call.args).map(|at| &call.args[at]);
         let rows = keys.map(|key| RowKey { db: call.db, head: self.head(key), key });
         let mut absent: Vec<Missing> = rows.filter_map(|row| self.engine.get(row).err()).collect();
         absent.dedup();

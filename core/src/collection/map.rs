@@ -189,12 +189,7 @@ impl MapEdit {
     }
 
     /// The value that a member has by now.
-    pub fn get<'a>(
-        &'a self,
-        shard: &'a Shard,
-        call: &Call<'_>,
-        member: &[u8],
-    ) -> Result<Option<&'a [u8]>, Stop> {
+    pub fn get<'a>(&'a self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<&'a [u8]>, Stop> {
         match &self.state {
             State::Packed { packing, .. } => {
                 Ok(find(packing.packed(), self.has_values(), member).map(|(_, value)| value))
@@ -315,7 +310,8 @@ fn finish_spread(
     }
     let tag = {
         let entries = members.iter().filter_map(|(member, value)| Some((&member[..], value.as_deref()?)));
-        let entries = entries.flat_map(|(member, value)| iter::once(member).chain((kind == Kind::Hash).then_some(value)));
+        let entries =
+            entries.flat_map(|(member, value)| iter::once(member).chain((kind == Kind::Hash).then_some(value)));
         shard.thresholds.tag(kind, old_tag, (before as i64 + added) as u64, entries)
     };
     let (id, is_new) = match number {

@@ -44,7 +44,8 @@ impl Form<'_> {
         if !is_spread {
             return Form::Packed(Packed::of(value));
         }
-        let (number, rest) = value.split_first_chunk::<NUMBER_BYTES>().expect("a row that stands for elements names them");
+        let (number, rest) =
+            value.split_first_chunk::<NUMBER_BYTES>().expect("a row that stands for elements names them");
         let (tag, rest) = rest.split_first().expect("a collection has a tag");
         Form::Spread(Spread { number: CollectionId(u64::from_le_bytes(*number)), tag: *tag, rest })
     }
@@ -85,7 +86,13 @@ pub struct Threshold {
 impl Default for Thresholds {
     fn default() -> Thresholds {
         let threshold = |entries| Threshold { entries, value_bytes: 64 };
-        Thresholds { hash: threshold(512), set: threshold(128), intset_entries: 512, zset: threshold(128), list_size: -2 }
+        Thresholds {
+            hash: threshold(512),
+            set: threshold(128),
+            intset_entries: 512,
+            zset: threshold(128),
+            list_size: -2,
+        }
     }
 }
 

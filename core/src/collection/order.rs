@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn scores_sort_as_their_bytes_and_read_back() {
-        let scores = [f64::NEG_INFINITY, f64::MIN, -1.5, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, 1.5, f64::MAX, f64::INFINITY];
+        let scores =
+            [f64::NEG_INFINITY, f64::MIN, -1.5, -f64::MIN_POSITIVE, 0.0, 5e-324, 1.0, 1.5, f64::MAX, f64::INFINITY];
         assert!(scores.windows(2).all(|pair| score_bytes(pair[0]) < score_bytes(pair[1])));
         assert!(scores.iter().all(|score| score_of(score_bytes(*score)) == *score));
         assert_eq!(score_bytes(-0.0), score_bytes(0.0));

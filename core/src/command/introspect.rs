@@ -214,9 +214,9 @@ fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
     let uses = spec.key_uses();
     reply.array(uses.len());
     for (at, words) in uses.iter().enumerate() {
-        // Either one entry stands for all keys, or each key has its own.
+        // Either one entry stands for all keys, or each key has its own, those that follow their number one together.
         let keys = match uses.len() {
-            1 if spec.keynum > 0 => Keys { first: spec.keynum, last: 0, step: 0 },
+            specs if spec.keynum > 0 && at + 1 == specs => Keys { first: spec.keynum, last: 0, step: 0 },
             1 => spec.keys,
             _ => Keys { first: spec.keys.first + at, last: (spec.keys.first + at) as isize, step: 1 },
         };

@@ -1,8 +1,8 @@
 //! Commands on keys whatever their values are: one shard's rows. What spans all shards is in `keyspace`.
 
 use super::strings::as_one;
-use crate::collection;
 use super::{Call, Flags, Keys, Run, Spec, Spread, help};
+use crate::collection;
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
 use crate::limits::DATABASES_MAX;

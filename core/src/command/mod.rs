@@ -38,6 +38,7 @@ use crate::machine::Machine;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use crate::tx::Databases;
+use std::ops::Range;
 
 /// One command as it is run: on the shard that owns its keys, for a client that may be elsewhere.
 #[derive(Clone, Copy)]
@@ -134,7 +135,7 @@ impl Keys {
     }
 
     /// The positions of the keys among `argc` arguments.
-    pub fn positions(self, argc: usize) -> impl Iterator<Item = usize> + Clone {
+    pub fn positions(self, argc: usize) -> impl Iterator<Item = usize> + Clone + use<> {
         let last = if self.last < 0 { argc as isize + self.last } else { self.last };
         let end = if self.first == 0 || last < 0 { 0 } else { (last as usize + 1).min(argc) };
         (self.first..end.max(self.first)).step_by(self.step.max(1))
@@ -247,12 +248,30 @@ impl Spec {
 
     /// The positions of the keys of these arguments; `None` if their number is wrong.
     pub fn key_positions(&self, args: &Args<'_>) -> Option<Vec<usize>> {
-        if self.keynum == 0 {
-            return Some(self.keys.positions(args.len()).collect());
-        }
+        let counted = if self.keynum == 0 { 0..0 } else { self.counted(args)? };
+        Some(self.keys.positions(args.len()).chain(counted).collect())
+    }
+
+    /// The positions of the keys that a command on rows is about: none of those whose number is wrong, which the command itself refuses.
+    #[inline]
+    pub fn row_keys(&self, args: &Args<'_>) -> impl Iterator<Item = usize> + Clone + use<> {
+        // What scripts are about is said by their tasks.
+        let is_counted = self.keynum > 0 && matches!(self.run, Run::Row(_));
+        let counted = if is_counted { self.counted(args).unwrap_or_default() } else { 0..0 };
+        self.keys.positions(args.len()).chain(counted)
+    }
+
+    /// The keys that follow their number.
+    fn counted(&self, args: &Args<'_>) -> Option<Range<usize>> {
         let count = usize::try_from(args.integer(self.keynum).ok()?).ok()?;
         let first = self.keynum + 1;
-        (first + count <= args.len()).then(|| (first..first + count).collect())
+        (count <= args.len().checked_sub(first)?).then(|| first..first + count)
+    }
+
+    /// Whether it has one key, or none.
+    #[inline]
+    pub fn is_single(&self) -> bool {
+        self.keys.is_single() && self.keynum == 0
     }
 
     /// Does this many arguments, the name included, fit?

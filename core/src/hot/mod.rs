@@ -122,7 +122,7 @@ impl HotKeys {
     pub fn note(&mut self, call: &Call<'_>, head_of: impl FnOnce(&[u8]) -> u64) {
         let random = self.draw();
         self.countdown = 1 + random as u32 % (2 * SAMPLE_INTERVAL - 1);
-        let positions = call.spec.keys.positions(call.args.len());
+        let positions = call.spec.row_keys(call.args);
         let count = positions.clone().count();
         let Some(at) = positions.clone().nth((random >> 32) as usize % count.max(1)) else { return };
         let key = &call.args[at];

@@ -215,7 +215,7 @@ impl Machine {
             return;
         }
         let mut reach = Reach::None;
-        for at in keys.positions(args.len()) {
+        for at in entry.spec.row_keys(args) {
             let slot = if at == keys.first { route::slot_of(head) } else { None };
             reach.meet(self.owner(slot.unwrap_or_else(|| route::slot(&args[at]))));
         }

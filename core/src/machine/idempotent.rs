@@ -248,7 +248,7 @@ impl Machine {
         let (Deed::Command(commands) | Deed::Commands(commands)) = &deed else { unreachable!("scripts have keys") };
         let digest = digest(call.db, commands.commands().map(|command| command.args.iter().collect()));
         let keys = commands.commands().flat_map(|Command { entry, args, .. }| {
-            let places: Vec<usize> = entry.spec.keys.positions(args.len()).collect();
+            let places: Vec<usize> = entry.spec.row_keys(&args).collect();
             places.into_iter().map(move |at| args.get(at).expect("it is one of them"))
         });
         let (bytes, ranges) = copied(std::iter::once(token.key.as_slice()).chain(keys));

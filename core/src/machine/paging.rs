@@ -161,7 +161,7 @@ impl Machine {
     /// missing. Where nothing is absent and there is room, there is nothing to do.
     #[inline]
     pub(super) fn prepare(&mut self, call: &Call<'_>) -> Result<(), Stop> {
-        if !call.spec.flags.has(Flags::WRITE) || call.spec.keys.is_single() {
+        if !call.spec.flags.has(Flags::WRITE) || call.spec.is_single() {
             return Ok(());
         }
         self.shard.prepare(call)
@@ -203,7 +203,7 @@ impl Machine {
 
     /// Has the pages read that a command for another shard will need when its turn has come.
     pub(super) fn read_ahead_for(&mut self, db: u8, spec: &Spec, args: &Args<'_>) {
-        let heads: Vec<u64> = spec.keys.positions(args.len()).map(|at| self.shard.head(&args[at])).collect();
+        let heads: Vec<u64> = spec.row_keys(args).map(|at| self.shard.head(&args[at])).collect();
         let mut absent = Vec::new();
         self.shard.engine().touch(db, &heads, |missing| absent.push(missing));
         self.fetch_ahead(absent);

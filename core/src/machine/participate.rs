@@ -584,7 +584,7 @@ impl Machine {
 /// The rows of a command, as one who runs it locks them.
 pub(super) fn locks_of(machine: &Machine, call: &Call<'_>) -> Vec<RowLock> {
     let is_exclusive = call.spec.flags.has(crate::command::Flags::WRITE);
-    let keys = call.spec.keys.positions(call.args.len());
+    let keys = call.spec.row_keys(call.args);
     let mut rows: Vec<RowLock> =
         keys.map(|at| RowLock { db: call.db, head: machine.shard.head(&call.args[at]), is_exclusive }).collect();
     // COPY may name another database for its target. No other command reaches beyond its own.

@@ -27,10 +27,10 @@ impl Machine {
         let Keys { first, step, .. } = call.spec.keys;
         // A list of pairs that lacks a value is refused by the command itself.
         let is_odd = step == 2 && !(call.args.len() - first).is_multiple_of(2);
-        if self.identity.shards == 1 || first == 0 || is_odd {
+        if self.identity.shards == 1 || first == 0 && call.spec.keynum == 0 || is_odd {
             return Place::Here;
         }
-        let mut shards = call.spec.keys.positions(call.args.len()).map(|at| self.owner(route::slot(&call.args[at])));
+        let mut shards = call.spec.row_keys(call.args).map(|at| self.owner(route::slot(&call.args[at])));
         let Some(first) = shards.next() else { return Place::Here };
         if shards.any(|shard| shard != first) {
             return match call.spec.spread {

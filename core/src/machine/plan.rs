@@ -170,7 +170,7 @@ impl Plan<'_> {
         let entry = table::entry(spec.name.as_bytes()).expect("a spec that runs is in the table");
         let slot = self.slots.len();
         let mut places: Vec<(ShardId, Vec<usize>)> = Vec::new();
-        for (place, at) in spec.keys.positions(args.len()).enumerate() {
+        for (place, at) in spec.row_keys(args).enumerate() {
             let shard = self.machine.owner(route::slot(&args[at]));
             match places.iter_mut().find(|(known, _)| *known == shard) {
                 Some((_, places)) => places.push(place),
@@ -179,9 +179,10 @@ impl Plan<'_> {
         }
         let rows = locks_of(self.machine, call);
         match (&places[..], spec.spread) {
-            ([], _) => unreachable!("a command without keys belongs to the connection's shard"),
-            ([(shard, _)], _) => {
-                let part = self.part(*shard);
+            ([] | [_], _) => {
+                // One whose number of keys is wrong has none, and says so.
+                let shard = places.first().map_or(self.machine.identity.shard, |(shard, _)| *shard);
+                let part = self.part(shard);
                 part.rows.extend(rows);
                 part.commands.push(entry, call.db, call.head, args.iter());
                 part.places.push((slot, 0));

@@ -72,7 +72,7 @@ impl Machine {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         let mut places = vec![Vec::new(); usize::from(self.identity.shards)];
         let first = call.spec.keys.first;
-        for (place, at) in call.spec.keys.positions(call.args.len()).enumerate() {
+        for (place, at) in call.spec.row_keys(call.args).enumerate() {
             let shard = self.owner(route::slot(&call.args[at]));
             places[usize::from(shard.0)].push(place);
         }

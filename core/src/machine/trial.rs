@@ -169,7 +169,7 @@ impl Machine {
 
     /// The rows of the command are now what those will find that come behind it.
     fn note_afters(&mut self, kept: &mut Kept, call: &Call<'_>) {
-        for at in call.spec.keys.positions(call.args.len()) {
+        for at in call.spec.row_keys(call.args) {
             let key = &call.args[at];
             let head = self.shard.head(key);
             kept.afters.note(call.db, head, self.shard.after(call.db, head, key));

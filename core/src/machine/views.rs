@@ -33,7 +33,7 @@ impl Machine {
         let Run::Row(run) = entry.spec.run else { unreachable!("a shard is given commands on rows only") };
         self.shard.begin();
         let is_known = |key: &[u8]| view.sums.iter().any(|sum| sum.db == db && sum.key == key);
-        let mut keys = entry.spec.keys.positions(args.len()).map(|at| &args[at]);
+        let mut keys = entry.spec.row_keys(&args).map(|at| &args[at]);
         if let Some(key) = keys.find(|key| self.shard.versions().was_split(view.cut, db, key) && !is_known(key)) {
             return Tried::Done(Ok(Worked::Apart { db, key: key.to_vec(), work: Box::new(work.clone()) }));
         }

@@ -110,7 +110,7 @@ impl Machine {
                     let mset = table::find(b"mset").expect("it is in the table");
                     plan.add(&Call { spec: mset, ..*call });
                     let mut asked: Vec<(ShardId, RowKeys)> = Vec::new();
-                    for at in spec.keys.positions(args.len()) {
+                    for at in spec.row_keys(args) {
                         let shard = self.owner(route::slot(&args[at]));
                         let key = (call.db, args[at].to_vec());
                         match asked.iter_mut().find(|(known, _)| *known == shard) {

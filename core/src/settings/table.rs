@@ -94,7 +94,9 @@ pub(super) const ACTING: &[Parameter] = &[
     },
     Parameter {
         alias: "list-max-ziplist-size",
-        ..acts("list-max-listpack-size", int(i32::MIN as i64, INT_MAX), "-2", |s, v| s.fields.thresholds.list_size = v.int())
+        ..acts("list-max-listpack-size", int(i32::MIN as i64, INT_MAX), "-2", |s, v| {
+            s.fields.thresholds.list_size = v.int()
+        })
     },
     acts("set-max-intset-entries", COUNT, "512", |s, v| s.fields.thresholds.intset_entries = v.int() as u64),
     acts("set-max-listpack-entries", COUNT, "128", |s, v| s.fields.thresholds.set.entries = v.int() as u64),

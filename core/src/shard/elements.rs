@@ -5,8 +5,8 @@ use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::limits::ELEMENT_ROWS_AHEAD_MAX;
-use cairn_storage::engine::elements::{self, element};
 use cairn_storage::engine::Found;
+use cairn_storage::engine::elements::{self, element};
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::CollectionId;
@@ -72,7 +72,14 @@ impl Shard {
     }
 
     /// Sets a row to a packed collection: a tag and entries.
-    pub fn write_packed(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
+    pub fn write_packed(
+        &mut self,
+        call: &Call<'_>,
+        key: &[u8],
+        kind: Kind,
+        ttl: Ttl,
+        value: &[u8],
+    ) -> Result<(), Stop> {
         self.write(call, key, kind, ttl, value)
     }
 
@@ -135,14 +142,7 @@ impl Shard {
     }
 
     /// Changes elements of one collection and its row, as one unit. All that can be refused has been checked.
-    pub fn edit(
-        &mut self,
-        call: &Call<'_>,
-        key: &[u8],
-        kind: Kind,
-        edits: &[Edit],
-        row: RowEdit,
-    ) -> Result<(), Stop> {
+    pub fn edit(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, edits: &[Edit], row: RowEdit) -> Result<(), Stop> {
         let bytes = edits.iter().map(|edit| edit.order.len() + edit.value.as_ref().map_or(0, Vec::len)).sum();
         self.refuse_if_full(bytes)?;
         if edits.len() == 1 && matches!(row, RowEdit::Stays) || self.is_in_group() {
@@ -162,14 +162,7 @@ impl Shard {
         result
     }
 
-    fn edit_all(
-        &mut self,
-        call: &Call<'_>,
-        key: &[u8],
-        kind: Kind,
-        edits: &[Edit],
-        row: RowEdit,
-    ) -> Result<(), Stop> {
+    fn edit_all(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, edits: &[Edit], row: RowEdit) -> Result<(), Stop> {
         let owner = self.row_key(call, key);
         for edit in edits {
             let at = element(call.db, edit.number, &edit.order);
@@ -212,7 +205,8 @@ impl Shard {
     pub(crate) fn rename_spread(&mut self, call: &Call<'_>, source: &[u8], target: &[u8]) -> Result<(), Stop> {
         let row = self.peek(call, source)?.expect("the caller has found it");
         let Form::Spread(spread) = row.form() else { unreachable!("the caller has seen that it is spread") };
-        let (kind, ttl, number, value) = (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), spread.number, spread.encode());
+        let (kind, ttl, number, value) =
+            (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), spread.number, spread.encode());
         self.remove(call, source)?;
         let target_key = self.row_key(call, target);
         self.engine.put_owner(target_key, number)?;
@@ -280,4 +274,3 @@ fn form(row: Option<Row<'_>>, kind: Kind) -> Result<Option<Form<'_>>, Stop> {
 fn shown<'a>(head: u64, rest: &'a [u8], found: Found<'a>) -> Element<'a> {
     Element { head, rest, expire_ms: found.expire_ms, value: found.value }
 }
-

@@ -32,10 +32,10 @@ impl Shard {
 
     /// The long values among a command's rows that are in memory: who holds them has them here again when it runs once more.
     pub(crate) fn long_values(&self, db: u8, spec: &Spec, args: &Args<'_>) -> Vec<Blob> {
-        if spec.keys.is_single() {
+        if spec.is_single() {
             return Vec::new();
         }
-        let keys = spec.keys.positions(args.len()).map(|at| &args[at]);
+        let keys = spec.row_keys(args).map(|at| &args[at]);
         let rows = keys.map(|key| RowKey { db, head: self.head(key), key });
         rows.filter_map(|row| self.engine.blob(row).ok().flatten()).collect()
     }

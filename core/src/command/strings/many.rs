@@ -29,7 +29,7 @@ fn is_any_there(shard: &Shard, call: &Call<'_>) -> Result<bool, Stop> {
         return Err(call.arity());
     }
     let mut is_any = false;
-    for at in call.spec.keys.positions(call.args.len()) {
+    for at in call.spec.row_keys(call.args) {
         is_any |= shard.peek_bare(call, &call.args[at])?.is_some();
     }
     Ok(is_any)
@@ -38,7 +38,7 @@ fn is_any_there(shard: &Shard, call: &Call<'_>) -> Result<bool, Stop> {
 fn write_all(shard: &mut Shard, call: &Call<'_>) -> Result<(), Stop> {
     let bytes = call.args.iter().map(<[u8]>::len).sum();
     as_one(shard, bytes, |shard| {
-        let mut keys = call.spec.keys.positions(call.args.len());
+        let mut keys = call.spec.row_keys(call.args);
         keys.try_for_each(|at| shard.write(call, &call.args[at], Kind::String, Ttl::Clear, &call.args[at + 1]))
     })
 }

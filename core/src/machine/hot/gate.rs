@@ -25,7 +25,7 @@ pub(in crate::machine) enum Gate {
 impl Machine {
     /// What a command that is not answered if `is_silent` may do with a row that may be a split counter.
     pub(in crate::machine) fn gate_own(&mut self, call: &Call<'_>, is_silent: bool) -> Gate {
-        if self.splits.own.is_empty() || !call.spec.keys.is_single() || call.spec.keys.first == 0 {
+        if self.splits.own.is_empty() || !call.spec.is_single() || call.spec.keys.first == 0 {
             return Gate::Closed;
         }
         let Some(split) = self.splits.find(call.db, call.head, &call.args[call.spec.keys.first]) else {
