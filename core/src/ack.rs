@@ -94,6 +94,11 @@ impl Output {
         }
     }
 
+    /// What the last closed gate waits for, if there is one.
+    pub fn last_gate(&self) -> Option<Lsn> {
+        self.gates.iter().map(|gate| gate.lsn).max()
+    }
+
     /// The place of an index of what is written.
     pub fn place(&self, index: usize) -> u64 {
         self.base + index as u64

@@ -101,6 +101,10 @@ impl Machine {
                 self.set_pause(*until_unix_ms, *writes_only);
                 Answer::Done
             }
+            Ask::Audiences { shard, changes } => {
+                self.note_audiences(*shard, changes);
+                Answer::Done
+            }
             Ask::ConfigSet { pairs } => self.configure(pairs),
             Ask::ResetStat => {
                 self.stats.reset();
@@ -260,6 +264,7 @@ impl Machine {
             counters: figures.counters,
             clients,
             memory: figures.memory,
+            pubsub: self.pubsub_figures(),
             databases,
             commands: self.stats.commands().to_vec(),
             errors: self.stats.errors().map(|(code, count)| (code.to_owned(), count)).collect(),

@@ -3,15 +3,21 @@
 use crate::event::{ConnId, Now};
 use crate::machine::Machine;
 use crate::parcel::ClientFilter;
+use crate::pubsub::Class;
 use crate::session::{Client, Durability};
 use std::fmt::Write;
 
-/// Does the filter mean this client? There are only normal clients, all of the user `default`.
+/// Its type, in Redis's words.
+fn kind_of(client: &Client) -> &'static str {
+    if client.subscriptions.is_some() { "pubsub" } else { "normal" }
+}
+
+/// Does the filter mean this client? All are of the user `default`.
 pub fn is_meant(client: &Client, filter: &ClientFilter) -> bool {
     (filter.ids.is_empty() || filter.ids.contains(&client.id))
         && filter.addr.as_ref().is_none_or(|addr| *addr == client.peer.addr)
         && filter.laddr.as_ref().is_none_or(|laddr| *laddr == client.peer.laddr)
-        && filter.kind.as_ref().is_none_or(|kind| kind == "normal")
+        && filter.kind.as_ref().is_none_or(|kind| kind == kind_of(client))
         && filter.user.as_ref().is_none_or(|user| user == "default")
 }
 
@@ -42,11 +48,12 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
     let text = String::from_utf8_lossy;
     let peer = &client.peer;
     let multi_bytes = client.multi.as_ref().map_or(0, |multi| multi.memory_bytes());
+    let subscribed = |class| client.subscriptions.as_ref().map_or(0, |own| own.of(class).len());
     let events = if output > 0 { "rw" } else { "r" };
     writeln!(
         out,
-        "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} db={db} sub=0 psub=0 \
-         ssub=0 multi={multi} qbuf={query} qbuf-free=0 argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={output} oll=0 omem={output} \
+        "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} psub={psub} \
+         ssub={ssub} multi={multi} qbuf={query} qbuf-free=0 argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={output} oll=0 omem={output} \
          tot-mem={total} events={events} cmd={cmd} user=default redir=-1 resp={resp} lib-name={lib_name} \
          lib-ver={lib_ver}",
         id = client.id,
@@ -58,6 +65,9 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
         idle = seconds(client.last_active),
         flags = flags(client),
         db = client.db,
+        sub = subscribed(Class::Channel),
+        psub = subscribed(Class::Pattern),
+        ssub = subscribed(Class::Shard),
         multi = client.multi.as_ref().map_or(-1, |multi| multi.len() as i64),
         total = size_of::<Client>() + query + output + multi_bytes,
         cmd = client.last_command,
@@ -71,6 +81,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
 fn flags(client: &Client) -> String {
     let mut out = String::new();
     for (holds, letter) in [
+        (client.subscriptions.is_some(), 'P'),
         (client.multi.is_some() || client.open.is_some(), 'x'),
         (client.peer.addr.ends_with(":0"), 'U'),
         (client.is_readonly, 'r'),
@@ -126,6 +137,9 @@ mod tests {
         assert_eq!(flags(&client), "xUreT");
         client.rolls_back = true;
         assert_eq!(flags(&client), "xUreTa");
+        client.subscriptions = Some(Box::default());
+        assert_eq!(flags(&client), "PxUreTa");
+        assert_eq!(kind_of(&client), "pubsub");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ack;
+pub mod announce;
 mod answer;
 pub mod bug;
 pub mod clients;
@@ -21,6 +22,7 @@ pub mod limits;
 pub mod machine;
 pub mod number;
 pub mod parcel;
+pub mod pubsub;
 pub mod query;
 pub mod resp;
 pub mod route;

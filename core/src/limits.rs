@@ -33,6 +33,14 @@ pub const PROBE_HOPS_MAX: u32 = 64;
 pub const PROBE_NODES_MAX: usize = 256;
 pub const CHASED_PER_TICK_MAX: usize = 16;
 
+/// Channels and patterns that one connection has subscribed to.
+pub const SUBSCRIPTIONS_MAX: usize = 1024 * 1024;
+
+/// Bytes that one command, transaction or script publishes, one message more; and bytes of all that waits for a shard's log until it is
+/// told, above which those who publish wait.
+pub const ANNOUNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub const ANNOUNCEMENTS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
 /// Arguments of one command (Redis: 1024 * 1024).
 pub const ARGS_MAX: usize = 1024 * 1024;
 

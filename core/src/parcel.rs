@@ -3,15 +3,17 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
+use crate::announce::Announcement;
 use crate::command::strings::counters::Step;
 use crate::hot::HotKey;
 use crate::hot::split::Bounds;
-use crate::machine::{ScriptRun, Transaction};
+use crate::machine::{AudienceChange, ScriptRun, Transaction};
+use crate::pubsub::Publication;
 use crate::resp::replies::Replies;
 use crate::script::{Script, Sha};
 use crate::snapshot::Snapshot;
 use crate::tx::{CutMessage, ToCoordinator, ToParticipant, Watched};
-use cairn_storage::units::TxnId;
+use cairn_storage::units::{ShardId, TxnId};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -100,6 +102,7 @@ pub enum Message {
     },
     Hot(HotMessage),
     Cut(CutMessage),
+    PubSub(PubSubMessage),
     /// A client watches this row no longer.
     Unwatch {
         db: u8,
@@ -136,6 +139,15 @@ pub enum HotMessage {
     MergeAll,
     /// To all others: what the start has found split is whole.
     Settled,
+}
+
+/// About what is published.
+#[derive(Debug)]
+pub enum PubSubMessage {
+    /// For those of your connections that have subscribed.
+    Published(Arc<Publication>),
+    /// A script of one of your connections has announced this: tell it. Its reply follows.
+    Relayed(Vec<Announcement>),
 }
 
 /// What HOT is to do with a key.
@@ -200,6 +212,11 @@ pub enum Ask {
     ClientUnblock {
         id: u64,
         with_error: bool,
+    },
+    /// From now on so many connections of a shard have subscribed to these. Answered when that is noted.
+    Audiences {
+        shard: ShardId,
+        changes: Arc<[AudienceChange]>,
     },
     ClientPause {
         until_unix_ms: u64,

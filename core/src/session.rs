@@ -14,8 +14,10 @@
 use crate::ack::Output;
 use crate::event::{Now, Peer};
 use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
+use crate::pubsub::Subscriptions;
 use crate::query::Query;
 use crate::resp::decode::Decoder;
+use crate::resp::replies::Replies;
 use crate::tx::{Multi, Open, Watched};
 use cairn_storage::blob::Blob;
 
@@ -81,6 +83,8 @@ pub struct Client {
     pub open: Option<Box<Open>>,
     /// What it watches.
     pub watched: Vec<Watched>,
+    /// What it has subscribed to, if anything.
+    pub subscriptions: Option<Box<Subscriptions>>,
 }
 
 impl Client {
@@ -109,7 +113,14 @@ impl Client {
             multi: None,
             open: None,
             watched: Vec::new(),
+            subscriptions: None,
         }
+    }
+
+    /// In RESP2 it has said that it listens: there are no other replies among the messages.
+    #[inline]
+    pub fn only_listens(&self) -> bool {
+        self.subscriptions.is_some() && !self.is_resp3
     }
 }
 
@@ -168,6 +179,11 @@ pub struct Session {
     pub is_closing: bool,
     /// The peer sends nothing more.
     pub is_hung_up: bool,
+    /// Its commands are running: what it is pushed meanwhile stands behind the reply of the one that runs.
+    pub is_running: bool,
+    pub pushes: Replies,
+    /// It was pushed something in this turn.
+    pub is_pushed: bool,
     /// Since when the soft limit of the output buffer is exceeded.
     pub over_soft_limit_since_ns: Option<u64>,
 }
@@ -187,6 +203,9 @@ impl Session {
             is_paused: false,
             is_closing: false,
             is_hung_up: false,
+            is_running: false,
+            pushes: Replies::default(),
+            is_pushed: false,
             over_soft_limit_since_ns: None,
         }
     }

@@ -10,6 +10,7 @@ mod long;
 mod view;
 
 use self::group::Group;
+use crate::announce::Announced;
 use crate::collection::{Form, Thresholds};
 use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
@@ -136,6 +137,8 @@ pub struct Shard {
     /// What encodings collections have for those who ask.
     pub thresholds: Thresholds,
     pub counts: ReadCounts,
+    /// What the running unit has to tell others.
+    pub(crate) announced: Announced,
 }
 
 impl From<engine::Stop> for Stop {
@@ -193,6 +196,7 @@ impl Shard {
             string_bytes_max: BULK_BYTES_MAX,
             thresholds: Thresholds::default(),
             counts: ReadCounts::default(),
+            announced: Announced::default(),
         }
     }
 

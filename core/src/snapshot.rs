@@ -185,6 +185,30 @@ impl ClientFigures {
     }
 }
 
+/// Publish and subscribe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PubSubFigures {
+    /// Connections of this core that have subscribed to something.
+    pub clients: u64,
+    /// Names that somebody has subscribed to, on any core.
+    pub channels: u64,
+    pub patterns: u64,
+    pub shard_channels: u64,
+    /// What was published and waits for the log.
+    pub held_bytes: u64,
+}
+
+impl PubSubFigures {
+    fn merge(&mut self, other: &PubSubFigures) {
+        self.clients += other.clients;
+        // Each core knows all of them.
+        self.channels = self.channels.max(other.channels);
+        self.patterns = self.patterns.max(other.patterns);
+        self.shard_channels = self.shard_channels.max(other.shard_channels);
+        self.held_bytes += other.held_bytes;
+    }
+}
+
 /// The page file of a shard, and the memory before it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PageFigures {
@@ -260,6 +284,7 @@ pub struct Snapshot {
     pub counters: Counters,
     pub clients: ClientFigures,
     pub memory: MemoryFigures,
+    pub pubsub: PubSubFigures,
     /// By number of the database.
     pub databases: Vec<DatabaseFigures>,
     /// By command id.
@@ -282,6 +307,7 @@ impl Snapshot {
         self.counters.add(&other.counters);
         self.clients.merge(&other.clients);
         self.memory.merge(&other.memory);
+        self.pubsub.merge(&other.pubsub);
         grow(&mut self.databases, other.databases.len());
         for (mine, theirs) in self.databases.iter_mut().zip(&other.databases) {
             mine.merge(theirs);

@@ -99,6 +99,9 @@ pub struct Counters {
     /// Looks at all parts of a split counter.
     pub hot_sums: u64,
     pub hot_local: u64,
+    /// Messages that were published, and messages that were pushed to connections.
+    pub published: u64,
+    pub pushed: u64,
 }
 
 impl Counters {
@@ -130,6 +133,8 @@ impl Counters {
         self.hot_merges += other.hot_merges;
         self.hot_sums += other.hot_sums;
         self.hot_local += other.hot_local;
+        self.published += other.published;
+        self.pushed += other.pushed;
     }
 }
 

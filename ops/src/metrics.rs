@@ -56,6 +56,9 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_hot_key_rate", "Commands a second on the hottest key of a shard, estimated (HOTKEYS says which it is)."),
     ("cairn_hot_keys", "Keys that are tracked for being hot."),
     ("cairn_split_counters", "Counters that are split over the shards now (HOT key says more of one)."),
+    ("cairn_pubsub_clients", "Connections that have subscribed to something."),
+    ("cairn_pubsub_subscribed", "Channels, patterns and sharded channels that somebody has subscribed to."),
+    ("cairn_pubsub_held_bytes", "What was published and waits until the changes before it are on stable storage."),
     ("cairn_snapshots", "Transactions that read a snapshot now."),
     ("cairn_parcels_waiting", "Parcels for other workers that wait for room in a mailbox."),
     ("cairn_data_free_bytes", "Bytes that this process may still use on the file system of the data directory."),
@@ -97,6 +100,8 @@ const COUNTERS: &[(&str, &str)] = &[
     ),
     ("cairn_counter_sums_total", "Times that all parts of a split counter were looked at for its sum."),
     ("cairn_counter_local_additions_total", "Blind additions to another shard's counter that this shard did itself."),
+    ("cairn_pubsub_published_total", "Messages that were published."),
+    ("cairn_pubsub_pushed_total", "Messages that were pushed to subscribers."),
     ("cairn_auth_denied_total", "Authentications that were denied."),
     ("cairn_commands_forwarded_total", "Commands that were sent to the shard that owns their key."),
     ("cairn_commands_foreign_total", "Commands that were run for clients of other shards."),
@@ -330,6 +335,16 @@ impl Metrics {
         self.counts(counted, vec![shard], &counters);
     }
 
+    /// Publish and subscribe.
+    fn publish_pubsub(&self, snapshot: &Snapshot, shard: Label, counted: &mut Counted) {
+        let figures = snapshot.pubsub;
+        let gauges = [("cairn_pubsub_clients", figures.clients), ("cairn_pubsub_held_bytes", figures.held_bytes)];
+        self.gauges(vec![shard.clone()], &gauges);
+        let of = &snapshot.counters;
+        let counters = [("cairn_pubsub_published_total", of.published), ("cairn_pubsub_pushed_total", of.pushed)];
+        self.counts(counted, vec![shard], &counters);
+    }
+
     /// Transactions, and those that read snapshots.
     fn publish_transactions(&self, figures: &ShardFigures, shard: Label, counted: &mut Counted) {
         let gauges = [("cairn_snapshots", figures.snapshot_readers)];
@@ -396,6 +411,7 @@ impl Metrics {
         self.publish_pages(&figures.pages, &shard, counted);
         self.publish_transactions(figures, label(), counted);
         self.publish_hot(figures, label(), counted);
+        self.publish_pubsub(snapshot, label(), counted);
         let cut = [
             ("output_buffer", counters.output_limit_closed),
             ("query_buffer", counters.query_limit_closed),
@@ -444,6 +460,10 @@ impl Metrics {
             self.gauge("cairn_database_keys", label(), figures.rows as f64);
             self.gauge("cairn_database_expiring_keys", label(), figures.expiring as f64);
             self.gauge("cairn_database_redo_pending_effects", label(), figures.redo_left as f64);
+        }
+        let of = &all.pubsub;
+        for (kind, value) in [("channel", of.channels), ("pattern", of.patterns), ("shardchannel", of.shard_channels)] {
+            self.gauge("cairn_pubsub_subscribed", vec![Label::new("kind", kind)], value as f64);
         }
         for (code, count) in &all.errors {
             self.count(counted, "cairn_errors_total", vec![Label::new("code", code.clone())], *count);

@@ -54,6 +54,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Draining { .. }
             | Message::Hot(_)
             | Message::Cut(_)
+            | Message::PubSub(_)
             | Message::Unwatch { .. } => return Vec::new(),
         }]
     };

@@ -237,8 +237,13 @@ fn auth(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<
     }
 }
 
-fn ping(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+fn ping(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     match call.args.len() {
+        1 | 2 if machine.only_listens(conn) => {
+            reply.array(2);
+            reply.bulk(b"pong");
+            reply.bulk(call.args.get(1).unwrap_or_default());
+        }
         1 => reply.simple("PONG"),
         2 => reply.bulk(&call.args[1]),
         _ => return Err(call.arity()),
@@ -260,6 +265,7 @@ fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_
     let is_open = machine.settings.requirepass.is_none();
     machine.unwatch(conn);
     machine.roll_back_open(conn);
+    machine.unsubscribe_all(conn, reply.out);
     let client = machine.client_mut(conn);
     client.multi = None;
     client.db = 0;

@@ -168,7 +168,9 @@ fn clients(page: &mut Page<'_>) {
     page.field("client_recent_max_input_buffer", clients.input_bytes_max);
     page.field("client_recent_max_output_buffer", clients.output_bytes_max);
     page.field("blocked_clients", clients.blocked);
-    page.zeros(&["tracking_clients", "pubsub_clients", "watching_clients", "clients_in_timeout_table"]);
+    page.field("tracking_clients", 0);
+    page.field("pubsub_clients", page.all.pubsub.clients);
+    page.zeros(&["watching_clients", "clients_in_timeout_table"]);
     page.zeros(&["total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
 }
 
@@ -309,7 +311,10 @@ fn stats(page: &mut Page<'_>) {
     page.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     page.field("keyspace_hits", counters.keyspace_hits);
     page.field("keyspace_misses", counters.keyspace_misses);
-    page.zeros(&["pubsub_channels", "pubsub_patterns", "pubsubshard_channels", "latest_fork_usec", "total_forks"]);
+    page.field("pubsub_channels", all.pubsub.channels);
+    page.field("pubsub_patterns", all.pubsub.patterns);
+    page.field("pubsubshard_channels", all.pubsub.shard_channels);
+    page.zeros(&["latest_fork_usec", "total_forks"]);
     page.zeros(&["migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     page.zeros(&["active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time"]);
     page.zeros(&["current_active_defrag_time", "tracking_total_keys", "tracking_total_items"]);

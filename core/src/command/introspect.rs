@@ -293,7 +293,7 @@ fn keys_of<'a>(args: &Args<'a>) -> Result<(&'static Spec, Vec<&'a [u8]>), Refusa
     if let Some(name) = command.get(1).filter(|_| !spec.subcommands.is_empty()) {
         spec = table::subcommand(spec, name).ok_or(Refusal::text("ERR Invalid command specified"))?.spec;
     }
-    if spec.keys.first == 0 && spec.keynum == 0 {
+    if !spec.has_keys() {
         return Err(Refusal::text("ERR The command has no key arguments"));
     }
     if !spec.takes(command.len()) {

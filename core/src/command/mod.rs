@@ -19,6 +19,7 @@ pub mod keys;
 pub mod keyspace;
 pub mod latency;
 pub mod memory;
+pub mod pubsub;
 mod sample;
 pub mod save;
 mod scan;
@@ -173,6 +174,11 @@ impl Flags {
     /// With no more arguments than it must have it sets its row without a look at it. Not one of Redis's.
     pub const BLIND: Flags = Flags(1 << 20);
 
+    /// Others than its client hear of what it does. Not shown.
+    pub const MAY_REPLICATE: Flags = Flags(1 << 24);
+    /// It is answered with pushes, whatever CLIENT REPLY says, and by a client that listens to channels in RESP2 too. Not shown.
+    pub const LISTENS: Flags = Flags(1 << 25);
+
     /// It adds to an integer: what tells hot counters from other hot keys. Not one of Redis's.
     pub const COUNTS: Flags = Flags(1 << 19);
 
@@ -234,6 +240,11 @@ impl Spec {
         summary: "",
         synopsis: "",
     };
+
+    /// Whether there are keys among its arguments. Sharded channels stand where keys would, but are none.
+    pub fn has_keys(&self) -> bool {
+        (self.keys.first > 0 || self.keynum > 0) && self.key_uses != ["not_key"]
+    }
 
     /// What is done with the keys: one entry for all of them, or one for each.
     pub fn key_uses(&self) -> &'static [&'static str] {

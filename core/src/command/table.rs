@@ -5,7 +5,7 @@
 
 use super::{
     Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect,
-    keys, keyspace, latency, memory, save, script, server, slow, strings, transactions, wait,
+    keys, keyspace, latency, memory, pubsub, save, script, server, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
@@ -27,6 +27,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     keyspace::SPECS,
     latency::SPECS,
     memory::SPECS,
+    pubsub::SPECS,
     save::SPECS,
     script::SPECS,
     server::SPECS,

@@ -194,6 +194,24 @@ impl Machine {
         }
     }
 
+    /// Tells all other shards something. What is written behind `out` waits until they know it.
+    pub(super) fn inform_others(&mut self, conn: ConnId, ask: &Ask, out: Option<&Replies>) {
+        let own = self.identity.shard;
+        // No connection has that id, so that the answers find nobody.
+        let mut request = RequestId { client: 0, conn: u32::MAX, hole: 0, part: 0, is_early: false };
+        if let Some(out) = out {
+            let hole = self.open_hole(conn, out, true, 0);
+            request = self.request(hole, 0);
+            let answers = (1..self.identity.shards).map(|_| None).collect();
+            self.pending.gatherings.insert(hole, Gathering { answers, merge: Box::new(|_, _, _, _| {}) });
+        }
+        for shard in (0..self.identity.shards).filter(|shard| *shard != own.0) {
+            let message = Message::Ask { request, ask: Box::new(ask.clone()) };
+            self.outbox[usize::from(shard)].messages.push(message);
+            request.part += 1;
+        }
+    }
+
     /// What is asked of another shard, or done for it, so that a hole can be filled.
     pub(super) fn request(&self, hole: HoleId, part: u32) -> RequestId {
         let HoleId { client, conn, hole } = hole;

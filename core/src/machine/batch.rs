@@ -47,7 +47,7 @@ impl Batch {
             entry = table::subcommand(spec, name).or(entry);
         }
         let head = match entry {
-            Some(Entry { spec, .. }) if spec.keys.first > 0 => {
+            Some(Entry { spec, .. }) if spec.keys.first > 0 && !spec.flags.has(Flags::PUBSUB) => {
                 args.get(spec.keys.first).map_or(0, |key| route::head(route::slot(key), key, hash_seed))
             }
             _ => 0,

@@ -71,6 +71,7 @@ impl Machine {
             self.forget_pending(session.client.id);
             self.forget_watched(session.client.watched);
             self.drop_open(session.client.open);
+            self.forget_subscriptions(conn, session.client.subscriptions);
             self.effects.push_back(Effect::Close { conn });
         }
     }
@@ -86,7 +87,8 @@ impl Machine {
         let (query_max, limits) = (self.settings.client_query_buffer_limit, self.settings.client_output_buffer_limit);
         let Some(session) = self.find_session(conn) else { return };
         let (query, output) = (session.query.len(), session.output.unread_bytes());
-        let hard = limits.normal.hard_bytes as usize;
+        let is_listener = session.client.subscriptions.is_some();
+        let hard = if is_listener { limits.pubsub } else { limits.normal }.hard_bytes as usize;
         if !session.client.is_authenticated {
             // Who waits for the answer to AUTH is not read any more; what is here already may turn out to be in order.
             if query > UNAUTHENTICATED_QUERY_BYTES_MAX && session.stall.is_none() {
@@ -106,9 +108,11 @@ impl Machine {
     pub(super) fn enforce_client_limits(&mut self) {
         let conns: Vec<ConnId> = self.live_sessions().map(|(conn, _)| conn).collect();
         let now_ns = self.now.mono_ns;
-        let (timeout_s, limit) = (self.settings.timeout_s, self.settings.client_output_buffer_limit.normal);
+        let (timeout_s, limits) = (self.settings.timeout_s, self.settings.client_output_buffer_limit);
         for conn in conns {
             let session = self.session_mut(conn);
+            let is_listener = session.client.subscriptions.is_some();
+            let limit = if is_listener { limits.pubsub } else { limits.normal };
             let output = session.output.unread_bytes() as u64;
             let seconds = |since_ns: u64| now_ns.saturating_sub(since_ns) / super::SECOND_NS;
             let is_over = limit.soft_bytes > 0 && output >= limit.soft_bytes;
@@ -123,7 +127,7 @@ impl Machine {
                 self.cut(conn, "its output buffer is above the soft limit of client-output-buffer-limit for too long");
             } else if is_stranger && age_s >= UNAUTHENTICATED_SECONDS_MAX {
                 self.cut(conn, "it has not authenticated in time");
-            } else if timeout_s > 0 && idle_s > timeout_s && session.output.is_empty() {
+            } else if timeout_s > 0 && !is_listener && idle_s > timeout_s && session.output.is_empty() {
                 self.stats.counters.idle_closed += 1;
                 self.cut(conn, "idle for longer than timeout");
             }

@@ -17,7 +17,7 @@ use crate::resp::replies::Replies;
 use crate::stats::Ended;
 use crate::tx::{Command, Denial, NotDone, SeenRow, ToCoordinator, ToParticipant};
 use cairn_storage::log::LogState;
-use cairn_storage::units::{ShardId, TxnId};
+use cairn_storage::units::{Lsn, ShardId, TxnId};
 
 /// How far a transaction is.
 pub(super) enum Stage {
@@ -309,7 +309,11 @@ impl Machine {
                 Reply::new(&mut bytes, exec.is_resp3).error(&why.line);
                 self.close_behind(exec.hole, &why);
             }
-            None => self.write_replies(&mut exec, &mut bytes),
+            None => {
+                self.tell_when_stable(Lsn(0), std::mem::take(&mut exec.announced));
+                self.write_replies(&mut exec, &mut bytes);
+                self.announce();
+            }
         }
         self.forget_watched(std::mem::take(&mut exec.watched));
         let hole = exec.hole;
@@ -379,7 +383,9 @@ impl Machine {
             // It would run behind the transaction, not in it.
             return Reply::new(bytes, false).error(UNFINISHED);
         }
+        self.execs.is_ending = true;
         let ran = run(self, conn, &call, &mut Reply::new(bytes, call.is_resp3));
+        self.execs.is_ending = false;
         if self.pending.deferred.take().is_some() {
             bytes.truncate(mark);
             Reply::new(bytes, false).error(UNFINISHED);

@@ -43,6 +43,8 @@ pub(super) struct Execs {
     #[expect(clippy::vec_box, reason = "they come and go in their boxes")]
     spares: Vec<Box<Multi>>,
     heads: Vec<u64>,
+    /// Commands on no rows run at the end of a transaction over several shards.
+    pub is_ending: bool,
 }
 
 /// Room for one command's reply.
@@ -275,11 +277,13 @@ impl Machine {
         }
         let client = conn.map(|conn| (conn, self.client(conn).db, self.client(conn).is_resp3));
         Reply::new(out, call.is_resp3).array(multi.len());
+        let announced = self.shard.announced.mark();
         let ran = self.run_queued(conn, call, multi, out);
         match ran {
             Ok(()) if is_group => self.shard.close_group(),
             Ok(()) => {}
             Err(_) => {
+                self.shard.announced.truncate(announced);
                 self.shard.restore_counts(counts);
                 if let Some((conn, db, is_resp3)) = client {
                     let client = self.client_mut(conn);
@@ -551,6 +555,11 @@ impl Machine {
     pub(super) fn refuse_touched(&mut self, exec: &Exec, replies: &mut Replies) {
         self.stats.on_exec(Ended::Conflict);
         Reply::new(replies, exec.is_resp3).null_array();
+    }
+
+    /// Whether the command that runs is one of EXEC's.
+    pub fn is_in_transaction(&self) -> bool {
+        self.scripts.is_in_exec || self.execs.is_ending
     }
 
     /// The connection watches nothing any more.

@@ -23,17 +23,20 @@ use super::plan::Plan;
 use super::remote::Spreading;
 use super::trial::{Tried, undone};
 use super::views::Summing;
+use crate::announce::Announcement;
 use crate::command::{Call, Flags, Flow, Run, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
+use crate::pubsub::Publication;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::stats::Ended;
 use crate::tx::{Age, End, Multi, NotDone, Open, Patience, RowLock, ToParticipant, View, Work, Worked};
-use cairn_storage::units::{ShardId, TxnId};
+use cairn_storage::units::{Lsn, ShardId, TxnId};
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A command of an open transaction that shards work on.
 pub(super) struct Statement {
@@ -143,9 +146,7 @@ impl Machine {
         } else if is_write && open.is_read_only {
             Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
         } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
-            Refusal::text(format!(
-                "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
-            ))
+            too_much(bytes_max)
         } else {
             return Some(self.run_rows_in_open(conn, call, out));
         };
@@ -347,7 +348,8 @@ impl Machine {
             self.pending.opens.remove(&txn);
             let mut done = Replies::default();
             Reply::new(&mut done, false).ok();
-            let exec = self.plan_commit(call.is_resp3, &open.parts, done);
+            let mut exec = self.plan_commit(call.is_resp3, &open.parts, done);
+            exec.announced = open.take_published();
             self.pending.deferred = Some(Deferred::Exec { txn, exec });
             return Ok(Flow::Later);
         }
@@ -362,8 +364,28 @@ impl Machine {
             self.tell(*shard, txn, ToParticipant::Finish { is_committed: committed.is_ok() });
         }
         committed?;
+        open.take_published().into_iter().for_each(|published| self.shard.announced.push(published));
+        self.shard.announced.raise(self.session(conn).output.last_gate().unwrap_or(Lsn(0)));
         reply.ok();
         Ok(Flow::Done)
+    }
+
+    /// PUBLISH between BEGIN and COMMIT: it is told when that is.
+    pub(super) fn publish_in_open(&mut self, conn: ConnId, publication: Arc<Publication>) -> Result<(), Refusal> {
+        let bytes_max = self.settings.client_query_buffer_limit.min(MULTI_BYTES_MAX);
+        let open = self.client_mut(conn).open.as_mut().expect("the caller has seen it");
+        if let Some(end) = &open.ended {
+            return Err(ended(end));
+        }
+        let announcement = Announcement::Published(publication);
+        if open.statements >= TXN_STATEMENTS_MAX || open.bytes + announcement.weight() > bytes_max {
+            return Err(too_much(bytes_max));
+        }
+        // A statement that no shard hears of.
+        open.statements += 1;
+        open.bytes += announcement.weight();
+        open.published.push((open.statements, announcement));
+        Ok(())
     }
 
     /// ROLLBACK. Whether there was a transaction.
@@ -473,12 +495,19 @@ impl Machine {
         };
         open.savepoints.truncate(at + 1);
         let statement = open.savepoints[at].1;
+        open.published.retain(|(at, _)| *at < statement);
         let (txn, parts) = (open.age.txn, open.parts.clone());
         for (shard, _) in parts {
             self.tell(shard, txn, ToParticipant::GoBack { statement });
         }
         Ok(())
     }
+}
+
+fn too_much(bytes_max: usize) -> Refusal {
+    Refusal::text(format!(
+        "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
+    ))
 }
 
 /// What one hears who goes on with a transaction that the server has ended.

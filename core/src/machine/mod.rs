@@ -16,6 +16,7 @@
 //! - `script`: scripts. Over several shards: `wide`. What both have: `ground`, `code`. Libraries of functions: `functions`.
 //! - `idempotent`: what is done once, however often it is asked for.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
+//! - `pubsub`: who has subscribed to what, and what is announced to them.
 //! - `release`: what has become stable leaves; what never will is refused.
 //! - `drain`: how it ends.
 //! - `clients`: connections come, go, and are held to their limits.
@@ -45,6 +46,7 @@ mod parked;
 mod participate;
 mod place;
 mod plan;
+mod pubsub;
 mod recovered;
 mod redo;
 mod release;
@@ -65,6 +67,7 @@ pub use exec::Transaction;
 pub use functions::{Change, Functions, Policy};
 pub use idempotent::{Token, not_idempotent};
 pub(crate) use paging::Absence;
+pub use pubsub::AudienceChange;
 pub use script::{NO_SCRIPT, Scripts};
 pub use scrub::ScrubFigures;
 
@@ -183,6 +186,7 @@ pub struct Machine {
     redo: Redo,
     scrub: scrub::Scrub,
     execs: exec::Execs,
+    pubsub: pubsub::PubSub,
     pub scripts: Scripts,
     pub functions: Functions,
     /// For one who checks; `None` in a server.
@@ -237,6 +241,7 @@ impl Machine {
             redo,
             scrub: scrub::Scrub::default(),
             execs: exec::Execs::default(),
+            pubsub: pubsub::PubSub::default(),
             scripts: Scripts::default(),
             functions: Functions::default(),
             deeds: None,
@@ -312,6 +317,8 @@ impl Machine {
             self.go_on_draining();
         }
         self.work_pages();
+        self.announce();
+        self.send_pushed();
         self.send_parcels();
     }
 
@@ -404,6 +411,12 @@ impl Machine {
 
     pub fn client(&self, conn: ConnId) -> &Client {
         &self.session(conn).client
+    }
+
+    /// Whether it is a connection of this core that has subscribed to something in RESP2.
+    pub fn only_listens(&self, conn: ConnId) -> bool {
+        let session = self.sessions.get(conn.0 as usize).and_then(Option::as_deref);
+        session.is_some_and(|session| session.client.only_listens())
     }
 
     pub fn client_mut(&mut self, conn: ConnId) -> &mut Client {

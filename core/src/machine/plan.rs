@@ -8,6 +8,7 @@ use super::interact::Form;
 use super::participate::locks_of;
 use super::remote::Spreading;
 use super::whole::Look;
+use crate::announce::Announcement;
 use crate::command::connection::selected;
 use crate::command::table::Entry;
 use crate::command::{Call, Run, Spec, Spread, table};
@@ -39,6 +40,8 @@ pub(super) struct Exec {
     pub databases: Databases,
     /// What its connection has watched.
     pub watched: Vec<Watched>,
+    /// What it tells others if it is committed.
+    pub announced: Vec<Announcement>,
     /// What is looked at before its parts are known.
     pub look: Option<Look>,
     pub stage: Stage,
@@ -111,6 +114,7 @@ impl Plan<'_> {
             parts,
             databases,
             watched,
+            announced: Vec::new(),
             look,
             stage,
         })

@@ -3,10 +3,11 @@
 use super::Machine;
 use super::clients::QUERY_PAUSE_BYTES;
 use super::run::Stay;
+use crate::announce::Announcement;
 use crate::error::{Refusal, errno_text};
 use crate::event::{ConnId, Effect, Notice};
 use crate::limits::UNAUTHENTICATED_QUERY_BYTES_MAX;
-use crate::parcel::{Answer, Message, RequestId};
+use crate::parcel::{Answer, Message, PubSubMessage, RequestId};
 use crate::query::Query;
 use crate::resp::encode::Reply;
 use crate::resp::replies::{Outgoing, Replies};
@@ -51,6 +52,8 @@ pub(super) enum HeldReply {
         txn: TxnId,
         message: ToCoordinator,
     },
+    /// What a script has announced whose reply comes next.
+    Relayed(Vec<Announcement>),
     /// To the maker of a cut: what is before it is stable.
     Cut(CutId),
 }
@@ -136,6 +139,11 @@ impl Machine {
         match reply {
             HeldReply::Ran { request, reply } if is_own => self.on_ran(request, reply),
             HeldReply::Answer { request, answer } if is_own => self.on_answer(request, *answer),
+            HeldReply::Relayed(list) if is_own => self.tell_when_stable(Lsn(0), list),
+            HeldReply::Relayed(list) => {
+                let message = Message::PubSub(PubSubMessage::Relayed(list));
+                self.outbox[usize::from(to.0)].messages.push(message);
+            }
             HeldReply::Cut(cut) => self.tell_stable(to, cut, Ok(())),
             HeldReply::Txn { txn, message } if is_own => self.on_coordinator(to, txn, message),
             HeldReply::Txn { txn, message } => {
@@ -177,6 +185,8 @@ impl Machine {
                 };
                 HeldReply::Txn { txn, message }
             }
+            // It is told to nobody.
+            HeldReply::Relayed(_) => return,
             HeldReply::Cut(cut) => return self.tell_stable(to, cut, Err(refusal.line().into_owned())),
             HeldReply::Ran { request, .. } => {
                 let mut reply = Replies::default();
@@ -224,6 +234,7 @@ impl Machine {
                 self.flush_output(waiter.conn);
             }
         }
+        self.release_announced();
         self.gather_filled();
         while let Some(entry) = self.held.foreign.first_entry() {
             if entry.key().0 > stable {
@@ -275,6 +286,7 @@ impl Machine {
             self.refuse_foreign(to, reply);
         }
         self.held.waiters.clear();
+        self.forget_announced();
     }
 
     /// Sends what may leave; closes the connection if that was all it waited for.

@@ -199,6 +199,7 @@ impl Machine {
                 Message::Recovered => self.on_recovered(),
                 Message::Hot(message) => self.on_hot(from, message),
                 Message::Cut(message) => self.on_cut(from, message),
+                Message::PubSub(message) => self.on_pubsub(message),
                 Message::Draining { is_on } => self.on_drain_elsewhere(is_on),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);
@@ -210,6 +211,7 @@ impl Machine {
                 Message::Ask { request, ask } => self.answer_later(from, request, &ask, Progress::default()),
                 Message::Answer { request, answer } => self.on_answer(request, *answer),
             }
+            self.announce();
         }
     }
 

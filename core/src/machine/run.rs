@@ -12,7 +12,7 @@ use super::paging::Absence;
 use super::place::{CROSSSLOT, Place};
 use crate::command::args::Args;
 use crate::command::table::Entry;
-use crate::command::{Call, Flags, Flow, Run};
+use crate::command::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
 use crate::limits::OUTBOX_MESSAGES_MAX;
@@ -148,7 +148,9 @@ impl Machine {
         if batch.requests.len() > 1 {
             self.touch(conn, batch);
         }
-        let mut out = std::mem::take(&mut self.session_mut(conn).output.out);
+        let session = self.session_mut(conn);
+        session.is_running = true;
+        let mut out = std::mem::take(&mut session.output.out);
         let mut held = Lsn(0);
         let mut taken = decoded;
         let mut clock_ns = (self.identity.clock_ns)();
@@ -181,7 +183,9 @@ impl Machine {
                 }
             }
         }
-        self.session_mut(conn).output.out = out;
+        let session = self.session_mut(conn);
+        session.is_running = false;
+        session.output.out = out;
         if held > Lsn(0) {
             self.hold(conn, held);
         }
@@ -256,10 +260,15 @@ impl Machine {
         *clock_ns = now_ns;
         self.stats.on_command(id, ns);
         self.note_if_slow(conn, ns, &call);
-        self.silence(conn, mode_before, mark, out);
+        // Pushes are no replies.
+        let silent_from = if spec.flags.has(Flags::LISTENS) { out.len() } else { mark };
+        self.silence(conn, mode_before, silent_from, out);
         let lsn = self.shard.observed();
         if lsn > self.shard.stable() && out.len() > mark {
             self.gate(conn, id, mark, lsn, out, held);
+        }
+        if !self.shard.announced.is_empty() {
+            self.announce_of(conn, lsn, out);
         }
         if flow == Flow::Close { Ran::Last } else { Ran::Done }
     }
@@ -431,6 +440,13 @@ impl Machine {
             return Err(Refusal::text("NOAUTH Authentication required.").into());
         }
         let is_on_rows = matches!(spec.run, Run::Row(_));
+        if session.client.only_listens() && !listener_may(spec) {
+            return Err(Refusal::text(format!(
+                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+                spec.name
+            ))
+            .into());
+        }
         if !is_on_rows && session.output.has_open_holes() && !self.passes_holes(conn, spec) {
             return Err(Stay::Wait(Stall::Holes));
         }
@@ -438,7 +454,10 @@ impl Machine {
             || session.client.multi.as_ref().is_some_and(|multi| multi.writes > 0 && spec.name == "exec")
             || session.client.open.as_ref().is_some_and(|open| open.bytes > 0 && spec.name == "commit");
         if let Some(pause) = self.pause
-            && (is_write || spec.flags.has(Flags::MAY_WRITE) || !pause.writes_only)
+            && (is_write
+                || spec.flags.has(Flags::MAY_WRITE)
+                || spec.flags.has(Flags::MAY_REPLICATE)
+                || !pause.writes_only)
         {
             return Err(Stay::Wait(Stall::Paused));
         }
@@ -538,6 +557,12 @@ impl Machine {
         let deferred: Deferred = self.pending.deferred.take().expect("a command that finishes later has said how");
         self.start_deferred(conn, deferred, call, out);
     }
+}
+
+/// What one may ask for who has subscribed to something in RESP2.
+#[cold]
+fn listener_may(spec: &Spec) -> bool {
+    spec.flags.has(Flags::LISTENS) || matches!(spec.name, "ping" | "quit" | "reset")
 }
 
 /// Why a request does not run now.

@@ -231,6 +231,7 @@ impl Machine {
             }
         }
         self.note_deed(Deed::Ran { from, request });
+        self.relay_announced(from);
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
     }
 
@@ -290,6 +291,7 @@ impl Machine {
         let mark = reply.out.len();
         let counts = self.shard.read_counts();
         let is_nested = self.shard.is_in_group();
+        let announced = self.shard.announced.mark();
         let mut script = Running {
             machine: self,
             conn,
@@ -311,6 +313,7 @@ impl Machine {
         }
         if end == End::Stopped {
             reply.out.truncate(mark);
+            self.shard.announced.truncate(announced);
             self.shard.restore_counts(counts);
             if is_group {
                 self.roll_back();
@@ -326,6 +329,7 @@ impl Machine {
         self.note_script_log(lines);
         let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory | End::Refused(_));
         if is_group && is_cut {
+            self.shard.announced.truncate(announced);
             self.roll_back();
         } else if is_group {
             self.shard.close_group();
@@ -502,7 +506,7 @@ impl Running<'_> {
         let conn = match self.conn {
             Some(conn) => conn,
             // These look at no connection.
-            None if matches!(call.spec.name, "time" | "ping" | "echo") => ConnId(u32::MAX),
+            None if matches!(call.spec.name, "time" | "ping" | "echo" | "publish" | "spublish") => ConnId(u32::MAX),
             None => return Err(Refusal::text(NOT_ALLOWED).into()),
         };
         match run(self.machine, conn, call, &mut Reply::new(out, call.is_resp3))? {
@@ -541,7 +545,7 @@ pub(super) fn admit_call(args: &Args<'_>, is_readonly: bool) -> Result<Entry, &'
     if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
         return Err(NOT_ALLOWED);
     }
-    if is_readonly && spec.flags.has(Flags::WRITE) {
+    if is_readonly && (spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE)) {
         return Err(READ_ONLY);
     }
     Ok(entry)

@@ -27,6 +27,7 @@ use super::plan::Plan;
 use super::release::HeldReply;
 use super::script::{ALL_SHARDS, NOT_ALLOWED, admit_call};
 use super::trial::Tried;
+use crate::announce::Announcement;
 use crate::command::args::Args;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::{Refusal, Stop};
@@ -65,6 +66,8 @@ struct Course {
     observed: Lsn,
     /// Bytes of its commands.
     bytes: usize,
+    /// What it has published since its beginning.
+    announced: Vec<Announcement>,
     /// It is over: what it answers. Only the commit is still to come.
     ended: Option<Replies>,
 }
@@ -113,6 +116,7 @@ impl Course {
             parts: Vec::new(),
             observed: Lsn(0),
             bytes: 0,
+            announced: Vec::new(),
             ended: None,
         }
     }
@@ -244,8 +248,10 @@ impl Machine {
         let task = Task { code: &code, keys, args, db, is_readonly, now };
         let mut script = Running { machine: self, course, db, is_readonly, at: 0, outcome: Outcome::default() };
         let mut reply = Reply::new(&mut replies, run.is_resp3);
+        let mark = script.machine.shard.announced.mark();
         let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
         let end = run_code(&task, &mut means, &mut reply);
+        script.course.announced = script.machine.shard.announced.split_off(mark);
         let outcome = std::mem::take(&mut script.outcome);
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
@@ -358,7 +364,8 @@ impl Machine {
                 self.pending.wides.insert(txn, wide);
                 return self.pending.wides_ready.push(txn);
             }
-            let exec = self.plan_commit(false, &wide.course.parts, replies);
+            let mut exec = self.plan_commit(false, &wide.course.parts, replies);
+            exec.announced = wide.course.announced;
             self.stats.counters.txns_begun += 1;
             return self.begin_exec(txn, hole, exec);
         }
@@ -378,6 +385,8 @@ impl Machine {
         }
         let observed = self.shard.observed().max(wide.course.observed);
         let request = self.request(hole, 0);
+        self.announce();
+        self.tell_when_stable(observed, wide.course.announced);
         self.hold_foreign(own, observed, HeldReply::Ran { request, reply: replies });
     }
 }
@@ -525,6 +534,12 @@ impl Running<'_> {
             "time" | "ping" | "echo" => {
                 let ran = run(self.machine, ConnId(u32::MAX), call, &mut Reply::new(out, call.is_resp3));
                 ran.map(|_| ()).map_err(Stop::into_refusal)
+            }
+            "publish" | "spublish" => {
+                let (none, is_sharded) = (ConnId(u32::MAX), call.spec.name == "spublish");
+                let receivers = self.machine.publish_now(none, is_sharded, &call.args[1], &call.args[2])?;
+                Reply::new(out, call.is_resp3).integer(receivers as i64);
+                Ok(())
             }
             "dbsize" | "keys" | "scan" | "randomkey" => Err(Refusal::text(ALL_SHARDS)),
             _ => Err(Refusal::text(NOT_ALLOWED)),

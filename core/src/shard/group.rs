@@ -14,13 +14,15 @@ pub(super) struct Group {
     pub rows: Vec<(u8, u64)>,
     /// The same of whole databases.
     pub databases: Databases,
+    /// What it announces is behind this mark.
+    pub announced: usize,
     /// It is taken back in any case: nobody sees it, so nobody waits for it.
     pub is_trial: bool,
 }
 
 impl Group {
-    fn new(is_trial: bool) -> Option<Group> {
-        Some(Group { rows: Vec::new(), databases: Databases::NONE, is_trial })
+    fn new(is_trial: bool, announced: usize) -> Option<Group> {
+        Some(Group { rows: Vec::new(), databases: Databases::NONE, announced, is_trial })
     }
 }
 
@@ -39,21 +41,24 @@ impl Shard {
     /// The same, of changes that only empty whole databases: no want of room stands in their way.
     pub fn open_removal(&mut self) {
         self.engine.open_group();
-        self.group = Group::new(false);
+        self.group = Group::new(false, self.announced.mark());
     }
 
     fn begin_group(&mut self, bytes: usize, is_trial: bool, open: impl FnOnce(&mut Engine)) -> Result<(), Stop> {
         self.refuse_if_full(bytes)?;
         self.engine.admit(bytes)?;
         open(&mut self.engine);
-        self.group = Group::new(is_trial);
+        self.group = Group::new(is_trial, self.announced.mark());
         Ok(())
     }
 
     pub fn close_group(&mut self) {
         let lsn = self.engine.close_group();
         self.observe(lsn);
-        let Some(Group { rows, databases, .. }) = self.group.take() else { return };
+        let Some(Group { rows, databases, announced, .. }) = self.group.take() else { return };
+        if self.announced.mark() > announced {
+            self.announced.raise(lsn);
+        }
         for (db, head) in rows {
             self.unstable.note(db, head, lsn);
         }
@@ -74,7 +79,7 @@ impl Shard {
         if changes == 0 {
             // What is at most about whole databases adds nothing, so no want of room stands in its way.
             open(&mut self.engine);
-            self.group = Group::new(false);
+            self.group = Group::new(false, self.announced.mark());
             return Ok(());
         }
         self.engine.make_room_for_group(changes)?;
@@ -95,7 +100,8 @@ impl Shard {
     /// The changes since a group, or a trial, was opened will be taken back by what is answered first; then follow their rows,
     /// databases and heads, and whole databases, which nobody may look at before.
     pub fn rollback_group(&mut self) -> (Undo, Vec<(u8, u64)>, Databases) {
-        let Group { rows, databases, is_trial } = self.group.take().expect("what is open is rolled back");
+        let Group { rows, databases, announced, is_trial } = self.group.take().expect("what is open is rolled back");
+        self.announced.truncate(announced);
         let undo = if is_trial { self.engine.end_trial() } else { self.engine.rollback_group() };
         (undo, rows, databases)
     }

@@ -161,7 +161,8 @@ impl Multi {
 
     /// Whether a transaction that may be taken back may have this command: what is no change of rows would stay.
     pub fn is_undoable(entry: Entry) -> bool {
-        matches!(entry.spec.run, Run::Row(_) | Run::Databases { .. }) || entry.spec.name == "select"
+        matches!(entry.spec.run, Run::Row(_) | Run::Databases { .. })
+            || matches!(entry.spec.name, "select" | "publish" | "spublish")
     }
 
     /// The commands in their order.

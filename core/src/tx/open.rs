@@ -5,6 +5,7 @@
 
 use super::after::{After, Afters};
 use super::{Command, CutId, Multi, RowLock, Sum, View};
+use crate::announce::Announcement;
 use crate::event::Now;
 use crate::resp::replies::Replies;
 use crate::unstable::place;
@@ -36,6 +37,8 @@ pub struct Open {
     pub bytes: usize,
     /// The shards that have rows of it, ascending, and whether they have changes.
     pub parts: Vec<(ShardId, bool)>,
+    /// What it tells others when it is committed, each with its number among the statements.
+    pub published: Vec<(u32, Announcement)>,
     /// Each with the number of the first statement behind it.
     pub savepoints: Vec<(Vec<u8>, u32)>,
     /// It is over: nothing but its end is taken any more.
@@ -62,6 +65,7 @@ impl Open {
             statements: 0,
             bytes: 0,
             parts: Vec::new(),
+            published: Vec::new(),
             savepoints: Vec::new(),
             ended: None,
         }
@@ -76,6 +80,11 @@ impl Open {
             Ok(at) => self.parts[at].1 |= is_write,
             Err(at) => self.parts.insert(at, (shard, is_write)),
         }
+    }
+
+    /// What others are told now that it is committed.
+    pub fn take_published(&mut self) -> Vec<Announcement> {
+        std::mem::take(&mut self.published).into_iter().map(|(_, announcement)| announcement).collect()
     }
 
     /// The statements from this one on never were. The savepoints behind it neither.

@@ -1,6 +1,5 @@
 //! Ranges by rank, either way, a leaf at a time.
 
-
 use crate::error::Missing;
 use crate::page::{Key, Page};
 use crate::pool::Pool;

@@ -15,9 +15,9 @@
 //!   What is on the list need not be an orphan: it is looked at before anything is removed.
 //! - **E11** No number is given twice, and an element's head says which was.
 
-use super::{Engine, RowKey, Stop, with_key};
 use super::read::Found;
 use super::write::Value;
+use super::{Engine, RowKey, Stop, with_key};
 use crate::counted::Cursor;
 use crate::error::Missing;
 use crate::limits::{COLLECTIONS_MAX, DATABASES, ORDER_HEAD_BITS, RECLAIMED_PER_TURN};
@@ -248,7 +248,9 @@ impl Engine {
         let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
         let tree = &self.rows[usize::from(elements_of(db))];
         let mut missing = None;
-        tree.forward(&self.pool, &mut cursor, |key, payload| self.show(number, key, payload, &mut missing, &mut visit))?;
+        tree.forward(&self.pool, &mut cursor, |key, payload| {
+            self.show(number, key, payload, &mut missing, &mut visit)
+        })?;
         missing.map_or(Ok(()), Err)
     }
 
@@ -264,7 +266,9 @@ impl Engine {
         let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
         let tree = &self.rows[usize::from(elements_of(db))];
         let mut missing = None;
-        tree.backward(&self.pool, &mut cursor, |key, payload| self.show(number, key, payload, &mut missing, &mut visit))?;
+        tree.backward(&self.pool, &mut cursor, |key, payload| {
+            self.show(number, key, payload, &mut missing, &mut visit)
+        })?;
         missing.map_or(Ok(()), Err)
     }
 
@@ -347,7 +351,8 @@ impl Engine {
     fn reclaim(&mut self, db: u8, number: CollectionId) -> Result<bool, Stop> {
         self.make_room(0)?;
         let at = usize::from(elements_of(db));
-        let (first, behind) = (self.element_first(db, number)?, self.element_first(db, CollectionId(number.0 + NUMBERS))?);
+        let (first, behind) =
+            (self.element_first(db, number)?, self.element_first(db, CollectionId(number.0 + NUMBERS))?);
         let mut left = behind - first;
         let mut done = 0;
         while left > 0 && done < RECLAIMED_PER_TURN {

@@ -42,7 +42,7 @@ pub use undo::{Former, Undo};
 
 use crate::error::Missing;
 use crate::extent::Extents;
-use crate::limits::{LEVELS_MAX, TREES, PAGE_BYTES, VALUE_BYTES_MAX};
+use crate::limits::{LEVELS_MAX, PAGE_BYTES, TREES, VALUE_BYTES_MAX};
 use crate::log::{LogScrub, LogWriter, Record};
 use crate::page::Key;
 use crate::pool::{ChunkHook, Pool, PoolFull};

@@ -20,9 +20,9 @@
 //!   meanwhile (E4). A start from the older checkpoint meets these effects twice, which is the same as once: the second time
 //!   they are in the same order, and each says what becomes of the row, not how it differs.
 
+use super::elements::{elements_of, is_elements};
 use super::pending::Pending;
 use super::write::Value;
-use super::elements::{elements_of, is_elements};
 use super::{Engine, RowKey, Stop};
 use crate::blob::Blob;
 use crate::error::Missing;

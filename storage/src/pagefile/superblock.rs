@@ -295,7 +295,8 @@ fn u32_at(bytes: &[u8], at: usize) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::{
-        ARCHIVE_AT_1, ARCHIVE_AT_2, ARCHIVE_AT_5, DATABASES_2, Earlier, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_5, MAGIC, SETTLED_AT, UNKNOWN,
+        ARCHIVE_AT_1, ARCHIVE_AT_2, ARCHIVE_AT_5, DATABASES_2, Earlier, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3,
+        FORMAT_5, MAGIC, SETTLED_AT, UNKNOWN,
     };
     use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
     use crate::checksum::crc32c;
