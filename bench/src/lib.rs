@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod differ;
 pub mod disk_probe;
 pub mod history;
 pub mod latency;

@@ -60,6 +60,8 @@ enum Tool {
     Sim(cairn_bench::sim::SimArgs),
     /// Are a server's answers possible? Works on it, kills it if asked to, and checks what it answered
     Verify(Box<cairn_bench::verify::VerifyArgs>),
+    /// Does it answer what Redis answers? Random commands to a redis-server and to this program, every reply compared
+    Differ(cairn_bench::differ::DifferArgs),
     /// Can this machine run the server? Takes what `serve` takes
     #[command(after_help = DOCTOR_HELP, disable_help_flag = true)]
     Doctor {
@@ -92,6 +94,7 @@ Examples:
   cairn bench -p 6379 -c 50 -P 16          how fast is it?
   cairn disk /data                         what does that disk allow?
   cairn verify --serve-here --kills 20     are its answers possible, whatever happens to it?
+  cairn differ --redis /usr/bin/redis-server  does it answer what Redis answers?
   cairn check /data                        is everything there sound? (server stopped)
   cairn inspect log /data                  what does the log say behind the checkpoint?
   cairn check-config /etc/redis/redis.conf what would become of that file?
@@ -176,6 +179,7 @@ fn tool() -> ExitCode {
         Tool::Disk(args) => disk::run(&args),
         Tool::Sim(args) => cairn_bench::sim::run_all(&args),
         Tool::Verify(args) => cairn_bench::verify::run(&args),
+        Tool::Differ(args) => cairn_bench::differ::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Inspect { what } => inspect::run(&what),
         Tool::CheckConfig { file } => check_config::run(&file),

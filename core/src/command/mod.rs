@@ -58,6 +58,13 @@ impl Call<'_> {
     pub fn arity(&self) -> Stop {
         Refusal::Arity(self.spec.name.into()).into()
     }
+
+    /// Whether the last one of its keys lacks the value that goes with it (MSET).
+    #[inline]
+    pub fn lacks_value(&self) -> bool {
+        let Keys { first, step, .. } = self.spec.keys;
+        step == 2 && !(self.args.len() - first).is_multiple_of(2)
+    }
 }
 
 /// A command on rows of one shard: it resolves what it needs, and only then changes anything.

@@ -136,10 +136,12 @@ impl Machine {
         Err(refusal)
     }
 
-    /// A command was refused before it ran. Between MULTI and EXEC that spoils the transaction; if it was EXEC, ends it.
+    /// A command was refused before it ran. Between MULTI and EXEC that spoils the transaction; if it was EXEC, ends it, and says so even
+    /// if there is none.
     pub(super) fn spoil(&mut self, conn: ConnId, entry: Option<Entry>, refusal: Refusal) -> Refusal {
-        let Some(multi) = &mut self.client_mut(conn).multi else { return refusal };
-        multi.is_aborted = true;
+        if let Some(multi) = &mut self.client_mut(conn).multi {
+            multi.is_aborted = true;
+        }
         if entry.is_none_or(|entry| entry.spec.name != "exec") {
             return refusal;
         }

@@ -1,7 +1,7 @@
 //! Stop 4 of 10: where a command on rows runs.
 
 use super::Machine;
-use crate::command::{Call, Keys, Spread};
+use crate::command::{Call, Spread};
 use crate::route;
 use cairn_storage::units::ShardId;
 
@@ -24,10 +24,9 @@ impl Machine {
     /// By the shards that own the command's keys.
     #[inline]
     pub(super) fn place(&self, call: &Call<'_>) -> Place {
-        let Keys { first, step, .. } = call.spec.keys;
         // A list of pairs that lacks a value is refused by the command itself.
-        let is_odd = step == 2 && !(call.args.len() - first).is_multiple_of(2);
-        if self.identity.shards == 1 || first == 0 && call.spec.keynum == 0 || is_odd {
+        let has_keys = call.spec.keys.first > 0 || call.spec.keynum > 0;
+        if self.identity.shards == 1 || !has_keys || call.lacks_value() {
             return Place::Here;
         }
         let mut shards = call.spec.row_keys(call.args).map(|at| self.owner(route::slot(&call.args[at])));

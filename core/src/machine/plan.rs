@@ -192,6 +192,11 @@ impl Plan<'_> {
                 part.places.push((slot, 0));
                 self.slots.push(Slot::Reply(Replies::default()));
             }
+            _ if call.lacks_value() => {
+                let mut replies = Replies::default();
+                Reply::new(&mut replies, false).refusal(&call.arity().into_refusal());
+                self.slots.push(Slot::Reply(replies));
+            }
             (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy) => {
                 let mut bytes = Replies::default();
                 Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);

@@ -1,0 +1,345 @@
+//! The pools that arguments are drawn from. They are small, so that keys and values meet, and full of what goes wrong elsewhere: extremes of
+//! integers and floats, what is nearly a number, nothing at all, bytes that are no text, and values too long for a page.
+//!
+//! A pool is a row of [`POOLS`]: words, with `\xHH`, `\r`, `\n` and `\t` for what cannot be written, or a function. Times are far away or long past,
+//! so that nothing expires between one server and the next.
+
+use super::families::FAMILIES;
+use fastrand::Rng;
+
+/// What drawing goes by.
+pub struct Draw<'a> {
+    pub rng: &'a mut Rng,
+    /// How the keys of the family begin; empty for those of any family.
+    pub prefix: &'static str,
+}
+
+/// A pool of arguments.
+#[derive(Debug)]
+pub struct Pool {
+    name: &'static str,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Of(&'static [&'static str]),
+    By(fn(&mut Draw<'_>) -> Vec<u8>),
+}
+
+impl Pool {
+    pub fn draw(&self, draw: &mut Draw<'_>) -> Vec<u8> {
+        match self.source {
+            Source::Of(words) => unescaped(words[draw.rng.usize(..words.len())]),
+            Source::By(source) => source(draw),
+        }
+    }
+}
+
+pub fn find(name: &str) -> Option<&'static Pool> {
+    POOLS.iter().find(|pool| pool.name == name)
+}
+
+/// What an argument is replaced with to see how that is refused. Nothing in it is a time that ends soon.
+pub const ODD: &str = "odd";
+
+const fn of(name: &'static str, words: &'static [&'static str]) -> Pool {
+    Pool { name, source: Source::Of(words) }
+}
+
+const fn by(name: &'static str, source: fn(&mut Draw<'_>) -> Vec<u8>) -> Pool {
+    Pool { name, source: Source::By(source) }
+}
+
+static POOLS: &[Pool] = &[
+    // Mostly one of the family's own keys, now and then one of another.
+    by("key", key),
+    by("any-key", |draw| key(&mut Draw { rng: draw.rng, prefix: "" })),
+    of("text-key", &["lcs1", "lcs2", "lcs{t}3", "lcs{t}4", "absent"]),
+    by("value", value),
+    of(
+        "small",
+        &["a", "b", "c", "ab", "ba", "", "1", "2", "10", "-1", "1.5", "a b", "\\x00", "\\xff\\xfe", "\\r\\n", "A"],
+    ),
+    of("digit", &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]),
+    of("int", &INTEGERS),
+    of("near-int", &["0", "1", "-1", "2", "3", "5", "10", "-2", "-3", "100"]),
+    of("float", &FLOATS),
+    of(
+        "index",
+        &[
+            "0",
+            "1",
+            "2",
+            "3",
+            "4",
+            "5",
+            "7",
+            "10",
+            "-1",
+            "-2",
+            "-3",
+            "-5",
+            "-10",
+            "100",
+            "-100",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "x",
+            "",
+        ],
+    ),
+    // Never so large that a string would be: both servers would do as they are told.
+    of(
+        "offset",
+        &[
+            "0",
+            "1",
+            "2",
+            "5",
+            "10",
+            "43",
+            "44",
+            "100",
+            "5000",
+            "70000",
+            "-1",
+            "536870912",
+            "4294967296",
+            "9223372036854775807",
+            "-9223372036854775808",
+            "x",
+            "1.5",
+            "",
+            "01",
+        ],
+    ),
+    of("count", &["0", "1", "2", "3", "10", "-1", "-2", "1000", "9223372036854775807", "-9223372036854775808", "x"]),
+    of("scan-count", &["1", "2", "3", "10", "1000"]),
+    of("seconds", &["100000", "200000", "86400000", "4000000000"]),
+    of("ms", &["100000000", "200000000", "86400000000"]),
+    of("at", &["4102444800", "7258118400", "32503680000"]),
+    of("at-ms", &["4102444800000", "7258118400123", "32503680000000"]),
+    // Behind a time of day or the time now: over at once.
+    of("past", &["0", "-1", "-100", "-9223372036854775808"]),
+    of("past-at", &["0", "-1", "1", "1000000000", "-9223372036854775808"]),
+    of("db", &["0", "1", "2", "3", "0", "1", "0"]),
+    of("odd-db", &["-1", "16", "100", "x", "", "1.0", "4294967296", "9223372036854775808", "01"]),
+    of(
+        "glob",
+        &[
+            "*", "s*", "?1", "[sk]*", "*1*", "s[^1]", "s[1-3]", "\\\\s1", "s\\x00", "", "[", "*{t}*", "a[b", "s[3-1]",
+            "**1", "\\\\",
+        ],
+    ),
+    of(
+        "letters",
+        &[
+            "ohmytext",
+            "mynewtext",
+            "abcabba",
+            "cbabac",
+            "",
+            "aaaa",
+            "aa",
+            "abcdefghij",
+            "hgfedcba",
+            "xaxbxc",
+            "\\x00\\x01\\x00",
+            "12345678901234567890",
+        ],
+    ),
+    by("long", |draw| draw.rng.choice([45, 200, 5_000, 70_000]).map_or_else(Vec::new, |len| pattern(draw, len))),
+    by(ODD, |draw| unescaped(ODDS[draw.rng.usize(..ODDS.len())])),
+];
+
+const INTEGERS: [&str; 34] = [
+    "0",
+    "1",
+    "-1",
+    "2",
+    "3",
+    "7",
+    "10",
+    "-10",
+    "100",
+    "255",
+    "256",
+    "9999",
+    "10000",
+    "65536",
+    "2147483647",
+    "2147483648",
+    "-2147483648",
+    "4294967295",
+    "4294967296",
+    "9223372036854775806",
+    "9223372036854775807",
+    "-9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551615",
+    "18446744073709551616",
+    "01",
+    "+1",
+    " 1",
+    "1 ",
+    "-0",
+    "1.0",
+    "x",
+];
+
+const FLOATS: [&str; 38] = [
+    "0",
+    "1",
+    "-1",
+    "1.5",
+    "-1.5",
+    "0.1",
+    "0.2",
+    "3.0e3",
+    "1e10",
+    "-2.5e-3",
+    "1e17",
+    "1e18",
+    "123456789.123456789",
+    "9223372036854775807",
+    "17179869184.5",
+    "1.7976931348623157e308",
+    "-1.7976931348623157e308",
+    "5e-324",
+    "1e-17",
+    "inf",
+    "-inf",
+    "+inf",
+    "Infinity",
+    "nan",
+    "-nan",
+    "1e400",
+    "-1e5000",
+    "0x1p3",
+    "1.",
+    ".5",
+    "+1",
+    " 1",
+    "1 ",
+    "1e",
+    "",
+    "x",
+    "-0",
+    "00.5",
+];
+
+const ODDS: [&str; 20] = [
+    "",
+    "x",
+    "-1",
+    "0",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "18446744073709551616",
+    " 1",
+    "1.5",
+    "nan",
+    "-inf",
+    "\\xff\\x00\\xfe",
+    "GET",
+    "NX",
+    "count",
+    "s1",
+    "s{t}1",
+    "\\r\\n",
+];
+
+const KEY_ENDS: [&str; 7] = ["1", "2", "3", "4", "{t}1", "{t}2", "{t}3"];
+
+/// Keys of two families in seven, of all families in one: commands meet values of their own type mostly, and of others too.
+fn key(draw: &mut Draw<'_>) -> Vec<u8> {
+    let rng = &mut *draw.rng;
+    match rng.u32(..60) {
+        0 => return Vec::new(),
+        1 => return b"\xff\x00\r\n".to_vec(),
+        _ => {}
+    }
+    let prefix = if draw.prefix.is_empty() || rng.u32(..8) == 0 {
+        let family = &FAMILIES[rng.usize(..FAMILIES.len())];
+        if family.prefix.is_empty() { "s" } else { family.prefix }
+    } else {
+        draw.prefix
+    };
+    [prefix, KEY_ENDS[rng.usize(..KEY_ENDS.len())]].concat().into_bytes()
+}
+
+fn value(draw: &mut Draw<'_>) -> Vec<u8> {
+    match draw.rng.u32(..24) {
+        0..8 => named("small", draw),
+        8..15 => named("int", draw),
+        15..19 => named("float", draw),
+        19..21 => pattern(draw, 44),
+        21 => pattern(draw, 45),
+        22 => pattern(draw, 300),
+        _ => named("long", draw),
+    }
+}
+
+fn named(name: &str, draw: &mut Draw<'_>) -> Vec<u8> {
+    find(name).expect("it is in the list").draw(draw)
+}
+
+/// So many bytes that are not all the same.
+fn pattern(draw: &mut Draw<'_>, len: usize) -> Vec<u8> {
+    let begin = draw.rng.u8(..);
+    (0..len).map(|at| begin.wrapping_add((at % 251) as u8)).collect()
+}
+
+fn unescaped(text: &str) -> Vec<u8> {
+    let (mut bytes, mut rest) = (Vec::new(), text.as_bytes());
+    while let [first, after @ ..] = rest {
+        rest = after;
+        let &[sign, ref after @ ..] = after else {
+            bytes.push(*first);
+            break;
+        };
+        if *first != b'\\' {
+            bytes.push(*first);
+            continue;
+        }
+        rest = after;
+        bytes.push(match sign {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'x' => {
+                let (digits, after) = after.split_at(2);
+                rest = after;
+                let digits = std::str::from_utf8(digits).expect("pools are text");
+                u8::from_str_radix(digits, 16).expect("two digits follow \\x")
+            }
+            other => other,
+        });
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_are_bytes() {
+        assert_eq!(unescaped("a\\x00\\xff\\r\\\\b"), b"a\x00\xff\r\\b");
+        assert_eq!(unescaped("\\"), b"\\");
+    }
+
+    #[test]
+    fn every_pool_can_be_drawn_from() {
+        let mut rng = Rng::with_seed(3);
+        for pool in POOLS {
+            let drawn: Vec<_> = (0..200).map(|_| pool.draw(&mut Draw { rng: &mut rng, prefix: "s" })).collect();
+            assert!(drawn.iter().any(|word| *word != drawn[0]), "{}: all the same", pool.name);
+        }
+    }
+}
