@@ -54,6 +54,10 @@ impl Extended {
         (!magnitude.is_infinite).then_some(Extended { is_negative, ..magnitude })
     }
 
+    pub fn is_finite(self) -> bool {
+        !self.is_infinite
+    }
+
     /// The sum, or `None` if it is infinite or not a number.
     pub fn plus(self, other: Extended) -> Option<Extended> {
         if self.is_infinite || other.is_infinite {

@@ -39,6 +39,17 @@ struct Client {
     writer: TcpStream,
 }
 
+/// What all servers are told: collections are small before they are large, so both forms are met.
+const SETTINGS: [(&str, &str); 7] = [
+    ("hash-max-listpack-entries", "6"),
+    ("hash-max-listpack-value", "40"),
+    ("list-max-listpack-size", "6"),
+    ("set-max-intset-entries", "6"),
+    ("zset-max-listpack-entries", "6"),
+    ("zset-max-listpack-value", "40"),
+    ("stream-node-max-entries", "6"),
+];
+
 const POLL: Duration = Duration::from_millis(5);
 /// Lines of its log that are shown of a server that failed.
 const LOG_LINES: usize = 15;
@@ -244,6 +255,9 @@ fn spawn(kind: &Kind, port: u16, dir: &Path) -> io::Result<Child> {
             command
         }
     };
+    for (name, value) in SETTINGS {
+        command.args([&format!("--{name}"), value]);
+    }
     let log = File::options().append(true).create(true).open(dir.join("log"))?;
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).spawn()
 }

@@ -21,6 +21,10 @@ impl Sample {
             return Ok(Sample { count: None, has_values: false });
         }
         let count = args.integer(2)?;
+        if count == i64::MIN {
+            let (low, high) = (-i64::MAX, i64::MAX);
+            return Err(Refusal::text(format!("ERR value is out of range, value must between {low} and {high}")));
+        }
         let has_values = args.len() > 3;
         if args.len() > 4 || has_values && !args.is(3, word) {
             return Err(Refusal::Syntax);

@@ -323,7 +323,11 @@ impl Machine {
             let call = Call { spec, args: &name, db: *db, is_resp3: false, now: self.now, head: 0 };
             match self.shard.peek(&call, key) {
                 Ok(found) => {
-                    seen.push(found.map(|row| SeenRow { expire_ms: row.expire_ms, value: row.value.to_vec() }));
+                    seen.push(found.map(|row| SeenRow {
+                        kind: row.kind,
+                        expire_ms: row.expire_ms,
+                        value: row.value.to_vec(),
+                    }));
                     row = next.next();
                 }
                 Err(Stop::Missing(missing)) => match self.fetch_or_stop(missing) {

@@ -14,6 +14,7 @@ use crate::event::ConnId;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
+use crate::shard::Kind;
 use crate::tx::{RowKeys, SeenRow};
 use cairn_storage::units::ShardId;
 
@@ -166,7 +167,7 @@ impl Machine {
         let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
         let is_replacing = pair.is_replacing;
         let (row, there) = (look.row(0), look.row(1));
-        let Some(SeenRow { expire_ms, value, .. }) = row else {
+        let Some(SeenRow { kind, expire_ms, value }) = row else {
             if !is_move {
                 return Err(integer(0));
             }
@@ -174,6 +175,9 @@ impl Machine {
         };
         if there.is_some() && !is_replacing {
             return Err(integer(0));
+        }
+        if kind != Kind::String {
+            return Err(refused(Refusal::text(super::place::CROSSSLOT)));
         }
         let ms = expire_ms.map(|ms| ms.to_string());
         let mut words: Vec<&[u8]> = vec![b"SET", &target.1, &value];

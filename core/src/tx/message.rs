@@ -23,6 +23,7 @@
 use super::{Databases, Multi, Pin, Probe, RowLock, Watched, Work, Worked};
 use crate::error::Refusal;
 use crate::resp::replies::Replies;
+use crate::shard::Kind;
 use std::sync::Arc;
 
 /// Keys of rows, each with its database.
@@ -114,6 +115,7 @@ pub enum ToCoordinator {
 /// A live row, as a participant saw it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SeenRow {
+    pub kind: Kind,
     /// Unix milliseconds.
     pub expire_ms: Option<u64>,
     pub value: Vec<u8>,

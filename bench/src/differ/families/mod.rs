@@ -20,6 +20,7 @@
 
 mod databases;
 mod expiry;
+mod hashes;
 mod keys;
 mod lcs;
 mod scripts;
@@ -49,6 +50,7 @@ pub const FAMILIES: &[&Family] = &[
     &strings::COUNTERS,
     &keys::FAMILY,
     &expiry::FAMILY,
+    &hashes::FAMILY,
     &transactions::FAMILY,
     &scripts::FAMILY,
     &lcs::FAMILY,

@@ -77,6 +77,9 @@ pub fn hincrby(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
 pub fn hincrbyfloat(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let (key, field) = (&call.args[1], &call.args[2]);
     let increment = Extended::parse(&call.args[3]).ok_or(Refusal::NotFloat)?;
+    if !increment.is_finite() {
+        return Err(Refusal::text("ERR value is NaN or Infinity").into());
+    }
     let mut edit = MapEdit::begin(shard, call, key, Kind::Hash)?;
     let before = edit.get(shard, call, field)?.unwrap_or(b"0");
     let before = Extended::parse(before).ok_or(Refusal::text("ERR hash value is not a float"))?;
