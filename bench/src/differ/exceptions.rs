@@ -53,7 +53,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         ends: false,
         holds: |case| case.is("SCAN") && !case.is("SCAN 0") && !case.got.is_error() && !case.expected.is_error(),
     },
-    },
     Exception {
         name: "object-encoding",
         why: "follows from the value alone: Redis says raw or embstr of what APPEND, SETRANGE and INCRBYFLOAT have left",

@@ -161,7 +161,7 @@ mod tests {
         check("EVAL 'return [1]' 0", &["EVAL return [1] 0"]);
         check("A+B -1 +1", &["A+B -1 +1"]);
         assert_eq!(drawn("a{digit}b").len(), 10);
-        assert!(drawn("{digit}+").contains("1 2 3"));
+        assert!(drawn("{digit}+").iter().map(String::len).collect::<BTreeSet<_>>() == [1, 3, 5, 7].into());
     }
 
     #[test]

@@ -117,6 +117,9 @@ mod tests {
     use cairn_core::command::{Run, table};
     use std::collections::BTreeSet;
 
+    /// A command that there is not.
+    const UNKNOWN: &str = "NOSUCH ";
+
     /// `get`, `object|encoding`.
     fn name_of(template: &str) -> String {
         let mut words = template.split_whitespace().map(str::to_ascii_lowercase);
@@ -129,14 +132,15 @@ mod tests {
     fn all_templates_are_templates_of_commands() {
         for row in FAMILIES.iter().flat_map(|family| family.rows) {
             Template::parse(row.template).unwrap();
-            assert!(table::find(name_of(row.template).as_bytes()).is_some() && row.weight > 0, "{}", row.template);
+            let is_known = row.template.starts_with(UNKNOWN) || table::find(name_of(row.template).as_bytes()).is_some();
+            assert!(is_known && row.weight > 0, "{}", row.template);
         }
     }
 
     #[test]
     fn every_command_on_rows_is_asked_or_it_says_why_not() {
-        let asked: BTreeSet<String> =
-            FAMILIES.iter().flat_map(|family| family.rows).map(|row| name_of(row.template)).collect();
+        let templates = FAMILIES.iter().flat_map(|family| family.rows).map(|row| row.template);
+        let asked: BTreeSet<String> = templates.filter(|text| !text.starts_with(UNKNOWN)).map(name_of).collect();
         for spec in table::commands().flat_map(|spec| std::iter::once(spec).chain(spec.subcommands)) {
             let is_row = matches!(spec.run, Run::Row(_) | Run::Databases { .. });
             let is_excused = NOT_ASKED.iter().any(|(name, _)| *name == spec.name);
