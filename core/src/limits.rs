@@ -198,9 +198,6 @@ pub const PACKED_BYTES_MAX: usize = 1024;
 /// Members that one command draws at most where a member may be drawn twice: a reply of that many is held in memory.
 pub const SAMPLE_COUNT_MAX: i64 = 16 * 1024 * 1024;
 
-/// Rows beside its elements that a change of a collection may change: its own, and the one that says whose number it is.
-pub const ELEMENT_ROWS_AHEAD_MAX: usize = 2;
-
 /// The database behind them, for the server's own rows.
 pub const HIDDEN_DB: u8 = DATABASES_MAX;
 

@@ -8,7 +8,7 @@ use super::{Form, Spread, order};
 use crate::command::Call;
 use crate::error::Stop;
 use crate::limits::PACKED_BYTES_MAX;
-use crate::shard::elements::{Edit, Element, RowEdit};
+use crate::shard::elements::{Change, Edit, Element, RowEdit};
 use crate::shard::{Kind, Shard, Ttl};
 use cairn_storage::engine::elements::ORDER_BYTES_MIN;
 use cairn_storage::units::CollectionId;
@@ -132,7 +132,6 @@ fn find<'a>(packed: Packed<'a>, has_values: bool, member: &[u8]) -> Option<(Rang
 pub struct MapEdit {
     kind: Kind,
     state: State,
-    seed: u64,
 }
 
 enum State {
@@ -175,13 +174,12 @@ impl MapEdit {
                 State::Spread(Changes { number: Some(number), tag, ..Changes::default() })
             }
         };
-        Ok(MapEdit { kind, state, seed: shard.hash_seed() })
+        Ok(MapEdit { kind, state })
     }
 
     /// Of nothing: what is at the key will be replaced.
-    pub fn anew(shard: &Shard, kind: Kind) -> MapEdit {
-        let state = State::Packed { packing: Packing::new(0), is_changed: true };
-        MapEdit { kind, state, seed: shard.hash_seed() }
+    pub fn anew(kind: Kind) -> MapEdit {
+        MapEdit { kind, state: State::Packed { packing: Packing::new(0), is_changed: true } }
     }
 
     fn has_values(&self) -> bool {
@@ -189,7 +187,12 @@ impl MapEdit {
     }
 
     /// The value that a member has by now.
-    pub fn get<'a>(&'a self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<&'a [u8]>, Stop> {
+    pub fn get<'a>(
+        &'a self,
+        shard: &'a Shard,
+        call: &Call<'_>,
+        member: &[u8],
+    ) -> Result<Option<&'a [u8]>, Stop> {
         match &self.state {
             State::Packed { packing, .. } => {
                 Ok(find(packing.packed(), self.has_values(), member).map(|(_, value)| value))
@@ -268,69 +271,81 @@ impl MapEdit {
         self.state = State::Spread(changes);
     }
 
-    /// Writes what has changed. Its time to live is what `ttl` says. Whether anything is there afterwards.
-    pub fn finish(self, shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl) -> Result<bool, Stop> {
-        let (kind, has_values) = (self.kind, self.has_values());
+    /// Writes what has changed, as the row at `key`. Its time to live is what `ttl` says.
+    pub fn finish(self, shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl) -> Result<(), Stop> {
+        match self.into_change(shard, call, key, ttl)? {
+            Some(change) => shard.edit_several(call, &[change]),
+            None => Ok(()),
+        }
+    }
+
+    /// What is to be written, if anything is, to be done with other changes by [`Shard::edit_several`].
+    pub fn into_change<'a>(
+        self,
+        shard: &mut Shard,
+        call: &Call<'_>,
+        key: &'a [u8],
+        ttl: Ttl,
+    ) -> Result<Option<Change<'a>>, Stop> {
+        let kind = self.kind;
+        let change = |row| Some(Change { key, kind, edits: Vec::new(), row });
         match self.state {
-            State::Packed { is_changed: false, packing } => Ok(!packing.is_empty()),
-            State::Packed { packing, .. } if packing.is_empty() => {
-                shard.remove(call, key)?;
-                Ok(false)
-            }
+            State::Packed { is_changed: false, .. } => Ok(None),
+            State::Packed { packing, .. } if packing.is_empty() => Ok(change(RowEdit::Goes)),
             State::Packed { mut packing, .. } => {
                 let packed = packing.packed();
-                let count = packed.count() / (1 + usize::from(has_values));
+                let count = packed.count() / if kind == Kind::Hash { 2 } else { 1 };
                 let tag = shard.thresholds.tag(kind, packed.tag, count as u64, packed.iter());
                 packing.set_tag(tag);
-                shard.write(call, key, kind, ttl, packing.value())?;
-                Ok(true)
+                Ok(change(RowEdit::Packed(packing.into_value(), ttl)))
             }
-            State::Spread(changes) => finish_spread(changes, self.seed, kind, shard, call, key, ttl),
+            State::Spread(changes) => changes.into_change(shard, call, kind, key, ttl),
         }
     }
 }
 
-fn finish_spread(
-    changes: Changes,
-    seed: u64,
-    kind: Kind,
-    shard: &mut Shard,
-    call: &Call<'_>,
-    key: &[u8],
-    ttl: Ttl,
-) -> Result<bool, Stop> {
-    let Changes { number, tag: old_tag, members, added } = changes;
-    let before = match number {
-        Some(number) if added < 0 || !shard.thresholds.is_last(kind, old_tag) => shard.element_count(call, number)?,
-        _ => 0,
-    };
-    if number.is_some() && added < 0 && before as i64 + added == 0 {
-        shard.remove(call, key)?;
-        return Ok(false);
+impl Changes {
+    fn into_change<'a>(
+        self,
+        shard: &mut Shard,
+        call: &Call<'_>,
+        kind: Kind,
+        key: &'a [u8],
+        ttl: Ttl,
+    ) -> Result<Option<Change<'a>>, Stop> {
+        let Changes { number, tag: old_tag, members, added } = self;
+        let before = match number {
+            Some(number) if added < 0 || !shard.thresholds.is_last(kind, old_tag) => {
+                shard.element_count(call, number)?
+            }
+            _ => 0,
+        };
+        let count = (before as i64 + added) as u64;
+        if added < 0 && count == 0 {
+            return Ok(Some(Change { key, kind, edits: Vec::new(), row: RowEdit::Goes }));
+        }
+        let tag = {
+            let entries = members.iter().filter_map(|(member, value)| Some((&member[..], value.as_deref()?)));
+            let value_of = |value| (kind == Kind::Hash).then_some(value);
+            let entries = entries.flat_map(|(member, value)| iter::once(member).chain(value_of(value)));
+            shard.thresholds.tag(kind, old_tag, count, entries)
+        };
+        let (id, is_new) = match number {
+            Some(number) => (number, false),
+            None => (shard.next_collection()?, true),
+        };
+        let seed = shard.hash_seed();
+        let members = members.into_iter().filter(|(_, value)| !is_new || value.is_some());
+        let edits: Vec<Edit> = members
+            .map(|(member, value)| Edit { number: id, order: order::of_member(&member, seed), value, expire_ms: 0 })
+            .collect();
+        let value = Spread { number: id, tag, rest: &[] }.encode();
+        let row = match is_new {
+            true => RowEdit::Names(id, value, ttl),
+            false if tag != old_tag => RowEdit::Becomes(value),
+            false => RowEdit::Stays,
+        };
+        let is_change = !edits.is_empty() || !matches!(row, RowEdit::Stays);
+        Ok(is_change.then_some(Change { key, kind, edits, row }))
     }
-    let tag = {
-        let entries = members.iter().filter_map(|(member, value)| Some((&member[..], value.as_deref()?)));
-        let entries =
-            entries.flat_map(|(member, value)| iter::once(member).chain((kind == Kind::Hash).then_some(value)));
-        shard.thresholds.tag(kind, old_tag, (before as i64 + added) as u64, entries)
-    };
-    let (id, is_new) = match number {
-        Some(number) => (number, false),
-        None => (shard.next_collection()?, true),
-    };
-    let edits: Vec<Edit> = members
-        .into_iter()
-        .filter(|(_, value)| !is_new || value.is_some())
-        .map(|(member, value)| Edit { number: id, order: order::of_member(&member, seed), value, expire_ms: 0 })
-        .collect();
-    let value = Spread { number: id, tag, rest: &[] }.encode();
-    let row = match is_new {
-        true => RowEdit::Names(id, value, ttl),
-        false if tag != old_tag => RowEdit::Becomes(value),
-        false => RowEdit::Stays,
-    };
-    if !edits.is_empty() || !matches!(row, RowEdit::Stays) {
-        shard.edit(call, key, kind, &edits, row)?;
-    }
-    Ok(true)
 }

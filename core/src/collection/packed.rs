@@ -125,6 +125,10 @@ impl Packing {
         &self.value
     }
 
+    pub fn into_value(self) -> Vec<u8> {
+        self.value
+    }
+
     pub fn set_tag(&mut self, tag: u8) {
         self.value[0] = tag;
     }

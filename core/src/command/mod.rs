@@ -25,6 +25,7 @@ pub mod save;
 mod scan;
 pub mod script;
 pub mod server;
+pub mod sets;
 pub mod slow;
 pub mod strings;
 pub mod synopsis;

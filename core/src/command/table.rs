@@ -4,8 +4,7 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect,
-    keys, keyspace, latency, memory, pubsub, save, script, server, slow, strings, transactions, wait,
+    Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect, keys, keyspace, latency, memory, pec, pubsub, save, script, server, sets, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
@@ -31,6 +30,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     save::SPECS,
     script::SPECS,
     server::SPECS,
+    sets::SPECS,
     slow::SPECS,
     strings::SPECS,
     transactions::SPECS,

@@ -143,9 +143,9 @@ fn texts_are_those_of_redis() {
 #[test]
 fn what_has_no_effect_says_why_and_is_still_shown() {
     let mut settings = Settings::default();
-    let outcome = set(&mut settings, "hash-max-ziplist-entries", "7").unwrap();
+    let outcome = set(&mut settings, "slave-read-only", "no").unwrap();
     assert!(matches!(outcome, SetOutcome::Ignored { reason } if !reason.is_empty()));
-    assert_eq!(settings.get("hash-max-listpack-entries"), Some("7"));
+    assert_eq!(settings.get("replica-read-only"), Some("no"));
     // What Cairn promises cannot be switched off, whoever asks.
     assert_eq!(set(&mut settings, "appendfsync", "always"), Ok(SetOutcome::Set));
     assert!(matches!(set(&mut settings, "appendfsync", "no"), Err(SettingError::Fixed(_))));

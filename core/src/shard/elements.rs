@@ -4,9 +4,14 @@ use super::{Kind, Row, Shard, Ttl};
 use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
+<<<<<<< HEAD
 use crate::limits::ELEMENT_ROWS_AHEAD_MAX;
 use cairn_storage::engine::Found;
 use cairn_storage::engine::elements::{self, element};
+=======
+use cairn_storage::engine::elements::{self, element};
+use cairn_storage::engine::{Found, RowKey};
+>>>>>>> 68b8b09 (core: sets; changes of several collections are one unit)
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::CollectionId;
@@ -42,6 +47,47 @@ pub enum RowEdit {
     Becomes(Vec<u8>),
     /// It names a new number, which is `CollectionId`; this is its value.
     Names(CollectionId, Vec<u8>, Ttl),
+    /// It is a packed collection: a tag and entries.
+    Packed(Vec<u8>, Ttl),
+}
+
+impl RowEdit {
+    fn expire_ms(&self) -> u64 {
+        match self {
+            RowEdit::Names(.., Ttl::At(ms)) | RowEdit::Packed(_, Ttl::At(ms)) => *ms,
+            _ => 0,
+        }
+    }
+}
+
+/// What becomes of one collection.
+#[derive(Clone, Debug)]
+pub struct Change<'a> {
+    pub key: &'a [u8],
+    pub kind: Kind,
+    pub edits: Vec<Edit>,
+    pub row: RowEdit,
+}
+
+impl Change<'_> {
+    /// Rows that it changes.
+    fn rows(&self) -> usize {
+        let own = match self.row {
+            RowEdit::Stays => 0,
+            RowEdit::Goes | RowEdit::Becomes(_) | RowEdit::Packed(..) => 1,
+            RowEdit::Names(..) => 2,
+        };
+        self.edits.len() + own
+    }
+
+    fn bytes(&self) -> usize {
+        let own = match &self.row {
+            RowEdit::Stays | RowEdit::Goes => 0,
+            RowEdit::Becomes(value) | RowEdit::Packed(value, _) | RowEdit::Names(_, value, _) => value.len(),
+        };
+        let elements = self.edits.iter().map(|edit| edit.order.len() + edit.value.as_ref().map_or(0, Vec::len));
+        own + elements.sum::<usize>()
+    }
 }
 
 /// An element that was found: the head of its row and the rest of its order, when it expires, and its value.
@@ -71,6 +117,7 @@ impl Shard {
         form(self.peek(call, key)?, kind)
     }
 
+<<<<<<< HEAD
     /// Sets a row to a packed collection: a tag and entries.
     pub fn write_packed(
         &mut self,
@@ -83,6 +130,8 @@ impl Shard {
         self.write(call, key, kind, ttl, value)
     }
 
+=======
+>>>>>>> 68b8b09 (core: sets; changes of several collections are one unit)
     /// The number of a collection that is about to be spread.
     pub fn next_collection(&mut self) -> Result<CollectionId, Stop> {
         Ok(self.engine.next_collection()?)
@@ -142,6 +191,7 @@ impl Shard {
     }
 
     /// Changes elements of one collection and its row, as one unit. All that can be refused has been checked.
+<<<<<<< HEAD
     pub fn edit(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, edits: &[Edit], row: RowEdit) -> Result<(), Stop> {
         let bytes = edits.iter().map(|edit| edit.order.len() + edit.value.as_ref().map_or(0, Vec::len)).sum();
         self.refuse_if_full(bytes)?;
@@ -163,6 +213,51 @@ impl Shard {
     }
 
     fn edit_all(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, edits: &[Edit], row: RowEdit) -> Result<(), Stop> {
+=======
+    pub fn edit(
+        &mut self,
+        call: &Call<'_>,
+        key: &[u8],
+        kind: Kind,
+        edits: Vec<Edit>,
+        row: RowEdit,
+    ) -> Result<(), Stop> {
+        self.edit_several(call, &[Change { key, kind, edits, row }])
+    }
+
+    /// The same of several collections: all of it is one unit.
+    pub fn edit_several(&mut self, call: &Call<'_>, changes: &[Change<'_>]) -> Result<(), Stop> {
+        let bytes = changes.iter().map(Change::bytes).sum();
+        self.refuse_if_full(bytes)?;
+        let rows: usize = changes.iter().map(Change::rows).sum();
+        if rows <= 1 || self.is_in_group() {
+            return changes.iter().try_for_each(|change| self.make(call, change));
+        }
+        self.prepare_edits(call, changes, rows)?;
+        self.open_group(bytes)?;
+        let made = changes.iter().try_for_each(|change| self.make(call, change));
+        self.close_group();
+        made
+    }
+
+    /// Sees that after the first change nothing can be missing.
+    fn prepare_edits(&mut self, call: &Call<'_>, changes: &[Change<'_>], rows: usize) -> Result<(), Stop> {
+        let owners: Vec<RowKey<'_>> = changes.iter().map(|change| self.row_key(call, change.key)).collect();
+        let elements = changes.iter().flat_map(|change| &change.edits);
+        let elements = elements.map(|edit| (element(call.db, edit.number, &edit.order), edit.expire_ms));
+        let all = elements.chain(owners.iter().zip(changes).map(|(owner, change)| (*owner, change.row.expire_ms())));
+        if self.versions.are_wanted() {
+            self.engine.prepare_undo(all.clone().map(|(row, _)| row))?;
+        }
+        if self.engine.needs_preparation(rows) {
+            self.engine.prepare_group(all)?;
+        }
+        Ok(())
+    }
+
+    fn make(&mut self, call: &Call<'_>, change: &Change<'_>) -> Result<(), Stop> {
+        let Change { key, kind, edits, row } = change;
+>>>>>>> 68b8b09 (core: sets; changes of several collections are one unit)
         let owner = self.row_key(call, key);
         for edit in edits {
             let at = element(call.db, edit.number, &edit.order);
@@ -183,10 +278,11 @@ impl Shard {
         match row {
             RowEdit::Stays => Ok(()),
             RowEdit::Goes => self.remove(call, key).map(drop),
-            RowEdit::Becomes(value) => self.write_spread(call, key, kind, Ttl::Keep, &value),
+            RowEdit::Packed(value, ttl) => self.write(call, key, *kind, *ttl, value),
+            RowEdit::Becomes(value) => self.write_spread(call, key, *kind, Ttl::Keep, value),
             RowEdit::Names(number, value, ttl) => {
-                self.engine.put_owner(owner, number)?;
-                self.write_spread(call, key, kind, ttl, &value)
+                self.engine.put_owner(owner, *number)?;
+                self.write_spread(call, key, *kind, *ttl, value)
             }
         }
     }
@@ -236,7 +332,7 @@ impl Shard {
             })?;
         }
         let value = Spread { number: new, tag, rest: &rest }.encode();
-        self.edit(there, target, kind, &edits, RowEdit::Names(new, value, ttl))
+        self.edit(there, target, kind, edits, RowEdit::Names(new, value, ttl))
     }
 
     /// What a collection's row and elements take of memory, as well as it can be told from some of them.

@@ -1,0 +1,105 @@
+//! Commands that change sets.
+
+use crate::collection::map::{Map, MapEdit};
+use crate::command::Call;
+use crate::command::sample::{Sample, below, ranks};
+use crate::error::{Refusal, Stop};
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Shard, Ttl};
+use std::ops::ControlFlow;
+
+pub fn sadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
+    let mut added = 0;
+    for member in call.args.skip(2).iter() {
+        added += i64::from(edit.set(shard, call, member, b"")?);
+    }
+    edit.finish(shard, call, key, Ttl::Keep)?;
+    reply.integer(added);
+    Ok(())
+}
+
+pub fn srem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
+    let mut removed = 0;
+    for member in call.args.skip(2).iter() {
+        removed += i64::from(edit.remove(shard, call, member)?);
+    }
+    edit.finish(shard, call, key, Ttl::Keep)?;
+    reply.integer(removed);
+    Ok(())
+}
+
+pub fn smove(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (source, target, member) = (&call.args[1], &call.args[2], &call.args[3]);
+    if shard.peek_bare(call, source)?.is_none() {
+        reply.integer(0);
+        return Ok(());
+    }
+    let mut from = MapEdit::begin(shard, call, source, Kind::Set)?;
+    let mut to = MapEdit::begin(shard, call, target, Kind::Set)?;
+    let is_there = if source == target {
+        from.get(shard, call, member)?.is_some()
+    } else {
+        let is_there = from.remove(shard, call, member)?;
+        if is_there {
+            to.set(shard, call, member, b"")?;
+            let from = from.into_change(shard, call, source, Ttl::Keep)?;
+            let to = to.into_change(shard, call, target, Ttl::Keep)?;
+            let changes: Vec<_> = from.into_iter().chain(to).collect();
+            shard.edit_several(call, &changes)?;
+        }
+        is_there
+    };
+    reply.integer(i64::from(is_there));
+    Ok(())
+}
+
+pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let count = match call.args.len() {
+        2 => None,
+        3 => {
+            let out_of_range = || Refusal::text("ERR value is out of range, must be positive");
+            let count = call.args.integer(2).map_err(|_| out_of_range())?;
+            Some(u64::try_from(count).map_err(|_| out_of_range())?)
+        }
+        _ => return Err(Refusal::Syntax.into()),
+    };
+    let Some(form) = shard.peek_collection(call, key, Kind::Set)? else {
+        if count.is_some() { reply.set(0) } else { reply.null() }
+        return Ok(());
+    };
+    let len = Map::new(form, Kind::Set).len(shard, call)?;
+    let ranks = match count {
+        None => vec![below(shard, len)],
+        Some(count) => ranks(shard, &Sample { count: Some(count.min(len) as i64), has_values: false }, len),
+    };
+    let members = members_at(shard, call, key, &ranks)?;
+    let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
+    for member in &members {
+        edit.remove(shard, call, member)?;
+    }
+    edit.finish(shard, call, key, Ttl::Keep)?;
+    if count.is_some() {
+        reply.set(members.len());
+    }
+    members.iter().for_each(|member| reply.bulk(member));
+    Ok(())
+}
+
+/// The members of a set that is there which have these ranks.
+fn members_at(shard: &Shard, call: &Call<'_>, key: &[u8], ranks: &[u64]) -> Result<Vec<Vec<u8>>, Stop> {
+    let form = shard.peek_collection(call, key, Kind::Set)?.expect("it was there just now");
+    let set = Map::new(form, Kind::Set);
+    let mut members = Vec::with_capacity(ranks.len());
+    for rank in ranks {
+        set.visit(shard, call, *rank, |member, _| {
+            members.push(member.to_vec());
+            ControlFlow::Break(())
+        })?;
+    }
+    Ok(members)
+}
