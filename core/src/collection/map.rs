@@ -187,12 +187,7 @@ impl MapEdit {
     }
 
     /// The value that a member has by now.
-    pub fn get<'a>(
-        &'a self,
-        shard: &'a Shard,
-        call: &Call<'_>,
-        member: &[u8],
-    ) -> Result<Option<&'a [u8]>, Stop> {
+    pub fn get<'a>(&'a self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<&'a [u8]>, Stop> {
         match &self.state {
             State::Packed { packing, .. } => {
                 Ok(find(packing.packed(), self.has_values(), member).map(|(_, value)| value))

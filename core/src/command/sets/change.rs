@@ -69,7 +69,11 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         _ => return Err(Refusal::Syntax.into()),
     };
     let Some(form) = shard.peek_collection(call, key, Kind::Set)? else {
-        if count.is_some() { reply.set(0) } else { reply.null() }
+        if count.is_some() {
+            reply.set(0)
+        } else {
+            reply.null()
+        }
         return Ok(());
     };
     let len = Map::new(form, Kind::Set).len(shard, call)?;
