@@ -4,14 +4,8 @@ use super::{Kind, Row, Shard, Ttl};
 use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
-<<<<<<< HEAD
-use crate::limits::ELEMENT_ROWS_AHEAD_MAX;
-use cairn_storage::engine::Found;
-use cairn_storage::engine::elements::{self, element};
-=======
 use cairn_storage::engine::elements::{self, element};
 use cairn_storage::engine::{Found, RowKey};
->>>>>>> 68b8b09 (core: sets; changes of several collections are one unit)
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::CollectionId;
@@ -117,21 +111,6 @@ impl Shard {
         form(self.peek(call, key)?, kind)
     }
 
-<<<<<<< HEAD
-    /// Sets a row to a packed collection: a tag and entries.
-    pub fn write_packed(
-        &mut self,
-        call: &Call<'_>,
-        key: &[u8],
-        kind: Kind,
-        ttl: Ttl,
-        value: &[u8],
-    ) -> Result<(), Stop> {
-        self.write(call, key, kind, ttl, value)
-    }
-
-=======
->>>>>>> 68b8b09 (core: sets; changes of several collections are one unit)
     /// The number of a collection that is about to be spread.
     pub fn next_collection(&mut self) -> Result<CollectionId, Stop> {
         Ok(self.engine.next_collection()?)
@@ -191,29 +170,6 @@ impl Shard {
     }
 
     /// Changes elements of one collection and its row, as one unit. All that can be refused has been checked.
-<<<<<<< HEAD
-    pub fn edit(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, edits: &[Edit], row: RowEdit) -> Result<(), Stop> {
-        let bytes = edits.iter().map(|edit| edit.order.len() + edit.value.as_ref().map_or(0, Vec::len)).sum();
-        self.refuse_if_full(bytes)?;
-        if edits.len() == 1 && matches!(row, RowEdit::Stays) || self.is_in_group() {
-            return self.edit_all(call, key, kind, edits, row);
-        }
-        let owner = self.row_key(call, key);
-        let rows = edits.iter().map(|edit| (element(call.db, edit.number, &edit.order), edit.expire_ms));
-        if self.versions.are_wanted() {
-            self.engine.prepare_undo(rows.clone().map(|(row, _)| row).chain([owner]))?;
-        }
-        if self.engine.needs_preparation(edits.len() + ELEMENT_ROWS_AHEAD_MAX) {
-            self.engine.prepare_group(rows.chain([(owner, 0)]))?;
-        }
-        self.open_group(bytes)?;
-        let result = self.edit_all(call, key, kind, edits, row);
-        self.close_group();
-        result
-    }
-
-    fn edit_all(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, edits: &[Edit], row: RowEdit) -> Result<(), Stop> {
-=======
     pub fn edit(
         &mut self,
         call: &Call<'_>,
@@ -257,7 +213,6 @@ impl Shard {
 
     fn make(&mut self, call: &Call<'_>, change: &Change<'_>) -> Result<(), Stop> {
         let Change { key, kind, edits, row } = change;
->>>>>>> 68b8b09 (core: sets; changes of several collections are one unit)
         let owner = self.row_key(call, key);
         for edit in edits {
             let at = element(call.db, edit.number, &edit.order);
