@@ -12,7 +12,8 @@
 //!
 //! - **E10** While redo and groups are done with: a number that a row names has the key of that row beside it (head 1). A number without such a row is
 //!   an *orphan*: on the list of these or, from a checkpoint on, in the tree (head 0), until its elements are gone.
-//!   What is on the list need not be an orphan: it is looked at before anything is removed.
+//!   What is on the list need not be an orphan: it is looked at before anything is removed, and nothing is removed during a replay, where a row may
+//!   be between two keys.
 //! - **E11** No number is given twice, and an element's head says which was.
 
 use super::read::Found;

@@ -250,6 +250,14 @@ impl Engine {
 
     /// Frees some pages of trees that are gone, and of collections. Whether there are more.
     pub fn free_some(&mut self, pages: usize) -> Result<bool, Missing> {
+        if self.free_detached(pages)? {
+            return Ok(true);
+        }
+        self.reclaim_some()
+    }
+
+    /// Frees some pages of trees that are gone. Whether there are more.
+    fn free_detached(&mut self, pages: usize) -> Result<bool, Missing> {
         while let Some(Detached { rows, has_outside }) = self.detached.last_mut() {
             let mut extents = Vec::new();
             let mut show = |payload: &[u8]| {
@@ -264,7 +272,7 @@ impl Engine {
             }
             self.detached.pop();
         }
-        self.reclaim_some()
+        Ok(false)
     }
 
     fn drop_extent(&mut self, extent: ExtentId) {

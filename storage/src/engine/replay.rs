@@ -219,7 +219,7 @@ impl Replay {
             Err(Unapplied::Senseless(what)) => return Err(fault(what)),
         }
         // Pages that are absent are freed when the engine is at work.
-        while engine.page_file().is_none() && engine.free_some(usize::MAX).is_ok_and(|more| more) {}
+        while engine.page_file().is_none() && engine.free_detached(usize::MAX).is_ok_and(|more| more) {}
         Ok(Applied::Done)
     }
 

@@ -156,3 +156,28 @@ fn no_number_is_given_twice() {
         assert_eq!(engine.next_collection().is_ok(), is_given, "{next}");
     }
 }
+
+#[test]
+fn a_replay_removes_nothing_of_a_row_that_changes_its_key() {
+    let mut replay = Replay::new(CONFIG, 1 << 20, Box::new(|_| {}));
+    let number = CollectionId(2);
+    let value = number.0.to_le_bytes();
+    let put = |at: RowKey<'_>, kind, value: &[u8], replay: &mut Replay| {
+        let RowKey { db, head, key } = at;
+        replay.apply(Lsn(1), &Record::Put { db, kind, head, expire_ms: 0, key, value }).unwrap();
+    };
+    let [old, new] = [row(0, b"old"), row(0, b"newer")];
+    let named = |at: RowKey<'_>| [&at.head.to_le_bytes(), at.key].concat();
+    let tail = number.0.to_be_bytes();
+    let owner = RowKey { db: elements_of(0), head: 1, key: &tail };
+    put(element(0, number, &order(1)), 0, b"value", &mut replay);
+    put(owner, 0, &named(old), &mut replay);
+    put(old, KIND, &value, &mut replay);
+    replay.apply(Lsn(1), &Record::Delete { db: 0, removal: Removal::Deleted, head: old.head, key: old.key }).unwrap();
+    put(owner, 0, &named(new), &mut replay);
+    put(new, KIND, &value, &mut replay);
+    let mut engine = replay.finish(CONFIG, &Resume::empty(), &Decisions::none());
+    while engine.free_some(1).unwrap() {}
+    assert_eq!(engine.element_count(0, number), Ok(1));
+    engine.check().unwrap();
+}
