@@ -4,7 +4,8 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect, keys, keyspace, latency, memory, pec, pubsub, save, script, server, sets, slow, strings, transactions, wait,
+    Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect,
+    keys, keyspace, latency, memory, pubsub, save, script, server, sets, slow, strings, transactions, wait,
 };
 use std::sync::LazyLock;
 
