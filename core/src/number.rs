@@ -6,6 +6,7 @@
 //! is `significand * 2^exponent` with bit 63 of the significand set, unless it is zero or below the normal range.
 
 mod big;
+pub mod double;
 
 use big::Big;
 
@@ -56,6 +57,15 @@ impl Extended {
 
     pub fn is_finite(self) -> bool {
         !self.is_infinite
+    }
+
+    /// A double, which is finite.
+    pub fn of(value: f64) -> Extended {
+        assert!(value.is_finite(), "only finite numbers are written");
+        let bits = value.to_bits();
+        let (power, fraction) = ((bits >> 52 & 0x7ff) as i32, bits & ((1 << 52) - 1));
+        let significand = if power == 0 { fraction } else { fraction | 1 << 52 };
+        Extended { is_negative: value < 0.0, ..round(significand.into(), power.max(1) - 1075, false) }
     }
 
     /// The sum, or `None` if it is infinite or not a number.

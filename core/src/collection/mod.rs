@@ -14,6 +14,7 @@
 pub mod map;
 pub mod order;
 pub mod packed;
+pub mod zset;
 
 use self::packed::Packed;
 use crate::command::args::parse_integer;

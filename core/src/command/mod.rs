@@ -32,6 +32,7 @@ pub mod synopsis;
 pub mod table;
 pub mod transactions;
 pub mod wait;
+pub mod zsets;
 
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};

@@ -5,7 +5,7 @@
 
 use super::{
     Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect,
-    keys, keyspace, latency, memory, pubsub, save, script, server, sets, slow, strings, transactions, wait,
+    keys, keyspace, latency, memory, pubsub, save, script, server, sets, slow, strings, transactions, wait, zsets,
 };
 use std::sync::LazyLock;
 
@@ -36,6 +36,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     strings::SPECS,
     transactions::SPECS,
     wait::SPECS,
+    zsets::SPECS,
 ];
 
 /// A command and its dense number.

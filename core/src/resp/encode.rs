@@ -4,6 +4,7 @@
 //! counterparts otherwise.
 
 use crate::error::Refusal;
+use crate::number::double;
 use crate::resp::replies::Replies;
 use cairn_storage::blob::Blob;
 
@@ -53,6 +54,18 @@ impl<'a> Reply<'a> {
     pub fn blob(&mut self, blob: Blob) {
         self.line(b'$', blob.len() as i64);
         self.out.push_blob(blob);
+        self.out.extend_from_slice(b"\r\n");
+    }
+
+    /// A double: in RESP2 its text.
+    #[inline]
+    pub fn double(&mut self, value: f64) {
+        let text = double::format(value);
+        if !self.is_resp3 {
+            return self.bulk(text.as_bytes());
+        }
+        self.out.push(b',');
+        self.out.extend_from_slice(text.as_bytes());
         self.out.extend_from_slice(b"\r\n");
     }
 
