@@ -195,6 +195,11 @@ pub const DATABASES_MAX: u8 = 16;
 /// its elements are rows of their own.
 pub const PACKED_BYTES_MAX: usize = 1024;
 
+/// The longest label of an element of a list. Where one would be longer, at least so many neighbours get new ones of at most so many bytes.
+pub const LABEL_BYTES_MAX: usize = 32;
+pub const LABEL_BYTES_NEW_MAX: usize = 20;
+pub const RELABELED_MIN: u64 = 64;
+
 /// Members that one command draws at most where a member may be drawn twice: a reply of that many is held in memory.
 pub const SAMPLE_COUNT_MAX: i64 = 16 * 1024 * 1024;
 
@@ -204,6 +209,7 @@ pub const HIDDEN_DB: u8 = DATABASES_MAX;
 /// Shards of one server.
 pub const SHARDS_MAX: u16 = 1024;
 
+const _: () = assert!(LABEL_BYTES_NEW_MAX < LABEL_BYTES_MAX);
 const _: () = assert!(HIDDEN_DB as usize + 1 == cairn_storage::limits::DATABASES);
 const _: () = assert!(UNAUTHENTICATED_BULK_BYTES_MAX <= UNAUTHENTICATED_QUERY_BYTES_MAX);
 const _: () = assert!(LONG_VALUE_BYTES_MIN > cairn_storage::limits::PAGE_BYTES, "it stands outside of the leaves");

@@ -28,6 +28,13 @@ impl<'a> Packed<'a> {
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
+
+    /// Where the entry of that number begins, as [`Entries::at`] tells it; behind the last one, where they end.
+    pub fn place(&self, number: usize) -> usize {
+        let mut entries = self.iter();
+        (0..number).for_each(|_| _ = entries.next());
+        entries.at()
+    }
 }
 
 /// Goes through entries.
@@ -135,6 +142,11 @@ impl Packing {
 
     pub fn push(&mut self, entry: &[u8]) {
         push(&mut self.value, entry);
+    }
+
+    /// Puts entries that are encoded already at a place.
+    pub fn insert_bytes(&mut self, place: usize, entries: &[u8]) {
+        self.value.splice(place + 1..place + 1, entries.iter().copied());
     }
 
     /// Puts entries in the place of the bytes in this range, as [`Entries::at`] tells places.

@@ -3,6 +3,7 @@
 use super::strings::as_one;
 use super::{Call, Flags, Keys, Run, Spec, Spread, help};
 use crate::collection;
+use crate::collection::list::{self, List};
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
 use crate::limits::DATABASES_MAX;
@@ -153,6 +154,10 @@ fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         return Ok(());
     };
     let encoding = match row.value {
+        _ if row.kind == Kind::List => {
+            let tag = list::encoding::tag_of(shard, call, &List { form: row.form() })?;
+            collection::encoding(row.kind, tag)
+        }
         _ if row.kind != Kind::String => collection::encoding(row.kind, row.form().tag()),
         value if parse_integer(value).is_some() => "int",
         value if value.len() <= EMBEDDED_BYTES_MAX => "embstr",

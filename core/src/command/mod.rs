@@ -18,6 +18,7 @@ pub mod introspect;
 pub mod keys;
 pub mod keyspace;
 pub mod latency;
+pub mod lists;
 pub mod memory;
 pub mod pubsub;
 mod sample;

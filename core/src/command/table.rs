@@ -5,7 +5,7 @@
 
 use super::{
     Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect,
-    keys, keyspace, latency, memory, pubsub, save, script, server, sets, slow, strings, transactions, wait, zsets,
+    keys, keyspace, latency, lists, memory, pubsub, save, script, server, sets, slow, strings, transactions, wait, zsets,
 };
 use std::sync::LazyLock;
 
@@ -26,6 +26,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     keys::SPECS,
     keyspace::SPECS,
     latency::SPECS,
+    lists::SPECS,
     memory::SPECS,
     pubsub::SPECS,
     save::SPECS,

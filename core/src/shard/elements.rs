@@ -161,6 +161,18 @@ impl Shard {
         Ok(self.engine.elements_before(call.db, number, rank, visit)?)
     }
 
+    /// The same from the last element on.
+    pub fn elements_back(
+        &self,
+        call: &Call<'_>,
+        number: CollectionId,
+        mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
+        self.refuse_changed(call, number)?;
+        let visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
+        Ok(self.engine.elements_back(call.db, number, visit)?)
+    }
+
     /// A command that sees the rows as they were finds single elements as they were; ranges only if nothing has changed since.
     fn refuse_changed(&self, call: &Call<'_>, number: CollectionId) -> Result<(), Stop> {
         match self.look_changed(elements::elements_of(call.db), number) {

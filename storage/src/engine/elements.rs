@@ -273,6 +273,23 @@ impl Engine {
         missing.map_or(Ok(()), Err)
     }
 
+    /// The same from the last element on.
+    pub fn elements_back(
+        &self,
+        db: u8,
+        number: CollectionId,
+        mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Missing> {
+        self.await_elements(db, number)?;
+        let mut cursor = Cursor::new(self.element_first(db, CollectionId(number.0 + 1))?);
+        let tree = &self.rows[usize::from(elements_of(db))];
+        let mut missing = None;
+        tree.backward(&self.pool, &mut cursor, |key, payload| {
+            self.show(number, key, payload, &mut missing, &mut visit)
+        })?;
+        missing.map_or(Ok(()), Err)
+    }
+
     fn show(
         &self,
         number: CollectionId,

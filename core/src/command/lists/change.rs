@@ -1,0 +1,89 @@
+//! Commands that change a list elsewhere than at its ends.
+
+use super::look::{OUT_OF_RANGE, rank_of, ranks_of};
+use crate::collection::list::{End, List, insert, remove_like, replace, trim};
+use crate::command::Call;
+use crate::error::{Refusal, Stop};
+use crate::resp::encode::Reply;
+use crate::shard::Shard;
+use std::ops::ControlFlow;
+
+pub fn lset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let list = List::peek(shard, call, key)?.ok_or(Refusal::NoSuchKey)?;
+    let index = call.args.integer(2)?;
+    let rank = rank_of(index, list.len(shard, call)?).ok_or(Refusal::text("ERR index out of range"))?;
+    let change = replace(shard, call, key, rank, &call.args[3])?;
+    shard.edit_several(call, &[change])?;
+    reply.ok();
+    Ok(())
+}
+
+pub fn linsert(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (key, pivot) = (&call.args[1], &call.args[3]);
+    let is_behind = call.args.is(2, "after");
+    if !is_behind && !call.args.is(2, "before") {
+        return Err(Refusal::Syntax.into());
+    }
+    let Some(list) = List::peek(shard, call, key)? else {
+        reply.integer(0);
+        return Ok(());
+    };
+    let (mut rank, mut is_found) = (0, false);
+    list.visit(shard, call, 0, |value| {
+        is_found = value == pivot;
+        rank += u64::from(!is_found);
+        if is_found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    if !is_found {
+        reply.integer(-1);
+        return Ok(());
+    }
+    let changed = insert(shard, call, key, rank + u64::from(is_behind), &call.args[4])?;
+    let len = changed.len;
+    shard.edit_several(call, &[changed.change])?;
+    reply.integer(len as i64);
+    Ok(())
+}
+
+pub fn lrem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let count = call.args.integer(2)?;
+    let (end, count) = match count {
+        i64::MIN => return Err(Refusal::text(OUT_OF_RANGE).into()),
+        0 => (End::Left, u64::MAX),
+        1.. => (End::Left, count as u64),
+        _ => (End::Right, count.unsigned_abs()),
+    };
+    let Some(list) = List::peek(shard, call, key)? else {
+        reply.integer(0);
+        return Ok(());
+    };
+    let Some((gone, change)) = remove_like(shard, call, key, &list, (end, count), &call.args[3])? else {
+        reply.integer(0);
+        return Ok(());
+    };
+    shard.edit_several(call, &[change])?;
+    reply.integer(gone as i64);
+    Ok(())
+}
+
+pub fn ltrim(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let (start, stop) = (call.args.integer(2)?, call.args.integer(3)?);
+    let len = match List::peek(shard, call, key)? {
+        Some(list) => list.len(shard, call)?,
+        None => 0,
+    };
+    let kept = ranks_of(start, stop, len);
+    if kept == (0..len) {
+        // All of it stays, or nothing was there.
+    } else if kept.is_empty() {
+        shard.remove(call, key)?;
+    } else {
+        let change = trim(shard, call, key, len, kept)?;
+        shard.edit_several(call, &[change])?;
+    }
+    reply.ok();
+    Ok(())
+}

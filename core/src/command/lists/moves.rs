@@ -1,0 +1,96 @@
+//! Commands on several lists of one shard: from one to another, or from the first that has something.
+
+use super::ends::count_of;
+use crate::collection::list::{End, List, peek_end, pop_at, push_at, rotate};
+use crate::command::Call;
+use crate::command::args::Args;
+use crate::error::{Refusal, Stop};
+use crate::resp::encode::Reply;
+use crate::shard::Shard;
+
+pub fn lmove(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (from, to) = (end_of(call.args, 3)?, end_of(call.args, 4)?);
+    move_element(shard, call, reply, from, to)
+}
+
+pub fn rpoplpush(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    move_element(shard, call, reply, End::Right, End::Left)
+}
+
+/// LEFT or RIGHT.
+pub(super) fn end_of(args: &Args<'_>, at: usize) -> Result<End, Refusal> {
+    match () {
+        () if args.is(at, "left") => Ok(End::Left),
+        () if args.is(at, "right") => Ok(End::Right),
+        () => Err(Refusal::Syntax),
+    }
+}
+
+fn move_element(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, from: End, to: End) -> Result<(), Stop> {
+    let (source, target) = (&call.args[1], &call.args[2]);
+    let Some(list) = List::peek(shard, call, source)? else {
+        reply.null();
+        return Ok(());
+    };
+    if source == target {
+        let value = peek_end(shard, call, &list, from)?;
+        let change = rotate(shard, call, source, from, to, &value)?;
+        shard.edit_several(call, &[change])?;
+        reply.bulk(&value);
+        return Ok(());
+    }
+    List::peek(shard, call, target)?;
+    let mut value = Vec::new();
+    let popped = pop_at(shard, call, source, &list, from, 1, |found| value = found.to_vec())?;
+    let pushed = push_at(shard, call, target, to, std::iter::once(&value[..]))?;
+    shard.edit_several(call, &[popped, pushed.change])?;
+    reply.bulk(&value);
+    Ok(())
+}
+
+/// What LMPOP and BLMPOP take, behind the place of the number of keys.
+pub(super) struct Pops {
+    /// The place of the first key, and how many there are.
+    pub first: usize,
+    pub keys: usize,
+    pub end: End,
+    pub count: u64,
+}
+
+impl Pops {
+    pub fn parse(args: &Args<'_>, keynum: usize) -> Result<Pops, Refusal> {
+        let keys = count_of(&args[keynum], 1, "ERR numkeys should be greater than 0")?;
+        let first = keynum + 1;
+        let behind = usize::try_from(keys).ok().and_then(|keys| first.checked_add(keys));
+        let behind = behind.filter(|behind| *behind < args.len()).ok_or(Refusal::Syntax)?;
+        let mut pops = Pops { first, keys: behind - first, end: end_of(args, behind)?, count: 1 };
+        let (mut at, mut is_counted) = (behind + 1, false);
+        while at < args.len() {
+            match args.get(at + 1) {
+                Some(count) if !is_counted && args.is(at, "count") => {
+                    pops.count = count_of(count, 1, "ERR count should be greater than 0")?;
+                    is_counted = true;
+                }
+                _ => return Err(Refusal::Syntax),
+            }
+            at += 2;
+        }
+        Ok(pops)
+    }
+}
+
+pub fn lmpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let pops = Pops::parse(call.args, 1)?;
+    for at in pops.first..pops.first + pops.keys {
+        let key = &call.args[at];
+        let Some(list) = List::peek(shard, call, key)? else { continue };
+        let len = list.len(shard, call)?;
+        reply.array(2);
+        reply.bulk(key);
+        reply.array(pops.count.min(len) as usize);
+        let change = pop_at(shard, call, key, &list, pops.end, pops.count, |value| reply.bulk(value))?;
+        return shard.edit_several(call, &[change]);
+    }
+    reply.null_array();
+    Ok(())
+}
