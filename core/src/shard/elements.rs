@@ -5,6 +5,7 @@ use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use cairn_storage::engine::elements::{self, element};
+use cairn_storage::limits::ROW_INLINE_BYTES_MAX;
 use cairn_storage::engine::{Found, RowKey};
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
@@ -218,7 +219,12 @@ impl Shard {
             self.engine.prepare_undo(all.clone().map(|(row, _)| row))?;
         }
         if self.engine.needs_preparation(rows) {
-            self.engine.prepare_group(all)?;
+            // What stands outside the leaves is a reference there.
+            let inside = |value: &Vec<u8>| value.len().min(ROW_INLINE_BYTES_MAX);
+            let bytes = changes.iter().flat_map(|change| &change.edits).map(|edit| {
+                edit.order.len() + ELEMENT_BYTES as usize + edit.value.as_ref().map_or(0, inside)
+            });
+            self.engine.prepare_neighbours(all, bytes.sum())?;
         }
         Ok(())
     }

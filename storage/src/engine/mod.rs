@@ -98,6 +98,9 @@ const WRITE_PAGES_MAX: usize = 2 * (LEVELS_MAX + 1);
 /// Pages that a row of a group needs beside these: a split now and then.
 const GROUP_PAGES_A_ROW: usize = 2;
 
+/// Of rows that stand beside each other at least so many bytes are in a page that was split.
+const SPLIT_BYTES_MIN: usize = crate::limits::PAGE_BYTES / 4;
+
 /// A tree that is gone, and whether its rows have extents.
 struct Detached {
     rows: DetachedTree,
@@ -285,9 +288,39 @@ impl Engine {
     /// All changes of a group must be possible once it is open: makes room for them, and sees that what they need is in
     /// memory. `rows` are the rows that the group changes, each with its new time to live.
     pub fn prepare_group<'a>(&mut self, rows: impl Iterator<Item = (RowKey<'a>, u64)> + Clone) -> Result<(), Stop> {
-        let pages = WRITE_PAGES_MAX + GROUP_PAGES_A_ROW * rows.clone().count();
+        let pages = GROUP_PAGES_A_ROW * rows.clone().count();
+        self.prepare_pages(rows, pages)
+    }
+
+    /// The same of rows of which most stand beside each other, in this order: those of one leaf need its pages once, and what all of them have, in
+    /// bytes, new ones.
+    pub fn prepare_neighbours<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (RowKey<'a>, u64)> + Clone,
+        bytes: usize,
+    ) -> Result<(), Stop> {
+        if self.pool.file().is_none() {
+            return self.prepare_group(rows);
+        }
+        let (mut leaves, mut last) = (0, None);
+        for (row, expire_ms) in rows.clone() {
+            self.await_row(row)?;
+            let (leaf, old_ms) = self.leaf_of(row)?;
+            let is_other = last != Some((row.db, leaf)) || expire_ms != 0 || old_ms != 0;
+            (leaves, last) = (leaves + usize::from(is_other), Some((row.db, leaf)));
+        }
+        self.prepare_pages(rows, GROUP_PAGES_A_ROW * leaves + bytes.div_ceil(SPLIT_BYTES_MIN))
+    }
+
+    /// `pages`: what the rows need beside a first one.
+    fn prepare_pages<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (RowKey<'a>, u64)> + Clone,
+        pages: usize,
+    ) -> Result<(), Stop> {
+        let pages = WRITE_PAGES_MAX + pages;
         if self.pool.file().is_some() {
-            // Each row may need a page of its own and one of deadlines beside the new ones.
+            // Each may need to be in memory beside the new ones.
             if 2 * pages > self.pool.pages_max() {
                 return Err(Stop::Full);
             }

@@ -11,7 +11,7 @@ use crate::log::{Record, Removal};
 use crate::page::Key;
 use crate::row::{self, Header};
 use crate::tree::{Path, row_fits};
-use crate::units::{CollectionId, ExtentId, Lsn};
+use crate::units::{CollectionId, ExtentId, Lsn, PageId};
 use std::sync::Arc;
 
 /// A row that is about to be changed: where it is or would be, and what it is.
@@ -198,6 +198,15 @@ impl Engine {
             let Resolved { old, .. } = self.resolve(row.db, key)?;
             let old_ms = old.map_or(0, |(header, ..)| header.expire_ms);
             Ok(self.prepare_deadline(row.db, row.head, old_ms, expire_ms).map(drop)?)
+        })
+    }
+
+    /// The leaf that a row stands in, or would; and when it expires. An empty tree has no leaf.
+    pub(super) fn leaf_of(&self, row: RowKey<'_>) -> Result<(Option<PageId>, u64), Stop> {
+        with_key(row, |key| {
+            let Resolved { path, old } = self.resolve(row.db, key)?;
+            let leaf = (path.levels > 0).then(|| path.leaf().page);
+            Ok((leaf, old.map_or(0, |(header, ..)| header.expire_ms)))
         })
     }
 
