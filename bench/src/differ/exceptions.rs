@@ -68,11 +68,11 @@ pub const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         name: "crossslot",
-        why: "over several shards LCS, and within EXEC or a script MSETNX, RENAME, RENAMENX and COPY, want keys of one shard; RENAME and COPY of collections always",
+        why: "over several shards LCS, and within EXEC or a script MSETNX, RENAME, RENAMENX, COPY and BITOP, want keys of one shard; RENAME and COPY of collections always",
         ends: true,
         holds: |case| {
             let is_meant =
-                case.is_one_of(&["LCS", "MSETNX", "RENAME", "RENAMENX", "COPY", "EVAL", "EVAL_RO", "EVALSHA"]);
+                case.is_one_of(&["LCS", "MSETNX", "RENAME", "RENAMENX", "COPY", "BITOP", "EVAL", "EVAL_RO", "EVALSHA"]);
             is_meant && case.shards > 1 && case.got.begins("-CROSSSLOT")
         },
     },

@@ -218,6 +218,8 @@ fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
         let keys = match uses.len() {
             specs if spec.keynum > 0 && at + 1 == specs => Keys { first: spec.keynum, last: 0, step: 0 },
             1 => spec.keys,
+            // The last entry is that of all keys from there on.
+            len if at + 1 == len && spec.keys.last < 0 => Keys { first: spec.keys.first + at, ..spec.keys },
             _ => Keys { first: spec.keys.first + at, last: (spec.keys.first + at) as isize, step: 1 },
         };
         write_key_spec(keys, words, reply);

@@ -1,6 +1,7 @@
 //! Stop 3 of 10: arguments -> command. What a command is; the commands themselves are one file a family.
 
 pub mod args;
+mod bitmaps;
 pub mod client;
 pub mod cluster;
 pub mod config;
@@ -41,7 +42,7 @@ use crate::event::{ConnId, Now};
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
-use crate::tx::Databases;
+use crate::tx::{Databases, SeenRow};
 use std::ops::Range;
 
 /// One command as it is run: on the shard that owns its keys, for a client that may be elsewhere.
@@ -105,7 +106,7 @@ pub enum Run {
 }
 
 /// What becomes of a row command whose keys are on several shards.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Spread {
     /// It is refused: it would have to be one transaction.
     Refuse,
@@ -121,6 +122,23 @@ pub enum Spread {
     Move { is_replacing: bool },
     /// A row is copied to another key, in one transaction.
     Copy,
+    /// The rows are looked at, and what follows from them is answered or becomes the row of the first key, in one transaction.
+    Fold(Fold),
+}
+
+/// What follows from the rows of a command's keys, which are on several shards; in the order of the keys.
+pub type Fold = fn(&Call<'_>, &[Option<SeenRow>]) -> Result<Folded, Refusal>;
+
+/// It changes nothing and answers an integer, or it has a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Folded {
+    Integer(i64),
+    /// The string that is at the first key then; without one, nothing is there. The reply is OK if it is no integer.
+    Stored {
+        value: Option<Vec<u8>>,
+        keeps_ttl: bool,
+        reply: Option<i64>,
+    },
 }
 
 /// Where the keys stand: Redis's first, last (negative counts from the end) and step. `first` 0: no keys.

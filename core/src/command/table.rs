@@ -4,13 +4,15 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info, introspect,
-    keys, keyspace, latency, lists, memory, pubsub, save, script, server, sets, slow, strings, transactions, wait, zsets,
+    Spec, bitmaps, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info,
+    introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server, sets, slow, strings,
+    transactions, wait, zsets,
 };
 use std::sync::LazyLock;
 
 /// All rows, family by family.
 pub static FAMILIES: &[&[Spec]] = &[
+    bitmaps::SPECS,
     client::SPECS,
     cluster::SPECS,
     config::SPECS,

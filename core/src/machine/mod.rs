@@ -35,6 +35,7 @@ mod deadlock;
 mod deeds;
 mod drain;
 mod exec;
+mod fold;
 mod functions;
 mod ground;
 mod hot;

@@ -34,7 +34,9 @@ impl Machine {
         if shards.any(|shard| shard != first) {
             return match call.spec.spread {
                 Spread::Refuse => Place::Nowhere,
-                Spread::Pairs | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy => Place::Whole,
+                Spread::Pairs | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Fold(_) => {
+                    Place::Whole
+                }
                 Spread::Sum | Spread::Place => Place::Spread,
             };
         }

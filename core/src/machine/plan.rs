@@ -197,7 +197,7 @@ impl Plan<'_> {
                 Reply::new(&mut replies, false).refusal(&call.arity().into_refusal());
                 self.slots.push(Slot::Reply(replies));
             }
-            (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy) => {
+            (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Fold(_)) => {
                 let mut bytes = Replies::default();
                 Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);
                 self.slots.push(Slot::Reply(bytes));

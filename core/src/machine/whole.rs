@@ -3,6 +3,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::fold::Folding;
 use super::participate::locks_of;
 use super::plan::{Exec, Plan};
 use crate::command::args::parse_integer;
@@ -36,6 +37,7 @@ enum Then {
     Gather(Base),
     /// The sum of the sub-rows is all that is wanted.
     Sum,
+    Fold(Box<Folding>),
 }
 
 /// The base of a split counter.
@@ -54,6 +56,10 @@ struct Pair {
 }
 
 impl Look {
+    pub fn of_fold(asked: Vec<(ShardId, RowKeys)>, folding: Folding) -> Look {
+        Look::new(asked, Then::Fold(Box::new(folding)))
+    }
+
     fn new(asked: Vec<(ShardId, RowKeys)>, then: Then) -> Look {
         let seen = asked.iter().map(|_| None).collect();
         Look { asked, seen, then }
@@ -132,6 +138,7 @@ impl Machine {
                     let then = Then::Copy(pair(call, CopyTo::parse(call)?));
                     Some(self.plan_pair(&mut plan, call, then, |reply| reply.integer(1)))
                 }
+                Spread::Fold(fold) => Some(self.plan_fold(&mut plan, call, fold)),
                 Spread::Sum | Spread::Place | Spread::Refuse => unreachable!("these are no one change"),
             };
         Ok(plan.finish(call.is_resp3, false, look))
@@ -154,6 +161,7 @@ impl Machine {
         match &look.then {
             Then::Gather(base) => return gather(exec, &look, base),
             Then::Sum => return Err(sum_of(&look).map_or_else(refused, |sum| integer(sum.unwrap_or(0)))),
+            Then::Fold(folding) => return self.fold(exec, &mut look.seen, folding),
             _ => {}
         }
         let is_any_there = look.is_any_there();
@@ -162,7 +170,7 @@ impl Machine {
             Then::SetIfNone => return Ok(()),
             Then::Move(pair) => (pair, true),
             Then::Copy(pair) => (pair, false),
-            Then::Gather(_) | Then::Sum => unreachable!("it was gathered"),
+            Then::Gather(_) | Then::Sum | Then::Fold(_) => unreachable!("it was gathered"),
         };
         let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
         let is_replacing = pair.is_replacing;
@@ -223,7 +231,7 @@ fn sum_of(look: &Look) -> Result<Option<i64>, Refusal> {
     Ok(sum)
 }
 
-fn refused(refusal: Refusal) -> Replies {
+pub(super) fn refused(refusal: Refusal) -> Replies {
     let mut replies = Replies::default();
     Reply::new(&mut replies, false).refusal(&refusal);
     replies
@@ -234,11 +242,11 @@ fn pair(call: &Call<'_>, to: CopyTo) -> Pair {
     Pair { source: (call.db, source), target: (to.db, target), is_replacing: to.is_replacing }
 }
 
-fn entry(name: &str) -> Entry {
+pub(super) fn entry(name: &str) -> Entry {
     table::entry(name.as_bytes()).expect("it is in the table")
 }
 
-fn integer(value: i64) -> Replies {
+pub(super) fn integer(value: i64) -> Replies {
     let mut replies = Replies::default();
     Reply::new(&mut replies, false).integer(value);
     replies

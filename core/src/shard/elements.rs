@@ -5,8 +5,8 @@ use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use cairn_storage::engine::elements::{self, element};
-use cairn_storage::limits::ROW_INLINE_BYTES_MAX;
 use cairn_storage::engine::{Found, RowKey};
+use cairn_storage::limits::ROW_INLINE_BYTES_MAX;
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::CollectionId;
@@ -221,9 +221,10 @@ impl Shard {
         if self.engine.needs_preparation(rows) {
             // What stands outside the leaves is a reference there.
             let inside = |value: &Vec<u8>| value.len().min(ROW_INLINE_BYTES_MAX);
-            let bytes = changes.iter().flat_map(|change| &change.edits).map(|edit| {
-                edit.order.len() + ELEMENT_BYTES as usize + edit.value.as_ref().map_or(0, inside)
-            });
+            let bytes = changes
+                .iter()
+                .flat_map(|change| &change.edits)
+                .map(|edit| edit.order.len() + ELEMENT_BYTES as usize + edit.value.as_ref().map_or(0, inside));
             self.engine.prepare_neighbours(all, bytes.sum())?;
         }
         Ok(())

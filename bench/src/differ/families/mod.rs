@@ -18,6 +18,7 @@
 //! that Redis leaves to chance (SPOP of some), depend on the time of day, or end soon. What Cairn answers otherwise on purpose is a line in
 //! `exceptions.rs`. A row command of the table that no template begins with fails a test here, unless [`NOT_ASKED`] says why.
 
+mod bitmaps;
 mod databases;
 mod expiry;
 mod hashes;
@@ -55,6 +56,7 @@ pub const FAMILIES: &[&Family] = &[
     &scripts::FAMILY,
     &lcs::FAMILY,
     &databases::FAMILY,
+    &bitmaps::FAMILY,
 ];
 
 /// Commands on rows or databases that are not asked, and why.

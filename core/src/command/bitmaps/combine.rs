@@ -1,0 +1,109 @@
+//! BITOP.
+
+use super::string;
+use crate::command::{Call, Folded};
+use crate::error::{Refusal, Stop};
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Shard, Ttl};
+use crate::tx::SeenRow;
+use cairn_storage::blob::Blob;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Operation {
+    And,
+    Or,
+    Xor,
+    Not,
+}
+
+impl Operation {
+    fn parse(call: &Call<'_>) -> Result<Operation, Refusal> {
+        let names = [("and", Operation::And), ("or", Operation::Or), ("xor", Operation::Xor), ("not", Operation::Not)];
+        let named = names.iter().find(|(name, _)| call.args.is(1, name));
+        let &(_, operation) = named.ok_or(Refusal::Syntax)?;
+        if operation == Operation::Not && call.args.len() != 4 {
+            return Err(Refusal::text("ERR BITOP NOT must be called with a single source key."));
+        }
+        Ok(operation)
+    }
+
+    /// What strings give, each as if it had zeros up to the length of the longest one.
+    fn of(self, sources: &[&[u8]]) -> Vec<u8> {
+        let len = sources.iter().map(|source| source.len()).max().unwrap_or(0);
+        let (first, others) = sources.split_first().expect("there is a source");
+        let mut result = Vec::with_capacity(len);
+        result.extend_from_slice(first);
+        result.resize(len, 0);
+        if self == Operation::Not {
+            result.iter_mut().for_each(|byte| *byte = !*byte);
+        }
+        for source in others {
+            let (both, rest) = result.split_at_mut(source.len());
+            let pairs = both.iter_mut().zip(*source);
+            match self {
+                Operation::And => {
+                    pairs.for_each(|(byte, other)| *byte &= other);
+                    rest.fill(0);
+                }
+                Operation::Or => pairs.for_each(|(byte, other)| *byte |= other),
+                Operation::Xor => pairs.for_each(|(byte, other)| *byte ^= other),
+                Operation::Not => unreachable!("it has one source"),
+            }
+        }
+        result
+    }
+}
+
+pub fn bitop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let operation = Operation::parse(call)?;
+    let mut sources = Vec::with_capacity(call.args.len() - 3);
+    for key in call.args.skip(3).iter() {
+        sources.push(string(shard.peek(call, key)?)?.unwrap_or_default());
+    }
+    let result = operation.of(&sources);
+    let (target, len) = (&call.args[2], result.len());
+    if len == 0 {
+        shard.remove(call, target)?;
+    } else {
+        shard.write_blob(call, target, Kind::String, Ttl::Clear, &Blob::new(result))?;
+    }
+    reply.integer(len as i64);
+    Ok(())
+}
+
+/// The same of rows of several shards, the target first.
+pub fn fold(call: &Call<'_>, rows: &[Option<SeenRow>]) -> Result<Folded, Refusal> {
+    let operation = Operation::parse(call)?;
+    let mut sources = Vec::with_capacity(rows.len() - 1);
+    for row in &rows[1..] {
+        if row.as_ref().is_some_and(|row| row.kind != Kind::String) {
+            return Err(Refusal::WrongType);
+        }
+        sources.push(row.as_ref().map_or(&b""[..], |row| &row.value));
+    }
+    let result = operation.of(&sources);
+    let reply = result.len() as i64;
+    if result.is_empty() && rows[0].is_none() {
+        return Ok(Folded::Integer(reply));
+    }
+    let value = (!result.is_empty()).then_some(result);
+    Ok(Folded::Stored { value, keeps_ttl: false, reply: Some(reply) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Operation;
+
+    #[test]
+    fn shorter_strings_have_zeros_behind_them() {
+        let check = |operation: Operation, sources: &[&[u8]], expect: &[u8]| {
+            assert_eq!(operation.of(sources), expect, "{operation:?} {sources:?}");
+        };
+        check(Operation::And, &[b"\xff\x0f", b"\x3c\xff\xff"], b"\x3c\x0f\x00");
+        check(Operation::And, &[b"\xff\x0f\xff", b"\x3c"], b"\x3c\x00\x00");
+        check(Operation::Or, &[b"\x01", b"\x02\x04", b""], b"\x03\x04");
+        check(Operation::Xor, &[b"\xff\x01", b"\x0f"], b"\xf0\x01");
+        check(Operation::Not, &[b"\x00\xf0"], b"\xff\x0f");
+        check(Operation::Or, &[b"", b""], b"");
+    }
+}
