@@ -25,6 +25,7 @@ mod hashes;
 mod keys;
 mod lcs;
 mod scripts;
+mod sets;
 mod strings;
 mod transactions;
 
@@ -56,6 +57,7 @@ pub const FAMILIES: &[&Family] = &[
     &scripts::FAMILY,
     &lcs::FAMILY,
     &databases::FAMILY,
+    &sets::FAMILY,
     &bitmaps::FAMILY,
 ];
 
