@@ -132,7 +132,7 @@ fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bo
         return Ok(false);
     }
     if row.is_spread {
-        as_one(shard, row.value.len(), |shard| shard.rename_spread(call, source, target))?;
+        shard.rename_spread(call, source, target)?;
         return Ok(true);
     }
     let (kind, ttl, value) = taken(shard, call, source, row)?;

@@ -57,7 +57,7 @@ fn grown(shard: &Shard, offset: usize, len: usize) -> Result<usize, Stop> {
 
 /// Makes several changes one unit: after a crash all of them are there, or none. What can be found missing or refused has to
 /// be found before. `bytes` is about what they need.
-pub(super) fn as_one(
+pub(crate) fn as_one(
     shard: &mut Shard,
     bytes: usize,
     change: impl FnOnce(&mut Shard) -> Result<(), Stop>,

@@ -357,6 +357,9 @@ impl Machine {
 
     /// Pages of what was dropped as a whole become free little by little.
     pub(super) fn free_dropped(&mut self) {
+        // A snapshot may still show a collection that is gone.
+        let are_held = self.shard.versions().are_wanted();
+        self.shard.engine_mut().hold_elements(are_held);
         let Err(missing) = self.shard.engine_mut().free_some(super::FREE_PAGES_PER_TURN) else {
             self.paging.is_freeing_barred = false;
             return;

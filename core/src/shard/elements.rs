@@ -3,6 +3,7 @@
 use super::{Kind, Row, Shard, Ttl};
 use crate::collection::{Form, Spread};
 use crate::command::Call;
+use crate::command::strings::as_one;
 use crate::error::{Refusal, Stop};
 use cairn_storage::engine::elements::{self, element};
 use cairn_storage::engine::{Found, RowKey};
@@ -47,6 +48,19 @@ pub enum RowEdit {
 }
 
 impl RowEdit {
+    /// The number that it begins to name.
+    fn names(&self) -> Option<CollectionId> {
+        if let RowEdit::Names(number, ..) = self { Some(*number) } else { None }
+    }
+
+    /// The length of the row's new value.
+    fn len(&self) -> usize {
+        match self {
+            RowEdit::Stays | RowEdit::Goes => 0,
+            RowEdit::Becomes(value) | RowEdit::Packed(value, _) | RowEdit::Names(_, value, _) => value.len(),
+        }
+    }
+
     fn expire_ms(&self) -> u64 {
         match self {
             RowEdit::Names(.., Ttl::At(ms)) | RowEdit::Packed(_, Ttl::At(ms)) => *ms,
@@ -76,12 +90,8 @@ impl Change<'_> {
     }
 
     fn bytes(&self) -> usize {
-        let own = match &self.row {
-            RowEdit::Stays | RowEdit::Goes => 0,
-            RowEdit::Becomes(value) | RowEdit::Packed(value, _) | RowEdit::Names(_, value, _) => value.len(),
-        };
         let elements = self.edits.iter().map(|edit| edit.order.len() + edit.value.as_ref().map_or(0, Vec::len));
-        own + elements.sum::<usize>()
+        self.row.len() + elements.sum::<usize>()
     }
 }
 
@@ -211,10 +221,13 @@ impl Shard {
 
     /// Sees that after the first change nothing can be missing.
     fn prepare_edits(&mut self, call: &Call<'_>, changes: &[Change<'_>], rows: usize) -> Result<(), Stop> {
-        let owners: Vec<RowKey<'_>> = changes.iter().map(|change| self.row_key(call, change.key)).collect();
+        let own: Vec<RowKey<'_>> = changes.iter().map(|change| self.row_key(call, change.key)).collect();
+        let tails: Vec<[u8; 8]> =
+            changes.iter().filter_map(|change| change.row.names()).map(elements::owner_tail).collect();
         let elements = changes.iter().flat_map(|change| &change.edits);
         let elements = elements.map(|edit| (element(call.db, edit.number, &edit.order), edit.expire_ms));
-        let all = elements.chain(owners.iter().zip(changes).map(|(owner, change)| (*owner, change.row.expire_ms())));
+        let own = own.iter().zip(changes).map(|(row, change)| (*row, change.row.expire_ms()));
+        let all = elements.chain(own).chain(tails.iter().map(|tail| (elements::owner(call.db, tail), 0)));
         if self.versions.are_wanted() {
             self.engine.prepare_undo(all.clone().map(|(row, _)| row))?;
         }
@@ -271,16 +284,27 @@ impl Shard {
         Ok(())
     }
 
-    /// A collection that is spread has another key from now on, in the same database, in place of whatever was there. Between the two a group is open.
+    /// A collection that is spread has another key from now on, in the same database, in place of whatever was there.
     pub(crate) fn rename_spread(&mut self, call: &Call<'_>, source: &[u8], target: &[u8]) -> Result<(), Stop> {
         let row = self.peek(call, source)?.expect("the caller has found it");
         let Form::Spread(spread) = row.form() else { unreachable!("the caller has seen that it is spread") };
         let (kind, ttl, number, value) =
             (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), spread.number, spread.encode());
-        self.remove(call, source)?;
-        let target_key = self.row_key(call, target);
-        self.engine.put_owner(target_key, number)?;
-        self.write_spread(call, target, kind, ttl, &value)
+        let (from, to) = (self.row_key(call, source), self.row_key(call, target));
+        let tail = elements::owner_tail(number);
+        if !self.is_in_group() {
+            let expire_ms = row.expire_ms.unwrap_or(0);
+            if self.versions.are_wanted() {
+                self.engine.prepare_undo([from, to].into_iter())?;
+            }
+            let rows = [(from, 0), (to, expire_ms), (elements::owner(call.db, &tail), 0)];
+            self.engine.prepare_group(rows.into_iter())?;
+        }
+        as_one(self, value.len(), |shard| {
+            shard.remove(call, source)?;
+            shard.engine.put_owner(to, number)?;
+            shard.write_spread(call, target, kind, ttl, &value)
+        })
     }
 
     /// A collection that is spread is at another key, of the same shard, too, in place of whatever was there.

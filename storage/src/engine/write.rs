@@ -195,8 +195,9 @@ impl Engine {
     /// Sees that what a write of this row needs is in memory.
     pub(super) fn prepare_write(&self, row: RowKey<'_>, expire_ms: u64) -> Result<(), Stop> {
         with_key(row, |key| {
-            let Resolved { old, .. } = self.resolve(row.db, key)?;
-            let old_ms = old.map_or(0, |(header, ..)| header.expire_ms);
+            let resolved = self.resolve(row.db, key)?;
+            self.named(row.db, &resolved)?;
+            let old_ms = resolved.old.map_or(0, |(header, ..)| header.expire_ms);
             Ok(self.prepare_deadline(row.db, row.head, old_ms, expire_ms).map(drop)?)
         })
     }

@@ -1,7 +1,7 @@
 //! Random changes with checkpoints going on all the time, in a memory that holds a part of them; the power fails
 //! anywhere.
 
-use crate::shard::{Change, Cut, Shard};
+use crate::shard::{Change, Cut, Shard, is_collection};
 use cairn_storage::pagefile::Bug;
 
 /// What a run is like.
@@ -36,11 +36,12 @@ pub fn step(shard: &mut Shard, taste: Taste) -> Result<(), Cut> {
     let (db, key) = key(shard, taste);
     let expire_ms = [0, 0, 1000, 2000][shard.rng.below(4) as usize];
     let is_there = shard.model.contains_key(&(db, key.clone()));
+    let is_collection = shard.model.get(&(db, key.clone())).is_some_and(|row| is_collection(&row.1));
     let what = shard.rng.below(100);
     match what {
         0..10 if is_there => shard.change(Change::Delete(db, key))?,
         10..16 if is_there => shard.change(Change::Expire(db, key, expire_ms))?,
-        16..24 if is_there => {
+        16..24 if is_there && !is_collection => {
             let (offset, bytes) = (shard.rng.below(500) as usize, value(shard, Taste { value_max: 50, ..taste }));
             shard.change(Change::Splice(db, key, offset, bytes))?;
         }
@@ -51,6 +52,21 @@ pub fn step(shard: &mut Shard, taste: Taste) -> Result<(), Cut> {
             });
             let puts = puts.collect();
             shard.group(puts)?;
+        }
+        30..33 => {
+            let count = [1, 20, 200][shard.rng.below(3) as usize];
+            shard.change(Change::Collect(db, key, count))?;
+        }
+        33..50 if is_collection => {
+            let at = shard.rng.below(220) as u32;
+            let value = (shard.rng.below(3) > 0).then(|| value(shard, Taste { value_max: 200, ..taste }));
+            shard.change(Change::Element(db, key, at, value))?;
+        }
+        50..53 if is_collection => {
+            let (_, other) = self::key(shard, taste);
+            if other != key {
+                shard.change(Change::Rename(db, key, other))?;
+            }
         }
         28 if shard.rng.below(40) == 0 => shard.change(Change::Clear(1))?,
         29 if shard.rng.below(8) == 0 => shard.change(Change::Swap(0, 1))?,

@@ -2,15 +2,18 @@
 
 use crate::disk::{Done, PageDisk};
 use crate::log_disk::{Disk, Rng};
+use cairn_storage::engine::elements::{element, elements_of, number_of, order_of, owner, owner_tail};
 use cairn_storage::engine::{Applied, Engine, Redone, Replay, RowKey, Stop};
 use cairn_storage::error::{Fault, Missing};
 use cairn_storage::limits::{OPEN_READS_MAX, PAGE_BYTES};
 use cairn_storage::log::{LogConfig, Record, Recovery, Removal, Step};
 use cairn_storage::pagefile::{Bounds, Bug, OpenStep, Opening, PageFileConfig};
 use cairn_storage::pool::{Fetch, Fetched};
+use cairn_storage::row::OWNS;
 use cairn_storage::txn::Decisions;
-use cairn_storage::units::{Epoch, Lsn, ShardId};
+use cairn_storage::units::{CollectionId, Epoch, Lsn, ShardId};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub const LOG: LogConfig =
@@ -28,6 +31,101 @@ pub enum Change {
     Delete(u8, Vec<u8>),
     Clear(u8),
     Swap(u8, u8),
+    /// A collection of so many elements that are rows of their own, in place of whatever is there.
+    Collect(u8, Vec<u8>, u32),
+    /// An element of one that is there; `None`: it goes.
+    Element(u8, Vec<u8>, u32, Option<Vec<u8>>),
+    /// One that is there has another key, of the same database.
+    Rename(u8, Vec<u8>, Vec<u8>),
+}
+
+const COLLECTION: u8 = 3 | OWNS;
+
+/// What the model has for a collection: this, and its elements.
+const ELEMENTS: &[u8] = b"elements:";
+
+pub fn is_collection(value: &[u8]) -> bool {
+    value.starts_with(ELEMENTS)
+}
+
+fn order(at: u32) -> [u8; 6] {
+    // Some have a head in common.
+    let mut order = [0; 6];
+    order[..4].copy_from_slice(&(at << 7).to_be_bytes());
+    order
+}
+
+fn encode(elements: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
+    let mut value = ELEMENTS.to_vec();
+    for (order, element) in elements {
+        value.extend_from_slice(order);
+        value.extend_from_slice(&(element.len() as u32).to_le_bytes());
+        value.extend_from_slice(element);
+    }
+    value
+}
+
+fn decode(value: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    let mut rest = value.strip_prefix(ELEMENTS).unwrap();
+    let mut elements = BTreeMap::new();
+    while let Some((order, after)) = rest.split_at_checked(6) {
+        let (len, after) = after.split_first_chunk().unwrap();
+        let (element, after) = after.split_at(u32::from_le_bytes(*len) as usize);
+        elements.insert(order.to_vec(), element.to_vec());
+        rest = after;
+    }
+    elements
+}
+
+fn collected(count: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
+    (0..count).map(|at| (order(at).to_vec(), vec![at as u8; at as usize % 90])).collect()
+}
+
+/// A row, with its elements if it is a collection.
+fn read_row(engine: &Engine, db: u8, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, Missing> {
+    let Some(found) = engine.get(row(db, key))? else { return Ok(None) };
+    let Some(number) = number_of(found.kind, found.value) else {
+        return Ok(Some((found.expire_ms, found.value.to_vec())));
+    };
+    let mut elements = BTreeMap::new();
+    engine.elements_from(db, number, 0, |head, rest, element| {
+        elements.insert(order_of(head, rest), element.value.to_vec());
+        ControlFlow::Continue(())
+    })?;
+    assert_eq!(engine.element_count(db, number)?, elements.len() as u64);
+    Ok(Some((found.expire_ms, encode(&elements))))
+}
+
+fn number(engine: &Engine, db: u8, key: &[u8]) -> Result<CollectionId, Stop> {
+    let found = engine.get(row(db, key))?.expect("the row is there");
+    Ok(number_of(found.kind, found.value).expect("it is a collection"))
+}
+
+fn collect(engine: &mut Engine, db: u8, key: &[u8], count: u32) -> Result<Lsn, Stop> {
+    let number = engine.next_collection()?;
+    let (tail, elements) = (owner_tail(number), collected(count));
+    let rows = elements.keys().map(|order| element(db, number, order));
+    engine
+        .prepare_neighbours(rows.chain([row(db, key), owner(db, &tail)]).map(|row| (row, 0)), 120 * elements.len())?;
+    engine.open_group();
+    for (order, value) in &elements {
+        engine.put(element(db, number, order), 0, 0, value).expect("it was prepared");
+    }
+    engine.put_owner(row(db, key), number).expect("it was prepared");
+    engine.put(row(db, key), COLLECTION, 0, &number.0.to_le_bytes()).expect("it was prepared");
+    Ok(engine.close_group())
+}
+
+fn rename(engine: &mut Engine, db: u8, from: &[u8], to: &[u8]) -> Result<Lsn, Stop> {
+    let number = number(engine, db, from)?;
+    let tail = owner_tail(number);
+    let expire_ms = engine.get(row(db, from))?.expect("the row is there").expire_ms;
+    engine.prepare_group([(row(db, from), 0), (row(db, to), expire_ms), (owner(db, &tail), 0)].into_iter())?;
+    engine.open_group();
+    engine.delete(row(db, from), Removal::Deleted).expect("it was prepared");
+    engine.put_owner(row(db, to), number).expect("it was prepared");
+    engine.put(row(db, to), COLLECTION, expire_ms, &number.0.to_le_bytes()).expect("it was prepared");
+    Ok(engine.close_group())
 }
 
 /// The power was cut in the middle of something.
@@ -80,6 +178,22 @@ impl Change {
             Change::Delete(db, key) => {
                 model.remove(&(db, key));
             }
+            Change::Collect(db, key, count) => {
+                model.insert((db, key), (0, encode(&collected(count))));
+            }
+            Change::Element(db, key, at, value) => {
+                let (_, row) = model.get_mut(&(db, key)).unwrap();
+                let mut elements = decode(row);
+                match value {
+                    Some(value) => _ = elements.insert(order(at).to_vec(), value),
+                    None => _ = elements.remove(&order(at)[..]),
+                }
+                *row = encode(&elements);
+            }
+            Change::Rename(db, from, to) => {
+                let row = model.remove(&(db, from)).unwrap();
+                model.insert((db, to), row);
+            }
             Change::Clear(db) => model.retain(|id, _| id.0 != db),
             Change::Swap(one, other) => {
                 let other_of = |db| {
@@ -106,6 +220,18 @@ impl Change {
             Change::Delete(db, key) => {
                 engine.delete(row(*db, key), Removal::Deleted).map(|lsn| lsn.expect("the row is there"))
             }
+            Change::Collect(db, key, count) => collect(engine, *db, key, *count),
+            Change::Element(db, key, at, value) => {
+                let (number, order) = (number(engine, *db, key)?, order(*at));
+                match value {
+                    Some(value) => engine.put(element(*db, number, &order), 0, 0, value),
+                    None => {
+                        let removed = engine.delete(element(*db, number, &order), Removal::Deleted)?;
+                        Ok(removed.unwrap_or_else(|| engine.log().appended()))
+                    }
+                }
+            }
+            Change::Rename(db, from, to) => rename(engine, *db, from, to),
             Change::Clear(db) => engine.clear(*db),
             Change::Swap(one, other) => Ok(engine.swap(*one, *other)),
         }
@@ -212,10 +338,7 @@ impl Shard {
 
     /// Reads a row while everything else goes on.
     pub fn look(&mut self, db: u8, key: &[u8]) -> Result<(), Cut> {
-        let found = self.run(|engine| {
-            let found = engine.get(row(db, key))?;
-            Ok(found.map(|found| (found.expire_ms, found.value.to_vec())))
-        })?;
+        let found = self.run(|engine| Ok(read_row(engine, db, key)?))?;
         assert_eq!(found.as_ref(), self.model.get(&(db, key.to_vec())), "a row is read as it was written");
         Ok(())
     }
@@ -388,10 +511,7 @@ impl Shard {
     }
 
     fn verify_row(&mut self, (db, key): &(u8, Vec<u8>), expected: &(u64, Vec<u8>)) -> Result<(), String> {
-        let found = self.read(|engine| {
-            let found = engine.get(row(*db, key))?;
-            Ok(found.map(|found| (found.expire_ms, found.value.to_vec())))
-        })?;
+        let found = self.read(|engine| read_row(engine, *db, key))?;
         if found.as_ref() != Some(expected) {
             return Err(format!("the row {} differs", String::from_utf8_lossy(key)));
         }
@@ -408,8 +528,20 @@ impl Shard {
         self.read(|engine| if engine.is_stuck() { Ok(()) } else { engine.await_redo() })?;
         self.read(|engine| if engine.is_settling_barred() { Ok(()) } else { engine.await_deferred() })?;
         let is_counted = self.engine.await_redo().is_ok() && self.engine.await_deferred().is_ok();
+        self.read(|engine| {
+            while engine.free_some(64)? {}
+            Ok(())
+        })?;
+        let is_reclaimed = self.engine.collections_gone() == 0;
         for db in (0..3).filter(|_| is_counted) {
             let count = model.keys().filter(|id| id.0 == db).count() as u64;
+            let collections = model.iter().filter(|(id, row)| id.0 == db && is_collection(&row.1));
+            // Each element, and what says whose they are.
+            let elements: usize = collections.map(|(_, row)| decode(&row.1).len() + 1).sum();
+            let kept = self.engine.row_count(elements_of(db));
+            if kept < elements as u64 || is_reclaimed && kept > elements as u64 {
+                return Err(format!("database {db}: {kept} elements for {elements}"));
+            }
             if self.engine.row_count(db) != count {
                 return Err(format!("database {db}: {} rows for {count}", self.engine.row_count(db)));
             }
@@ -456,8 +588,8 @@ impl Shard {
         }
         for ((db, key), expected) in self.model.iter().filter(|_| has_rows) {
             let found = loop {
-                match engine.get(row(*db, key)) {
-                    Ok(found) => break found.map(|found| (found.expire_ms, found.value.to_vec())),
+                match read_row(&engine, *db, key) {
+                    Ok(found) => break found,
                     Err(missing) => engine.fetch(missing),
                 };
                 serve(&mut engine, &mut log, &mut pages)?;
