@@ -200,6 +200,15 @@ pub const LABEL_BYTES_MAX: usize = 32;
 pub const LABEL_BYTES_NEW_MAX: usize = 20;
 pub const RELABELED_MIN: u64 = 64;
 
+/// Entries of a stream that are removed at once because it is trimmed; what is beyond that is hidden, and goes with later changes.
+pub const TRIM_ROWS_MAX: usize = 64;
+
+/// Entries that an approximate trim removes at most if it is not told (Redis: in `streamParseAddOrTrimArgsOrReply`); what XAUTOCLAIM takes as COUNT at
+/// most, and pending entries that it looks at for each.
+pub const STREAM_LIMIT_MAX: u64 = 1_000_000;
+pub const AUTOCLAIM_COUNT_MAX: i64 = i64::MAX / 16;
+pub const AUTOCLAIM_TRIES: i64 = 10;
+
 /// Members that one command draws at most where a member may be drawn twice: a reply of that many is held in memory.
 pub const SAMPLE_COUNT_MAX: i64 = 16 * 1024 * 1024;
 

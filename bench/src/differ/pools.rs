@@ -63,6 +63,13 @@ static POOLS: &[Pool] = &[
     ),
     of("digit", &["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"]),
     of("int", &INTEGERS),
+    by("stream-id", |draw| match draw.rng.u32(..20) {
+        0 => [&b"x"[..], b"", b"0-0", b"0", b"18446744073709551615-18446744073709551615", b"-", b"1-*"]
+            [draw.rng.usize(..7)]
+        .to_vec(),
+        1..=3 => draw.rng.u32(..10).to_string().into_bytes(),
+        _ => format!("{}-{}", draw.rng.u32(..10), draw.rng.u32(..8)).into_bytes(),
+    }),
     of("near-int", &["0", "1", "-1", "2", "3", "5", "10", "-2", "-3", "100"]),
     of("float", &FLOATS),
     of(

@@ -16,6 +16,7 @@ pub mod list;
 pub mod map;
 pub mod order;
 pub mod packed;
+pub mod stream;
 pub mod zset;
 
 use self::packed::Packed;
@@ -77,6 +78,8 @@ pub struct Thresholds {
     pub zset: Threshold,
     /// As Redis has it: from -1 to -5 sizes of a node, else its entries.
     pub list_size: i64,
+    /// Entries that Redis has in a node of a stream: what an approximate trim removes together. 0: as many as there is room for.
+    pub stream_node_entries: u64,
 }
 
 /// The most entries of a packed encoding, and the longest of them, in bytes.
@@ -95,6 +98,7 @@ impl Default for Thresholds {
             intset_entries: 512,
             zset: threshold(128),
             list_size: -2,
+            stream_node_entries: 100,
         }
     }
 }

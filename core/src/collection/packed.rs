@@ -44,7 +44,12 @@ pub struct Entries<'a> {
     at: usize,
 }
 
-impl Entries<'_> {
+impl<'a> Entries<'a> {
+    /// Of bytes that [`push`] has made.
+    pub fn of(bytes: &'a [u8]) -> Entries<'a> {
+        Entries { bytes, at: 0 }
+    }
+
     /// Where the next entry begins.
     pub fn at(&self) -> usize {
         self.at

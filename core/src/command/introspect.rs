@@ -222,22 +222,34 @@ fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
             len if at + 1 == len && spec.keys.last < 0 => Keys { first: spec.keys.first + at, ..spec.keys },
             _ => Keys { first: spec.keys.first + at, last: (spec.keys.first + at) as isize, step: 1 },
         };
-        write_key_spec(keys, words, reply);
+        write_key_spec(keys, spec.streams, words, reply);
     }
 }
 
-fn write_key_spec(keys: Keys, flags: &str, reply: &mut Reply<'_>) {
+/// `streams`: from which argument on the word STREAMS may stand in front of them.
+fn write_key_spec(keys: Keys, streams: usize, flags: &str, reply: &mut Reply<'_>) {
     reply.map(3);
     reply.bulk(b"flags");
     write_flags(flags, reply);
     reply.bulk(b"begin_search");
     reply.map(2);
-    write_strings(&["type", "index", "spec"], reply);
-    reply.map(1);
-    reply.bulk(b"index");
-    reply.integer(keys.first as i64);
+    if streams > 0 {
+        write_strings(&["type", "keyword", "spec"], reply);
+        reply.map(2);
+        write_strings(&["keyword", "STREAMS", "startfrom"], reply);
+        reply.integer(streams as i64);
+    } else {
+        write_strings(&["type", "index", "spec"], reply);
+        reply.map(1);
+        reply.bulk(b"index");
+        reply.integer(keys.first as i64);
+    }
     reply.bulk(b"find_keys");
     reply.map(2);
+    if streams > 0 {
+        // As many ids follow.
+        return write_range(-1, 1, 2, reply);
+    }
     if keys.step == 0 {
         write_strings(&["type", "keynum", "spec"], reply);
         reply.map(3);
@@ -247,11 +259,15 @@ fn write_key_spec(keys: Keys, flags: &str, reply: &mut Reply<'_>) {
         }
         return;
     }
-    write_strings(&["type", "range", "spec"], reply);
-    reply.map(3);
     // Counted from the first key on, unless it counts from the end.
     let last = if keys.last < 0 { keys.last } else { keys.last - keys.first as isize };
-    for (name, value) in [("lastkey", last as i64), ("keystep", keys.step as i64), ("limit", 0)] {
+    write_range(last as i64, keys.step as i64, 0, reply);
+}
+
+fn write_range(last: i64, step: i64, limit: i64, reply: &mut Reply<'_>) {
+    write_strings(&["type", "range", "spec"], reply);
+    reply.map(3);
+    for (name, value) in [("lastkey", last), ("keystep", step), ("limit", limit)] {
         reply.bulk(name.as_bytes());
         reply.integer(value);
     }

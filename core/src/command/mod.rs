@@ -29,6 +29,7 @@ pub mod script;
 pub mod server;
 pub mod sets;
 pub mod slow;
+pub mod streams;
 pub mod strings;
 pub mod synopsis;
 pub mod table;
@@ -230,6 +231,8 @@ pub struct Spec {
     pub keys: Keys,
     /// The place of the number of keys, where that stands in front of them and of other arguments. 0: it does not.
     pub keynum: usize,
+    /// From which argument on the word STREAMS may stand behind which keys follow, and then as many ids. 0: none does.
+    pub streams: usize,
     /// What is done with the keys, in the words of Redis's key specifications: `RW access update`. One for all keys, or one
     /// for each. Empty: what follows from the flags, see [`Spec::key_uses`].
     pub key_uses: &'static [&'static str],
@@ -256,6 +259,7 @@ impl Spec {
         flags: Flags::NONE,
         keys: Keys::NONE,
         keynum: 0,
+        streams: 0,
         key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
@@ -271,13 +275,13 @@ impl Spec {
 
     /// Whether there are keys among its arguments. Sharded channels stand where keys would, but are none.
     pub fn has_keys(&self) -> bool {
-        (self.keys.first > 0 || self.keynum > 0) && self.key_uses != ["not_key"]
+        (self.keys.first > 0 || self.keynum > 0 || self.streams > 0) && self.key_uses != ["not_key"]
     }
 
     /// What is done with the keys: one entry for all of them, or one for each.
     pub fn key_uses(&self) -> &'static [&'static str] {
         match self.key_uses {
-            [] if self.keys.first == 0 && self.keynum == 0 => &[],
+            [] if self.keys.first == 0 && self.keynum == 0 && self.streams == 0 => &[],
             [] if self.flags.has(Flags::READONLY) => &["RO access"],
             [] if self.keynum > 0 => &["RW access update"],
             [] => &["RW update"],
@@ -287,7 +291,7 @@ impl Spec {
 
     /// The positions of the keys of these arguments; `None` if their number is wrong.
     pub fn key_positions(&self, args: &Args<'_>) -> Option<Vec<usize>> {
-        let counted = if self.keynum == 0 { 0..0 } else { self.counted(args)? };
+        let counted = if self.keynum == 0 && self.streams == 0 { 0..0 } else { self.counted(args)? };
         Some(self.keys.positions(args.len()).chain(counted).collect())
     }
 
@@ -295,13 +299,16 @@ impl Spec {
     #[inline]
     pub fn row_keys(&self, args: &Args<'_>) -> impl Iterator<Item = usize> + Clone + use<> {
         // What scripts are about is said by their tasks.
-        let is_counted = self.keynum > 0 && matches!(self.run, Run::Row(_));
+        let is_counted = (self.keynum > 0 || self.streams > 0) && matches!(self.run, Run::Row(_));
         let counted = if is_counted { self.counted(args).unwrap_or_default() } else { 0..0 };
         self.keys.positions(args.len()).chain(counted)
     }
 
-    /// The keys that follow their number.
+    /// The keys that follow their number, or the word STREAMS.
     fn counted(&self, args: &Args<'_>) -> Option<Range<usize>> {
+        if self.streams > 0 {
+            return streams::read::keys(args);
+        }
         let count = usize::try_from(args.integer(self.keynum).ok()?).ok()?;
         let first = self.keynum + 1;
         (count <= args.len().checked_sub(first)?).then(|| first..first + count)
@@ -310,7 +317,7 @@ impl Spec {
     /// Whether it has one key, or none.
     #[inline]
     pub fn is_single(&self) -> bool {
-        self.keys.is_single() && self.keynum == 0
+        self.keys.is_single() && self.keynum == 0 && self.streams == 0
     }
 
     /// Does this many arguments, the name included, fit?

@@ -5,7 +5,7 @@
 
 use super::{
     Spec, bitmaps, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info,
-    introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server, sets, slow, strings,
+    introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server, sets, slow, streams, strings,
     transactions, wait, zsets,
 };
 use std::sync::LazyLock;
@@ -36,6 +36,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     server::SPECS,
     sets::SPECS,
     slow::SPECS,
+    streams::SPECS,
     strings::SPECS,
     transactions::SPECS,
     wait::SPECS,

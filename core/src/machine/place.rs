@@ -25,7 +25,7 @@ impl Machine {
     #[inline]
     pub(super) fn place(&self, call: &Call<'_>) -> Place {
         // A list of pairs that lacks a value is refused by the command itself.
-        let has_keys = call.spec.keys.first > 0 || call.spec.keynum > 0;
+        let has_keys = call.spec.keys.first > 0 || call.spec.keynum > 0 || call.spec.streams > 0;
         if self.identity.shards == 1 || !has_keys || call.lacks_value() {
             return Place::Here;
         }

@@ -68,7 +68,6 @@ pub(super) const IDLE: &[Parameter] = &[
     idle("list-compress-depth", Form::Int { min: 0, max: INT_MAX }, "0", ENCODINGS),
     idle("hll-sparse-max-bytes", Form::Memory { min: 0, max: i64::MAX as u64 }, "3000", ENCODINGS),
     idle("stream-node-max-bytes", Form::Memory { min: 0, max: i64::MAX as u64 }, "4096", ENCODINGS),
-    idle("stream-node-max-entries", Form::Int { min: 0, max: i64::MAX }, "100", ENCODINGS),
     idle("activerehashing", Form::Bool, "yes", MEMORY),
     idle("activedefrag", Form::Bool, "no", MEMORY),
     idle("jemalloc-bg-thread", Form::Bool, "yes", MEMORY),

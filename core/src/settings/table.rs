@@ -101,6 +101,7 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("set-max-intset-entries", COUNT, "512", |s, v| s.fields.thresholds.intset_entries = v.int() as u64),
     acts("set-max-listpack-entries", COUNT, "128", |s, v| s.fields.thresholds.set.entries = v.int() as u64),
     acts("set-max-listpack-value", COUNT, "64", |s, v| s.fields.thresholds.set.value_bytes = v.int() as u64),
+    acts("stream-node-max-entries", COUNT, "100", |s, v| s.fields.thresholds.stream_node_entries = v.int() as u64),
     start("dir", Form::Text, "./cairn-data", |s, v| s.fields.dir = v.text()),
     start("logfile", Form::Text, "", |s, v| s.fields.logfile = v.text()),
     acts("loglevel", Form::Enum(&["debug", "verbose", "notice", "warning", "nothing"]), "notice", |s, v| {

@@ -26,6 +26,7 @@ mod keys;
 mod lcs;
 mod scripts;
 mod sets;
+mod streams;
 mod strings;
 mod transactions;
 
@@ -53,6 +54,7 @@ pub const FAMILIES: &[&Family] = &[
     &keys::FAMILY,
     &expiry::FAMILY,
     &hashes::FAMILY,
+    &streams::FAMILY,
     &transactions::FAMILY,
     &scripts::FAMILY,
     &lcs::FAMILY,
@@ -71,6 +73,9 @@ pub const NOT_ASKED: &[(&str, &str)] = &[
     ("memory|usage", "memory is used in another way"),
     ("object|idletime", "Redis counts seconds, here they are not counted"),
     ("object|refcount", "Redis shares small integers"),
+    ("xgroup|createconsumer", "Redis 7.0 makes consumers later than 7.2"),
+    ("xinfo|consumers", "Redis 7.0 makes consumers later than 7.2"),
+    ("xinfo|groups", "Redis 7.0 makes consumers later than 7.2"),
 ];
 
 impl Row {
