@@ -141,7 +141,12 @@ impl Machine {
                 let file = self.shard.engine().page_file();
                 Answer::Count(file.map_or(0, |file| file.durable().unix_us / 1_000_000) as i64)
             }
-            Ask::Save => unreachable!("it is answered when the checkpoint is durable"),
+            Ask::AclLog { count } => Answer::AclLog(self.acl_log.latest(*count)),
+            Ask::AclLogReset => {
+                self.acl_log.reset();
+                Answer::Done
+            }
+            Ask::Save | Ask::AclChange(_) => unreachable!("these are answered later"),
             Ask::RowCount { .. }
             | Ask::Watch { .. }
             | Ask::Hot { .. }

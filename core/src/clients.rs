@@ -12,13 +12,13 @@ fn kind_of(client: &Client) -> &'static str {
     if client.subscriptions.is_some() { "pubsub" } else { "normal" }
 }
 
-/// Does the filter mean this client? All are of the user `default`.
+/// Does the filter mean this client?
 pub fn is_meant(client: &Client, filter: &ClientFilter) -> bool {
     (filter.ids.is_empty() || filter.ids.contains(&client.id))
         && filter.addr.as_ref().is_none_or(|addr| *addr == client.peer.addr)
         && filter.laddr.as_ref().is_none_or(|laddr| *laddr == client.peer.laddr)
         && filter.kind.as_ref().is_none_or(|kind| kind == kind_of(client))
-        && filter.user.as_ref().is_none_or(|user| user == "default")
+        && filter.user.as_ref().is_none_or(|user| *user == client.user.name)
 }
 
 /// The line of one client, with its end.
@@ -54,7 +54,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
         out,
         "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} psub={psub} \
          ssub={ssub} multi={multi} qbuf={query} qbuf-free=0 argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={output} oll=0 omem={output} \
-         tot-mem={total} events={events} cmd={cmd} user=default redir=-1 resp={resp} lib-name={lib_name} \
+         tot-mem={total} events={events} cmd={cmd} user={user} redir=-1 resp={resp} lib-name={lib_name} \
          lib-ver={lib_ver}",
         id = client.id,
         addr = peer.addr,
@@ -71,6 +71,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
         multi = client.multi.as_ref().map_or(-1, |multi| multi.len() as i64),
         total = size_of::<Client>() + query + output + multi_bytes,
         cmd = client.last_command,
+        user = text(&client.user.name),
         resp = if client.is_resp3 { 3 } else { 2 },
         lib_name = text(&client.lib_name),
         lib_ver = text(&client.lib_ver),
@@ -109,7 +110,8 @@ mod tests {
 
     fn client() -> Client {
         let peer = Peer { addr: "1.2.3.4:5".into(), laddr: "1.2.3.4:6379".into(), is_local: false, fd: 9 };
-        let mut client = Client::new(7, peer, true, Now { mono_ns: 0, unix_us: 0 });
+        let user = std::sync::Arc::new(crate::acl::User::default_user());
+        let mut client = Client::new(7, peer, user, Now { mono_ns: 0, unix_us: 0 });
         client.name = b"me".to_vec();
         client
     }

@@ -8,6 +8,7 @@
 //! [`Effect::Close`], which is the machine's last word on it. Until the driver has performed that, the id is taken.
 //! At most one [`Effect::Send`] per connection is in flight; the driver answers it with [`Event::Sent`].
 
+use crate::acl::Fresh;
 use crate::damage::Damage;
 use crate::error::errno_text;
 use crate::parcel::Parcel;
@@ -62,14 +63,35 @@ pub struct ProcessFacts {
 /// Something that the process around the shards must do for a connection, off the data cores.
 #[derive(Clone, Debug)]
 pub enum HostAsk {
-    /// Does the password match the PHC string? Answer: `Ok("")` or `Err("")`.
-    CheckPassword { hash: String, password: Vec<u8> },
+    /// Does the password match one of the hashes (PHC strings, or SHA-256 in hexadecimal)? Answer: `Ok("")` or `Err("")`. With none
+    /// that takes as long as with one.
+    CheckPassword { hashes: Vec<String>, password: Vec<u8> },
     /// Salt and hash this password; answer with the PHC string.
     HashPassword { password: Vec<u8> },
-    /// Write these parameters into the configuration file (CONFIG REWRITE).
-    RewriteConfig { parameters: Vec<(String, String)> },
+    /// Passwords are added to the hashes of a user, and taken away. Answer: a line for each `Add` and `Remove`, with the hash that is added
+    /// or taken away; empty if there is no such password.
+    SettlePasswords { hashes: Vec<String>, steps: Vec<PasswordStep> },
+    /// So many random bytes, in hexadecimal.
+    Random { bytes: usize },
+    /// Read the file of users (ACL LOAD); answer with a line for each, as ACL LIST has it.
+    ReadUsers { fresh: Fresh },
+    /// Write it (ACL SAVE).
+    WriteUsers { lines: Vec<Vec<u8>> },
+    /// Write these parameters into the configuration file, and these users (CONFIG REWRITE).
+    RewriteConfig { parameters: Vec<(String, String)>, users: Vec<String> },
     /// Stop the whole server in good order (SHUTDOWN). Not answered when it succeeds.
     Shutdown { is_forced: bool, saves: bool },
+}
+
+/// What becomes of the passwords of a user, one step after the other.
+#[derive(Clone, Debug)]
+pub enum PasswordStep {
+    Clear,
+    AddHash(String),
+    RemoveHash(String),
+    /// In clear text.
+    Add(Vec<u8>),
+    Remove(Vec<u8>),
 }
 
 /// Finds the asker again.

@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod ack;
+pub mod acl;
 pub mod announce;
 mod answer;
 pub mod bug;

@@ -132,6 +132,9 @@ pub const SLEEP_SECONDS_MAX: f64 = 3600.0;
 pub const FLUSH_RECORDS_TOLD_MAX: u64 = 1 << 20;
 pub const FLUSH_BYTES_TOLD_MAX: u64 = 1 << 32;
 
+/// Bits of the longest password that ACL GENPASS makes.
+pub const GENPASS_BITS_MAX: i64 = 4096;
+
 /// An entry of the slow log: arguments, bytes of one (Redis: SLOWLOG_ENTRY_MAX_ARGC, SLOWLOG_ENTRY_MAX_STRING).
 pub const SLOWLOG_ARGS_MAX: usize = 32;
 pub const SLOWLOG_ARG_BYTES_MAX: usize = 128;

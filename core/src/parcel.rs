@@ -3,6 +3,7 @@
 //! Arguments stand one after the other in the parcel's arena; messages refer to them by range. Parcels are owned
 //! and `Send`: they are the only thing that crosses cores.
 
+use crate::acl::{Acl, User, log};
 use crate::announce::Announcement;
 use crate::command::strings::counters::Step;
 use crate::hot::HotKey;
@@ -103,6 +104,12 @@ pub enum Message {
     Hot(HotMessage),
     Cut(CutMessage),
     PubSub(PubSubMessage),
+    /// From the keeper of the users: these they are now.
+    Acl(Arc<Acl>),
+    /// To the keeper: they are.
+    AclTaken {
+        version: u64,
+    },
     /// A client watches this row no longer.
     Unwatch {
         db: u8,
@@ -148,6 +155,27 @@ pub enum PubSubMessage {
     Published(Arc<Publication>),
     /// A script of one of your connections has announced this: tell it. Its reply follows.
     Relayed(Vec<Announcement>),
+}
+
+/// How the users change.
+#[derive(Clone, Debug)]
+pub enum AclChange {
+    /// A user is changed by these rules, or made. Passwords in them are hashes.
+    Set {
+        name: Vec<u8>,
+        rules: Vec<Vec<u8>>,
+    },
+    Delete {
+        names: Vec<Vec<u8>>,
+    },
+    /// There are these, and no others.
+    Load {
+        users: Vec<User>,
+    },
+    /// The default user has this password and no other; or none.
+    DefaultPassword {
+        hash: Option<String>,
+    },
 }
 
 /// What HOT is to do with a key.
@@ -231,6 +259,12 @@ pub enum Ask {
         shas: Vec<Option<Sha>>,
     },
     ScriptFlush,
+    /// For the keeper of the users alone.
+    AclChange(AclChange),
+    AclLog {
+        count: usize,
+    },
+    AclLogReset,
     SlowlogGet {
         count: usize,
     },
@@ -264,6 +298,7 @@ pub enum Answer {
     Keys { keys: Vec<Vec<u8>>, next: u64 },
     Text(String),
     Slow(Vec<SlowEntry>),
+    AclLog(Vec<log::Entry>),
     Hot(Vec<HotKey>),
     HotState(HotState),
     Snapshot(Box<Snapshot>),
@@ -279,7 +314,7 @@ pub struct ClientFilter {
     pub addr: Option<String>,
     pub laddr: Option<String>,
     pub kind: Option<String>,
-    pub user: Option<String>,
+    pub user: Option<Vec<u8>>,
     pub max_age_s: Option<u64>,
 }
 

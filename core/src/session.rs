@@ -12,6 +12,7 @@
 //! ```
 
 use crate::ack::Output;
+use crate::acl::User;
 use crate::event::{Now, Peer};
 use crate::limits::{OUTPUT_PAUSE_BYTES, UNAUTHENTICATED_OUTPUT_BYTES_MAX};
 use crate::pubsub::Subscriptions;
@@ -20,6 +21,7 @@ use crate::resp::decode::Decoder;
 use crate::resp::replies::Replies;
 use crate::tx::{Multi, Open, Watched};
 use cairn_storage::blob::Blob;
+use std::sync::Arc;
 
 /// What CLIENT REPLY has set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,6 +65,9 @@ pub struct Client {
     pub db: u8,
     pub is_resp3: bool,
     pub is_authenticated: bool,
+    /// What it wants to do is checked first.
+    pub is_restricted: bool,
+    pub user: Arc<User>,
     pub reply_mode: ReplyMode,
     pub no_evict: bool,
     pub no_touch: bool,
@@ -88,7 +93,7 @@ pub struct Client {
 }
 
 impl Client {
-    pub fn new(id: u64, peer: Peer, is_authenticated: bool, now: Now) -> Client {
+    pub fn new(id: u64, peer: Peer, user: Arc<User>, now: Now) -> Client {
         Client {
             id,
             peer,
@@ -97,7 +102,9 @@ impl Client {
             lib_ver: Vec::new(),
             db: 0,
             is_resp3: false,
-            is_authenticated,
+            is_authenticated: user.is_nopass && user.is_on,
+            is_restricted: !user.is_unrestricted(),
+            user,
             reply_mode: ReplyMode::On,
             no_evict: false,
             no_touch: false,

@@ -14,6 +14,7 @@ mod tests;
 pub use value::{Form, OutputLimit, OutputLimits, bytes};
 
 use crate::collection::Thresholds;
+use crate::acl::{self, Acl, Fresh, User};
 use std::borrow::Cow;
 use std::fmt;
 use value::Value;
@@ -120,6 +121,11 @@ pub struct Fields {
     pub client_output_buffer_limit: OutputLimits,
     /// The password of the default user as a PHC string (salted and slow-hashed). The clear text is nowhere.
     pub requirepass: Option<String>,
+    /// The file of users. Empty: there is none.
+    pub aclfile: String,
+    pub acllog_max_len: usize,
+    /// `acl-pubsub-default`: new users may use all channels.
+    pub acl_pubsub_default_is_all: bool,
     pub databases: u8,
     /// Bytes; 0: no limit.
     pub maxmemory: u64,
@@ -170,6 +176,16 @@ pub struct Settings {
     fields: Fields,
     /// As CONFIG GET shows them, and where they come from, in the order of [`parameters`].
     shown: Vec<(String, Source)>,
+    users: Users,
+}
+
+/// The users that a server begins with.
+#[derive(Clone, Debug, Default)]
+struct Users {
+    /// By the configuration: their names and rules.
+    configured: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+    /// By the file that `aclfile` names.
+    of_file: Option<Vec<User>>,
 }
 
 /// Every parameter there is.
@@ -216,6 +232,7 @@ impl Default for Settings {
         let mut settings = Settings {
             fields: Fields::default(),
             shown: parameters().map(|parameter| (parameter.default.to_owned(), Source::Default)).collect(),
+            users: Users::default(),
         };
         for parameter in table::ACTING {
             let words: Vec<&str> = if parameter.form.is_list() && parameter.default.is_empty() {
@@ -243,6 +260,9 @@ impl Settings {
         if source == Source::Runtime && !parameter.is_mutable {
             return Err(SettingError::Immutable);
         }
+        if parameter.name == "user" {
+            return self.set_user(args);
+        }
         let value = value::parse(parameter.form, args, &self.fields.client_output_buffer_limit)
             .map_err(SettingError::Invalid)?;
         if parameter.name == "requirepass"
@@ -268,6 +288,64 @@ impl Settings {
             Role::Fixed(reason) if source == Source::Runtime => Err(SettingError::Fixed(reason)),
             Role::Fixed(reason) => Ok(SetOutcome::Ignored { reason }),
         }
+    }
+
+    /// `user NAME RULE...`. Passwords must be hashes.
+    fn set_user(&mut self, args: &[&str]) -> Result<SetOutcome, SettingError> {
+        let invalid = |text: String| SettingError::Invalid(text.into());
+        let Some((name, rules)) = args.split_first() else { return Err(invalid("wrong number of arguments".into())) };
+        if acl::has_blanks(name.as_bytes()) {
+            return Err(invalid("Spaces not allowed in ACL usernames".into()));
+        }
+        if self.users.configured.iter().any(|(known, _)| known == name.as_bytes()) {
+            return Err(invalid("Duplicate user found. A user can only be defined once in config files".into()));
+        }
+        let rules = acl::merge(rules.iter().map(|rule| rule.as_bytes())).map_err(|first| {
+            let first = String::from_utf8_lossy(&first);
+            invalid(format!("Unmatched parenthesis in acl selector starting at '{first}'."))
+        })?;
+        let mut user = User::new(name.as_bytes().to_vec(), Fresh::default());
+        for rule in &rules {
+            user.apply(rule, Fresh::default()).map_err(|bad| invalid(bad.to_string()))?;
+        }
+        self.users.configured.push((user.name, rules));
+        Ok(SetOutcome::Set)
+    }
+
+    /// The users of the file that `aclfile` names. They and the default user are all there are.
+    pub fn set_users_of_file(&mut self, users: Vec<User>) {
+        self.users.of_file = Some(users);
+    }
+
+    /// Whether the configuration has users of its own.
+    pub fn has_users(&self) -> bool {
+        !self.users.configured.is_empty()
+    }
+
+    /// What new users begin with.
+    pub fn fresh(&self) -> Fresh {
+        Fresh { has_all_channels: self.acl_pubsub_default_is_all }
+    }
+
+    /// The users that a server begins with.
+    pub fn acl(&self) -> Acl {
+        if let Some(users) = &self.users.of_file {
+            return Acl::of(users.iter().cloned());
+        }
+        let mut default = User::default_user();
+        if let Some(hash) = &self.requirepass {
+            default.is_nopass = false;
+            default.passwords.push(hash.clone());
+        }
+        let configured = self.users.configured.iter().map(|(name, rules)| {
+            let mut user = User::new(name.clone(), self.fresh());
+            for rule in rules {
+                // A rule that was taken when it was read may name what `acl-pubsub-default` makes pointless.
+                let _ = user.apply(rule, self.fresh());
+            }
+            user
+        });
+        Acl::of(std::iter::once(default).chain(configured))
     }
 
     /// The value as CONFIG GET shows it. A password shows as its hash.

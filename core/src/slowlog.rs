@@ -106,6 +106,9 @@ fn is_secret(args: &Args<'_>, index: usize) -> bool {
         }
         return false;
     }
+    if args.is(0, "acl") && ["setuser", "getuser", "deluser"].iter().any(|word| args.is(1, word)) {
+        return index >= 2;
+    }
     let is_value = index >= 3 && index % 2 == 1;
     let name = || String::from_utf8_lossy(&args[index - 1]);
     args.is(0, "config") && args.is(1, "set") && is_value && settings::is_secret(&name())
@@ -161,6 +164,9 @@ mod tests {
     #[test]
     fn passwords_are_not_kept() {
         for (line, expect) in [
+            ("ACL SETUSER bob on >pw", "ACL SETUSER (redacted) (redacted) (redacted)"),
+            ("acl deluser bob", "acl deluser (redacted)"),
+            ("ACL DRYRUN bob GET k", "ACL DRYRUN bob GET k"),
             ("AUTH pw", "AUTH (redacted)"),
             ("auth user pw", "auth (redacted) (redacted)"),
             ("HELLO 3 AUTH user pw SETNAME me", "HELLO 3 AUTH (redacted) (redacted) SETNAME me"),

@@ -80,6 +80,9 @@ pub struct Counters {
     pub error_replies: u64,
     pub unexpected_error_replies: u64,
     pub auth_denied: u64,
+    pub access_denied_command: u64,
+    pub access_denied_key: u64,
+    pub access_denied_channel: u64,
     /// Commands that this shard ran for clients of other shards, and those it sent to others.
     pub foreign_commands: u64,
     pub forwarded_commands: u64,
@@ -120,6 +123,9 @@ impl Counters {
         self.error_replies += other.error_replies;
         self.unexpected_error_replies += other.unexpected_error_replies;
         self.auth_denied += other.auth_denied;
+        self.access_denied_command += other.access_denied_command;
+        self.access_denied_key += other.access_denied_key;
+        self.access_denied_channel += other.access_denied_channel;
         self.foreign_commands += other.foreign_commands;
         self.forwarded_commands += other.forwarded_commands;
         self.turns += other.turns;

@@ -14,9 +14,9 @@ mod words;
 
 pub use arguments::Arguments;
 pub use directive::{ConfigError, is_secret};
-pub use rewrite::rewrite;
+pub use rewrite::{replace, rewrite};
 
-use crate::password;
+use crate::{password, users};
 use cairn_core::settings::{self, SetOutcome, SettingError, Settings, Source};
 use directive::{Directive, Origin};
 use effectless::Effectless;
@@ -64,6 +64,7 @@ impl Configuration {
 
     fn of(mut directives: Vec<Directive>) -> Result<Configuration, ConfigError> {
         hide_password(&mut directives)?;
+        hide_users(&mut directives)?;
         let mut settings = Settings::default();
         let mut effectless = Effectless::default();
         for directive in &directives {
@@ -74,6 +75,7 @@ impl Configuration {
                 Err(error) => return Err(wrong(directive, &error)),
             }
         }
+        read_users(&mut settings, &directives)?;
         Ok(Configuration { settings, file: None, warnings: effectless.lines().collect() })
     }
 }
@@ -95,6 +97,49 @@ fn hide_password(directives: &mut Vec<Directive>) -> Result<(), ConfigError> {
         index += 1;
         directive.name != "requirepass" || index == last + 1
     });
+    Ok(())
+}
+
+/// Puts the hashes of users' passwords in their place.
+fn hide_users(directives: &mut [Directive]) -> Result<(), ConfigError> {
+    for Directive { values, origin, .. } in directives.iter_mut().filter(|directive| directive.name == "user") {
+        for value in values.iter_mut().skip(1) {
+            if let Some(password) = value.strip_prefix('>') {
+                let hash = password::hash(password.as_bytes()).map_err(|why| ConfigError::Line {
+                    origin: origin.clone(),
+                    text: "user (hidden)".into(),
+                    why,
+                    advice: String::new(),
+                })?;
+                *value = format!("#{hash}");
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The file of users, if there is one. There cannot be users in both.
+fn read_users(settings: &mut Settings, directives: &[Directive]) -> Result<(), ConfigError> {
+    let Some(directive) = directives.iter().rfind(|directive| directive.name == "aclfile") else { return Ok(()) };
+    if settings.aclfile.is_empty() {
+        return Ok(());
+    }
+    let refused = |why: String| {
+        let (origin, text) = (directive.origin.clone(), directive.shown());
+        Err(ConfigError::Line { origin, text, why, advice: String::new() })
+    };
+    if settings.has_users() {
+        return refused(
+            "Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This setup is \
+             very likely to lead to configuration errors and security holes, please define either an ACL file or declare users \
+             directly in your redis.conf, but not both."
+                .into(),
+        );
+    }
+    match users::read(&settings.aclfile, settings.fresh()) {
+        Ok(users) => settings.set_users_of_file(users),
+        Err(why) => return refused(why),
+    }
     Ok(())
 }
 
@@ -196,6 +241,25 @@ mod tests {
         assert!(hash.starts_with("$argon2id$"));
         assert_eq!(of(&format!("requirepass {hash}")).unwrap().settings.requirepass, Some(hash));
         assert_eq!(of("requirepass \"\"").unwrap().settings.requirepass, None);
+    }
+
+    #[test]
+    fn users_are_read_with_their_passwords_hashed() {
+        let acl = of("user alice on >one ~a (+get ~b)\nuser default off").unwrap().settings.acl();
+        let shown: Vec<String> = acl.users().map(|user| String::from_utf8(user.line()).unwrap()).collect();
+        assert!(shown[0].starts_with("user alice on sanitize-payload #$argon2id$"), "{shown:?}");
+        assert!(shown[0].ends_with(" ~a resetchannels -@all (~b resetchannels -@all +get)"), "{shown:?}");
+        assert_eq!(shown[1], "user default off sanitize-payload resetchannels -@all");
+        for (text, why) in [
+            ("user a on\nuser a off", "Duplicate user"),
+            ("user a foo >secret", "Syntax error"),
+            ("user a (+get", "Unmatched parenthesis"),
+            ("aclfile /nonexistent", "No such file"),
+            ("user a on\naclfile /nonexistent", "not both"),
+        ] {
+            let error = of(text).unwrap_err().to_string();
+            assert!(error.contains(why) && !error.contains("secret"), "{error}");
+        }
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn ports(settings: &Settings) -> Vec<Finding> {
             Err(error) => Bad(format!("{address}: {error}. Stop what listens there, or choose another --port")),
         })
         .collect();
-    if !addresses::is_local(&found) && settings.requirepass.is_none() {
+    if !addresses::is_local(&found) && settings.acl().is_open() {
         let text =
             "others can reach this address and no password is set: protected mode will refuse them. Set requirepass";
         findings.push(Doubtful(text.into()));

@@ -22,6 +22,7 @@ mod notify;
 mod password;
 mod process;
 mod serve;
+mod users;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use std::io::Write;

@@ -7,6 +7,7 @@
 use crate::limits::{KNOWN_PASSWORDS_MAX, PASSWORD_QUEUE_MAX};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
+use cairn_core::event::PasswordStep;
 use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::fs::File;
@@ -34,7 +35,43 @@ pub fn hash(password: &[u8]) -> Result<String, String> {
 }
 
 fn is_right(hash: &str, password: &[u8]) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok())
+    if hash.starts_with(PHC_PREFIX) {
+        return PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password, &hash).is_ok());
+    }
+    // As Redis writes it. Takes the same time whatever both have in common.
+    let digest: String = Sha256::digest(password).iter().map(|byte| format!("{byte:02x}")).collect();
+    digest.len() == hash.len() && digest.bytes().zip(hash.bytes()).fold(0, |bits, (a, b)| bits | (a ^ b)) == 0
+}
+
+/// Random bytes in hexadecimal.
+pub fn random_hex(bytes: usize) -> Result<String, String> {
+    let mut drawn = vec![0u8; bytes];
+    random(&mut drawn)?;
+    Ok(drawn.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// What becomes of the hashes of a user: a line for each password that is added or taken away.
+fn settle(mut hashes: Vec<String>, steps: Vec<PasswordStep>) -> Result<String, String> {
+    let mut lines = Vec::new();
+    for step in steps {
+        match step {
+            PasswordStep::Clear => hashes.clear(),
+            PasswordStep::AddHash(hash) => hashes.push(hash),
+            PasswordStep::RemoveHash(hash) => hashes.retain(|known| *known != hash),
+            PasswordStep::Add(password) => {
+                let known = hashes.iter().find(|hash| is_right(hash, &password)).cloned();
+                let hash = known.map_or_else(|| hash(&password), Ok)?;
+                hashes.push(hash.clone());
+                lines.push(hash);
+            }
+            PasswordStep::Remove(password) => {
+                let known = hashes.iter().find(|hash| is_right(hash, &password)).cloned();
+                hashes.retain(|hash| Some(hash) != known.as_ref());
+                lines.push(known.unwrap_or_default());
+            }
+        }
+    }
+    Ok(lines.join("\n"))
 }
 
 /// Random bytes of the operating system.
@@ -47,8 +84,9 @@ pub fn random(bytes: &mut [u8]) -> Result<(), String> {
 type Then = Box<dyn FnOnce(Result<String, String>) + Send>;
 
 enum Job {
-    Check { hash: String, password: Vec<u8>, then: Then },
+    Check { hashes: Vec<String>, password: Vec<u8>, then: Then },
     Hash { password: Vec<u8>, then: Then },
+    Settle { hashes: Vec<String>, steps: Vec<PasswordStep>, then: Then },
 }
 
 /// The thread that hashes.
@@ -64,18 +102,24 @@ impl Passwords {
         let known = Arc::new(Mutex::new(Known { key, digests: VecDeque::new() }));
         let (jobs, inbox) = sync_channel::<Job>(PASSWORD_QUEUE_MAX);
         let learned = Arc::clone(&known);
+        let decoy = hash(&key)?;
         let work = move || {
             for job in inbox {
                 match job {
-                    Job::Check { hash, password, then } => {
+                    Job::Check { hashes, password, then } => {
                         // Others may have asked for the same while this one waited.
-                        let right = lock(&learned).has(&hash, &password) || is_right(&hash, &password);
-                        if right {
-                            lock(&learned).add(&hash, &password);
+                        let known = lock(&learned).has_any(&hashes, &password);
+                        let right = known.or_else(|| hashes.iter().find(|hash| is_right(hash, &password)));
+                        if let Some(hash) = right {
+                            lock(&learned).add(hash, &password);
+                        } else if !hashes.iter().any(|hash| hash.starts_with(PHC_PREFIX)) {
+                            // As long as for a user who has such a hash.
+                            is_right(&decoy, &password);
                         }
-                        then(if right { Ok(String::new()) } else { Err(String::new()) });
+                        then(if right.is_some() { Ok(String::new()) } else { Err(String::new()) });
                     }
                     Job::Hash { password, then } => then(hash(&password)),
+                    Job::Settle { hashes, steps, then } => then(settle(hashes, steps)),
                 }
             }
         };
@@ -84,11 +128,16 @@ impl Passwords {
     }
 
     /// `then` gets `Ok("")` or `Err("")`. With too many checks waiting the answer is no, at once.
-    pub fn check(&self, hash: String, password: Vec<u8>, then: Then) {
-        if lock(&self.known).has(&hash, &password) {
+    pub fn check(&self, hashes: Vec<String>, password: Vec<u8>, then: Then) {
+        if lock(&self.known).has_any(&hashes, &password).is_some() {
             return then(Ok(String::new()));
         }
-        self.offer(Job::Check { hash, password, then });
+        self.offer(Job::Check { hashes, password, then });
+    }
+
+    /// `then` gets the hashes that are added and taken away, one in a line.
+    pub fn settle(&self, hashes: Vec<String>, steps: Vec<PasswordStep>, then: Then) {
+        self.offer(Job::Settle { hashes, steps, then });
     }
 
     /// `then` gets the PHC string.
@@ -98,8 +147,8 @@ impl Passwords {
 
     fn offer(&self, job: Job) {
         if let Err(TrySendError::Full(job) | TrySendError::Disconnected(job)) = self.jobs.try_send(job) {
-            let (Job::Check { then, .. } | Job::Hash { then, .. }) = job;
-            then(Err(String::new()));
+            let (Job::Check { then, .. } | Job::Hash { then, .. } | Job::Settle { then, .. }) = job;
+            then(Err("too many passwords wait to be hashed, try again".into()));
         }
     }
 }
@@ -135,6 +184,11 @@ impl Known {
         })
     }
 
+    /// The first of the hashes that is known to match.
+    fn has_any<'a>(&self, hashes: &'a [String], password: &[u8]) -> Option<&'a String> {
+        hashes.iter().find(|hash| self.has(hash, password))
+    }
+
     fn add(&mut self, hash: &str, password: &[u8]) {
         let digest = self.digest(hash, password);
         self.digests.retain(|known| *known != digest);
@@ -152,7 +206,7 @@ mod tests {
 
     fn ask(passwords: &Passwords, hash: &str, password: &str) -> bool {
         let (tell, told) = channel();
-        passwords.check(hash.into(), password.into(), Box::new(move |answer| tell.send(answer.is_ok()).unwrap()));
+        passwords.check(vec![hash.into()], password.into(), Box::new(move |answer| tell.send(answer.is_ok()).unwrap()));
         told.recv().unwrap()
     }
 
@@ -171,6 +225,32 @@ mod tests {
         assert!(ask(&passwords, &stored, "open sesame"));
         assert!(!ask(&passwords, &stored, "open sesame "));
         assert!(!ask(&passwords, &stored_form("other").unwrap(), "open sesame"));
+    }
+
+    #[test]
+    fn hashes_of_redis_are_known_too() {
+        let sha256 = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8";
+        assert!(is_right(sha256, b"password"));
+        assert!(!is_right(sha256, b"passwort") && !is_right(&sha256[1..], b"password") && !is_right("", b""));
+    }
+
+    #[test]
+    fn passwords_are_added_once_and_taken_away_by_their_text() {
+        let one = hash(b"one").unwrap();
+        let add = |text: &str| PasswordStep::Add(text.into());
+        let remove = |text: &str| PasswordStep::Remove(text.into());
+        let steps = vec![add("one"), add("two"), remove("two"), remove("two"), remove("one"), remove("one")];
+        let lines = settle(vec![one.clone()], steps).unwrap();
+        let lines: Vec<&str> = lines.split('\n').collect();
+        assert_eq!((lines[0], lines[3], lines[4], lines[5]), (one.as_str(), "", one.as_str(), ""));
+        assert!(lines[1] != one && lines[1] == lines[2] && is_right(lines[1], b"two"));
+        assert_eq!(settle(vec![one], vec![PasswordStep::Clear, remove("one")]).unwrap(), "");
+    }
+
+    #[test]
+    fn random_bytes_are_not_the_same_twice() {
+        let (one, two) = (random_hex(32).unwrap(), random_hex(32).unwrap());
+        assert!(one.len() == 64 && one != two);
     }
 
     #[test]

@@ -7,8 +7,9 @@ use crate::config::{self, Arguments, Configuration};
 use crate::log::{self, Format, Loudness};
 use crate::metrics::Metrics;
 use crate::metrics_http::{self, Admin};
-use crate::password::Passwords;
-use crate::{affinity, notify};
+use crate::password::{self, Passwords};
+use crate::{affinity, notify, users};
+use cairn_core::acl::Fresh;
 use cairn_core::event::{HostAsk, Level, Notice};
 use cairn_core::settings::{Settings, Source};
 use cairn_net::probe;
@@ -91,6 +92,7 @@ fn serve(configuration: &Configuration) -> Result<(), String> {
         passwords: Passwords::start()?,
         metrics: Arc::clone(&metrics),
         config_file: configuration.file.clone(),
+        aclfile: settings.aclfile.clone(),
         stop,
     };
     let spawned = std::thread::Builder::new().name("cairn-host".into()).spawn(move || host.run(&reports));
@@ -216,7 +218,7 @@ fn introduce(settings: &Settings, handle: &ServerHandle, metrics: Option<&str>) 
     if !settings.unixsocket.is_empty() {
         info!("Listening on {}", settings.unixsocket);
     }
-    if !crate::addresses::is_local(handle.bound()) && settings.requirepass.is_none() {
+    if !crate::addresses::is_local(handle.bound()) && settings.acl().is_open() {
         if settings.protected_mode {
             warn!(
                 "No password is set: protected mode refuses clients of other machines. Set requirepass to let them in"
@@ -290,12 +292,17 @@ fn watch_signals(stop: Sender<Stop>, is_serving: Arc<AtomicBool>) -> Result<(), 
     Ok(())
 }
 
+/// Takes the answer to a question of a shard.
+type Answer = Box<dyn FnOnce(Result<String, String>) + Send>;
+
 /// Takes what the workers report.
 struct Host {
     answerer: Answerer,
     passwords: Passwords,
     metrics: Arc<Metrics>,
     config_file: Option<PathBuf>,
+    /// Empty: there is none.
+    aclfile: String,
     stop: Sender<Stop>,
 }
 
@@ -324,11 +331,15 @@ impl Host {
         let _ = self.stop.send(Stop::WorkersEnded);
     }
 
-    fn on_ask(&self, ask: HostAsk, answer: Box<dyn FnOnce(Result<String, String>) + Send>) {
+    fn on_ask(&self, ask: HostAsk, answer: Answer) {
         match ask {
-            HostAsk::CheckPassword { hash, password } => self.passwords.check(hash, password, answer),
+            HostAsk::CheckPassword { hashes, password } => self.passwords.check(hashes, password, answer),
+            HostAsk::SettlePasswords { hashes, steps } => self.passwords.settle(hashes, steps, answer),
+            HostAsk::Random { bytes } => answer(password::random_hex(bytes)),
+            HostAsk::ReadUsers { fresh } => self.read_users(fresh, answer),
+            HostAsk::WriteUsers { lines } => answer(self.write_users(&lines)),
             HostAsk::HashPassword { password } => self.passwords.hash(password, answer),
-            HostAsk::RewriteConfig { parameters } => answer(self.rewrite(&parameters)),
+            HostAsk::RewriteConfig { parameters, users } => answer(self.rewrite(&parameters, &users)),
             HostAsk::Shutdown { is_forced, saves } => {
                 if self.stop.send(Stop::Command { is_forced, saves }).is_err() {
                     answer(Err("Errors trying to SHUTDOWN. Check logs.".into()));
@@ -337,9 +348,23 @@ impl Host {
         }
     }
 
-    fn rewrite(&self, parameters: &[(String, String)]) -> Result<String, String> {
+    /// On a thread of its own: each password that stands there in clear text is hashed.
+    fn read_users(&self, fresh: Fresh, answer: Answer) {
+        let path = self.aclfile.clone();
+        let read = move || answer(users::read(&path, fresh).map(|users| users::text(&users)));
+        if let Err(error) = std::thread::Builder::new().name("cairn-users".into()).spawn(read) {
+            warn!("The file of users is not read: {error}");
+        }
+    }
+
+    fn write_users(&self, lines: &[Vec<u8>]) -> Result<String, String> {
+        let written = users::write(&self.aclfile, lines);
+        written.inspect_err(|why| warn!("ACL SAVE failed: {why}")).map(|()| String::new())
+    }
+
+    fn rewrite(&self, parameters: &[(String, String)], users: &[String]) -> Result<String, String> {
         let Some(path) = &self.config_file else { return Err("The server is running without a config file".into()) };
-        match config::rewrite(path, parameters) {
+        match config::rewrite(path, parameters, users) {
             Ok(()) => {
                 info!("CONFIG REWRITE executed with success.");
                 Ok(String::new())

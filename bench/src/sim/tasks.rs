@@ -42,7 +42,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
                 Task::Ask { client: request.client, hole: request.hole, part: request.part, ask: (**ask).clone() }
             }
             Message::Ran { .. } | Message::RanLong { .. } | Message::Answer { .. } => return Vec::new(),
-            // Only those whose histories are judged begin transactions, and nobody runs scripts.
+            // Only those whose histories are judged begin transactions, and nobody runs scripts or changes users.
             Message::Transaction { .. }
             | Message::Script { .. }
             | Message::ScriptIsWide { .. }
@@ -55,6 +55,8 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Hot(_)
             | Message::Cut(_)
             | Message::PubSub(_)
+            | Message::Acl(_)
+            | Message::AclTaken { .. }
             | Message::Unwatch { .. } => return Vec::new(),
         }]
     };

@@ -251,12 +251,12 @@ fn kill(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>)
         let addr = String::from_utf8_lossy(&call.args[2]).into_owned();
         return kill_all(machine, conn, ClientFilter { addr: Some(addr), ..ClientFilter::default() }, false, true);
     }
-    let (filter, skip_me) = kill_filter(call)?;
+    let (filter, skip_me) = kill_filter(machine, call)?;
     kill_all(machine, conn, filter, skip_me, false)
 }
 
 /// The options of CLIENT KILL, and whether the caller is spared.
-fn kill_filter(call: &Call<'_>) -> Result<(ClientFilter, bool), Refusal> {
+fn kill_filter(machine: &Machine, call: &Call<'_>) -> Result<(ClientFilter, bool), Refusal> {
     let args = call.args;
     let (mut filter, mut skip_me) = (ClientFilter::default(), true);
     let mut at = 2;
@@ -269,10 +269,10 @@ fn kill_filter(call: &Call<'_>) -> Result<(ClientFilter, bool), Refusal> {
         } else if args.is(at, "type") {
             filter.kind = Some(kind(&text)?);
         } else if args.is(at, "user") {
-            if text != "default" {
+            if machine.acl.user(value).is_none() {
                 return Err(Refusal::text(format!("ERR No such user '{text}'")));
             }
-            filter.user = Some(text);
+            filter.user = Some(value.to_vec());
         } else if args.is(at, "addr") {
             filter.addr = Some(text);
         } else if args.is(at, "laddr") {

@@ -8,8 +8,8 @@ use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Effect, HostAsk, Notice};
 use crate::glob;
-use crate::machine::Machine;
-use crate::parcel::{Answer, Ask};
+use crate::machine::{KEEPER, Machine};
+use crate::parcel::{AclChange, Answer, Ask};
 use crate::resp::encode::Reply;
 use crate::settings::{self, SettingError, Settings, Source};
 
@@ -125,28 +125,47 @@ fn failed(name: &str, error: &SettingError) -> Refusal {
 
 /// A password that has to be hashed before it may be kept.
 fn is_clear_password(name: &str, value: &str) -> bool {
-    name.eq_ignore_ascii_case("requirepass") && !value.is_empty() && !settings::is_hashed(value)
+    is_password(name) && !value.is_empty() && !settings::is_hashed(value)
 }
 
 fn set(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
     let mut pairs = check(&machine.settings, call.args)?;
     let Some(password) = pairs.iter().position(|(name, value)| is_clear_password(name, value)) else {
-        return set_all(machine, conn, pairs);
+        let has_password = pairs.iter().any(|(name, _)| is_password(name));
+        return if has_password { set_with_password(machine, conn, pairs) } else { set_all(machine, conn, pairs) };
     };
     let ask = HostAsk::HashPassword { password: std::mem::take(&mut pairs[password].1).into_bytes() };
     machine.ask_host(
         conn,
         ask,
-        Box::new(move |machine, _, result, reply| match result {
+        Box::new(move |machine, conn, result, reply| match result {
             Ok(hash) => {
                 pairs[password].1 = hash;
-                machine.tell_all(&Ask::ConfigSet { pairs: pairs.clone() });
-                announce(machine, &pairs);
-                reply.ok();
+                drop(set_with_password(machine, conn, pairs));
             }
             Err(text) => reply.refusal(&failed("requirepass", &SettingError::Invalid(text.into()))),
         }),
     )
+}
+
+/// The default user's password is a matter of the keeper of the users; the rest comes behind it.
+fn set_with_password(machine: &mut Machine, conn: ConnId, pairs: Vec<(String, String)>) -> Result<Flow, Stop> {
+    let (_, hash) = pairs.iter().rfind(|(name, _)| is_password(name)).expect("the caller has seen it");
+    let change = AclChange::DefaultPassword { hash: Some(hash.clone()).filter(|hash| !hash.is_empty()) };
+    machine.ask_one(
+        conn,
+        KEEPER,
+        Ask::AclChange(change),
+        Box::new(move |machine, conn, answers, reply| match answers.first() {
+            Some(Answer::Refused(line)) => reply.error(line),
+            // It says what it waits for to the machine, not to the command, which has been left.
+            _ => drop(set_all(machine, conn, pairs)),
+        }),
+    )
+}
+
+fn is_password(name: &str) -> bool {
+    name.eq_ignore_ascii_case("requirepass")
 }
 
 fn set_all(machine: &mut Machine, conn: ConnId, pairs: Vec<(String, String)>) -> Result<Flow, Stop> {
@@ -184,9 +203,14 @@ fn rewrite(machine: &mut Machine, conn: ConnId, _: &Call<'_>, _: &mut Reply<'_>)
     }
     let parameters =
         machine.settings.changed().into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    // With a file of users they are in there.
+    let users = match machine.settings.aclfile.as_str() {
+        "" => machine.acl.users().map(|user| String::from_utf8_lossy(&user.line()).into_owned()).collect(),
+        _ => Vec::new(),
+    };
     machine.ask_host(
         conn,
-        HostAsk::RewriteConfig { parameters },
+        HostAsk::RewriteConfig { parameters, users },
         Box::new(|_, _, result, reply| match result {
             Ok(_) => reply.ok(),
             Err(text) => reply.error(&format!("ERR Rewriting config file: {text}")),

@@ -1,12 +1,14 @@
 //! HELLO, AUTH, PING, ECHO, QUIT, RESET, SELECT: what a client says first, and about itself.
 
 use super::{Call, Flags, Flow, Run, Spec};
+use crate::acl::{DEFAULT_USER, User};
 use crate::command::args::{Args, parse_integer};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
 use crate::session::{Durability, ReplyMode};
+use std::sync::Arc;
 
 /// The version of Redis whose behaviour clients can expect.
 pub const REDIS_VERSION: &str = "7.2.4";
@@ -136,15 +138,18 @@ fn hello(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply
     let is_resp3 = hello.is_resp3.unwrap_or(call.is_resp3);
     let name = hello.name.map(<[u8]>::to_vec);
     if let Some((user, password)) = hello.login {
-        match login(machine, user, password)? {
-            Login::Granted => machine.client_mut(conn).is_authenticated = true,
+        match login(machine, user, password) {
+            Login::Granted(user) => grant(machine, conn, &user),
             Login::Check(ask) => {
                 return machine.ask_host(
                     conn,
                     ask,
-                    Box::new(move |machine, conn, result, reply| {
-                        if settle(machine, conn, result.is_ok(), reply) {
-                            greet(machine, conn, is_resp3, name, reply);
+                    Box::new({
+                        let (command, user) = (String::from_utf8_lossy(&call.args[0]).into_owned(), user.to_vec());
+                        move |machine, conn, result, reply| {
+                            if settle(machine, conn, &command, &user, result.is_ok(), reply) {
+                                greet(machine, conn, is_resp3, name, reply);
+                            }
                         }
                     }),
                 );
@@ -184,56 +189,75 @@ fn greet(machine: &mut Machine, conn: ConnId, is_resp3: bool, name: Option<Vec<u
 
 /// What a pair of user and password needs.
 enum Login {
-    Granted,
-    /// The host compares the password with its hash, off the data cores.
+    Granted(Arc<User>),
+    /// The host compares the password with hashes, off the data cores.
     Check(HostAsk),
 }
 
-fn login(machine: &mut Machine, user: &[u8], password: &[u8]) -> Result<Login, Refusal> {
-    if user != b"default" {
-        machine.stats.counters.auth_denied += 1;
-        return Err(Refusal::text(WRONG_PASSWORD));
+fn login(machine: &Machine, user: &[u8], password: &[u8]) -> Login {
+    let check = |hashes| Login::Check(HostAsk::CheckPassword { hashes, password: password.to_vec() });
+    match machine.acl.user(user).filter(|user| user.is_on) {
+        Some(user) if user.is_nopass => Login::Granted(Arc::clone(user)),
+        Some(user) => check(user.passwords.clone()),
+        // Strangers cannot tell by the time whether there is such a user.
+        None => check(Vec::new()),
     }
-    // Without a password any password is right for the default user, as in Redis.
-    Ok(match &machine.settings.requirepass {
-        None => Login::Granted,
-        Some(hash) => Login::Check(HostAsk::CheckPassword { hash: hash.clone(), password: password.to_vec() }),
-    })
+}
+
+fn grant(machine: &mut Machine, conn: ConnId, user: &Arc<User>) {
+    let client = machine.client_mut(conn);
+    client.is_authenticated = true;
+    client.become_user(user);
 }
 
 /// The password was compared. Writes the refusal if it was wrong; whether it was right.
-fn settle(machine: &mut Machine, conn: ConnId, is_right: bool, reply: &mut Reply<'_>) -> bool {
-    if is_right {
-        machine.client_mut(conn).is_authenticated = true;
-    } else {
-        machine.stats.counters.auth_denied += 1;
-        reply.error(WRONG_PASSWORD);
+fn settle(
+    machine: &mut Machine,
+    conn: ConnId,
+    command: &str,
+    user: &[u8],
+    is_right: bool,
+    reply: &mut Reply<'_>,
+) -> bool {
+    // Meanwhile the user may have gone.
+    match machine.acl.user(user).filter(|user| is_right && user.is_on).cloned() {
+        Some(user) => {
+            grant(machine, conn, &user);
+            true
+        }
+        None => {
+            machine.note_failed_login(conn, user, command);
+            reply.error(WRONG_PASSWORD);
+            false
+        }
     }
-    is_right
 }
 
 fn auth(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let (user, password) = match call.args.len() {
-        2 if machine.settings.requirepass.is_none() => return Err(Refusal::text(NO_PASSWORD_SET).into()),
-        2 => (&b"default"[..], &call.args[1]),
+        2 if machine.acl.default_user().is_nopass => return Err(Refusal::text(NO_PASSWORD_SET).into()),
+        2 => (DEFAULT_USER, &call.args[1]),
         3 => (&call.args[1], &call.args[2]),
         _ => return Err(Refusal::Syntax.into()),
     };
-    match login(machine, user, password)? {
-        Login::Granted => {
-            machine.client_mut(conn).is_authenticated = true;
+    match login(machine, user, password) {
+        Login::Granted(user) => {
+            grant(machine, conn, &user);
             reply.ok();
             Ok(Flow::Done)
         }
-        Login::Check(ask) => machine.ask_host(
-            conn,
-            ask,
-            Box::new(|machine, conn, result, reply| {
-                if settle(machine, conn, result.is_ok(), reply) {
-                    reply.ok();
-                }
-            }),
-        ),
+        Login::Check(ask) => {
+            let (command, user) = (String::from_utf8_lossy(&call.args[0]).into_owned(), user.to_vec());
+            machine.ask_host(
+                conn,
+                ask,
+                Box::new(move |machine, conn, result, reply| {
+                    if settle(machine, conn, &command, &user, result.is_ok(), reply) {
+                        reply.ok();
+                    }
+                }),
+            )
+        }
     }
 }
 
@@ -262,7 +286,7 @@ fn quit(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 }
 
 fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let is_open = machine.settings.requirepass.is_none();
+    let (is_open, user) = (machine.acl.is_open(), Arc::clone(machine.acl.default_user()));
     machine.unwatch(conn);
     machine.roll_back_open(conn);
     machine.unsubscribe_all(conn, reply.out);
@@ -272,6 +296,7 @@ fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_
     client.name.clear();
     client.is_resp3 = false;
     client.is_authenticated = is_open;
+    client.become_user(&user);
     client.reply_mode = ReplyMode::On;
     client.no_evict = false;
     client.no_touch = false;

@@ -331,7 +331,9 @@ fn stats(page: &mut Page<'_>) {
     page.field("eventloop_cycles", counters.turns);
     page.field("eventloop_duration_sum", all.turn_ns.sum() / 1000);
     page.field("acl_access_denied_auth", counters.auth_denied);
-    page.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+    page.field("acl_access_denied_cmd", counters.access_denied_command);
+    page.field("acl_access_denied_key", counters.access_denied_key);
+    page.field("acl_access_denied_channel", counters.access_denied_channel);
 }
 
 fn replication(page: &mut Page<'_>) {

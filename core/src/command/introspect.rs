@@ -1,6 +1,7 @@
 //! COMMAND: the command table, told to clients. Everything is in the rows of the table.
 
 use super::{Call, Flags, Flow, Keys, Run, Spec, help::help, synopsis};
+use crate::acl::category::Categories;
 use crate::command::args::Args;
 use crate::command::table;
 use crate::error::{Refusal, Stop};
@@ -149,29 +150,6 @@ const FLAG_NAMES: &[(Flags, &str)] = &[
     (Flags::NO_MULTI, "no_multi"),
 ];
 
-/// The access categories of a command: those of its row, and those that follow from its flags.
-fn categories(spec: &Spec) -> Vec<&'static str> {
-    let implied = [
-        (Flags::WRITE, "write"),
-        (Flags::READONLY, "read"),
-        (Flags::ADMIN, "admin"),
-        (Flags::ADMIN, "dangerous"),
-        (Flags::PUBSUB, "pubsub"),
-        (Flags::FAST, "fast"),
-        (Flags::BLOCKING, "blocking"),
-    ];
-    let mut out: Vec<&str> = implied.iter().filter(|(flag, _)| spec.flags.has(*flag)).map(|(_, name)| *name).collect();
-    if !spec.flags.has(Flags::FAST) {
-        out.push("slow");
-    }
-    for name in spec.categories.split_whitespace() {
-        if !out.contains(&name) {
-            out.push(name);
-        }
-    }
-    out
-}
-
 fn write_strings(strings: &[&str], reply: &mut Reply<'_>) {
     for string in strings {
         reply.bulk(string.as_bytes());
@@ -188,7 +166,7 @@ fn write_info(spec: &Spec, reply: &mut Reply<'_>) {
     reply.integer(spec.keys.first as i64);
     reply.integer(spec.keys.last as i64);
     reply.integer(if spec.keys.first == 0 { 0 } else { spec.keys.step as i64 });
-    let categories = categories(spec);
+    let categories: Vec<&str> = Categories::of(spec).names().collect();
     reply.set(categories.len());
     categories.iter().for_each(|name| reply.simple(&format!("@{name}")));
     write_tips(spec, reply);
@@ -336,21 +314,9 @@ fn getkeysandflags(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Repl
     for (at, key) in keys.iter().enumerate() {
         reply.array(2);
         reply.bulk(key);
-        write_flags(uses_of(spec, at, &call.args.skip(2)), reply);
+        write_flags(spec.key_use(at, &call.args.skip(2)), reply);
     }
     Ok(Flow::Done)
-}
-
-/// What this command with these arguments does with its key number `at`.
-fn uses_of(spec: &Spec, at: usize, command: &Args<'_>) -> &'static str {
-    let uses = spec.key_uses();
-    let words = uses[at.min(uses.len() - 1)];
-    match words.strip_suffix(" variable_flags") {
-        None => words,
-        // SET, the only one of them: it reads the key if it is asked for GET.
-        Some(with_get) if (3..command.len()).any(|at| command.is(at, "get")) => with_get,
-        Some(_) => "OW update",
-    }
 }
 
 fn list(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
@@ -360,8 +326,8 @@ fn list(_: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> R
         2 => every.map(|spec| spec.name).collect(),
         5 if args.is(2, "filterby") && args.is(3, "module") => Vec::new(),
         5 if args.is(2, "filterby") && args.is(3, "aclcat") => {
-            let is_in = |spec: &&Spec| categories(spec).iter().any(|name| args.is(4, name));
-            every.filter(is_in).map(|spec| spec.name).collect()
+            let wanted = Categories::named(&args[4]).unwrap_or_default();
+            every.filter(|spec| Categories::of(spec).meet(wanted)).map(|spec| spec.name).collect()
         }
         5 if args.is(2, "filterby") && args.is(3, "pattern") => {
             every.map(|spec| spec.name).filter(|name| glob::is_match_nocase(&args[4], name.as_bytes())).collect()

@@ -1,5 +1,6 @@
 //! Stop 3 of 10: arguments -> command. What a command is; the commands themselves are one file a family.
 
+pub mod acl;
 pub mod args;
 mod bitmaps;
 pub mod client;
@@ -286,6 +287,23 @@ impl Spec {
             [] if self.keynum > 0 => &["RW access update"],
             [] => &["RW update"],
             uses => uses,
+        }
+    }
+
+    /// Whether it may have keys.
+    pub fn has_keys(&self) -> bool {
+        self.keys.first > 0 || self.keynum > 0
+    }
+
+    /// What the command with these arguments does with its key number `number`, in the words of [`Spec::key_uses`].
+    pub fn key_use(&self, number: usize, args: &Args<'_>) -> &'static str {
+        let uses = self.key_uses();
+        let words = uses[number.min(uses.len() - 1)];
+        match words.strip_suffix(" variable_flags") {
+            None => words,
+            // SET, the only one of them: it reads the key if it is asked for GET.
+            Some(with_get) if (3..args.len()).any(|at| args.is(at, "get")) => with_get,
+            Some(_) => "OW update",
         }
     }
 

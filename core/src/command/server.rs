@@ -73,13 +73,6 @@ pub const SPECS: &[Spec] = &[
         summary: "A container for commands about modules.",
         ..CONTAINER
     },
-    Spec {
-        name: "acl",
-        subcommands: ACL,
-        since: "6.0.0",
-        summary: "A container for commands about users.",
-        ..CONTAINER
-    },
 ];
 
 const MODULE: &[Spec] = &[
@@ -100,27 +93,6 @@ const MODULE: &[Spec] = &[
         since: "4.0.0",
         tips: "nondeterministic_output_order",
         summary: "The modules that are loaded: there are none.",
-        ..FAMILY
-    },
-];
-
-const ACL: &[Spec] = &[
-    Spec {
-        name: "acl|help",
-        arity: 2,
-        flags: LOADING,
-        run: Run::Server(help),
-        since: "6.0.0",
-        summary: "What the subcommands are.",
-        ..FAMILY
-    },
-    Spec {
-        name: "acl|whoami",
-        arity: 2,
-        flags: LOADING.and(Flags::NOSCRIPT),
-        run: Run::Server(acl_whoami),
-        since: "6.0.0",
-        summary: "The connection's user.",
         ..FAMILY
     },
 ];
@@ -204,10 +176,5 @@ fn debug(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_
 
 fn module_list(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     reply.array(0);
-    Ok(Flow::Done)
-}
-
-fn acl_whoami(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    reply.bulk(b"default");
     Ok(Flow::Done)
 }

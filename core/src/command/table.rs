@@ -4,10 +4,11 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, bitmaps, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info,
+    Spec, acl, bitmaps, client, cluster, config, connection, databases, expire, functions, hashes, hot, idempotent, info,
     introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server, sets, slow, streams, strings,
     transactions, wait, zsets,
 };
+use crate::command::args::Args;
 use std::sync::LazyLock;
 
 /// All rows, family by family.
@@ -67,6 +68,15 @@ pub fn subcommand(container: &'static Spec, name: &[u8]) -> Option<Entry> {
     let prefix = container.name.len() + 1;
     let found = container.subcommands.iter().find(|sub| sub.name.as_bytes()[prefix..].eq_ignore_ascii_case(name))?;
     entry(found.name.as_bytes())
+}
+
+/// The command of these words, a container's subcommand included; `None` for one that there is not.
+pub fn lookup(args: &Args<'_>) -> Option<Entry> {
+    let entry = entry(args.get(0)?)?;
+    match args.get(1) {
+        Some(name) if !entry.spec.subcommands.is_empty() => subcommand(entry.spec, name),
+        _ => Some(entry),
+    }
 }
 
 /// The number of a command: `0..count()`, in the order of the families, a container before its subcommands.

@@ -2,7 +2,7 @@
 //!
 //! A command says what it needs with one of the `ask_...` methods and answers `Flow::Later`. If all it needs is here,
 //! it is finished at once; else a hole is left in the connection's output, commands behind it wait, and the answers
-//! find the hole by its number.
+//! find the hole by its number. What finishes a command may ask again, in the same way.
 
 use super::interact::Statement;
 use super::plan::Exec;
@@ -141,28 +141,21 @@ impl Machine {
         match deferred {
             Deferred::Shards { shards, ask, merge } => {
                 // Whatever this shard can answer at once needs no hole.
-                let is_own = shards.iter().all(|shard| *shard == self.identity.shard) && !matches!(ask, Ask::Save);
+                let is_own = shards.iter().all(|shard| *shard == self.identity.shard)
+                    && !matches!(ask, Ask::Save | Ask::AclChange(_));
                 if is_own && let Ok(answer) = self.answer(&ask, &mut Progress::default()) {
-                    return merge(self, conn, vec![answer], &mut Reply::new(out, call.is_resp3));
-                }
-                let hole = self.open_hole(conn, out, true, 0);
-                let answers = shards.iter().map(|_| None).collect();
-                self.pending.gatherings.insert(hole, Gathering { answers, merge });
-                for (part, shard) in shards.into_iter().enumerate() {
-                    let request = self.request(hole, part as u32);
-                    if shard == self.identity.shard {
-                        self.answer_later(shard, request, &ask, Progress::default());
-                    } else {
-                        let message = Message::Ask { request, ask: Box::new(ask.clone()) };
-                        self.outbox[usize::from(shard.0)].messages.push(message);
+                    merge(self, conn, vec![answer], &mut Reply::new(out, call.is_resp3));
+                    if let Some(next) = self.pending.deferred.take() {
+                        self.start_deferred(conn, next, call, out);
                     }
+                    return;
                 }
-            }
-            Deferred::Host { ask, then } => {
                 let hole = self.open_hole(conn, out, true, 0);
-                self.pending.ticket_last += 1;
-                self.pending.hosts.insert(self.pending.ticket_last, (hole, then));
-                self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
+                self.ask_for(hole, Deferred::Shards { shards, ask, merge });
+            }
+            Deferred::Host { .. } => {
+                let hole = self.open_hole(conn, out, true, 0);
+                self.ask_for(hole, deferred);
             }
             Deferred::Transaction { shard, transaction } => {
                 let hole = self.open_hole(conn, out, false, transaction.multi.bytes());
@@ -209,6 +202,31 @@ impl Machine {
             let message = Message::Ask { request, ask: Box::new(ask.clone()) };
             self.outbox[usize::from(shard)].messages.push(message);
             request.part += 1;
+        }
+    }
+
+    /// Asks shards or the process on behalf of a command that has its hole.
+    fn ask_for(&mut self, hole: HoleId, deferred: Deferred) {
+        match deferred {
+            Deferred::Shards { shards, ask, merge } => {
+                let answers = shards.iter().map(|_| None).collect();
+                self.pending.gatherings.insert(hole, Gathering { answers, merge });
+                for (part, shard) in shards.into_iter().enumerate() {
+                    let request = self.request(hole, part as u32);
+                    if shard == self.identity.shard {
+                        self.answer_later(shard, request, &ask, Progress::default());
+                    } else {
+                        let message = Message::Ask { request, ask: Box::new(ask.clone()) };
+                        self.outbox[usize::from(shard.0)].messages.push(message);
+                    }
+                }
+            }
+            Deferred::Host { ask, then } => {
+                self.pending.ticket_last += 1;
+                self.pending.hosts.insert(self.pending.ticket_last, (hole, then));
+                self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
+            }
+            _ => unreachable!("what has asked once asks shards or the process"),
         }
     }
 
@@ -289,6 +307,10 @@ impl Machine {
         let is_resp3 = session.client.is_resp3;
         let mut out = Replies::default();
         write(self, conn, &mut Reply::new(&mut out, is_resp3));
+        if let Some(next) = self.pending.deferred.take() {
+            // Its command has more to ask.
+            return self.ask_for(hole, next);
+        }
         if let Some(line) = out.bytes().strip_prefix(b"-") {
             let code = line.split(|byte| matches!(byte, b' ' | b'\r')).next().unwrap_or_default();
             self.stats.on_error(&String::from_utf8_lossy(code));

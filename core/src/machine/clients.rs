@@ -4,6 +4,7 @@ use super::Machine;
 use crate::event::{ConnId, Effect, Notice, Peer};
 use crate::limits::{UNAUTHENTICATED_QUERY_BYTES_MAX, UNAUTHENTICATED_SECONDS_MAX};
 use crate::session::{Client, Session};
+use std::sync::Arc;
 
 /// Unrun input of a stalled connection above which its socket is not read.
 pub(super) const QUERY_PAUSE_BYTES: usize = 256 * 1024;
@@ -23,9 +24,9 @@ impl Machine {
     pub(super) fn on_accepted(&mut self, conn: ConnId, peer: Peer) {
         self.client_last += 1;
         let id = (self.client_last - 1) * u64::from(self.identity.shards) + u64::from(self.identity.shard.0) + 1;
-        let is_open = self.settings.requirepass.is_none();
-        let is_denied = self.settings.protected_mode && is_open && !peer.is_local;
-        let mut session = Session::new(Client::new(id, peer, is_open, self.now));
+        let user = Arc::clone(self.acl.default_user());
+        let is_denied = self.settings.protected_mode && user.is_nopass && !peer.is_local;
+        let mut session = Session::new(Client::new(id, peer, user, self.now));
         if is_denied {
             session.output.out.extend_from_slice(PROTECTED);
             session.is_closing = true;

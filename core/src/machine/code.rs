@@ -5,6 +5,7 @@ use super::functions::Change;
 use super::ground::Ground;
 use super::idempotent::Idempotent;
 use super::script::refusal_of;
+use crate::acl::Subject;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
@@ -68,6 +69,8 @@ pub struct ScriptRun {
     pub is_resp3: bool,
     /// The command is one that lets no script write.
     pub is_readonly: bool,
+    /// Whose rights its commands have; `None`: all.
+    pub subject: Option<Arc<Subject>>,
 }
 
 /// A script and what it is given.
@@ -79,6 +82,8 @@ pub struct Task<'a> {
     pub db: u8,
     pub is_readonly: bool,
     pub now: Now,
+    /// Whose rights its commands have; `None`: all.
+    pub subject: Option<&'a Arc<Subject>>,
 }
 
 /// What a task is run with.
@@ -151,5 +156,6 @@ pub(super) fn run_lua(task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Re
     let Means { lua, limits, ground } = means;
     let (vm, callee) = lua.as_deref_mut().expect("what is Lua's has a state");
     let host: Host<'_> = &mut |args: &Args<'_>, is_resp3: bool, out: &mut Replies| ground.call(args, is_resp3, out);
+    vm.set_subject(task.subject.cloned());
     vm.run(*callee, &task.keys, &task.args, *limits, host, reply)
 }

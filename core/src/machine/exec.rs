@@ -152,13 +152,16 @@ impl Machine {
 
     /// EXEC.
     pub fn exec(&mut self, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-        let Some(multi) = self.client_mut(conn).multi.take() else {
+        let Some(mut multi) = self.client_mut(conn).multi.take() else {
             return Err(Refusal::text("ERR EXEC without MULTI").into());
         };
         self.session_mut(conn).output.note_lead(multi.place, reply.out);
         if multi.is_aborted {
             self.unwatch(conn);
             return Err(Refusal::text("EXECABORT Transaction discarded because of previous errors.").into());
+        }
+        if self.client(conn).is_restricted {
+            self.check_multi(conn, &mut multi)?;
         }
         if let Some(token) = multi.token.clone() {
             return self.exec_once(conn, token, multi, call, reply);
@@ -204,6 +207,24 @@ impl Machine {
             self.execs.give_back(multi);
         }
         ran.map(|()| Flow::Done)
+    }
+
+    /// The rules may have changed since its commands were queued. Refused, and over, if it is one that is done once.
+    #[cold]
+    fn check_multi(&mut self, conn: ConnId, multi: &mut Multi) -> Result<(), Refusal> {
+        multi.denied.clear();
+        let mut denied = Vec::new();
+        for (number, Command { entry, args, .. }) in multi.commands().enumerate() {
+            if let Err(line) = self.check_queued(conn, entry, &args) {
+                denied.push((number, line));
+            }
+        }
+        if multi.token.is_some() && !denied.is_empty() {
+            self.unwatch(conn);
+            return Err(Refusal::text(denied.swap_remove(0).1));
+        }
+        multi.denied = denied;
+        Ok(())
     }
 
     /// The transaction of a connection is about the rows of a command too.
@@ -384,7 +405,11 @@ impl Machine {
             });
             let call = Call { spec, args: &args, db, is_resp3, now: exec.now, head };
             let mark = out.len();
+            let denied = multi.denied(number).map(|line| Err(Refusal::text(line.to_owned()).into()));
             match spec.run {
+                _ if let Some(ran) = denied => {
+                    self.finish_row(id, ran, mark, is_resp3, out);
+                }
                 Run::Row(run) => {
                     let ran = self.run_row(run, &call, mark, out);
                     if self.ends_transaction(&ran) {

@@ -255,7 +255,8 @@ impl Machine {
         let keys = Args::new(&bytes, &ranges);
         let none = keys.skip(keys.len());
         let code = Code::Idempotent(Arc::new(Idempotent { token, digest, deed }));
-        let task = Task { code: &code, keys, args: none, db: call.db, is_readonly: false, now: call.now };
+        let task =
+            Task { code: &code, keys, args: none, db: call.db, is_readonly: false, now: call.now, subject: None };
         self.run_script(conn, &task, reply)
     }
 

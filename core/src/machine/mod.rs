@@ -3,6 +3,7 @@
 //!
 //! - `input`: what a connection has sent: run at once, or kept.
 //! - `run`: the commands of one connection: decode, route, execute.
+//! - `access`: who may do what.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
 //! - `counts`: increments that follow each other.
@@ -23,6 +24,7 @@
 //! - `hot`: counters that are split over several shards.
 //! - `deeds`: what was done, in order, for one who checks.
 
+mod access;
 mod ask;
 mod batch;
 mod clients;
@@ -61,6 +63,7 @@ mod views;
 mod whole;
 mod wide;
 
+pub use access::KEEPER;
 pub use ask::{HostThen, Merge};
 pub use code::{Code, ScriptRun, Task};
 pub use deeds::{Deed, Noted};
@@ -72,6 +75,8 @@ pub use pubsub::AudienceChange;
 pub use script::{NO_SCRIPT, Scripts};
 pub use scrub::ScrubFigures;
 
+use crate::acl::Acl;
+use crate::acl::log::AclLog;
 use crate::bug::Bug;
 use crate::command::strings::counters::Step;
 use crate::error::Stop;
@@ -99,6 +104,7 @@ use participate::Parts;
 use redo::Redo;
 use release::Held;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// What does not change while the process runs.
 #[derive(Clone, Debug)]
@@ -150,6 +156,10 @@ pub struct Machine {
     pub shard: Shard,
     pub stats: Stats,
     pub slowlog: Slowlog,
+    /// Who may do what, as this core has it.
+    pub acl: Arc<Acl>,
+    pub acl_log: AclLog,
+    access: access::Keeper,
     pub hot: HotKeys,
     splits: Splits,
     pub facts: ProcessFacts,
@@ -212,6 +222,9 @@ impl Machine {
             shard,
             stats: Stats::new(&settings, now),
             slowlog: Slowlog::new(identity.shard.0, identity.shards),
+            acl: Arc::new(settings.acl()),
+            acl_log: AclLog::new(identity.shard.0, identity.shards),
+            access: access::Keeper::default(),
             splits: Splits::new(identity.shards, now.mono_ns),
             hot: HotKeys::new(identity.seed, now.mono_ns),
             facts: ProcessFacts::default(),
@@ -314,6 +327,7 @@ impl Machine {
         self.work_cuts();
         self.work_parts();
         self.finish_saves();
+        self.finish_acl_changes();
         if self.is_draining() {
             self.go_on_draining();
         }

@@ -231,7 +231,13 @@ impl Machine {
     ) -> Result<Box<Exec>, (Refusal, Vec<Watched>)> {
         let mut plan = Plan::new(self);
         let mut db = call.db;
-        for Command { entry, head, args, .. } in multi.commands() {
+        for (number, Command { entry, head, args, .. }) in multi.commands().enumerate() {
+            if let Some(line) = multi.denied(number) {
+                let mut replies = Replies::default();
+                Reply::new(&mut replies, false).error(line);
+                plan.slots.push(Slot::Reply(replies));
+                continue;
+            }
             if let Run::Row(_) = entry.spec.run {
                 plan.add(&Call { spec: entry.spec, args: &args, db, head, ..*call });
                 continue;

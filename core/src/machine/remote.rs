@@ -200,6 +200,8 @@ impl Machine {
                 Message::Hot(message) => self.on_hot(from, message),
                 Message::Cut(message) => self.on_cut(from, message),
                 Message::PubSub(message) => self.on_pubsub(message),
+                Message::Acl(acl) => self.on_acl(from, &acl),
+                Message::AclTaken { version } => self.on_acl_taken(from, version),
                 Message::Draining { is_on } => self.on_drain_elsewhere(is_on),
                 Message::Unwatch { db, head } => {
                     self.shard.watches.unwatch(db, head);
@@ -280,8 +282,10 @@ impl Machine {
 
     /// Answers a question about this shard once what the answer says is stable.
     pub(super) fn answer_later(&mut self, from: ShardId, request: RequestId, ask: &Ask, mut progress: Progress) {
-        if let Ask::Save = ask {
-            return self.save_for(from, request);
+        match ask {
+            Ask::Save => return self.save_for(from, request),
+            Ask::AclChange(change) => return self.change_acl(from, request, change),
+            _ => {}
         }
         self.shard.begin();
         let answer = match self.answer(ask, &mut progress) {

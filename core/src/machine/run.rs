@@ -439,6 +439,10 @@ impl Machine {
         if !session.client.is_authenticated && !spec.flags.has(Flags::NO_AUTH) {
             return Err(Refusal::text("NOAUTH Authentication required.").into());
         }
+        if session.client.is_restricted {
+            self.check_access(conn, entry, args)?;
+        }
+        let session = self.session(conn);
         let is_on_rows = matches!(spec.run, Run::Row(_));
         if session.client.only_listens() && !listener_may(spec) {
             return Err(Refusal::text(format!(

@@ -10,6 +10,7 @@ use super::ground::{Ground, HiddenCall};
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
+use crate::acl::Subject;
 use crate::answer::Progress;
 use crate::command::args::{Args, copied};
 use crate::command::table::{self, Entry};
@@ -28,6 +29,7 @@ use crate::script::{Script, Sha};
 use cairn_storage::blob::Blob;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// What a shard has of scripts.
@@ -177,6 +179,8 @@ impl Machine {
                 None
             }
         };
+        let subject = self.subject(conn);
+        let task = &Task { subject: subject.as_ref(), ..*task };
         let is_wide = match shard {
             None => true,
             Some(shard) if shard == own => match self.run_script_here(Some(conn), task, reply)? {
@@ -194,6 +198,7 @@ impl Machine {
             db: task.db,
             is_resp3: reply.is_resp3,
             is_readonly: task.is_readonly,
+            subject,
         });
         self.pending.deferred = Some(match shard {
             Some(shard) if !is_wide => Deferred::Script { shard, run },
@@ -213,7 +218,8 @@ impl Machine {
         self.shard.begin();
         let mut reply = Replies::default();
         let ran = self.own_code(&run.code).and_then(|code| {
-            let task = Task { code: &code, keys, args, db, is_readonly, now: self.now };
+            let subject = run.subject.as_ref();
+            let task = Task { code: &code, keys, args, db, is_readonly, now: self.now, subject };
             self.run_script_here(None, &task, &mut Reply::new(&mut reply, is_resp3))
         });
         match ran {
@@ -295,6 +301,7 @@ impl Machine {
         let mut script = Running {
             machine: self,
             conn,
+            subject: task.subject.map(Arc::as_ref),
             db: task.db,
             now: task.now,
             is_readonly: task.is_readonly || task.code.flags().no_writes,
@@ -367,6 +374,7 @@ pub(super) fn refusal_of(error: CompileError) -> Refusal {
 struct Running<'a> {
     machine: &'a mut Machine,
     conn: Option<ConnId>,
+    subject: Option<&'a Subject>,
     /// SELECT is for the rest of the script only.
     db: u8,
     now: Now,
@@ -387,7 +395,7 @@ impl Ground for Running<'_> {
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let Entry { id, spec } = match admit_call(args, self.is_readonly) {
+        let Entry { id, spec } = match self.machine.admit_call(self.subject, args, self.is_readonly) {
             Ok(entry) => entry,
             Err(line) => return Called::Refused(line.into()),
         };
@@ -535,27 +543,30 @@ pub(super) fn selected_db(machine: &Machine, call: &Call<'_>) -> Result<u8, Refu
     if is_there { Ok(index as u8) } else { Err(Refusal::text("ERR DB index is out of range")) }
 }
 
-/// The command that a script calls, if it may: else the error's line.
-pub(super) fn admit_call(args: &Args<'_>, is_readonly: bool) -> Result<Entry, &'static str> {
-    let Some(entry) = lookup(args) else { return Err("ERR Unknown Redis command called from script") };
-    let spec = entry.spec;
-    if !spec.takes(args.len()) {
-        return Err("ERR Wrong number of args calling Redis command from script");
-    }
-    if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
-        return Err(NOT_ALLOWED);
-    }
-    if is_readonly && (spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE)) {
-        return Err(READ_ONLY);
-    }
-    Ok(entry)
-}
-
-/// The command of these words, a container's subcommand included.
-fn lookup(args: &Args<'_>) -> Option<Entry> {
-    let entry = table::entry(args.get(0)?)?;
-    match args.get(1) {
-        Some(name) if !entry.spec.subcommands.is_empty() => table::subcommand(entry.spec, name),
-        _ => Some(entry),
+impl Machine {
+    /// The command that a script calls, if it may: else the error's line.
+    pub(super) fn admit_call(
+        &mut self,
+        subject: Option<&Subject>,
+        args: &Args<'_>,
+        is_readonly: bool,
+    ) -> Result<Entry, Cow<'static, str>> {
+        let Some(entry) = table::lookup(args) else {
+            return Err("ERR Unknown Redis command called from script".into());
+        };
+        let spec = entry.spec;
+        if !spec.takes(args.len()) {
+            return Err("ERR Wrong number of args calling Redis command from script".into());
+        }
+        if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
+            return Err(NOT_ALLOWED.into());
+        }
+        if let Some(subject) = subject {
+            self.check_called(subject, entry, args)?;
+        }
+        if is_readonly && (spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE)) {
+            return Err(READ_ONLY.into());
+        }
+        Ok(entry)
     }
 }

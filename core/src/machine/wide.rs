@@ -25,8 +25,9 @@ use super::participate::locks_of;
 use super::place::Place;
 use super::plan::Plan;
 use super::release::HeldReply;
-use super::script::{ALL_SHARDS, NOT_ALLOWED, admit_call};
+use super::script::{ALL_SHARDS, NOT_ALLOWED};
 use super::trial::Tried;
+use crate::acl::Subject;
 use crate::announce::Announcement;
 use crate::command::args::Args;
 use crate::command::{Call, Flags, Run, table};
@@ -39,6 +40,7 @@ use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End, Limits};
 use crate::tx::{Age, Multi, Patience, RowLock, ToParticipant, Work};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
+use std::sync::Arc;
 
 /// A script under way.
 pub(super) struct Wide {
@@ -245,8 +247,11 @@ impl Machine {
         vm.iter().for_each(|(vm, _)| vm.set_random(course.seed));
         let is_readonly = run.is_readonly || code.flags().no_writes;
         let (db, now) = (run.db, course.now);
-        let task = Task { code: &code, keys, args, db, is_readonly, now };
-        let mut script = Running { machine: self, course, db, is_readonly, at: 0, outcome: Outcome::default() };
+        let subject = run.subject.as_ref();
+        let task = Task { code: &code, keys, args, db, is_readonly, now, subject };
+        let subject = subject.map(Arc::as_ref);
+        let mut script =
+            Running { machine: self, subject, course, db, is_readonly, at: 0, outcome: Outcome::default() };
         let mut reply = Reply::new(&mut replies, run.is_resp3);
         let mark = script.machine.shard.announced.mark();
         let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
@@ -394,6 +399,7 @@ impl Machine {
 /// A run, as the script's commands see it.
 struct Running<'a> {
     machine: &'a mut Machine,
+    subject: Option<&'a Subject>,
     course: &'a mut Course,
     db: u8,
     is_readonly: bool,
@@ -408,7 +414,7 @@ impl Ground for Running<'_> {
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let entry = match admit_call(args, self.is_readonly) {
+        let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
             Ok(entry) => entry,
             Err(line) => return Called::Refused(line.into()),
         };

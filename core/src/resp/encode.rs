@@ -107,6 +107,17 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// A number that is not whole, in the shortest digits: a double in RESP3, bulk in RESP2.
+    pub fn decimal(&mut self, value: f64) {
+        let text = value.to_string();
+        if !self.is_resp3 {
+            return self.bulk(text.as_bytes());
+        }
+        self.out.push(b',');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     pub fn refusal(&mut self, refusal: &Refusal) {
         self.error(&refusal.line());
     }

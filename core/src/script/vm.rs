@@ -12,7 +12,8 @@ use super::figures::shortest;
 use super::natives::{self, Raise, Random, give, is_memory, plain_error, raised};
 use super::source::{Script, Sha};
 use super::{binary, bits, json, msgpack};
-use crate::command::args::Args;
+use crate::acl::Subject;
+use crate::command::args::{Args, copied};
 use crate::command::connection::{REDIS_VERSION, REDIS_VERSION_NUMBER};
 use crate::command::table;
 use crate::limits::{SCRIPT_HOOK_INSTRUCTIONS, SCRIPT_LOG_LINES_MAX};
@@ -22,6 +23,7 @@ use hashbrown::HashMap;
 use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 /// What a script may take.
 #[derive(Clone, Copy, Debug)]
@@ -99,6 +101,8 @@ struct Shared {
     failure: RefCell<Option<Failure>>,
     log: RefCell<Vec<LogLine>>,
     random: Rc<Random>,
+    /// Whose rights its commands have.
+    subject: RefCell<Option<Arc<Subject>>>,
     /// A library registers its functions.
     loading: RefCell<Option<Loading>>,
 }
@@ -186,6 +190,7 @@ impl Vm {
             failure: RefCell::new(None),
             log: RefCell::new(Vec::new()),
             random: Rc::default(),
+            subject: RefCell::default(),
             loading: RefCell::new(None),
         });
         shared.random.seed(0);
@@ -246,6 +251,11 @@ impl Vm {
 
     pub fn set_random(&self, state: u64) {
         self.shared.random.restore(state);
+    }
+
+    /// Whose rights the commands of the next run have; `None`: all.
+    pub fn set_subject(&self, subject: Option<Arc<Subject>>) {
+        self.shared.subject.replace(subject);
     }
 
     /// Lines that scripts have logged.
@@ -488,18 +498,26 @@ fn give_redis(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()>
         }
     })?;
     give_log(lua, redis, shared)?;
+    let state = Rc::clone(shared);
     give(lua, redis, "acl_check_cmd", move |lua, args| {
         if args.len() == 0 {
             return table_error("ERR Please specify at least one argument for this redis lib call");
         }
-        let Ok(name) = args.text(lua, 1) else {
-            return table_error("ERR Lua redis lib command arguments must be strings or integers");
-        };
-        // All users may do everything.
-        match table::find(&name.as_bytes()) {
-            Some(_) => Ok(MultiValue::from_iter([Value::Boolean(true)])),
-            None => table_error("ERR Invalid command passed to redis.acl_check_cmd()"),
+        let mut words: Vec<Vec<u8>> = Vec::with_capacity(args.len());
+        for index in 1..=args.len() {
+            let Ok(word) = args.text(lua, index) else {
+                return table_error("ERR Lua redis lib command arguments must be strings or integers");
+            };
+            words.push(word.as_bytes().to_vec());
         }
+        let (bytes, ranges) = copied(words.iter().map(Vec::as_slice));
+        let words = Args::new(&bytes, &ranges);
+        let Some(entry) = table::lookup(&words) else {
+            return table_error("ERR Invalid command passed to redis.acl_check_cmd()");
+        };
+        let subject = state.subject.borrow();
+        let is_allowed = subject.as_ref().is_none_or(|subject| subject.user.check(entry, &words).is_ok());
+        Ok(MultiValue::from_iter([Value::Boolean(is_allowed)]))
     })
 }
 

@@ -17,7 +17,6 @@ const MEMORY: &str =
 const REPLICATION: &str = "this version has no replication";
 const CLUSTER: &str = "one node owns all slots";
 const TLS: &str = "this version does not speak TLS: put a TLS proxy in front";
-const ACCESS: &str = "this version has one user, `default`, with `requirepass`";
 const PROCESS: &str = "the server runs in the foreground; its supervisor starts, names and watches it";
 const SYSLOG: &str = "messages go to standard output or to `logfile`";
 const SCRIPTS: &str = "this version loads no modules, and scripts always are replicated by their effects";
@@ -161,10 +160,6 @@ pub(super) const IDLE: &[Parameter] = &[
     idle("tls-protocols", Form::Text, "", TLS),
     idle("tls-ciphers", Form::Text, "", TLS),
     idle("tls-ciphersuites", Form::Text, "", TLS),
-    Parameter { is_mutable: false, ..idle("aclfile", Form::Text, "", ACCESS) },
-    idle("acllog-max-len", Form::Int { min: 0, max: i64::MAX }, "128", ACCESS),
-    idle("acl-pubsub-default", Form::Enum(&["allchannels", "resetchannels"]), "resetchannels", ACCESS),
-    Parameter { is_mutable: false, is_hidden: true, ..idle("user", Form::Words, "", ACCESS) },
     Parameter { is_mutable: false, ..idle("daemonize", Form::Bool, "no", PROCESS) },
     Parameter { is_mutable: false, ..idle("pidfile", Form::Text, "", PROCESS) },
     Parameter {

@@ -52,6 +52,13 @@ pub(super) const ACTING: &[Parameter] = &[
         },
     ),
     acts("requirepass", Form::Text, "", |s, v| s.fields.requirepass = Some(v.text()).filter(|hash| !hash.is_empty())),
+    // Its values are users: `Settings::set` takes them.
+    Parameter { is_hidden: true, ..start("user", Form::Words, "", |_, _| ()) },
+    start("aclfile", Form::Text, "", |s, v| s.fields.aclfile = v.text()),
+    acts("acllog-max-len", int(0, i64::MAX), "128", |s, v| s.fields.acllog_max_len = v.int() as usize),
+    acts("acl-pubsub-default", Form::Enum(&["allchannels", "resetchannels"]), "resetchannels", |s, v| {
+        s.fields.acl_pubsub_default_is_all = v.text() == "allchannels";
+    }),
     start("databases", int(1, DATABASES_MAX as i64), "16", |s, v| s.fields.databases = v.int() as u8),
     acts("maxmemory", BYTES, "0", |s, v| s.fields.maxmemory = v.bytes()),
     acts("slowlog-log-slower-than", int(-1, i64::MAX), "10000", |s, v| s.fields.slowlog_log_slower_than_us = v.int()),

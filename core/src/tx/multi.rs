@@ -17,6 +17,8 @@ pub struct Multi {
     pub databases: usize,
     /// A command was refused when it came: EXEC discards all.
     pub is_aborted: bool,
+    /// Commands that its user may no longer run, by their numbers, and what these answer.
+    pub denied: Vec<(usize, String)>,
     /// An error of any command undoes all of them.
     pub rolls_back: bool,
     /// They are done once.
@@ -140,6 +142,15 @@ impl Multi {
     /// Commands that may change rows.
     pub fn row_writes(&self) -> usize {
         self.writes - self.databases
+    }
+
+    /// What a command answers instead of being run.
+    #[inline]
+    pub fn denied(&self, number: usize) -> Option<&str> {
+        if self.denied.is_empty() {
+            return None;
+        }
+        self.denied.iter().find(|(denied, _)| *denied == number).map(|(_, line)| line.as_str())
     }
 
     /// Bytes of all arguments.

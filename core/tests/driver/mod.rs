@@ -4,7 +4,7 @@
 
 pub mod show;
 
-use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, Peer, Ticket};
+use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, PasswordStep, Peer, Ticket};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::parcel::Parcel;
 use cairn_core::resp::replies::Outgoing;
@@ -63,6 +63,8 @@ pub struct World {
     questions: VecDeque<(usize, Ticket, HostAsk)>,
     /// What the process was asked for, or told.
     pub notes: Vec<String>,
+    /// The file of users.
+    users: String,
 }
 
 impl World {
@@ -84,6 +86,7 @@ impl World {
             is_host_held: false,
             questions: VecDeque::new(),
             notes: Vec::new(),
+            users: String::new(),
         };
         world.open((0..shards).map(|_| BTreeMap::new()).collect());
         world.settle();
@@ -363,13 +366,23 @@ impl World {
 
     fn answer(&mut self, ask: HostAsk) -> Result<String, String> {
         match ask {
-            HostAsk::CheckPassword { hash, password } => {
-                let expect = hash.rsplit('$').next().unwrap_or_default();
-                if expect.as_bytes() == password { Ok(String::new()) } else { Err(String::new()) }
+            HostAsk::CheckPassword { hashes, password } => {
+                let is_right = hashes.iter().any(|hash| is_hash_of(hash, &password));
+                if is_right { Ok(String::new()) } else { Err(String::new()) }
+            }
+            HostAsk::SettlePasswords { hashes, steps } => Ok(settle(hashes, steps).join("\n")),
+            HostAsk::Random { bytes } => Ok("4d".repeat(bytes)),
+            HostAsk::ReadUsers { .. } if self.users.is_empty() => Err("there is no such file".into()),
+            HostAsk::ReadUsers { .. } => Ok(self.users.clone()),
+            HostAsk::WriteUsers { lines } => {
+                self.users = String::from_utf8(lines.join(&b'\n')).unwrap();
+                self.notes.extend(self.users.lines().map(str::to_owned));
+                Ok(String::new())
             }
             HostAsk::HashPassword { password } => Ok(format!("{PASSWORD_HASH}{}", String::from_utf8_lossy(&password))),
-            HostAsk::RewriteConfig { .. } => {
+            HostAsk::RewriteConfig { users, .. } => {
                 self.notes.push("rewrite".into());
+                self.notes.extend(users);
                 Ok(String::new())
             }
             HostAsk::Shutdown { is_forced, .. } => {
@@ -401,4 +414,29 @@ impl World {
     fn client_of(&mut self, shard: usize, conn: ConnId) -> Option<&mut Client> {
         self.clients.values_mut().find(|client| client.shard == shard && client.conn == Some(conn))
     }
+}
+
+fn is_hash_of(hash: &str, password: &[u8]) -> bool {
+    hash.rsplit('$').next().unwrap_or_default().as_bytes() == password
+}
+
+/// What becomes of passwords.
+fn settle(mut hashes: Vec<String>, steps: Vec<PasswordStep>) -> Vec<String> {
+    let mut lines = Vec::new();
+    for step in steps {
+        match step {
+            PasswordStep::Clear => hashes.clear(),
+            PasswordStep::AddHash(hash) => hashes.push(hash),
+            PasswordStep::RemoveHash(hash) => hashes.retain(|known| *known != hash),
+            PasswordStep::Add(password) => {
+                lines.push(format!("{PASSWORD_HASH}{}", String::from_utf8_lossy(&password)));
+                hashes.extend(lines.last().cloned());
+            }
+            PasswordStep::Remove(password) => {
+                let at = hashes.iter().position(|hash| is_hash_of(hash, &password));
+                lines.push(at.map_or(String::new(), |at| hashes.remove(at)));
+            }
+        }
+    }
+    lines
 }

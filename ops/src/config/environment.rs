@@ -31,7 +31,7 @@ pub fn read(
 
 /// A password is taken as it stands; everything else is split into words as a line of a file is.
 fn values(name: &str, value: String) -> Vec<String> {
-    if super::directive::is_secret(name) {
+    if super::directive::is_secret(name) && name != "user" {
         return vec![value];
     }
     let words = words::split(value.as_bytes()).unwrap_or_else(|| vec![value.clone().into_bytes()]);
