@@ -13,8 +13,8 @@ mod tests;
 
 pub use value::{Form, OutputLimit, OutputLimits, bytes};
 
-use crate::collection::Thresholds;
 use crate::acl::{self, Acl, Fresh, User};
+use crate::collection::Thresholds;
 use std::borrow::Cow;
 use std::fmt;
 use value::Value;
