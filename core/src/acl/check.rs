@@ -77,6 +77,11 @@ impl User {
         Err(denial.expect("a user has a selector"))
     }
 
+    /// Whether it may stay subscribed to this.
+    pub fn allows_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
+        self.selectors().any(|selector| selector.allows_channel(channel, is_pattern))
+    }
+
     /// The command that this one runs.
     fn check_inner(&self, entry: Entry, args: &Args<'_>) -> Result<(), Denial> {
         if entry.spec.name != "idempotent" {

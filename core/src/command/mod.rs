@@ -290,11 +290,6 @@ impl Spec {
         }
     }
 
-    /// Whether it may have keys.
-    pub fn has_keys(&self) -> bool {
-        self.keys.first > 0 || self.keynum > 0
-    }
-
     /// What the command with these arguments does with its key number `number`, in the words of [`Spec::key_uses`].
     pub fn key_use(&self, number: usize, args: &Args<'_>) -> &'static str {
         let uses = self.key_uses();

@@ -15,6 +15,7 @@ use crate::command::table::Entry;
 use crate::error::Refusal;
 use crate::event::ConnId;
 use crate::parcel::{AclChange, Answer, Message, RequestId};
+use crate::pubsub::{CLASSES, Class};
 use crate::session::Client;
 use cairn_storage::units::{Lsn, ShardId};
 use std::sync::Arc;
@@ -140,6 +141,9 @@ impl Machine {
                     let user = Arc::clone(user);
                     client.become_user(&user);
                     client.is_authenticated |= !was_open && acl.is_open() && user.name == DEFAULT_USER;
+                    if client.is_restricted && !may_listen(client) {
+                        self.close(conn, false);
+                    }
                 }
                 None => {
                     let user = Arc::clone(acl.default_user());
@@ -192,6 +196,14 @@ impl Machine {
             self.hold_foreign(from, Lsn(0), HeldReply::Answer { request, answer: Box::new(answer) });
         }
     }
+}
+
+/// Whether a client may stay subscribed to all that it listens to.
+fn may_listen(client: &Client) -> bool {
+    let Some(own) = &client.subscriptions else { return true };
+    CLASSES
+        .into_iter()
+        .all(|class| own.of(class).iter().all(|name| client.user.allows_channel(name, class == Class::Pattern)))
 }
 
 /// Refused: the error's line.
