@@ -142,6 +142,10 @@ impl Machine {
                 Answer::Count(file.map_or(0, |file| file.durable().unix_us / 1_000_000) as i64)
             }
             Ask::AclLog { count } => Answer::AclLog(self.acl_log.latest(*count)),
+            Ask::Monitors { shard, count } => {
+                self.note_monitors(*shard, *count);
+                Answer::Done
+            }
             Ask::AclLogReset => {
                 self.acl_log.reset();
                 Answer::Done

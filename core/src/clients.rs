@@ -82,6 +82,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
 fn flags(client: &Client) -> String {
     let mut out = String::new();
     for (holds, letter) in [
+        (client.is_monitor, 'O'),
         (client.subscriptions.is_some(), 'P'),
         (client.multi.is_some() || client.open.is_some(), 'x'),
         (client.peer.addr.ends_with(":0"), 'U'),

@@ -132,6 +132,9 @@ pub const SLEEP_SECONDS_MAX: f64 = 3600.0;
 pub const FLUSH_RECORDS_TOLD_MAX: u64 = 1 << 20;
 pub const FLUSH_BYTES_TOLD_MAX: u64 = 1 << 32;
 
+/// What a core shows in one turn to those who monitor; the rest is counted.
+pub const MONITOR_TURN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
 /// Bits of the longest password that ACL GENPASS makes.
 pub const GENPASS_BITS_MAX: i64 = 4096;
 

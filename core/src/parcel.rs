@@ -104,6 +104,8 @@ pub enum Message {
     Hot(HotMessage),
     Cut(CutMessage),
     PubSub(PubSubMessage),
+    /// For those of your connections that monitor: what others have run, encoded.
+    Monitored(Arc<Vec<u8>>),
     /// From the keeper of the users: these they are now.
     Acl(Arc<Acl>),
     /// To the keeper: they are.
@@ -265,6 +267,11 @@ pub enum Ask {
         count: usize,
     },
     AclLogReset,
+    /// So many connections of this shard's core monitor.
+    Monitors {
+        shard: ShardId,
+        count: u32,
+    },
     SlowlogGet {
         count: usize,
     },

@@ -69,6 +69,8 @@ pub struct Client {
     pub is_restricted: bool,
     pub user: Arc<User>,
     pub reply_mode: ReplyMode,
+    /// MONITOR.
+    pub is_monitor: bool,
     pub no_evict: bool,
     pub no_touch: bool,
     pub is_readonly: bool,
@@ -106,6 +108,7 @@ impl Client {
             is_restricted: !user.is_unrestricted(),
             user,
             reply_mode: ReplyMode::On,
+            is_monitor: false,
             no_evict: false,
             no_touch: false,
             is_readonly: false,

@@ -90,7 +90,7 @@ pub fn merge(logs: impl IntoIterator<Item = Vec<SlowEntry>>, count: usize) -> Ve
 const REDACTED: &[u8] = b"(redacted)";
 
 /// Is the argument at `index` a password or a user's name?
-fn is_secret(args: &Args<'_>, index: usize) -> bool {
+pub(crate) fn is_secret(args: &Args<'_>, index: usize) -> bool {
     if args.is(0, "auth") {
         return index > 0;
     }

@@ -55,6 +55,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Hot(_)
             | Message::Cut(_)
             | Message::PubSub(_)
+            | Message::Monitored(_)
             | Message::Acl(_)
             | Message::AclTaken { .. }
             | Message::Unwatch { .. } => return Vec::new(),

@@ -290,6 +290,9 @@ fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_
     machine.unwatch(conn);
     machine.roll_back_open(conn);
     machine.unsubscribe_all(conn, reply.out);
+    if std::mem::take(&mut machine.client_mut(conn).is_monitor) {
+        machine.end_monitor(conn);
+    }
     let client = machine.client_mut(conn);
     client.multi = None;
     client.db = 0;

@@ -47,6 +47,14 @@ pub const SPECS: &[Spec] = &[
         ..FAMILY
     },
     Spec {
+        name: "monitor",
+        arity: 1,
+        flags: ADMIN,
+        run: Run::Server(monitor),
+        summary: "Shows the connection all commands that are run, as they are run.",
+        ..FAMILY
+    },
+    Spec {
         name: "lolwut",
         arity: -1,
         flags: Flags::READONLY.and(Flags::FAST),
@@ -140,6 +148,11 @@ fn shutdown(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<
             Err(_) => reply.error("ERR Errors trying to SHUTDOWN. Check logs."),
         }),
     )
+}
+
+fn monitor(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    machine.begin_monitor(conn, reply)?;
+    Ok(Flow::Done)
 }
 
 fn lolwut(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

@@ -73,6 +73,9 @@ impl Machine {
             self.forget_watched(session.client.watched);
             self.drop_open(session.client.open);
             self.forget_subscriptions(conn, session.client.subscriptions);
+            if session.client.is_monitor {
+                self.end_monitor(conn);
+            }
             self.effects.push_back(Effect::Close { conn });
         }
     }
@@ -89,7 +92,7 @@ impl Machine {
         let Some(session) = self.find_session(conn) else { return };
         let (query, output) = (session.query.len(), session.output.unread_bytes());
         let is_listener = session.client.subscriptions.is_some();
-        let hard = if is_listener { limits.pubsub } else { limits.normal }.hard_bytes as usize;
+        let hard = if is_listener || session.client.is_monitor { limits.pubsub } else { limits.normal }.hard_bytes as usize;
         if !session.client.is_authenticated {
             // Who waits for the answer to AUTH is not read any more; what is here already may turn out to be in order.
             if query > UNAUTHENTICATED_QUERY_BYTES_MAX && session.stall.is_none() {
@@ -113,7 +116,8 @@ impl Machine {
         for conn in conns {
             let session = self.session_mut(conn);
             let is_listener = session.client.subscriptions.is_some();
-            let limit = if is_listener { limits.pubsub } else { limits.normal };
+            let is_monitor = session.client.is_monitor;
+            let limit = if is_listener || is_monitor { limits.pubsub } else { limits.normal };
             let output = session.output.unread_bytes() as u64;
             let seconds = |since_ns: u64| now_ns.saturating_sub(since_ns) / super::SECOND_NS;
             let is_over = limit.soft_bytes > 0 && output >= limit.soft_bytes;
@@ -128,7 +132,7 @@ impl Machine {
                 self.cut(conn, "its output buffer is above the soft limit of client-output-buffer-limit for too long");
             } else if is_stranger && age_s >= UNAUTHENTICATED_SECONDS_MAX {
                 self.cut(conn, "it has not authenticated in time");
-            } else if timeout_s > 0 && !is_listener && idle_s > timeout_s && session.output.is_empty() {
+            } else if timeout_s > 0 && !is_listener && !is_monitor && idle_s > timeout_s && session.output.is_empty() {
                 self.stats.counters.idle_closed += 1;
                 self.cut(conn, "idle for longer than timeout");
             }

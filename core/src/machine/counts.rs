@@ -182,7 +182,11 @@ impl Machine {
         for request in requests {
             let entry = request.entry.expect("an increment has been looked up");
             self.stats.on_command(entry.id, ns);
-            self.note_if_slow(conn, ns, &Call { spec: entry.spec, args: &batch.args(input, request), ..*call });
+            let call = Call { spec: entry.spec, args: &batch.args(input, request), ..*call };
+            self.note_if_slow(conn, ns, &call);
+            if self.is_monitored() {
+                self.show_command(conn, &call, 0);
+            }
         }
         let last = requests.last().and_then(|request| request.entry);
         self.session_mut(conn).client.last_command = last.expect("there is one at least").spec.name;

@@ -170,6 +170,9 @@ impl Machine {
             Reach::None => {}
             Reach::One(shard) if shard == self.identity.shard => {}
             Reach::One(shard) if multi.is_on_rows() => {
+                if self.is_monitored() {
+                    self.show_queued(conn, call.db, &multi);
+                }
                 let watched = std::mem::take(&mut self.client_mut(conn).watched);
                 let transaction = Transaction { db: call.db, is_resp3: call.is_resp3, multi, watched };
                 self.pending.deferred = Some(Deferred::Transaction { shard, transaction });
@@ -192,6 +195,9 @@ impl Machine {
                     self.forget_watched(watched);
                     refusal
                 })?;
+                if self.is_monitored() {
+                    self.show_queued(conn, call.db, &multi);
+                }
                 self.execs.give_back(multi);
                 self.pending.deferred = Some(Deferred::Exec { txn, exec });
                 return Ok(Flow::Later);
@@ -204,6 +210,9 @@ impl Machine {
             self.client_mut(conn).multi = Some(multi);
         } else {
             self.unwatch(conn);
+            if self.is_monitored() {
+                self.show_queued(conn, call.db, &multi);
+            }
             self.execs.give_back(multi);
         }
         ran.map(|()| Flow::Done)

@@ -11,6 +11,7 @@
 //!   `deadlock`.
 //! - `cuts`: snapshots of all shards, and `views`: who reads them.
 //! - `remote`: what other shards have sent.
+//! - `monitor`: who sees all commands.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
@@ -44,6 +45,7 @@ mod hot;
 mod idempotent;
 mod input;
 mod interact;
+mod monitor;
 mod paging;
 mod parked;
 mod participate;
@@ -160,6 +162,7 @@ pub struct Machine {
     pub acl: Arc<Acl>,
     pub acl_log: AclLog,
     access: access::Keeper,
+    monitors: monitor::Monitors,
     pub hot: HotKeys,
     splits: Splits,
     pub facts: ProcessFacts,
@@ -225,6 +228,7 @@ impl Machine {
             acl: Arc::new(settings.acl()),
             acl_log: AclLog::new(identity.shard.0, identity.shards),
             access: access::Keeper::default(),
+            monitors: monitor::Monitors::default(),
             splits: Splits::new(identity.shards, now.mono_ns),
             hot: HotKeys::new(identity.seed, now.mono_ns),
             facts: ProcessFacts::default(),
@@ -328,6 +332,7 @@ impl Machine {
         self.work_parts();
         self.finish_saves();
         self.finish_acl_changes();
+        self.tell_monitors();
         if self.is_draining() {
             self.go_on_draining();
         }

@@ -334,6 +334,16 @@ impl Machine {
         }
     }
 
+    /// Puts bytes in the output of a connection that runs no command now.
+    pub(super) fn push_bytes(&mut self, conn: ConnId, bytes: &[u8]) {
+        let Some(session) = self.find_session(conn).filter(|session| !session.is_closing) else { return };
+        let to = if session.is_running { &mut session.pushes } else { &mut session.output.out };
+        to.extend_from_slice(bytes);
+        if !std::mem::replace(&mut session.is_pushed, true) {
+            self.pubsub.pushed.push(conn);
+        }
+    }
+
     /// What was pushed to a connection while its command ran stands behind the command's reply.
     fn append_pushes(&mut self, conn: ConnId, out: &mut Replies) {
         out.append(std::mem::take(&mut self.session_mut(conn).pushes));

@@ -200,6 +200,7 @@ impl Machine {
                 Message::Hot(message) => self.on_hot(from, message),
                 Message::Cut(message) => self.on_cut(from, message),
                 Message::PubSub(message) => self.on_pubsub(message),
+                Message::Monitored(lines) => self.push_monitored(&lines),
                 Message::Acl(acl) => self.on_acl(from, &acl),
                 Message::AclTaken { version } => self.on_acl_taken(from, version),
                 Message::Draining { is_on } => self.on_drain_elsewhere(is_on),

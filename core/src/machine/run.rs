@@ -251,6 +251,7 @@ impl Machine {
         let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
         self.hot.is_silent = matches!(mode_before, ReplyMode::Off | ReplyMode::Skip);
         self.shard.begin();
+        let shown = self.shown_len();
         let flow = match self.dispatch(conn, id, &call, mark, out) {
             Ok(flow) => flow,
             Err(stall) => return Ran::Stalled(stall),
@@ -260,6 +261,9 @@ impl Machine {
         *clock_ns = now_ns;
         self.stats.on_command(id, ns);
         self.note_if_slow(conn, ns, &call);
+        if self.is_monitored() {
+            self.show_command(conn, &call, shown);
+        }
         // Pushes are no replies.
         let silent_from = if spec.flags.has(Flags::LISTENS) { out.len() } else { mark };
         self.silence(conn, mode_before, silent_from, out);

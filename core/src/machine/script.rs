@@ -310,9 +310,10 @@ impl Machine {
             needs_others: false,
             stop: None,
             held: Vec::new(),
+            called: Vec::new(),
         };
         let end = run_code(task, &mut Means { lua: vm.as_mut(), limits, ground: &mut script }, reply);
-        let Running { is_group, needs_others, stop, held, .. } = script;
+        let Running { is_group, needs_others, stop, held, called, .. } = script;
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             lines = vm.take_log();
@@ -334,6 +335,7 @@ impl Machine {
             return Err(stop.expect("who stops a script says why"));
         }
         self.note_script_log(lines);
+        self.show_called(called);
         let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory | End::Refused(_));
         if is_group && is_cut {
             self.shard.announced.truncate(announced);
@@ -387,6 +389,8 @@ struct Running<'a> {
     stop: Option<Stop>,
     /// Long values that it has looked at, kept if it has to run again.
     held: Vec<Blob>,
+    /// What it has called, if somebody wants to see that.
+    called: Vec<(u8, Vec<Vec<u8>>)>,
 }
 
 impl Ground for Running<'_> {
@@ -399,6 +403,9 @@ impl Ground for Running<'_> {
             Ok(entry) => entry,
             Err(line) => return Called::Refused(line.into()),
         };
+        if self.machine.is_monitored() && super::monitor::is_shown(spec.flags) {
+            self.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
+        }
         let is_write = spec.flags.has(Flags::WRITE);
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));

@@ -95,6 +95,8 @@ struct Outcome {
     is_waiting: bool,
     /// It cannot go on, ever.
     failed: Option<String>,
+    /// What it has called, if somebody wants to see that.
+    called: Vec<(u8, Vec<Vec<u8>>)>,
 }
 
 /// Scripts are taken for younger than the transactions of clients: if they wait for each other the script begins again, which its
@@ -257,7 +259,7 @@ impl Machine {
         let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
         let end = run_code(&task, &mut means, &mut reply);
         script.course.announced = script.machine.shard.announced.split_off(mark);
-        let outcome = std::mem::take(&mut script.outcome);
+        let mut outcome = std::mem::take(&mut script.outcome);
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             random.into_iter().for_each(|state| vm.set_random(state));
@@ -266,6 +268,7 @@ impl Machine {
         }
         if end != End::Stopped {
             self.note_script_log(lines);
+            self.show_called(std::mem::take(&mut outcome.called));
         }
         course.used_ns += (self.identity.clock_ns)().saturating_sub(start_ns);
         (end, replies, outcome)
@@ -419,6 +422,9 @@ impl Ground for Running<'_> {
             Err(line) => return Called::Refused(line.into()),
         };
         let spec = entry.spec;
+        if self.machine.is_monitored() && super::monitor::is_shown(spec.flags) {
+            self.outcome.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
+        }
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.course.now, head };
