@@ -296,7 +296,12 @@ impl Spec {
         let words = uses[number.min(uses.len() - 1)];
         match words.strip_suffix(" variable_flags") {
             None => words,
-            // SET, the only one of them: it reads the key if it is asked for GET.
+            // BITFIELD that only reads.
+            Some(with_set) if self.name == "bitfield" => {
+                let changes = (2..args.len()).any(|at| args.is(at, "set") || args.is(at, "incrby"));
+                if changes { with_set } else { "RO access" }
+            }
+            // SET reads the key if it is asked for GET.
             Some(with_get) if (3..args.len()).any(|at| args.is(at, "get")) => with_get,
             Some(_) => "OW update",
         }

@@ -13,6 +13,7 @@ use std::sync::LazyLock;
 
 /// All rows, family by family.
 pub static FAMILIES: &[&[Spec]] = &[
+    acl::SPECS,
     bitmaps::SPECS,
     client::SPECS,
     cluster::SPECS,
