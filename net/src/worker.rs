@@ -266,11 +266,14 @@ impl Worker {
             || self.state == State::Halted
     }
 
-    /// Looks for work a little longer, if a single reply waits for a single flush: that client has nothing else under way,
-    /// and to be woken would cost it a fifth of its time. Whether there is some.
+    /// Looks for work a little longer, if a single reply waits for a single flush, and not many have done so of late: that client
+    /// has nothing else under way, and to be woken would cost it a fifth of its time. Where there are others the CPU is theirs.
+    /// Whether there is some.
     fn spin(&mut self) -> bool {
         let held = |worker: &Worker| worker.machines.iter().map(|machine| machine.held_figures().0).sum::<u64>();
-        if self.spin_ns == 0 || self.disk.in_flight() != 1 || held(self) != 1 {
+        let expects_crowd =
+            |worker: &Worker| worker.machines.iter().any(|machine| machine.shard.engine().log().expects_crowd());
+        if self.spin_ns == 0 || self.disk.in_flight() != 1 || held(self) != 1 || expects_crowd(self) {
             return false;
         }
         let begun_ns = clock::mono_ns();

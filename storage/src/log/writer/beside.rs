@@ -24,6 +24,12 @@ impl Crowd {
 }
 
 impl LogWriter {
+    /// Whether of late more records have waited at once than do now: some of those who wrote them come back at any moment.
+    pub fn expects_crowd(&self) -> bool {
+        let ahead: u32 = self.flights.iter().map(|it| it.records).sum();
+        ((self.open.records + ahead) as usize) < self.crowd.0
+    }
+
     /// Whether what is gathered is to go out at the end of this turn. If not, a flush is in flight, whose end is an event: there is
     /// a turn after it in which this is true.
     pub fn is_flush_due(&mut self) -> bool {
@@ -77,6 +83,28 @@ mod tests {
         assert!(!log.is_flush_due(), "two are in flight");
         log.on_done(DiskDone { op: first, result: Ok(first_bytes) });
         assert!(log.is_flush_due());
+    }
+
+    #[test]
+    fn who_writes_alone_is_no_part_of_a_crowd() {
+        let config = LogConfig { shard: ShardId(0), segment_bytes: 1 << 20, salt: 0, epoch: Epoch(0), planted: None };
+        let mut log = LogWriter::new(config, &Resume { prepared: (0..3).map(SegmentId).collect(), ..Resume::empty() });
+        let flush = |log: &mut LogWriter, records: usize| {
+            (0..records).for_each(|_| {
+                log.append(&Record::Opened);
+            });
+            assert!(log.is_flush_due());
+            let (op, bytes) = issue(log);
+            let expects_crowd = log.expects_crowd();
+            log.on_done(DiskDone { op, result: Ok(bytes) });
+            expects_crowd
+        };
+        // A command each time, or a transaction.
+        assert!((0..9).all(|_| !flush(&mut log, 1)));
+        assert!((0..9).all(|_| !flush(&mut log, 4)));
+        assert!(!flush(&mut log, 50));
+        assert!((0..9).all(|_| flush(&mut log, 1)), "49 others were there a moment ago");
+        assert!((0..20).any(|_| !flush(&mut log, 1)), "they are gone");
     }
 
     #[test]
