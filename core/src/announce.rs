@@ -1,17 +1,27 @@
-//! What a shard has to tell others besides replies: messages that were published. Part of stop 9.
+//! What a shard has to tell others besides replies: messages that were published, and what has become of keys. Part of stop 9.
 //!
 //! What the running unit (a command, a transaction, a script) has to tell is collected here. If the unit is undone so is that; if it
 //! ends well it is told as soon as the unit is stable, and in the order in which it was collected. Nobody hears of what a crash could
 //! still take back.
 
+use crate::notify::{Events, Voice};
 use crate::pubsub::Publication;
 use cairn_storage::units::Lsn;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 /// One thing to tell.
 #[derive(Clone, Debug)]
 pub enum Announcement {
     Published(Arc<Publication>),
+    /// A keyspace notification.
+    Event {
+        /// In which forms.
+        forms: Events,
+        db: u8,
+        event: &'static str,
+        key: Vec<u8>,
+    },
 }
 
 impl Announcement {
@@ -19,63 +29,104 @@ impl Announcement {
     pub fn weight(&self) -> usize {
         match self {
             Announcement::Published(publication) => publication.weight(),
+            Announcement::Event { key, .. } => size_of::<Announcement>() + key.len(),
         }
     }
 }
 
-/// What is to be told, and what it waits for.
+/// What is to be told, and what it waits for. It is noted by those who only look, too.
 #[derive(Debug, Default)]
 pub struct Announced {
-    list: Vec<Announcement>,
-    lsn: Lsn,
-    bytes: usize,
+    list: RefCell<Vec<Announcement>>,
+    lsn: Cell<Lsn>,
+    bytes: Cell<usize>,
+    /// What is asked for.
+    events: Events,
+    voice: Voice,
+    /// What is worth a look: `events` as they are called; nothing, if nobody is to hear.
+    heard: Events,
 }
 
 impl Announced {
     #[inline]
     pub fn is_empty(&self) -> bool {
-        self.list.is_empty()
+        self.list.borrow().is_empty()
     }
 
     /// What is told from now on is behind this.
     #[inline]
     pub fn mark(&self) -> usize {
-        self.list.len()
+        self.list.borrow().len()
     }
 
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.bytes.get()
     }
 
-    pub fn push(&mut self, announcement: Announcement) {
-        self.bytes += announcement.weight();
-        self.list.push(announcement);
+    pub fn push(&self, announcement: Announcement) {
+        self.bytes.set(self.bytes.get() + announcement.weight());
+        self.list.borrow_mut().push(announcement);
     }
 
     /// All of it waits for this, too.
-    pub fn raise(&mut self, lsn: Lsn) {
-        self.lsn = self.lsn.max(lsn);
+    pub fn raise(&self, lsn: Lsn) {
+        self.lsn.set(self.lsn.get().max(lsn));
     }
 
     /// What is behind a mark never was.
     #[inline]
-    pub fn truncate(&mut self, mark: usize) {
-        if self.list.len() > mark {
+    pub fn truncate(&self, mark: usize) {
+        if self.mark() > mark {
             drop(self.split_off(mark));
         }
     }
 
     /// What is behind a mark is told by somebody else.
-    pub fn split_off(&mut self, mark: usize) -> Vec<Announcement> {
-        let taken = self.list.split_off(mark.min(self.list.len()));
-        self.bytes -= taken.iter().map(Announcement::weight).sum::<usize>();
+    pub fn split_off(&self, mark: usize) -> Vec<Announcement> {
+        let mut list = self.list.borrow_mut();
+        let len = list.len();
+        let taken = list.split_off(mark.min(len));
+        self.bytes.set(self.bytes.get() - taken.iter().map(Announcement::weight).sum::<usize>());
         taken
     }
 
     /// All of it, and what it waits for.
-    pub fn take(&mut self) -> (Lsn, Vec<Announcement>) {
-        self.bytes = 0;
-        (std::mem::take(&mut self.lsn), std::mem::take(&mut self.list))
+    pub fn take(&self) -> (Lsn, Vec<Announcement>) {
+        self.bytes.set(0);
+        (self.lsn.take(), self.list.take())
+    }
+
+    /// `notify-keyspace-events`.
+    pub fn configure(&mut self, events: Events) {
+        self.events = events.effective();
+        self.speak(self.voice);
+    }
+
+    /// Whose commands run from now on. Answers whose they were.
+    pub fn speak(&mut self, voice: Voice) -> Voice {
+        self.heard = match voice {
+            Voice::Plain => self.events,
+            Voice::Silent => Events::NONE,
+            // They have other names than these commands by themselves, of other classes.
+            Voice::Renames | Voice::Copies if self.events == Events::NONE => Events::NONE,
+            Voice::Renames | Voice::Copies => Events::parse("Ag$n").unwrap_or_default(),
+        };
+        std::mem::replace(&mut self.voice, voice)
+    }
+
+    /// Whether anybody may hear of such events.
+    #[inline]
+    pub fn wants(&self, class: Events) -> bool {
+        self.heard.has_any(class)
+    }
+
+    /// An event, if it is asked for under the name that it has here.
+    #[cold]
+    pub fn note_event(&self, db: u8, class: Events, event: &'static str, key: &[u8]) {
+        let Some((class, event)) = self.voice.name(class, event) else { return };
+        if self.events.has_any(class) {
+            self.push(Announcement::Event { forms: self.events, db, event, key: key.to_vec() });
+        }
     }
 }
 
@@ -90,7 +141,7 @@ mod tests {
             let payload = Blob::new(b"x".to_vec());
             Announcement::Published(Arc::new(Publication { is_sharded: false, channel: channel.into(), payload }))
         };
-        let mut announced = Announced::default();
+        let announced = Announced::default();
         announced.push(publication("a"));
         let mark = announced.mark();
         let bytes = announced.bytes();
@@ -105,5 +156,32 @@ mod tests {
         let (lsn, list) = announced.take();
         assert_eq!((lsn, list.len(), announced.bytes()), (Lsn(7), 1, 0));
         assert_eq!(announced.take().0, Lsn(0), "the next unit waits for nothing");
+    }
+
+    #[test]
+    fn parts_of_other_commands_are_called_what_they_are() {
+        let mut announced = Announced::default();
+        let told = |announced: &Announced, class: Events, event| {
+            if announced.wants(class) {
+                announced.note_event(0, class, event, b"k");
+            }
+            let told = announced.take().1.pop();
+            told.map(|told| if let Announcement::Event { event, .. } = told { event } else { "?" })
+        };
+        assert_eq!(told(&announced, Events::STRING, "set"), None, "nobody asks");
+        announced.configure(Events::parse("gK").unwrap());
+        assert_eq!(told(&announced, Events::STRING, "set"), None);
+        assert_eq!(told(&announced, Events::GENERIC, "del"), Some("del"));
+        assert_eq!(announced.speak(Voice::Renames), Voice::Plain);
+        assert_eq!(told(&announced, Events::STRING, "set"), Some("rename_to"));
+        assert_eq!(told(&announced, Events::GENERIC, "del"), Some("rename_from"));
+        assert_eq!(told(&announced, Events::GENERIC, "expire"), None);
+        announced.speak(Voice::Copies);
+        assert_eq!(told(&announced, Events::STRING, "set"), Some("copy_to"));
+        announced.speak(Voice::Silent);
+        assert_eq!(told(&announced, Events::GENERIC, "del"), None);
+        announced.configure(Events::parse("$E").unwrap());
+        announced.speak(Voice::Renames);
+        assert_eq!(told(&announced, Events::STRING, "set"), None, "RENAME is no string's command");
     }
 }

@@ -198,6 +198,7 @@ impl Machine {
         }
         self.stats.configure(&self.settings);
         self.shard.string_bytes_max = self.settings.proto_max_bulk_len;
+        self.shard.announced.configure(self.settings.notify_keyspace_events);
         self.shard.thresholds = self.settings.thresholds;
         self.shard.versions_mut().bytes_max = self.settings.txn_snapshot_memory_bytes;
         self.slowlog.truncate(self.settings.slowlog_max_len);

@@ -21,6 +21,7 @@ mod hidden;
 pub mod hot;
 pub mod limits;
 pub mod machine;
+pub mod notify;
 pub mod number;
 pub mod parcel;
 pub mod pubsub;

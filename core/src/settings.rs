@@ -15,6 +15,7 @@ pub use value::{Form, OutputLimit, OutputLimits, bytes};
 
 use crate::acl::{self, Acl, Fresh, User};
 use crate::collection::Thresholds;
+use crate::notify::Events;
 use std::borrow::Cow;
 use std::fmt;
 use value::Value;
@@ -139,6 +140,8 @@ pub struct Fields {
     /// Milliseconds; 0: the monitor is off.
     pub latency_monitor_threshold_ms: u64,
     pub latency_tracking: bool,
+    /// What is told of keys.
+    pub notify_keyspace_events: Events,
     pub latency_tracking_info_percentiles: Vec<f64>,
     /// Milliseconds that a command of an open transaction waits for locks, and that such a transaction is idle; 0: any time.
     pub txn_lock_timeout_ms: u64,

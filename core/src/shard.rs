@@ -7,6 +7,7 @@ mod databases;
 pub mod elements;
 mod group;
 mod long;
+mod notify;
 mod view;
 
 use self::group::Group;
@@ -16,6 +17,7 @@ use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::{BULK_BYTES_MAX, RANDOM_TRIES_MAX};
+use crate::notify::Events;
 use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
@@ -314,7 +316,7 @@ impl Shard {
     #[inline]
     pub fn read(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row = self.peek(call, key)?;
-        self.counts.note(row.is_some());
+        self.note_read(call, key, row.is_some());
         Ok(row)
     }
 
@@ -355,8 +357,16 @@ impl Shard {
     #[inline]
     pub fn read_bare(&self, call: &Call<'_>, key: &[u8]) -> Result<Option<Row<'_>>, Stop> {
         let row = self.peek_bare(call, key)?;
-        self.counts.note(row.is_some());
+        self.note_read(call, key, row.is_some());
         Ok(row)
+    }
+
+    #[inline]
+    fn note_read(&self, call: &Call<'_>, key: &[u8], is_hit: bool) {
+        self.counts.note(is_hit);
+        if !is_hit {
+            self.notify(call, Events::MISS, "keymiss", key);
+        }
     }
 
     /// Sets the row, whatever it was. `value` must not be longer than `proto-max-bulk-len` (the caller checks).
@@ -368,9 +378,11 @@ impl Shard {
         }
         self.refuse_if_full(value.len())?;
         let row_key = self.row_key(call, key);
+        let former = self.former(call, row_key)?;
         self.keep_former(row_key)?;
         let lsn = self.engine.put(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
+        self.notify_of(call, row_key, former);
         Ok(())
     }
 
@@ -421,6 +433,9 @@ impl Shard {
             }
             self.note_unstable(row_key, lsn);
             self.counts.expired.set(self.counts.expired.get() + u64::from(!was_live));
+            if !was_live {
+                self.notify(call, Events::EXPIRED, "expired", key);
+            }
         }
         Ok(was_live)
     }
@@ -613,6 +628,10 @@ impl Shard {
             if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
                 self.unstable.note(*db, *head, lsn);
                 self.counts.expired.set(self.counts.expired.get() + 1);
+                if self.announced.wants(Events::EXPIRED) {
+                    self.note_event(*db, Events::EXPIRED, "expired", key);
+                    self.announced.raise(lsn);
+                }
             }
         }
         Ok(due.len() >= max)

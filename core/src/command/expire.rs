@@ -3,6 +3,7 @@
 use super::{Call, Flags, Keys, Run, Spec};
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 
@@ -37,10 +38,17 @@ fn set(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, scale: i64, fr
         reply.integer(0);
         return Ok(());
     }
-    match u64::try_from(when) {
-        Ok(ms) if ms > call.now.unix_ms() => shard.set_expiry(call, key, Some(ms))?,
-        _ => shard.remove(call, key)?,
+    let event = match u64::try_from(when) {
+        Ok(ms) if ms > call.now.unix_ms() => {
+            shard.set_expiry(call, key, Some(ms))?;
+            "expire"
+        }
+        _ => {
+            shard.remove(call, key)?;
+            "del"
+        }
     };
+    shard.notify(call, Events::GENERIC, event, key);
     reply.integer(1);
     Ok(())
 }
@@ -91,6 +99,7 @@ fn persist(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     let is_mortal = shard.peek_bare(call, key)?.is_some_and(|row| row.expire_ms.is_some());
     if is_mortal {
         shard.set_expiry(call, key, None)?;
+        shard.notify(call, Events::GENERIC, "persist", key);
     }
     reply.integer(i64::from(is_mortal));
     Ok(())

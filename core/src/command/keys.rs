@@ -7,6 +7,7 @@ use crate::collection::list::{self, List};
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
 use crate::limits::DATABASES_MAX;
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Row, Shard, Ttl};
 use cairn_storage::blob::Blob;
@@ -14,7 +15,7 @@ use cairn_storage::blob::Blob;
 /// DEL and UNLINK: memory is given back in the background either way.
 fn del(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     if call.args.len() == 2 {
-        let is_removed = shard.remove(call, &call.args[1])?;
+        let is_removed = remove(shard, call, &call.args[1])?;
         reply.integer(i64::from(is_removed));
         return Ok(());
     }
@@ -24,10 +25,18 @@ fn del(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), 
     }
     let mut removed = 0;
     for key in call.args.skip(1).iter() {
-        removed += i64::from(shard.remove(call, key)?);
+        removed += i64::from(remove(shard, call, key)?);
     }
     reply.integer(removed);
     Ok(())
+}
+
+fn remove(shard: &mut Shard, call: &Call<'_>, key: &[u8]) -> Result<bool, Stop> {
+    let is_removed = shard.remove(call, key)?;
+    if is_removed {
+        shard.notify(call, Events::GENERIC, "del", key);
+    }
+    Ok(is_removed)
 }
 
 /// EXISTS and TOUCH: a key that is named twice counts twice. No access times are kept, so there is nothing to touch.
@@ -83,7 +92,8 @@ fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
         reply.integer(0);
         return Ok(());
     };
-    if shard.peek_bare(&there, target)?.is_some() && !is_replacing {
+    let is_there = shard.peek_bare(&there, target)?.is_some();
+    if is_there && !is_replacing {
         reply.integer(0);
         return Ok(());
     }
@@ -93,6 +103,10 @@ fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
         let (kind, ttl, value) = taken(shard, call, source, row)?;
         shard.write_blob(&there, target, kind, ttl, &value)?;
     }
+    if is_there {
+        shard.notify(&there, Events::NEW, "new", target);
+    }
+    shard.notify(&there, Events::GENERIC, "copy_to", target);
     reply.integer(1);
     Ok(())
 }
@@ -128,19 +142,32 @@ fn renamenx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
 fn move_row(shard: &mut Shard, call: &Call<'_>, is_replacing: bool) -> Result<bool, Stop> {
     let (source, target) = (&call.args[1], &call.args[2]);
     let row = shard.peek(call, source)?.ok_or(Refusal::NoSuchKey)?;
-    if source == target || (shard.peek_bare(call, target)?.is_some() && !is_replacing) {
+    let is_there = shard.peek_bare(call, target)?.is_some();
+    if source == target || (is_there && !is_replacing) {
         return Ok(false);
     }
     if row.is_spread {
         shard.rename_spread(call, source, target)?;
+        notify_of_move(shard, call, is_there);
         return Ok(true);
     }
     let (kind, ttl, value) = taken(shard, call, source, row)?;
     as_one(shard, value.len(), |shard| {
         shard.write_blob(call, target, kind, ttl, &value)?;
-        shard.remove(call, source).map(drop)
+        shard.remove(call, source)?;
+        notify_of_move(shard, call, is_there);
+        Ok(())
     })?;
     Ok(true)
+}
+
+/// What was at the target is gone, so what is there now is new.
+fn notify_of_move(shard: &Shard, call: &Call<'_>, is_there: bool) {
+    if is_there {
+        shard.notify(call, Events::NEW, "new", &call.args[2]);
+    }
+    shard.notify(call, Events::GENERIC, "rename_from", &call.args[1]);
+    shard.notify(call, Events::GENERIC, "rename_to", &call.args[2]);
 }
 
 /// The longest string that Redis keeps in one allocation with its object.

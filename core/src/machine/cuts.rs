@@ -207,9 +207,9 @@ impl Machine {
         let is_torn = self.planted == Some(Bug::CutTorn);
         for (txn, part) in &self.parts.parts {
             match &part.stage {
-                Stage::Ran { undo: Some(_) } if is_torn => {}
-                Stage::Ran { undo: Some(undo) } if part.from() == own => self.shard.versions_mut().keep_undo(undo),
-                Stage::Ran { undo: Some(_) } => unresolved.push(*txn),
+                Stage::Ran { undo: Some(_), .. } if is_torn => {}
+                Stage::Ran { undo: Some(undo), .. } if part.from() == own => self.shard.versions_mut().keep_undo(undo),
+                Stage::Ran { undo: Some(_), .. } => unresolved.push(*txn),
                 Stage::Undoing(undo) => self.shard.versions_mut().keep_undo(undo),
                 _ => {}
             }
@@ -246,7 +246,7 @@ impl Machine {
             match self.parts.part(txn) {
                 Some(part) if part.from() != from => drawing.unresolved.push(txn),
                 Some(part) => {
-                    if let Stage::Ran { undo: Some(undo) } = &part.stage {
+                    if let Stage::Ran { undo: Some(undo), .. } = &part.stage {
                         self.shard.versions_mut().keep_undo(undo);
                     }
                 }
@@ -286,7 +286,8 @@ impl Machine {
         if let Some(drawing) = &mut self.cuts.drawing {
             drawing.unresolved.retain(|unresolved| *unresolved != txn);
         }
-        if !is_committed && let Some(Stage::Ran { undo: Some(undo) }) = self.parts.part(txn).map(|part| &part.stage) {
+        if !is_committed && let Some(Stage::Ran { undo: Some(undo), .. }) = self.parts.part(txn).map(|part| &part.stage)
+        {
             // It may be undone little by little.
             self.shard.versions_mut().keep_undo(undo);
         }

@@ -366,6 +366,13 @@ impl Machine {
     /// Runs commands on rows, a part of a transaction; keeps the reply of each. If the part rolls back the last one may be an
     /// error: then those behind it have not run.
     pub(super) fn run_commands(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
+        let before = self.shard.announced.speak(go.voice);
+        let ran = self.run_all(go, replies);
+        self.shard.announced.speak(before);
+        ran
+    }
+
+    fn run_all(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
         let Go { commands, is_resp3, is_counted, rolls_back, pins, .. } = go;
         let is_resp3 = *is_resp3;
         self.is_unusable = false;

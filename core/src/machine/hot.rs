@@ -20,6 +20,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::hot::registry;
 use crate::hot::split::{Addition, Bounds, Load, Phase, Split, SubRow};
+use crate::notify::Voice;
 use crate::parcel::{HotMessage, Message};
 use crate::resp::replies::Replies;
 use crate::session::ReplyMode;
@@ -262,7 +263,7 @@ impl Machine {
         let (plan, _) = self.plan_split(at);
         let split = &self.splits.own[at];
         let mut exec = plan.finish(false, false, None);
-        exec.rolls_back = true;
+        (exec.rolls_back, exec.voice) = (true, Voice::Silent);
         let entry = table::entry(b"incrby").expect("it is in the table");
         let others = self.others(split.parts);
         let mut give = |shard, amount: i64| {

@@ -216,6 +216,7 @@ impl Machine {
         assert!(usize::from(identity.shard.0) < shards);
         let mut shard = Shard::new(engine, identity.hash_seed, identity.seed);
         shard.string_bytes_max = settings.proto_max_bulk_len;
+        shard.announced.configure(settings.notify_keyspace_events);
         shard.thresholds = settings.thresholds;
         shard.versions_mut().bytes_max = settings.txn_snapshot_memory_bytes;
         shard.own_slots(route::slots_of(identity.shard.0, identity.shards));

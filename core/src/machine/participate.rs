@@ -13,6 +13,7 @@ use super::recovered::Recovered;
 use super::release::HeldReply;
 use super::run::Stay;
 use super::trial::OpenPart;
+use crate::announce::Announcement;
 use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::{Call, table};
@@ -161,6 +162,8 @@ pub(super) enum Stage {
     /// Its group is in the log.
     Ran {
         undo: Option<Undo>,
+        /// What it tells others if it is committed.
+        announced: Vec<Announcement>,
     },
     /// It is decided: never.
     Undoing(Undo),
@@ -386,8 +389,9 @@ impl Machine {
             }
         }
         let mut replies = Vec::new();
+        let mark = self.shard.announced.mark();
         let ran = self.run_commands(&go, &mut replies);
-        let mut undo = None;
+        let (mut undo, mut announced) = (None, Vec::new());
         let failed = replies.last().filter(|_| go.rolls_back).and_then(|reply| error_line(reply, 0));
         match ran {
             Ok(()) if let Some(line) = failed => {
@@ -402,6 +406,7 @@ impl Machine {
                 self.shard.close_group();
                 if is_numbered {
                     undo = Some(self.shard.engine_mut().take_undo());
+                    announced = self.shard.announced.split_off(mark);
                 }
             }
             Ok(()) => {}
@@ -413,14 +418,14 @@ impl Machine {
                 return self.refuse_part(from, txn, NotDone::of_commands(&refusal));
             }
         }
-        self.note_ran(from, txn, undo, replies);
+        self.note_ran(from, txn, Stage::Ran { undo, announced }, replies);
     }
 
     /// The part has run: it answers when that is stable, and keeps its locks until all are.
-    fn note_ran(&mut self, from: ShardId, txn: TxnId, undo: Option<Undo>, replies: Vec<Replies>) {
+    fn note_ran(&mut self, from: ShardId, txn: TxnId, ran: Stage, replies: Vec<Replies>) {
         let observed = if self.planted == Some(Bug::ReplyUnstable) { Lsn(0) } else { self.shard.observed() };
         if let Some(part) = self.parts.parts.get_mut(&txn) {
-            part.stage = Stage::Ran { undo };
+            part.stage = ran;
             if self.planted == Some(Bug::UnlockUndecided) {
                 let (rows, databases) = (std::mem::take(&mut part.rows), std::mem::take(&mut part.databases));
                 let is_hidden = std::mem::take(&mut part.is_hidden);
@@ -440,20 +445,21 @@ impl Machine {
     pub(super) fn finish_part(&mut self, txn: TxnId, is_committed: bool) {
         let Some(part) = self.parts.parts.get_mut(&txn) else { unreachable!("a transaction ends once") };
         match std::mem::replace(&mut part.stage, Stage::Locked) {
-            Stage::Ran { undo: Some(_) } if is_committed => {
+            Stage::Ran { undo: Some(_), announced } if is_committed => {
                 let from = part.from;
+                self.tell_when_stable(Lsn(0), announced);
                 let lsn = self.shard.engine_mut().append_done(txn);
                 self.end_part(txn);
                 self.hold_foreign(from, lsn, HeldReply::Txn { txn, message: ToCoordinator::Learned });
             }
-            Stage::Ran { undo: Some(undo) } => self.undo_part(txn, undo),
+            Stage::Ran { undo: Some(undo), .. } => self.undo_part(txn, undo),
             Stage::Open(_)
             | Stage::Calming
             | Stage::Locking(_)
             | Stage::Locked
             | Stage::Looking(_)
             | Stage::Running(_)
-            | Stage::Ran { undo: None } => self.end_part(txn),
+            | Stage::Ran { undo: None, .. } => self.end_part(txn),
             Stage::Undoing(_) => unreachable!("a transaction is decided once"),
         }
     }

@@ -13,6 +13,7 @@ use crate::command::connection::selected;
 use crate::command::table::Entry;
 use crate::command::{Call, Run, Spec, Spread, table};
 use crate::error::Refusal;
+use crate::notify::Voice;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
@@ -42,6 +43,8 @@ pub(super) struct Exec {
     pub watched: Vec<Watched>,
     /// What it tells others if it is committed.
     pub announced: Vec<Announcement>,
+    /// What others hear of what its parts do.
+    pub voice: Voice,
     /// What is looked at before its parts are known.
     pub look: Option<Look>,
     pub stage: Stage,
@@ -115,6 +118,7 @@ impl Plan<'_> {
             databases,
             watched,
             announced: Vec::new(),
+            voice: Voice::Plain,
             look,
             stage,
         })
@@ -351,10 +355,10 @@ impl Exec {
         let is_write = self.rolls_back && self.parts.iter().any(|part| part.commands.writes > 0);
         self.parts.iter_mut().for_each(|part| part.is_writer = is_write || part.commands.writes > 0);
         let writers = self.writers();
-        let (is_resp3, is_counted, rolls_back) = (self.is_resp3, self.is_exec, self.rolls_back);
+        let (is_resp3, is_counted, rolls_back, voice) = (self.is_resp3, self.is_exec, self.rolls_back, self.voice);
         let go = |part: &mut Part| {
             let (commands, pins, writers) = (std::mem::take(&mut part.commands), Vec::new(), writers.clone());
-            (part.shard, Arc::new(Go { commands, is_resp3, is_counted, rolls_back, pins, writers }))
+            (part.shard, Arc::new(Go { commands, is_resp3, is_counted, rolls_back, voice, pins, writers }))
         };
         self.parts.iter_mut().map(go).collect()
     }

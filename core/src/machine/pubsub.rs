@@ -16,6 +16,7 @@ use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{ANNOUNCED_BYTES_MAX, ANNOUNCEMENTS_HELD_BYTES_MAX, SUBSCRIPTIONS_MAX};
+use crate::notify::Events;
 use crate::parcel::{Ask, Message, PubSubMessage};
 use crate::pubsub::audiences::Audiences;
 use crate::pubsub::encode::{self, Told};
@@ -223,10 +224,14 @@ impl Machine {
     }
 
     /// What a script has published for a connection of another core goes there with its reply, for behind it there is more that is.
+    /// What has become of keys is told here, as always.
     pub(super) fn relay_announced(&mut self, to: ShardId) {
         if !self.shard.announced.is_empty() {
             let (lsn, list) = self.shard.announced.take();
-            self.hold_foreign(to, lsn.max(self.shard.observed()), HeldReply::Relayed(list));
+            let is_published = |it: &Announcement| matches!(it, Announcement::Published(_));
+            let (published, events) = list.into_iter().partition(is_published);
+            self.tell_when_stable(lsn, events);
+            self.hold_foreign(to, lsn.max(self.shard.observed()), HeldReply::Relayed(published));
         }
     }
 
@@ -279,6 +284,27 @@ impl Machine {
     fn tell_all_of(&mut self, announcement: Announcement) {
         match announcement {
             Announcement::Published(publication) => self.deliver_everywhere(&publication),
+            Announcement::Event { forms, db, event, key } => self.tell_event(forms, db, event, &key),
+        }
+    }
+
+    /// A keyspace notification is a message to two channels: of the key, and of the event.
+    fn tell_event(&mut self, events: Events, db: u8, event: &str, key: &[u8]) {
+        if self.pubsub.audiences.is_empty() {
+            return;
+        }
+        let mut forms = Vec::new();
+        if events.has_any(Events::KEYSPACE) {
+            forms.push(([format!("__keyspace@{db}__:").as_bytes(), key].concat(), event.as_bytes()));
+        }
+        if events.has_any(Events::KEYEVENT) {
+            forms.push((format!("__keyevent@{db}__:{event}").into_bytes(), key));
+        }
+        for (channel, payload) in forms {
+            if self.pubsub.audiences.receivers(false, &channel) > 0 {
+                let payload = Blob::new(payload.to_vec());
+                self.deliver_everywhere(&Arc::new(Publication { is_sharded: false, channel, payload }));
+            }
         }
     }
 

@@ -340,6 +340,7 @@ impl Machine {
         out: &mut Replies,
     ) -> Result<(), Stop> {
         self.note_hot(call)?;
+        let announced = self.shard.announced.mark();
         loop {
             let counts = self.shard.read_counts();
             let mut ran = self.prepare(call);
@@ -357,6 +358,7 @@ impl Machine {
                 ran => return ran,
             };
             out.truncate(mark);
+            self.shard.announced.truncate(announced);
             self.shard.restore_counts(counts);
             let Some(missing) = missing else { return Err(Stop::Crowded) };
             match self.fetch_for(missing, call) {

@@ -15,6 +15,7 @@ use super::run::Stay;
 use crate::bug::Bug;
 use crate::command::{Call, Flags, Run};
 use crate::error::{Refusal, Stop};
+use crate::notify::Voice;
 use crate::resp::replies::Replies;
 use crate::tx::{
     After, Afters, Age, Before, Command, Databases, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked,
@@ -281,7 +282,8 @@ impl Machine {
             unreachable!("it is committed once")
         };
         let Kept { commands, pins, afters } = open.kept;
-        (Go { commands, is_resp3: false, is_counted: false, rolls_back: true, pins, writers }, afters)
+        let (is_resp3, is_counted, rolls_back, voice) = (false, false, true, Voice::Plain);
+        (Go { commands, is_resp3, is_counted, rolls_back, voice, pins, writers }, afters)
     }
 
     /// The same, of a transaction that no other shard has changes of. What stops it may pass: then it is open as before.

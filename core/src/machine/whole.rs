@@ -12,6 +12,7 @@ use crate::command::table::{self, Entry};
 use crate::command::{Call, Spread};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
+use crate::notify::Voice;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
@@ -159,7 +160,10 @@ impl Machine {
     pub(super) fn after_look(&self, exec: &mut Exec) -> Result<(), Replies> {
         let mut look = exec.look.take().expect("it has looked");
         match &look.then {
-            Then::Gather(base) => return gather(exec, &look, base),
+            Then::Gather(base) => {
+                exec.voice = Voice::Silent;
+                return gather(exec, &look, base);
+            }
             Then::Sum => return Err(sum_of(&look).map_or_else(refused, |sum| integer(sum.unwrap_or(0)))),
             Then::Fold(folding) => return self.fold(exec, &mut look.seen, folding),
             _ => {}
@@ -187,6 +191,7 @@ impl Machine {
         if kind != Kind::String {
             return Err(refused(Refusal::text(super::place::CROSSSLOT)));
         }
+        exec.voice = if is_move { Voice::Renames } else { Voice::Copies };
         let ms = expire_ms.map(|ms| ms.to_string());
         let mut words: Vec<&[u8]> = vec![b"SET", &target.1, &value];
         if let Some(ms) = &ms {

@@ -73,6 +73,10 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("latency-monitor-threshold", int(0, i64::MAX), "0", |s, v| {
         s.fields.latency_monitor_threshold_ms = v.int() as u64;
     }),
+    acts("notify-keyspace-events", Form::Events, "", |s, v| {
+        let Value::Events(events) = v else { unreachable!("its form yields events") };
+        s.fields.notify_keyspace_events = events;
+    }),
     acts("latency-tracking", Form::Bool, "yes", |s, v| s.fields.latency_tracking = v.bool()),
     acts("latency-tracking-info-percentiles", Form::Percentiles, "50 99 99.9", |s, v| {
         let Value::Percentiles(list) = v else { unreachable!("its form yields percentages") };

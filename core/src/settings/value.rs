@@ -1,6 +1,7 @@
 //! Values of parameters: how they are read and shown. Redis 7.2's forms and texts.
 
 use crate::command::args::parse_integer;
+use crate::notify::Events;
 use std::borrow::Cow;
 use std::fmt::Write;
 
@@ -31,6 +32,8 @@ pub enum Form {
     /// Any number of words.
     Words,
     OutputLimits,
+    /// Letters of classes of events.
+    Events,
     /// Percentages from 0 to 100.
     Percentiles,
     /// Pairs of seconds and changes.
@@ -53,6 +56,7 @@ pub enum Value {
     Text(String),
     Words(Vec<String>),
     OutputLimits(OutputLimits),
+    Events(Events),
     Percentiles(Vec<f64>),
 }
 
@@ -109,6 +113,7 @@ pub fn parse(form: Form, args: &[&str], limits: &OutputLimits) -> Result<Value, 
         Form::Flags(known) => flags(known, &words),
         Form::Words => Ok(Value::Words(words.into_iter().map(str::to_owned).collect())),
         Form::OutputLimits if args.is_empty() => Err("wrong number of arguments".into()),
+        Form::Events => Events::parse(&words.join(" ")).map(Value::Events),
         Form::OutputLimits => output_limits(&words, *limits).map(Value::OutputLimits),
         Form::Percentiles => percentiles(&words),
         Form::Save => save(&words),
@@ -259,6 +264,7 @@ pub fn show(form: Form, value: &Value) -> String {
             }
             out
         }
+        Value::Events(events) => events.show(),
         Value::Percentiles(list) => list.iter().map(f64::to_string).collect::<Vec<_>>().join(" "),
     }
 }

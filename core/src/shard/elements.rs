@@ -278,9 +278,11 @@ impl Shard {
     fn write_spread(&mut self, call: &Call<'_>, key: &[u8], kind: Kind, ttl: Ttl, value: &[u8]) -> Result<(), Stop> {
         let expire_ms = self.deadline(call, key, ttl)?;
         let row_key = self.row_key(call, key);
+        let former = self.former(call, row_key)?;
         self.keep_former(row_key)?;
         let lsn = self.engine.put(row_key, kind as u8 | OWNS, expire_ms, value)?;
         self.note(row_key, lsn);
+        self.notify_of(call, row_key, former);
         Ok(())
     }
 

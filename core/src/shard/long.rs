@@ -62,9 +62,11 @@ impl Shard {
     ) -> Result<(), Stop> {
         self.refuse_if_full(value.len())?;
         let row_key = self.row_key(call, key);
+        let former = self.former(call, row_key)?;
         self.keep_former(row_key)?;
         let lsn = self.engine.put_blob(row_key, kind as u8, expire_ms, value)?;
         self.note(row_key, lsn);
+        self.notify_of(call, row_key, former);
         Ok(())
     }
 }

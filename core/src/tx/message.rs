@@ -22,6 +22,7 @@
 
 use super::{Databases, Multi, Pin, Probe, RowLock, Watched, Work, Worked};
 use crate::error::Refusal;
+use crate::notify::Voice;
 use crate::resp::replies::Replies;
 use crate::shard::Kind;
 use std::sync::Arc;
@@ -77,6 +78,8 @@ pub struct Go {
     pub is_counted: bool,
     /// An error of any command undoes all. Then all participants are writers: who only looks says in its log too that it could.
     pub rolls_back: bool,
+    /// What others hear of what they do.
+    pub voice: Voice,
     /// What its commands depend on, if they have run before.
     pub pins: Vec<Pin>,
     /// The shards that have a group in their logs, ascending: more than one, or this one's part is a group like any other.

@@ -4,6 +4,7 @@ use crate::collection::map::MapEdit;
 use crate::command::Call;
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::number::Extended;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
@@ -31,6 +32,7 @@ fn set_pairs(shard: &mut Shard, call: &Call<'_>) -> Result<i64, Stop> {
         added += i64::from(edit.set(shard, call, &call.args[at], &call.args[at + 1])?);
     }
     edit.finish(shard, call, &call.args[1], Ttl::Keep)?;
+    shard.notify(call, Events::HASH, "hset", &call.args[1]);
     Ok(added)
 }
 
@@ -41,6 +43,7 @@ pub fn hsetnx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
     if is_new {
         edit.set(shard, call, field, &call.args[3])?;
         edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify(call, Events::HASH, "hset", key);
     }
     reply.integer(i64::from(is_new));
     Ok(())
@@ -54,7 +57,11 @@ pub fn hdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         removed += i64::from(edit.remove(shard, call, field)?);
     }
     if removed > 0 {
-        edit.finish(shard, call, key, Ttl::Keep)?;
+        let is_left = edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify(call, Events::HASH, "hdel", key);
+        if !is_left {
+            shard.notify(call, Events::GENERIC, "del", key);
+        }
     }
     reply.integer(removed);
     Ok(())
@@ -70,6 +77,7 @@ pub fn hincrby(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     let after = before.checked_add(increment).ok_or(Refusal::Overflow)?;
     edit.set(shard, call, field, itoa::Buffer::new().format(after).as_bytes())?;
     edit.finish(shard, call, key, Ttl::Keep)?;
+    shard.notify(call, Events::HASH, "hincrby", key);
     reply.integer(after);
     Ok(())
 }
@@ -86,6 +94,7 @@ pub fn hincrbyfloat(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -
     let after = before.plus(increment).ok_or(Refusal::text("ERR increment would produce NaN or Infinity"))?.format();
     edit.set(shard, call, field, after.as_bytes())?;
     edit.finish(shard, call, key, Ttl::Keep)?;
+    shard.notify(call, Events::HASH, "hincrbyfloat", key);
     reply.bulk(after.as_bytes());
     Ok(())
 }

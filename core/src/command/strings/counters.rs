@@ -4,6 +4,7 @@ use super::string;
 use crate::command::Call;
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::number::Extended;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Row, Shard, Ttl};
@@ -30,6 +31,7 @@ pub fn decrby(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 pub fn add_blindly(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let increment = call.args.integer(2)?;
     change(shard, call, |before| before.checked_add(increment).ok_or(Refusal::Overflow).map(Some))?;
+    notify(shard, call, 1);
     reply.ok();
     Ok(())
 }
@@ -44,6 +46,7 @@ pub fn decrmin(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     // What is at least `min` after it does not overflow.
     let taken = |before: i64| before.checked_sub(decrement).filter(|after| *after >= min);
     let after = change(shard, call, |before| Ok(taken(before)))?;
+    notify(shard, call, usize::from(after.is_some()));
     reply.integer(i64::from(after.is_some()));
     Ok(())
 }
@@ -52,6 +55,7 @@ pub fn decrmin(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
 pub fn spend(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let decrement = call.args.integer(2)?;
     change(shard, call, |before| before.checked_sub(decrement).ok_or(Refusal::Overflow).map(Some))?;
+    notify(shard, call, 1);
     reply.integer(1);
     Ok(())
 }
@@ -59,8 +63,15 @@ pub fn spend(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 #[inline]
 fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, increment: i64) -> Result<(), Stop> {
     let after = change(shard, call, |before| before.checked_add(increment).ok_or(Refusal::Overflow).map(Some))?;
+    notify(shard, call, 1);
     reply.integer(after.expect("whatever can be added is"));
     Ok(())
+}
+
+/// Says that the integer was changed, so many times.
+#[inline]
+fn notify(shard: &Shard, call: &Call<'_>, times: usize) {
+    (0..times).for_each(|_| shard.notify(call, Events::STRING, "incrby", &call.args[1]));
 }
 
 /// One of several increments of an integer.
@@ -97,6 +108,7 @@ pub fn add_steps(
         }
         Ok((failed.len() < steps.len()).then_some(kept))
     })?;
+    notify(shard, call, steps.len() - failed.len());
     Ok(failed)
 }
 
@@ -137,6 +149,7 @@ pub fn incrbyfloat(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
     let increment = Extended::parse(&call.args[2]).ok_or(Refusal::NotFloat)?;
     let after = before.plus(increment).ok_or(Refusal::text("ERR increment would produce NaN or Infinity"))?.format();
     shard.write(call, key, Kind::String, ttl, after.as_bytes())?;
+    shard.notify(call, Events::STRING, "incrbyfloat", key);
     reply.bulk(after.as_bytes());
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::set::{Lifetime, Options, Words};
 use super::{answer, string};
 use crate::command::Call;
 use crate::error::Stop;
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 
@@ -40,6 +41,7 @@ pub fn getdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
         Some(value) => {
             answer(shard, call, key, value, reply)?;
             shard.remove(call, key)?;
+            shard.notify(call, Events::GENERIC, "del", key);
         }
     }
     Ok(())
@@ -49,16 +51,29 @@ pub fn getdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 pub fn getex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let options = Options::parse(call.args, 2, Words::Getex)?;
     let key = &call.args[1];
-    let Some(value) = string(shard.read(call, key)?)? else {
+    let row = shard.read(call, key)?;
+    let is_mortal = row.is_some_and(|row| row.expire_ms.is_some());
+    let Some(value) = string(row)? else {
         reply.null();
         return Ok(());
     };
     let deadline = options.deadline(call)?;
     answer(shard, call, key, value, reply)?;
-    match (options.lifetime, deadline) {
-        (_, Some(deadline)) if deadline <= call.now.unix_ms() => shard.remove(call, key).map(drop),
-        (_, Some(deadline)) => shard.set_expiry(call, key, Some(deadline)).map(drop),
-        (Some(Lifetime::Persist), None) => shard.set_expiry(call, key, None).map(drop),
-        (_, None) => Ok(()),
-    }
+    let event = match (options.lifetime, deadline) {
+        (_, Some(deadline)) if deadline <= call.now.unix_ms() => {
+            shard.remove(call, key)?;
+            "del"
+        }
+        (_, Some(deadline)) => {
+            shard.set_expiry(call, key, Some(deadline))?;
+            "expire"
+        }
+        (Some(Lifetime::Persist), None) if is_mortal => {
+            shard.set_expiry(call, key, None)?;
+            "persist"
+        }
+        (_, None) => return Ok(()),
+    };
+    shard.notify(call, Events::GENERIC, event, key);
+    Ok(())
 }

@@ -3,6 +3,7 @@
 use super::as_one;
 use crate::command::Call;
 use crate::error::Stop;
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 
@@ -39,6 +40,10 @@ fn write_all(shard: &mut Shard, call: &Call<'_>) -> Result<(), Stop> {
     let bytes = call.args.iter().map(<[u8]>::len).sum();
     as_one(shard, bytes, |shard| {
         let mut keys = call.spec.row_keys(call.args);
-        keys.try_for_each(|at| shard.write(call, &call.args[at], Kind::String, Ttl::Clear, &call.args[at + 1]))
+        keys.try_for_each(|at| {
+            shard.write(call, &call.args[at], Kind::String, Ttl::Clear, &call.args[at + 1])?;
+            shard.notify(call, Events::STRING, "set", &call.args[at]);
+            Ok(())
+        })
     })
 }

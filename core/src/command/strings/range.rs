@@ -4,6 +4,7 @@ use super::{answer_long, grown, string};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::limits::LONG_VALUE_BYTES_MIN;
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 use cairn_storage::blob::Blob;
@@ -25,6 +26,7 @@ pub fn append(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
             len
         }
     };
+    shard.notify(call, Events::STRING, "append", key);
     reply.integer(len as i64);
     Ok(())
 }
@@ -49,6 +51,9 @@ pub fn setrange(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Re
             end.max(before)
         }
     };
+    if !patch.is_empty() {
+        shard.notify(call, Events::STRING, "setrange", key);
+    }
     reply.integer(len as i64);
     Ok(())
 }

@@ -4,6 +4,7 @@ use super::{answer, string};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 
@@ -13,6 +14,7 @@ pub fn set(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
         return set_with_options(shard, call, reply);
     }
     shard.write(call, &call.args[1], Kind::String, Ttl::Clear, &call.args[2])?;
+    shard.notify(call, Events::STRING, "set", &call.args[1]);
     reply.ok();
     Ok(())
 }
@@ -40,11 +42,20 @@ fn set_with_options(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -
     match (options.lifetime, deadline) {
         // Set and expired at once: nothing is there afterwards.
         (_, Some(deadline)) if deadline <= call.now.unix_ms() => {
-            shard.remove(call, key)?;
+            if !shard.remove(call, key)? {
+                shard.notify(call, Events::NEW, "new", key);
+            }
         }
         (_, Some(deadline)) => shard.write(call, key, Kind::String, Ttl::At(deadline), &call.args[2])?,
         (Some(Lifetime::Keep), None) => shard.write(call, key, Kind::String, Ttl::Keep, &call.args[2])?,
         (_, None) => shard.write(call, key, Kind::String, Ttl::Clear, &call.args[2])?,
+    }
+    shard.notify(call, Events::STRING, "set", key);
+    if let Some(deadline) = deadline {
+        shard.notify(call, Events::GENERIC, "expire", key);
+        if deadline <= call.now.unix_ms() {
+            shard.notify(call, Events::EXPIRED, "expired", key);
+        }
     }
     if !options.is_get {
         reply.ok();
@@ -57,6 +68,7 @@ pub fn setnx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     let is_free = shard.peek_bare(call, key)?.is_none();
     if is_free {
         shard.write(call, key, Kind::String, Ttl::Clear, &call.args[2])?;
+        shard.notify(call, Events::STRING, "set", key);
     }
     reply.integer(i64::from(is_free));
     Ok(())
@@ -73,6 +85,8 @@ pub fn psetex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
 fn set_for(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, unit: Unit) -> Result<(), Stop> {
     let deadline = Lifetime::For(unit).deadline(call, call.args.integer(2)?)?;
     shard.write(call, &call.args[1], Kind::String, Ttl::At(deadline), &call.args[3])?;
+    shard.notify(call, Events::STRING, "set", &call.args[1]);
+    shard.notify(call, Events::GENERIC, "expire", &call.args[1]);
     reply.ok();
     Ok(())
 }
@@ -83,7 +97,9 @@ pub fn getset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
         Some(value) => answer(shard, call, key, value, reply)?,
         None => reply.null(),
     }
-    shard.write(call, key, Kind::String, Ttl::Clear, &call.args[2])
+    shard.write(call, key, Kind::String, Ttl::Clear, &call.args[2])?;
+    shard.notify(call, Events::STRING, "set", key);
+    Ok(())
 }
 
 /// Which of the shared options a command knows.

@@ -1,0 +1,60 @@
+//! Keyspace notifications: commands say what they have done to a key, and whoever asks for it hears of it when that is stable.
+
+use super::{Shard, is_live};
+use crate::command::Call;
+use crate::error::Stop;
+use crate::limits::HIDDEN_DB;
+use crate::notify::Events;
+use cairn_storage::engine::RowKey;
+
+impl Shard {
+    /// Something has been done to a key; `event` is its name in Redis. To be called behind the change. Costs one test while nobody asks
+    /// for events of that class.
+    #[inline]
+    pub fn notify(&self, call: &Call<'_>, class: Events, event: &'static str, key: &[u8]) {
+        if self.announced.wants(class) {
+            self.note_event(call.db, class, event, key);
+        }
+    }
+
+    #[cold]
+    pub(super) fn note_event(&self, db: u8, class: Events, event: &'static str, key: &[u8]) {
+        if db != HIDDEN_DB {
+            self.announced.note_event(db, class, event, key);
+            self.announced.raise(self.observed.get());
+        }
+    }
+
+    /// Before a row is set, whatever it was: what there will be to say of that.
+    #[inline]
+    pub(super) fn former(&self, call: &Call<'_>, row_key: RowKey<'_>) -> Result<Former, Stop> {
+        if !self.announced.wants(Events::NEW) && !self.announced.wants(Events::EXPIRED) {
+            return Ok(Former::There);
+        }
+        Ok(match self.find_bare(row_key)? {
+            Some(found) if is_live(&found, call.now) => Former::There,
+            Some(_) => Former::Expired,
+            None => Former::None,
+        })
+    }
+
+    /// The row is set.
+    #[inline]
+    pub(super) fn notify_of(&self, call: &Call<'_>, row_key: RowKey<'_>, former: Former) {
+        if former == Former::Expired {
+            self.notify(call, Events::EXPIRED, "expired", row_key.key);
+        }
+        if former != Former::There {
+            self.notify(call, Events::NEW, "new", row_key.key);
+        }
+    }
+}
+
+/// What a row was before it was set.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Former {
+    None,
+    /// Its time was over.
+    Expired,
+    There,
+}
