@@ -17,6 +17,15 @@ impl Shard {
         }
     }
 
+    /// The same of something that was taken out of a collection: `del` follows if nothing is left of that.
+    #[inline]
+    pub fn notify_of_removal(&self, call: &Call<'_>, class: Events, event: &'static str, key: &[u8]) {
+        self.notify(call, class, event, key);
+        if self.announced.wants(Events::GENERIC) && self.peek_bare(call, key).is_ok_and(|row| row.is_none()) {
+            self.notify(call, Events::GENERIC, "del", key);
+        }
+    }
+
     #[cold]
     pub(super) fn note_event(&self, db: u8, class: Events, event: &'static str, key: &[u8]) {
         if db != HIDDEN_DB {

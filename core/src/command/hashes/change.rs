@@ -57,11 +57,8 @@ pub fn hdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         removed += i64::from(edit.remove(shard, call, field)?);
     }
     if removed > 0 {
-        let is_left = edit.finish(shard, call, key, Ttl::Keep)?;
-        shard.notify(call, Events::HASH, "hdel", key);
-        if !is_left {
-            shard.notify(call, Events::GENERIC, "del", key);
-        }
+        edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify_of_removal(call, Events::HASH, "hdel", key);
     }
     reply.integer(removed);
     Ok(())

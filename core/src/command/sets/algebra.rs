@@ -3,6 +3,7 @@
 use crate::collection::map::{Map, MapEdit};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 use hashbrown::HashSet;
@@ -96,13 +97,16 @@ fn answer(members: &Members, reply: &mut Reply<'_>) {
 fn store(shard: &mut Shard, call: &Call<'_>, members: &Members, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
     if members.is_empty() {
-        shard.remove(call, key)?;
+        if shard.remove(call, key)? {
+            shard.notify(call, Events::GENERIC, "del", key);
+        }
     } else {
         let mut edit = MapEdit::anew(Kind::Set);
         for member in members {
             edit.set(shard, call, member, b"")?;
         }
         edit.finish(shard, call, key, Ttl::Clear)?;
+        shard.notify(call, Events::SET, call.spec.name, key);
     }
     reply.integer(members.len() as i64);
     Ok(())

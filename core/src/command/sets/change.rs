@@ -4,6 +4,7 @@ use crate::collection::map::{Map, MapEdit};
 use crate::command::Call;
 use crate::command::sample::{Sample, below, ranks};
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 use std::ops::ControlFlow;
@@ -16,6 +17,9 @@ pub fn sadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         added += i64::from(edit.set(shard, call, member, b"")?);
     }
     edit.finish(shard, call, key, Ttl::Keep)?;
+    if added > 0 {
+        shard.notify(call, Events::SET, "sadd", key);
+    }
     reply.integer(added);
     Ok(())
 }
@@ -28,6 +32,9 @@ pub fn srem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         removed += i64::from(edit.remove(shard, call, member)?);
     }
     edit.finish(shard, call, key, Ttl::Keep)?;
+    if removed > 0 {
+        shard.notify_of_removal(call, Events::SET, "srem", key);
+    }
     reply.integer(removed);
     Ok(())
 }
@@ -45,11 +52,15 @@ pub fn smove(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     } else {
         let is_there = from.remove(shard, call, member)?;
         if is_there {
-            to.set(shard, call, member, b"")?;
+            let is_new = to.set(shard, call, member, b"")?;
             let from = from.into_change(shard, call, source, Ttl::Keep)?;
             let to = to.into_change(shard, call, target, Ttl::Keep)?;
             let changes: Vec<_> = from.into_iter().chain(to).collect();
             shard.edit_several(call, &changes)?;
+            shard.notify_of_removal(call, Events::SET, "srem", source);
+            if is_new {
+                shard.notify(call, Events::SET, "sadd", target);
+            }
         }
         is_there
     };
@@ -87,6 +98,9 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         edit.remove(shard, call, member)?;
     }
     edit.finish(shard, call, key, Ttl::Keep)?;
+    if !members.is_empty() {
+        shard.notify_of_removal(call, Events::SET, "spop", key);
+    }
     if count.is_some() {
         reply.set(members.len());
     }
