@@ -190,10 +190,14 @@ fn write_flags(words: &str, reply: &mut Reply<'_>) {
 
 fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
     let uses = spec.key_uses();
-    reply.array(uses.len());
+    reply.array(uses.len() + spec.key_words.len().saturating_sub(1));
     for (at, words) in uses.iter().enumerate() {
         // Either one entry stands for all keys, or each key has its own, those that follow their number one together.
         let keys = match uses.len() {
+            _ if at > 0 && !spec.key_words.is_empty() => {
+                spec.key_words.iter().for_each(|word| write_key_word(spec, word, words, reply));
+                continue;
+            }
             specs if spec.keynum > 0 && at + 1 == specs => Keys { first: spec.keynum, last: 0, step: 0 },
             1 => spec.keys,
             // The last entry is that of all keys from there on.
@@ -202,6 +206,22 @@ fn write_key_specs(spec: &Spec, reply: &mut Reply<'_>) {
         };
         write_key_spec(keys, spec.streams, words, reply);
     }
+}
+
+/// A key that follows a word.
+fn write_key_word(spec: &Spec, word: &str, flags: &str, reply: &mut Reply<'_>) {
+    reply.map(3);
+    reply.bulk(b"flags");
+    write_flags(flags, reply);
+    reply.bulk(b"begin_search");
+    reply.map(2);
+    write_strings(&["type", "keyword", "spec"], reply);
+    reply.map(2);
+    write_strings(&["keyword", word, "startfrom"], reply);
+    reply.integer(i64::from(spec.arity.unsigned_abs()));
+    reply.bulk(b"find_keys");
+    reply.map(2);
+    write_range(0, 1, 0, reply);
 }
 
 /// `streams`: from which argument on the word STREAMS may stand in front of them.

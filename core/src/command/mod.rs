@@ -11,6 +11,7 @@ mod databases;
 mod durability;
 pub mod expire;
 pub mod functions;
+pub mod geo;
 pub mod hashes;
 pub mod help;
 pub mod hot;
@@ -234,6 +235,8 @@ pub struct Spec {
     pub keynum: usize,
     /// From which argument on the word STREAMS may stand behind which keys follow, and then as many ids. 0: none does.
     pub streams: usize,
+    /// Words that a key follows, where they stand among the arguments behind those that there must be; the last one of them counts.
+    pub key_words: &'static [&'static str],
     /// What is done with the keys, in the words of Redis's key specifications: `RW access update`. One for all keys, or one
     /// for each. Empty: what follows from the flags, see [`Spec::key_uses`].
     pub key_uses: &'static [&'static str],
@@ -261,6 +264,7 @@ impl Spec {
         keys: Keys::NONE,
         keynum: 0,
         streams: 0,
+        key_words: &[],
         key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
@@ -310,7 +314,7 @@ impl Spec {
     /// The positions of the keys of these arguments; `None` if their number is wrong.
     pub fn key_positions(&self, args: &Args<'_>) -> Option<Vec<usize>> {
         let counted = if self.keynum == 0 && self.streams == 0 { 0..0 } else { self.counted(args)? };
-        Some(self.keys.positions(args.len()).chain(counted).collect())
+        Some(self.keys.positions(args.len()).chain(counted).chain(self.said(args)).collect())
     }
 
     /// The positions of the keys that a command on rows is about: none of those whose number is wrong, which the command itself refuses.
@@ -319,7 +323,7 @@ impl Spec {
         // What scripts are about is said by their tasks.
         let is_counted = (self.keynum > 0 || self.streams > 0) && matches!(self.run, Run::Row(_));
         let counted = if is_counted { self.counted(args).unwrap_or_default() } else { 0..0 };
-        self.keys.positions(args.len()).chain(counted)
+        self.keys.positions(args.len()).chain(counted).chain(self.said(args))
     }
 
     /// The keys that follow their number, or the word STREAMS.
@@ -332,10 +336,27 @@ impl Spec {
         (count <= args.len().checked_sub(first)?).then(|| first..first + count)
     }
 
+    /// The key that follows a word.
+    #[inline]
+    fn said(&self, args: &Args<'_>) -> Option<usize> {
+        if self.key_words.is_empty() {
+            return None;
+        }
+        let (mut at, mut said) = (usize::from(self.arity.unsigned_abs()), None);
+        while at + 1 < args.len() {
+            if self.key_words.iter().any(|word| args.is(at, word)) {
+                said = Some(at + 1);
+                at += 1;
+            }
+            at += 1;
+        }
+        said
+    }
+
     /// Whether it has one key, or none.
     #[inline]
     pub fn is_single(&self) -> bool {
-        self.keys.is_single() && self.keynum == 0 && self.streams == 0
+        self.keys.is_single() && self.keynum == 0 && self.streams == 0 && self.key_words.is_empty()
     }
 
     /// Does this many arguments, the name included, fit?

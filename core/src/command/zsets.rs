@@ -6,6 +6,8 @@ mod look;
 mod pop;
 pub mod range;
 
+pub use change::zadd;
+
 use super::{Flags, Keys, Run, Spec};
 
 const ZSET: Spec =

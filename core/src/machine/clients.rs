@@ -92,7 +92,8 @@ impl Machine {
         let Some(session) = self.find_session(conn) else { return };
         let (query, output) = (session.query.len(), session.output.unread_bytes());
         let is_listener = session.client.subscriptions.is_some();
-        let hard = if is_listener || session.client.is_monitor { limits.pubsub } else { limits.normal }.hard_bytes as usize;
+        let hard =
+            if is_listener || session.client.is_monitor { limits.pubsub } else { limits.normal }.hard_bytes as usize;
         if !session.client.is_authenticated {
             // Who waits for the answer to AUTH is not read any more; what is here already may turn out to be in order.
             if query > UNAUTHENTICATED_QUERY_BYTES_MAX && session.stall.is_none() {

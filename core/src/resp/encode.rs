@@ -69,6 +69,16 @@ impl<'a> Reply<'a> {
         self.out.extend_from_slice(b"\r\n");
     }
 
+    /// A number that was written before: in RESP2 a text like any.
+    pub fn long_double(&mut self, text: &str) {
+        if !self.is_resp3 {
+            return self.bulk(text.as_bytes());
+        }
+        self.out.push(b',');
+        self.out.extend_from_slice(text.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     /// The null of a single value.
     pub fn null(&mut self) {
         self.out.extend_from_slice(if self.is_resp3 { b"_\r\n" } else { b"$-1\r\n" });

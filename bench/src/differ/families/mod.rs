@@ -29,6 +29,7 @@ mod sets;
 mod streams;
 mod strings;
 mod transactions;
+mod zsets;
 
 use super::judge::Judge;
 
@@ -61,6 +62,8 @@ pub const FAMILIES: &[&Family] = &[
     &databases::FAMILY,
     &sets::FAMILY,
     &bitmaps::FAMILY,
+    &zsets::FAMILY,
+    &zsets::PLACES,
 ];
 
 /// Commands on rows or databases that are not asked, and why.

@@ -1,0 +1,310 @@
+//! Commands that look for places in a circle or a box.
+
+use super::hash::{self, Point, Shape};
+use super::place::{parse_point, parse_unit, put_distance, put_point};
+use crate::collection::zset::{Cut, ZSet};
+use crate::command::Call;
+use crate::command::args::Args;
+use crate::command::zsets::range::store;
+use crate::error::{Refusal, Stop};
+use crate::number::double;
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Shard};
+use std::ops::ControlFlow;
+
+/// Which command it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// `key longitude latitude radius unit`
+    Coordinates,
+    /// `key member radius unit`
+    Member,
+    /// `key`, and words for the rest.
+    Words,
+    /// The same with a destination in front.
+    Stored,
+}
+
+/// A shape and the meters of its unit.
+type Form = (Shape, f64);
+
+/// What is looked for, and what is answered.
+#[derive(Default)]
+struct Query<'b> {
+    middle: Option<Point>,
+    shape: Option<Form>,
+    has_distance: bool,
+    has_hash: bool,
+    has_point: bool,
+    is_any: bool,
+    /// Nearest first, or farthest.
+    order: Option<Order>,
+    count: Option<usize>,
+    target: Option<&'b [u8]>,
+    /// What is stored is the distance.
+    stores_distance: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ascending,
+    Descending,
+}
+
+/// A place that was found.
+struct Found {
+    member: Vec<u8>,
+    score: f64,
+    point: Point,
+    /// In meters.
+    distance: f64,
+}
+
+fn parse_circle(args: &Args<'_>, at: usize) -> Result<Form, Refusal> {
+    let radius = double::parse(&args[at]).ok_or(Refusal::text("ERR need numeric radius"))?;
+    if radius < 0.0 {
+        return Err(Refusal::text("ERR radius cannot be negative"));
+    }
+    let unit = parse_unit(args, at + 1)?;
+    Ok((Shape::Circle { radius: radius * unit }, unit))
+}
+
+fn parse_box(args: &Args<'_>, at: usize) -> Result<Form, Refusal> {
+    let width = double::parse(&args[at]).ok_or(Refusal::text("ERR need numeric width"))?;
+    let height = double::parse(&args[at + 1]).ok_or(Refusal::text("ERR need numeric height"))?;
+    if width < 0.0 || height < 0.0 {
+        return Err(Refusal::text("ERR height or width cannot be negative"));
+    }
+    let unit = parse_unit(args, at + 2)?;
+    Ok((Shape::Box { width: width * unit, height: height * unit }, unit))
+}
+
+/// What reads arguments: they are judged with the sorted set in view.
+struct Reader<'s, 'b> {
+    shard: &'s Shard,
+    call: &'s Call<'b>,
+    zset: Option<ZSet<'s>>,
+    way: Way,
+    takes_store: bool,
+}
+
+impl<'b> Reader<'_, 'b> {
+    /// Where a member is. Without a sorted set that is not asked.
+    fn point_of(&self, member: &[u8]) -> Result<Option<Point>, Stop> {
+        let Some(zset) = &self.zset else { return Ok(None) };
+        let score = zset.score(self.shard, self.call, member)?;
+        let score = score.ok_or(Refusal::text("ERR could not decode requested zset member"))?;
+        Ok(Some(hash::point_of(score)))
+    }
+
+    fn read(&self) -> Result<Query<'b>, Stop> {
+        let args = self.call.args;
+        let mut query = Query::default();
+        let first = match self.way {
+            Way::Coordinates => {
+                query.middle = Some(parse_point(args, 2)?);
+                query.shape = Some(parse_circle(args, 4)?);
+                6
+            }
+            Way::Member => {
+                query.middle = self.point_of(&args[2])?;
+                if query.middle.is_some() {
+                    query.shape = Some(parse_circle(args, 3)?);
+                }
+                5
+            }
+            Way::Words => 2,
+            Way::Stored => {
+                query.target = args.get(1);
+                3
+            }
+        };
+        let (mut has_member, mut has_place) = (false, false);
+        let mut at = first;
+        while at < args.len() {
+            at += self.read_word(at, &mut query, &mut has_member, &mut has_place)?;
+        }
+        self.judge(&query, has_member || has_place)?;
+        Ok(query)
+    }
+
+    /// Reads an option; answers how many arguments it has.
+    fn read_word(
+        &self,
+        at: usize,
+        query: &mut Query<'b>,
+        has_member: &mut bool,
+        has_place: &mut bool,
+    ) -> Result<usize, Stop> {
+        let args = self.call.args;
+        let left = args.len() - at - 1;
+        let has_words = matches!(self.way, Way::Words | Way::Stored);
+        let is = |word: &str, operands: usize| left >= operands && args.is(at, word);
+        let mut taken = 1;
+        if is("withdist", 0) {
+            query.has_distance = true;
+        } else if is("withhash", 0) {
+            query.has_hash = true;
+        } else if is("withcoord", 0) {
+            query.has_point = true;
+        } else if is("any", 0) {
+            query.is_any = true;
+        } else if is("asc", 0) {
+            query.order = Some(Order::Ascending);
+        } else if is("desc", 0) {
+            query.order = Some(Order::Descending);
+        } else if is("count", 1) {
+            let count = args.integer(at + 1)?;
+            let count = usize::try_from(count).ok().filter(|count| *count > 0);
+            query.count = Some(count.ok_or(Refusal::text("ERR COUNT must be > 0"))?);
+            taken = 2;
+        } else if (is("store", 1) || is("storedist", 1)) && self.takes_store && !has_words {
+            query.target = args.get(at + 1);
+            query.stores_distance = args.is(at, "storedist");
+            taken = 2;
+        } else if is("storedist", 0) && self.way == Way::Stored {
+            query.stores_distance = true;
+        } else if is("frommember", 1) && has_words && !*has_place {
+            query.middle = self.point_of(&args[at + 1])?;
+            *has_member = true;
+            taken = 2;
+        } else if is("fromlonlat", 2) && has_words && !*has_member {
+            query.middle = Some(parse_point(args, at + 1)?);
+            *has_place = true;
+            taken = 3;
+        } else if is("byradius", 2) && has_words && !matches!(query.shape, Some((Shape::Box { .. }, _))) {
+            query.shape = Some(parse_circle(args, at + 1)?);
+            taken = 3;
+        } else if is("bybox", 3) && has_words && !matches!(query.shape, Some((Shape::Circle { .. }, _))) {
+            query.shape = Some(parse_box(args, at + 1)?);
+            taken = 4;
+        } else {
+            return Err(Refusal::Syntax.into());
+        }
+        Ok(taken)
+    }
+
+    fn judge(&self, query: &Query<'_>, has_middle: bool) -> Result<(), Refusal> {
+        let has_words = matches!(self.way, Way::Words | Way::Stored);
+        if query.target.is_some() && (query.has_distance || query.has_hash || query.has_point) {
+            let what = if self.way == Way::Stored { "GEOSEARCHSTORE" } else { "STORE option in GEORADIUS" };
+            let text = format!("ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options");
+            return Err(Refusal::text(text));
+        }
+        let name = || String::from_utf8_lossy(&self.call.args[0]).into_owned();
+        if has_words && !has_middle {
+            let text = format!("ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {}", name());
+            return Err(Refusal::text(text));
+        }
+        if has_words && query.shape.is_none() {
+            let text = format!("ERR exactly one of BYRADIUS and BYBOX can be specified for {}", name());
+            return Err(Refusal::text(text));
+        }
+        if query.is_any && query.count.is_none() {
+            return Err(Refusal::text("ERR the ANY argument requires COUNT argument"));
+        }
+        Ok(())
+    }
+}
+
+impl Query<'_> {
+    /// What is found, as it is to be answered, and the unit of its distances.
+    fn find(&self, shard: &Shard, call: &Call<'_>, zset: &ZSet<'_>) -> Result<(Vec<Found>, f64), Stop> {
+        let middle = self.middle.expect("it was read with the sorted set in view");
+        let (shape, unit) = self.shape.expect("it was read with the sorted set in view");
+        let enough = self.count.filter(|_| self.is_any).unwrap_or(usize::MAX);
+        let mut found = Vec::new();
+        for cell in shape.cells(middle) {
+            if found.len() >= enough {
+                break;
+            }
+            let (from, to) = cell.scores();
+            let ranks = zset.ranks(shard, call, Cut::BeforeScore(from), Cut::BeforeScore(to))?;
+            if ranks.is_empty() {
+                continue;
+            }
+            zset.visit(shard, call, ranks.start, |member, score| {
+                if score >= to {
+                    return ControlFlow::Break(());
+                }
+                let point = hash::point_of(score);
+                if let Some(distance) = shape.distance(middle, point) {
+                    found.push(Found { member: member.to_vec(), score, point, distance });
+                }
+                if found.len() >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })?;
+        }
+        // The nearest ones are meant if nothing else is said.
+        let order = self.order.or(self.count.filter(|_| !self.is_any).map(|_| Order::Ascending));
+        match order {
+            Some(Order::Ascending) => found.sort_by(|one, other| one.distance.total_cmp(&other.distance)),
+            Some(Order::Descending) => found.sort_by(|one, other| other.distance.total_cmp(&one.distance)),
+            None => {}
+        }
+        found.truncate(self.count.unwrap_or(usize::MAX));
+        Ok((found, unit))
+    }
+
+    fn answer(&self, found: &[Found], unit: f64, reply: &mut Reply<'_>) {
+        let extras = usize::from(self.has_distance) + usize::from(self.has_hash) + usize::from(self.has_point);
+        reply.array(found.len());
+        for Found { member, score, point, distance } in found {
+            if extras > 0 {
+                reply.array(1 + extras);
+            }
+            reply.bulk(member);
+            if self.has_distance {
+                put_distance(reply, distance / unit);
+            }
+            if self.has_hash {
+                reply.integer(*score as i64);
+            }
+            if self.has_point {
+                put_point(reply, *point);
+            }
+        }
+    }
+}
+
+/// `takes_store`: STORE and STOREDIST are among the options.
+fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, takes_store: bool) -> Result<(), Stop> {
+    let key = &call.args[if way == Way::Stored { 2 } else { 1 }];
+    let zset = shard.read_collection(call, key, Kind::ZSet)?.map(ZSet::new);
+    let query = Reader { shard, call, zset, way, takes_store }.read()?;
+    let (found, unit) = match &zset {
+        Some(zset) => query.find(shard, call, zset)?,
+        None => (Vec::new(), 1.0),
+    };
+    let Some(target) = query.target else {
+        query.answer(&found, unit, reply);
+        return Ok(());
+    };
+    let scored = |place: Found| (place.member, if query.stores_distance { place.distance / unit } else { place.score });
+    let stored = store(shard, call, target, found.into_iter().map(scored).collect())?;
+    reply.integer(stored);
+    Ok(())
+}
+
+pub fn georadius(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    search(shard, call, reply, Way::Coordinates, true)
+}
+
+pub fn georadius_ro(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    search(shard, call, reply, Way::Coordinates, false)
+}
+
+pub fn georadiusbymember(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    search(shard, call, reply, Way::Member, true)
+}
+
+pub fn georadiusbymember_ro(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    search(shard, call, reply, Way::Member, false)
+}
+
+pub fn geosearch(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    search(shard, call, reply, Way::Words, false)
+}
+
+pub fn geosearchstore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    search(shard, call, reply, Way::Stored, false)
+}
