@@ -27,7 +27,8 @@ use crate::page::Key;
 use crate::row::{self, Header};
 use crate::tree::{Access, Tree};
 use crate::units::CollectionId;
-use std::collections::VecDeque;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::ControlFlow;
 
 /// The bytes of an order that are part of the head: it has at least so many.
@@ -101,21 +102,20 @@ pub fn number_of(kind: u8, value: &[u8]) -> Option<CollectionId> {
     value.first_chunk().map(|number| CollectionId(u64::from_le_bytes(*number)))
 }
 
-/// A number that no row may name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Orphan {
-    db: u8,
-    number: CollectionId,
-    /// The tree says so too.
-    is_marked: bool,
-}
+/// A number that no row may name: of a database.
+type Orphan = (u8, CollectionId);
 
 /// Collections whose elements are to go.
 #[derive(Default)]
 pub(super) struct Orphans {
-    list: VecDeque<Orphan>,
+    /// In the order in which they go.
+    queue: VecDeque<Orphan>,
+    /// The same, and whether the tree says so too.
+    known: BTreeMap<Orphan, bool>,
+    /// Those of which the tree does not.
+    unmarked: Vec<Orphan>,
     /// Of databases that were emptied, until that is decided.
-    set_aside: Vec<(u64, Orphan)>,
+    set_aside: Vec<(u64, Orphan, bool)>,
     /// Databases whose markers have not been read since the start.
     unread: Vec<u8>,
     /// Somebody may look at elements of collections that are gone.
@@ -129,41 +129,66 @@ impl Orphans {
         Orphans { unread, ..Orphans::default() }
     }
 
-    fn add(&mut self, db: u8, number: CollectionId, is_marked: bool) {
-        match self.list.iter_mut().find(|orphan| (orphan.db, orphan.number) == (db, number)) {
-            Some(known) => known.is_marked |= is_marked,
-            None => self.list.push_back(Orphan { db, number, is_marked }),
+    fn add(&mut self, orphan: Orphan, is_marked: bool) {
+        match self.known.entry(orphan) {
+            Entry::Occupied(mut known) => *known.get_mut() |= is_marked,
+            Entry::Vacant(vacant) => {
+                vacant.insert(is_marked);
+                self.queue.push_back(orphan);
+                self.unmarked.extend((!is_marked).then_some(orphan));
+            }
+        }
+    }
+
+    /// The first one is gone.
+    fn pop(&mut self) {
+        if let Some(orphan) = self.queue.pop_front() {
+            self.known.remove(&orphan);
+        }
+    }
+
+    /// Keeps those that are wanted, under the names that they have then.
+    fn retain(&mut self, keep: impl Fn(Orphan) -> Option<Orphan>) {
+        let known = std::mem::take(&mut self.known);
+        let queue = std::mem::take(&mut self.queue);
+        self.unmarked.clear();
+        for orphan in queue {
+            if let Some(kept) = keep(orphan) {
+                self.add(kept, known[&orphan]);
+            }
         }
     }
 
     /// All rows of a database go, and its elements with them.
     pub(super) fn clear(&mut self, db: u8) {
-        self.list.retain(|orphan| orphan.db != db);
+        self.retain(|orphan| (orphan.0 != db).then_some(orphan));
         self.unread.retain(|unread| *unread != db);
     }
 
     /// The same, unless [`Orphans::take_back`] is told this number.
     pub(super) fn set_aside(&mut self, db: u8, cleared: u64) {
-        let (aside, list) = self.list.iter().partition::<Vec<_>, _>(|orphan| orphan.db == db);
-        self.set_aside.extend(aside.into_iter().map(|orphan| (cleared, orphan)));
-        self.list = list.into();
+        let aside = self.queue.iter().filter(|orphan| orphan.0 == db);
+        self.set_aside.extend(aside.map(|orphan| (cleared, *orphan, self.known[orphan])));
+        self.retain(|orphan| (orphan.0 != db).then_some(orphan));
     }
 
     pub(super) fn take_back(&mut self, cleared: u64) {
-        self.list.extend(self.set_aside.extract_if(.., |(of, _)| *of == cleared).map(|(_, orphan)| orphan));
+        let back: Vec<_> = self.set_aside.extract_if(.., |(of, ..)| *of == cleared).collect();
+        back.into_iter().for_each(|(_, orphan, is_marked)| self.add(orphan, is_marked));
     }
 
     pub(super) fn forget_aside(&mut self, cleared: u64) {
-        self.set_aside.retain(|(of, _)| *of != cleared);
+        self.set_aside.retain(|(of, ..)| *of != cleared);
     }
 
     pub(super) fn swap(&mut self, one: u8, other: u8) {
-        let swapped = |db: &mut u8| match *db {
-            db_ if db_ == one => *db = other,
-            db_ if db_ == other => *db = one,
-            _ => {}
+        let swapped = |db: u8| match db {
+            db if db == one => other,
+            db if db == other => one,
+            db => db,
         };
-        self.list.iter_mut().map(|orphan| &mut orphan.db).chain(&mut self.unread).for_each(swapped);
+        self.retain(|(db, number)| Some((swapped(db), number)));
+        self.unread.iter_mut().for_each(|db| *db = swapped(*db));
     }
 }
 
@@ -204,7 +229,7 @@ impl Engine {
             return;
         }
         if let Some(old) = old {
-            self.orphans.add(db, old, false);
+            self.orphans.add((db, old), false);
         }
     }
 
@@ -318,7 +343,7 @@ impl Engine {
 
     /// Collections that are gone, as far as is known, and whose elements are not.
     pub fn collections_gone(&self) -> usize {
-        self.orphans.list.len() + self.orphans.unread.len()
+        self.orphans.queue.len() + self.orphans.unread.len()
     }
 
     /// Whether somebody may look at elements of collections that are gone: they stay as long.
@@ -336,21 +361,28 @@ impl Engine {
             self.orphans.unread.pop();
             return Ok(true);
         }
-        let Some(&Orphan { db, number, .. }) = self.orphans.list.front() else { return Ok(false) };
-        let tail = owner_tail(number);
-        let is_over = match self.is_owned(db, number)? {
-            true => true,
-            false => match self.reclaim(db, number) {
-                Ok(is_over) => is_over && self.drop_element(owner(db, &tail))?,
-                // Others free memory first.
-                Err(Stop::Missing(missing)) => return Err(missing),
-                Err(_) => return Ok(false),
-            },
-        };
-        if is_over && self.drop_element(marker(db, &tail))? {
-            self.orphans.list.pop_front();
+        let mut left = RECLAIMED_PER_TURN;
+        while let Some(&(db, number)) = self.orphans.queue.front() {
+            let tail = owner_tail(number);
+            let is_over = match self.is_owned(db, number)? {
+                true => true,
+                false => match self.reclaim(db, number, &mut left) {
+                    Ok(is_over) => is_over && self.drop_element(owner(db, &tail))?,
+                    Err(Stop::Missing(missing)) => return Err(missing),
+                    // Others free memory first.
+                    Err(_) => return Ok(false),
+                },
+            };
+            if !is_over || !self.drop_element(marker(db, &tail))? {
+                return Ok(left == 0);
+            }
+            self.orphans.pop();
+            left = left.saturating_sub(1);
+            if left == 0 {
+                return Ok(true);
+            }
         }
-        Ok(!self.orphans.list.is_empty())
+        Ok(false)
     }
 
     /// Takes from the tree what a checkpoint has said.
@@ -363,7 +395,7 @@ impl Engine {
             numbers.extend(key.tail.first_chunk().map(|number| CollectionId(u64::from_be_bytes(*number))));
             ControlFlow::Continue(())
         })?;
-        numbers.into_iter().for_each(|number| self.orphans.add(db, number, true));
+        numbers.into_iter().for_each(|number| self.orphans.add((db, number), true));
         Ok(())
     }
 
@@ -375,15 +407,14 @@ impl Engine {
         Ok(named.is_some_and(|found| number_of(found.kind, found.value) == Some(number)))
     }
 
-    /// Removes some elements. Whether none are left.
-    fn reclaim(&mut self, db: u8, number: CollectionId) -> Result<bool, Stop> {
+    /// Removes some elements, at most about `most`. Whether none are left.
+    fn reclaim(&mut self, db: u8, number: CollectionId, most: &mut u64) -> Result<bool, Stop> {
         self.make_room(0)?;
         let at = usize::from(elements_of(db));
         let (first, behind) =
             (self.element_first(db, number)?, self.element_first(db, CollectionId(number.0 + NUMBERS))?);
         let mut left = behind - first;
-        let mut done = 0;
-        while left > 0 && done < RECLAIMED_PER_TURN {
+        while left > 0 && *most > 0 {
             let (mut extents, mut expiring) = (Vec::new(), 0);
             let path = self.rows[at].resolve_rank(&self.pool, first)?;
             let rows = usize::try_from(left).unwrap_or(usize::MAX);
@@ -397,7 +428,7 @@ impl Engine {
             self.outside[at] -= extents.len() as u64;
             extents.into_iter().for_each(|extent| self.drop_extent(extent));
             left -= gone as u64;
-            done += gone as u64;
+            *most = most.saturating_sub(gone as u64);
         }
         Ok(left == 0)
     }
@@ -413,12 +444,19 @@ impl Engine {
 
     /// A checkpoint is wanted: the trees say what the list does. Whether they do. Keeps E10.
     pub(super) fn mark_orphans(&mut self) -> bool {
-        while let Some(at) = self.orphans.list.iter().position(|orphan| !orphan.is_marked) {
-            let Orphan { db, number, .. } = self.orphans.list[at];
+        while let Some(&(db, number)) = self.orphans.unmarked.last() {
             let tail = owner_tail(number);
-            let put = self.make_room(0).and_then(|()| self.apply_put(marker(db, &tail), 0, 0, Value::Bytes(&[])));
+            let is_known = self.orphans.known.contains_key(&(db, number));
+            let put = match is_known {
+                true => self.make_room(0).and_then(|()| self.apply_put(marker(db, &tail), 0, 0, Value::Bytes(&[]))),
+                // It has gone meanwhile.
+                false => Ok(()),
+            };
             match put {
-                Ok(()) => self.orphans.list[at].is_marked = true,
+                Ok(()) => {
+                    self.orphans.known.entry((db, number)).and_modify(|is_marked| *is_marked = true);
+                    self.orphans.unmarked.pop();
+                }
                 Err(Stop::Missing(missing)) => {
                     let _ = self.fetch(missing);
                     return false;
@@ -443,7 +481,7 @@ impl Engine {
         visited.map_err(|missing| format!("{missing:?}"))?;
         for number in numbers.into_iter().map(CollectionId) {
             let is_marked = self.get(marker(db, &owner_tail(number))).is_ok_and(|found| found.is_some());
-            let is_orphan = self.orphans.list.iter().any(|orphan| (orphan.db, orphan.number) == (db, number));
+            let is_orphan = self.orphans.known.contains_key(&(db, number));
             let is_owned = match self.is_owned(db, number) {
                 // A long key stands outside, and need not be in memory.
                 Err(Missing::Extent(_)) => true,
