@@ -280,7 +280,8 @@ fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, t
         return Ok(());
     };
     let scored = |place: Found| (place.member, if query.stores_distance { place.distance / unit } else { place.score });
-    let stored = store(shard, call, target, found.into_iter().map(scored).collect())?;
+    let event = if way == Way::Stored { "geosearchstore" } else { "georadiusstore" };
+    let stored = store(shard, call, target, found.into_iter().map(scored).collect(), event)?;
     reply.integer(stored);
     Ok(())
 }

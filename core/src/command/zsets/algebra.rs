@@ -246,7 +246,7 @@ fn order(one: &(Vec<u8>, f64), other: &(Vec<u8>, f64)) -> Ordering {
 fn store_at_first(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, operation: Operation) -> Result<(), Stop> {
     let takes = Takes { weights: operation != Operation::Difference, scores: false, limit: false };
     let members = Query::parse(shard, call, 2, takes)?.members(shard, call, operation)?;
-    let stored = store(shard, call, &call.args[1], members)?;
+    let stored = store(shard, call, &call.args[1], members, call.spec.name)?;
     reply.integer(stored);
     Ok(())
 }

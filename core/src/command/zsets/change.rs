@@ -5,6 +5,7 @@ use crate::collection::zset::{ZSet, ZSetEdit};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
@@ -105,6 +106,7 @@ fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, is_increment: 
     }
     if changed > 0 {
         edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify(call, Events::ZSET, if options.is_increment { "zincr" } else { "zadd" }, key);
     }
     match (options.is_increment, answer) {
         (true, Some(score)) => reply.double(score),
@@ -123,6 +125,7 @@ pub fn zrem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     }
     if removed > 0 {
         edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify_of_removal(call, Events::ZSET, "zrem", key);
     }
     reply.integer(removed);
     Ok(())
@@ -163,6 +166,9 @@ fn remove_interval(
         let mut edit = ZSetEdit::begin(shard, call, key)?;
         zset.visit_ranks(shard, call, ranks, false, |member, score| edit.remove_seen(member, score))?;
         edit.finish(shard, call, key, Ttl::Keep)?;
+    }
+    if removed > 0 {
+        shard.notify_of_removal(call, Events::ZSET, call.spec.name, key);
     }
     reply.integer(removed as i64);
     Ok(())

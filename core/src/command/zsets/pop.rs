@@ -4,6 +4,7 @@ use crate::collection::zset::{ZSet, ZSetEdit};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 
@@ -32,6 +33,10 @@ pub fn take(shard: &mut Shard, call: &Call<'_>, key: &[u8], end: End, count: u64
         let mut edit = ZSetEdit::begin(shard, call, key)?;
         taken.iter().for_each(|(member, score)| edit.remove_seen(member, *score));
         edit.finish(shard, call, key, Ttl::Keep)?;
+    }
+    if count > 0 {
+        let event = if end == End::Max { "zpopmax" } else { "zpopmin" };
+        shard.notify_of_removal(call, Events::ZSET, event, key);
     }
     Ok(Some(taken))
 }

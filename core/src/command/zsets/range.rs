@@ -3,6 +3,7 @@
 use crate::collection::zset::{Cut, ZSet, ZSetEdit};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
@@ -219,18 +220,27 @@ pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         let ranks = query.ranks(&zset, shard, call)?;
         zset.visit_ranks(shard, call, ranks, query.is_reverse, |member, score| members.push((member.to_vec(), score)))?;
     }
-    let stored = store(shard, call, &call.args[1], members)?;
+    let stored = store(shard, call, &call.args[1], members, "zrangestore")?;
     reply.integer(stored);
     Ok(())
 }
 
-/// Sets a key to a sorted set of these members, and answers how many they are.
-pub fn store(shard: &mut Shard, call: &Call<'_>, key: &[u8], members: Vec<(Vec<u8>, f64)>) -> Result<i64, Stop> {
+/// Sets a key to a sorted set of these members, and answers how many they are. `event`: what that is called.
+pub fn store(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    key: &[u8],
+    members: Vec<(Vec<u8>, f64)>,
+    event: &'static str,
+) -> Result<i64, Stop> {
     let count = members.len() as i64;
     if members.is_empty() {
-        shard.remove(call, key)?;
+        if shard.remove(call, key)? {
+            shard.notify(call, Events::GENERIC, "del", key);
+        }
     } else {
         ZSetEdit::of(members).finish(shard, call, key, Ttl::Clear)?;
+        shard.notify(call, Events::ZSET, event, key);
     }
     Ok(count)
 }
