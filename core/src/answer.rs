@@ -95,7 +95,8 @@ impl Machine {
             Ask::ClientKill { filter, skip } => Answer::Count(self.kill(filter, *skip)),
             Ask::ClientUnblock { id, with_error } => {
                 let result = if *with_error { Err(UNBLOCKED.to_owned()) } else { Ok(String::new()) };
-                Answer::Count(i64::from(self.finish_timer(*id, result)))
+                let error = with_error.then_some(UNBLOCKED);
+                Answer::Count(i64::from(self.finish_timer(*id, result) || self.unblock_waiter(*id, error)))
             }
             Ask::ClientPause { until_unix_ms, writes_only } => {
                 self.set_pause(*until_unix_ms, *writes_only);

@@ -85,6 +85,7 @@ fn flags(client: &Client) -> String {
         (client.is_monitor, 'O'),
         (client.subscriptions.is_some(), 'P'),
         (client.multi.is_some() || client.open.is_some(), 'x'),
+        (client.is_blocked, 'b'),
         (client.peer.addr.ends_with(":0"), 'U'),
         (client.is_readonly, 'r'),
         (client.no_evict, 'e'),

@@ -38,3 +38,4 @@ pub mod stats;
 pub mod tx;
 mod unstable;
 mod versions;
+pub mod waits;

@@ -8,7 +8,7 @@ use crate::announce::Announcement;
 use crate::command::strings::counters::Step;
 use crate::hot::HotKey;
 use crate::hot::split::Bounds;
-use crate::machine::{AudienceChange, ScriptRun, Transaction};
+use crate::machine::{AudienceChange, ScriptRun, Transaction, WaitMessage};
 use crate::pubsub::Publication;
 use crate::resp::replies::Replies;
 use crate::script::{Script, Sha};
@@ -103,6 +103,8 @@ pub enum Message {
     },
     Hot(HotMessage),
     Cut(CutMessage),
+    /// About those who wait for keys.
+    Wait(WaitMessage),
     PubSub(PubSubMessage),
     /// For those of your connections that monitor: what others have run, encoded.
     Monitored(Arc<Vec<u8>>),

@@ -76,6 +76,8 @@ pub struct Client {
     pub is_readonly: bool,
     pub accepted: Now,
     pub last_active: Now,
+    /// It waits until a key has something for it.
+    pub is_blocked: bool,
     /// The last command's full name.
     pub last_command: &'static str,
     pub commands: u64,
@@ -114,6 +116,7 @@ impl Client {
             is_readonly: false,
             accepted: now,
             last_active: now,
+            is_blocked: false,
             last_command: "NULL",
             commands: 0,
             bytes_in: 0,

@@ -22,6 +22,7 @@ use crate::route::{self, CURSOR_DROPPED_BITS};
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use crate::versions::Versions;
+use crate::waits::Waits;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::error::Missing;
@@ -119,6 +120,8 @@ pub struct Shard {
     unstable: Unstable,
     /// Rows that somebody watches.
     pub watches: Watches,
+    /// Rows that somebody waits for.
+    pub waits: Waits,
     watermark: Watermark,
     /// Nothing behind this is stable yet, be it on disk or not.
     fence: Lsn,
@@ -185,6 +188,7 @@ impl Shard {
             engine,
             unstable: Unstable::default(),
             watches: Watches::default(),
+            waits: Waits::default(),
             watermark,
             fence: NO_FENCE,
             versions: Versions::default(),
@@ -442,7 +446,7 @@ impl Shard {
 
     #[inline]
     fn note(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
-        if !self.watches.is_empty() {
+        if !self.watches.is_empty() || !self.waits.is_empty() {
             self.note_watched(row_key);
         }
         self.note_unstable(row_key, lsn);
@@ -452,6 +456,7 @@ impl Shard {
     fn note_watched(&mut self, row_key: RowKey<'_>) {
         if self.group.as_ref().is_none_or(|group| !group.is_trial) {
             self.watches.note(row_key.db, row_key.head);
+            self.waits.note((row_key.db, row_key.head));
         }
     }
 

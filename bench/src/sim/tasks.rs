@@ -54,6 +54,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Draining { .. }
             | Message::Hot(_)
             | Message::Cut(_)
+            | Message::Wait(_)
             | Message::PubSub(_)
             | Message::Monitored(_)
             | Message::Acl(_)

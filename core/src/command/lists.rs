@@ -4,6 +4,7 @@ mod change;
 mod ends;
 mod look;
 mod moves;
+mod waits;
 
 use super::{Flags, Keys, Run, Spec};
 
@@ -12,7 +13,81 @@ const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
 
+/// All arguments but the last.
+const BUT_LAST: Keys = Keys { first: 1, last: -2, step: 1 };
+
 pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "blmove",
+        arity: 6,
+        flags: WRITE.and(Flags::BLOCKING),
+        keys: Keys::TWO,
+        run: Run::Row(waits::blmove),
+        blocks: Some(&waits::MOVE),
+        since: "6.2.0",
+        complexity: "O(log N) where N is the number of elements.",
+        key_uses: &["RW access delete", "RW insert"],
+        summary: "As LMOVE; waits until there is an element.",
+        synopsis: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+        ..LIST
+    },
+    Spec {
+        name: "blmpop",
+        arity: -5,
+        flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
+        keys: Keys::NONE,
+        keynum: 2,
+        run: Run::Row(waits::blmpop),
+        blocks: Some(&waits::MPOP),
+        since: "7.0.0",
+        complexity: "O(K+N log M) where K is the number of keys, N the number of elements that are answered and M the number of elements.",
+        key_uses: &["RW access delete"],
+        summary: "As LMPOP; waits until one of the lists has elements.",
+        synopsis: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+        ..LIST
+    },
+    Spec {
+        name: "blpop",
+        arity: -3,
+        flags: Flags::WRITE.and(Flags::BLOCKING),
+        keys: BUT_LAST,
+        run: Run::Row(waits::blpop),
+        blocks: Some(&waits::POP),
+        since: "2.0.0",
+        complexity: "O(K+log N) where K is the number of keys and N the number of elements.",
+        key_uses: &["RW access delete"],
+        summary: "Takes the first element of the first list that has any; waits until there is one.",
+        synopsis: "key [key ...] timeout",
+        ..LIST
+    },
+    Spec {
+        name: "brpop",
+        arity: -3,
+        flags: Flags::WRITE.and(Flags::BLOCKING),
+        keys: BUT_LAST,
+        run: Run::Row(waits::brpop),
+        blocks: Some(&waits::POP),
+        since: "2.0.0",
+        complexity: "O(K+log N) where K is the number of keys and N the number of elements.",
+        key_uses: &["RW access delete"],
+        summary: "Takes the last element of the first list that has any; waits until there is one.",
+        synopsis: "key [key ...] timeout",
+        ..LIST
+    },
+    Spec {
+        name: "brpoplpush",
+        arity: 4,
+        flags: WRITE.and(Flags::BLOCKING),
+        keys: Keys::TWO,
+        run: Run::Row(waits::brpoplpush),
+        blocks: Some(&waits::POP_PUSH),
+        since: "2.2.0",
+        complexity: "O(log N) where N is the number of elements.",
+        key_uses: &["RW access delete", "RW insert"],
+        summary: "As RPOPLPUSH; waits until there is an element.",
+        synopsis: "source destination timeout",
+        ..LIST
+    },
     Spec {
         name: "lindex",
         arity: 3,

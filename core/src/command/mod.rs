@@ -3,6 +3,7 @@
 pub mod acl;
 pub mod args;
 mod bitmaps;
+pub mod blocking;
 pub mod client;
 pub mod cluster;
 pub mod config;
@@ -40,6 +41,7 @@ pub mod wait;
 pub mod zsets;
 
 use crate::command::args::Args;
+use crate::command::blocking::Blocks;
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
 use crate::machine::Machine;
@@ -242,6 +244,8 @@ pub struct Spec {
     pub key_uses: &'static [&'static str],
     pub spread: Spread,
     pub run: Run,
+    /// How it waits, if it does.
+    pub blocks: Option<&'static Blocks>,
     pub subcommands: &'static [Spec],
     /// Access categories without the `@`, space-separated, those that follow from the flags left out.
     pub categories: &'static str,
@@ -268,6 +272,7 @@ impl Spec {
         key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
+        blocks: None,
         subcommands: &[],
         categories: "",
         tips: "",

@@ -297,7 +297,7 @@ impl Machine {
 
     /// Clients whose timed command waits.
     pub fn blocked_clients(&self) -> usize {
-        self.pending.timers.len()
+        self.pending.timers.len() + self.waiters()
     }
 
     /// Writes the reply that a hole waits for, unless its client is gone.
@@ -354,5 +354,6 @@ impl Machine {
         self.pending.hosts.retain(|_, (hole, _)| hole.client != client);
         self.pending.timers.retain(|(_, hole, _)| hole.client != client);
         self.pending.spreads.retain(|hole, _| hole.client != client);
+        self.forget_waits_of(client);
     }
 }

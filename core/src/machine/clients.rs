@@ -47,7 +47,7 @@ impl Machine {
     pub(super) fn on_hung_up(&mut self, conn: ConnId, is_broken: bool) {
         let Some(session) = self.find_session(conn) else { return };
         session.is_hung_up = true;
-        if is_broken {
+        if is_broken || session.client.is_blocked {
             return self.drop_session(conn);
         }
         self.after_run(conn);

@@ -12,6 +12,7 @@
 //! - `cuts`: snapshots of all shards, and `views`: who reads them.
 //! - `remote`: what other shards have sent.
 //! - `monitor`: who sees all commands.
+//! - `waiting`: connections that wait until a key has something for them, and `queues`: who waits for keys of this shard.
 //! - `paging`: what is not in memory, and checkpoints.
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
@@ -52,6 +53,7 @@ mod participate;
 mod place;
 mod plan;
 mod pubsub;
+mod queues;
 mod recovered;
 mod redo;
 mod release;
@@ -62,6 +64,7 @@ mod scrub;
 mod trial;
 mod tries;
 mod views;
+mod waiting;
 mod whole;
 mod wide;
 
@@ -74,6 +77,7 @@ pub use functions::{Change, Functions, Policy};
 pub use idempotent::{Token, not_idempotent};
 pub(crate) use paging::Absence;
 pub use pubsub::AudienceChange;
+pub use queues::WaitMessage;
 pub use script::{NO_SCRIPT, Scripts};
 pub use scrub::ScrubFigures;
 
@@ -202,6 +206,8 @@ pub struct Machine {
     execs: exec::Execs,
     pubsub: pubsub::PubSub,
     pub scripts: Scripts,
+    waiting: waiting::Waiting,
+    queues: queues::Queues,
     pub functions: Functions,
     /// For one who checks; `None` in a server.
     deeds: Option<Vec<Noted>>,
@@ -262,6 +268,8 @@ impl Machine {
             execs: exec::Execs::default(),
             pubsub: pubsub::PubSub::default(),
             scripts: Scripts::default(),
+            waiting: waiting::Waiting::default(),
+            queues: queues::Queues::default(),
             functions: Functions::default(),
             deeds: None,
             planted: None,
@@ -345,6 +353,7 @@ impl Machine {
 
     /// What commands have begun, and could not go on with while their connection's output was in use.
     fn end_commands(&mut self) {
+        self.queue_begun();
         self.go_on_wides();
         self.lock_begun();
         self.work_begun();
@@ -393,6 +402,7 @@ impl Machine {
             self.pause = None;
         }
         self.fire_timers();
+        self.end_waits();
         self.watch_opens();
         self.watch_wides();
         self.chase_again();

@@ -199,6 +199,7 @@ impl Machine {
                 Message::Recovered => self.on_recovered(),
                 Message::Hot(message) => self.on_hot(from, message),
                 Message::Cut(message) => self.on_cut(from, message),
+                Message::Wait(message) => self.on_wait_message(from, message),
                 Message::PubSub(message) => self.on_pubsub(message),
                 Message::Monitored(lines) => self.push_monitored(&lines),
                 Message::Acl(acl) => self.on_acl(from, &acl),
@@ -307,6 +308,7 @@ impl Machine {
     pub(super) fn on_ran(&mut self, request: RequestId, reply: Replies) {
         let hole = HoleId::from(request);
         let Some(spreading) = self.pending.spreads.get_mut(&hole) else {
+            self.on_served(hole);
             return self.fill_hole(hole, reply);
         };
         spreading.set(request.part as usize, reply);

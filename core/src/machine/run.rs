@@ -274,6 +274,9 @@ impl Machine {
         if !self.shard.announced.is_empty() {
             self.announce_of(conn, lsn, out);
         }
+        if self.shard.waits.has_changed() {
+            self.serve_waiting();
+        }
         if flow == Flow::Close { Ran::Last } else { Ran::Done }
     }
 
@@ -295,6 +298,12 @@ impl Machine {
                 Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop, call)),
                 Err(stop) => Ok(self.finish_row(id, Err(stop), mark, call.is_resp3, out)),
             };
+        }
+        if call.spec.flags.has(Flags::BLOCKING)
+            && let Run::Row(run) = call.spec.run
+            && let Some(flow) = self.run_blocking(conn, (id, run), call, mark, out)?
+        {
+            return Ok(flow);
         }
         let ran = match call.spec.run {
             Run::Row(run) => match self.place(call) {

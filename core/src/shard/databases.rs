@@ -18,6 +18,7 @@ impl Shard {
         let lsn = self.engine.swap(one, other);
         for db in [one, other] {
             self.watches.note_swap(db);
+            self.waits.note_database(db);
             self.note_database(db, lsn);
         }
         Ok(())

@@ -26,7 +26,13 @@ pub(super) fn end_of(args: &Args<'_>, at: usize) -> Result<End, Refusal> {
     }
 }
 
-fn move_element(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, from: End, to: End) -> Result<(), Stop> {
+pub(super) fn move_element(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    from: End,
+    to: End,
+) -> Result<(), Stop> {
     let (source, target) = (&call.args[1], &call.args[2]);
     let Some(list) = List::peek(shard, call, source)? else {
         reply.null();
@@ -80,7 +86,11 @@ impl Pops {
 }
 
 pub fn lmpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let pops = Pops::parse(call.args, 1)?;
+    pop_of_first(shard, call, reply, &Pops::parse(call.args, 1)?)
+}
+
+/// Takes elements of the first list that is there.
+pub(super) fn pop_of_first(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, pops: &Pops) -> Result<(), Stop> {
     for at in pops.first..pops.first + pops.keys {
         let key = &call.args[at];
         let Some(list) = List::peek(shard, call, key)? else { continue };

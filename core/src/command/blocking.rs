@@ -1,0 +1,78 @@
+//! Commands that wait until a key has something for them: what each says of itself so that `machine/waiting.rs` and `machine/queues.rs` can do the rest.
+//!
+//! A family plugs in with two things, both in its own file:
+//!
+//! - its command as a `Run::Row` that never waits (what MULTI and scripts run): it answers nil if nothing is there, and takes its timeout as
+//!   checked only;
+//! - a [`Blocks`] in the command's `Spec`, with [`Flags::BLOCKING`](super::Flags::BLOCKING) among its flags: the keys and the timeout of these arguments, which kind of row
+//!   is worth a try, and the arguments of the same command about one of the keys alone.
+
+use super::args::Args;
+use crate::error::Refusal;
+use crate::number::Extended;
+use crate::shard::Kind;
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// Milliseconds; `None`: for ever.
+    pub timeout_ms: Option<u64>,
+    /// The places of the keys among the arguments, those that are preferred first.
+    pub keys: Vec<usize>,
+}
+
+/// How a command waits.
+#[derive(Clone, Copy)]
+pub struct Blocks {
+    /// The rows that are worth a try.
+    pub kind: Kind,
+    /// What these arguments wait for. `None`: the command does not wait (XREAD without BLOCK). Refuses what the command itself refuses.
+    pub parse: fn(&Args<'_>) -> Result<Option<Wait>, Refusal>,
+    /// The arguments of the command about the key at this place alone. `None`: all of its keys are on one shard, which runs it as it is.
+    pub narrow: Option<fn(&Args<'_>, usize) -> Vec<Vec<u8>>>,
+}
+
+/// A timeout in seconds, with a fraction: milliseconds, or for ever if it is 0.
+pub fn timeout_seconds(text: &[u8]) -> Result<Option<u64>, Refusal> {
+    let refusal = || Refusal::text("ERR timeout is not a float or out of range");
+    let seconds = std::str::from_utf8(text).ok().filter(|_| Extended::parse(text).is_some()).ok_or_else(refusal)?;
+    let seconds: f64 = seconds.parse().map_err(|_| refusal())?;
+    let ms = (seconds * 1000.0).ceil();
+    if ms >= i64::MAX as f64 - TIME_MS {
+        return Err(Refusal::text("ERR timeout is out of range"));
+    }
+    if ms < 0.0 {
+        return Err(Refusal::text("ERR timeout is negative"));
+    }
+    Ok((ms > 0.0).then_some(ms as u64))
+}
+
+/// More than the milliseconds of Unix time that will be: added to a timeout they must not overflow.
+const TIME_MS: f64 = 1e13;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timeouts_are_seconds_with_fractions() {
+        let is = |text: &str| timeout_seconds(text.as_bytes());
+        assert_eq!(is("0"), Ok(None));
+        assert_eq!(is("0.0"), Ok(None));
+        assert_eq!(is("1"), Ok(Some(1000)));
+        assert_eq!(is("0.0001"), Ok(Some(1)));
+        assert_eq!(is("1.5"), Ok(Some(1500)));
+        for (text, line) in [
+            ("", "not a float or out of range"),
+            ("x", "not a float or out of range"),
+            ("nan", "not a float or out of range"),
+            ("-1", "negative"),
+            ("-0.5", "negative"),
+            ("9223372036854775807", "out of range"),
+            ("1e300", "out of range"),
+        ] {
+            let refusal = is(text).unwrap_err();
+            assert!(refusal.line().ends_with(line), "{text}: {}", refusal.line());
+        }
+    }
+}

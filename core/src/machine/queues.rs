@@ -1,0 +1,317 @@
+//! Who waits for rows of this shard, in the order in which they came, and how they are served. The other half, where the connections are, is
+//! `waiting`; the protocol and why it is like that: `docs/decisions/0031-blocking.md`.
+//!
+//! ```text
+//!   connection's shard              owner of a key
+//!       Wait ------------------------>        stand in the queues of these keys
+//!        <--------------------------- Answer  this one has something; or none has
+//!        <--------------------------- Offer   this one has something now
+//!       Accept ---------------------->        run the command
+//!        <--------------------------- Ran     its reply, which is stable
+//!        <--------------------------- Nothing somebody else was faster: nothing has happened
+//!       Decline --------------------->        another shard was faster: offer it to the next one
+//!       Leave ----------------------->        forget me
+//! ```
+//!
+//! Numbered invariants:
+//! - Q1: a queue stands in the order of arrival at the servers: a moment, and the client's number.
+//! - Q2: of a queue one entry at a time is offered what there is. Entries that have declined are passed over.
+//! - Q3: an element goes only when its waiter has accepted, and each waiter accepts one offer at a time: so nothing is given twice, and nothing is
+//!   taken for nobody who waits.
+
+use super::Machine;
+use super::release::HeldReply;
+use super::run::Stay;
+use crate::command::args::{Args, KeptArgs};
+use crate::command::{Call, Run, Spec};
+use crate::error::Stop;
+use crate::parcel::{Message, RequestId};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::shard::Kind;
+use crate::waits::RowId;
+use cairn_storage::units::ShardId;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// About those who wait. `part` of a request is the round: what is about an earlier one is too late.
+#[derive(Debug)]
+pub enum WaitMessage {
+    Wait(Box<Waits>),
+    Accept { request: RequestId, row: RowId },
+    Decline { request: RequestId, row: RowId },
+    Leave { request: RequestId, rows: Vec<RowId> },
+    Answer { request: RequestId, offer: Option<Offer> },
+    Offer { request: RequestId, offer: Offer },
+    Nothing { request: RequestId },
+}
+
+/// One who waits for keys of a shard.
+#[derive(Debug)]
+pub struct Waits {
+    pub request: RequestId,
+    /// When the client came, on the clock that all cores have.
+    pub since_ns: u64,
+    pub db: u8,
+    pub is_resp3: bool,
+    pub command: u16,
+    pub kind: Kind,
+    pub keys: Vec<WaitKey>,
+}
+
+/// A key that is waited for.
+#[derive(Debug)]
+pub struct WaitKey {
+    /// Less is preferred.
+    pub place: u32,
+    pub key: Vec<u8>,
+    /// The command about this key.
+    pub args: KeptArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offer {
+    pub place: u32,
+    pub row: RowId,
+}
+
+/// One in a queue.
+struct Entry {
+    from: ShardId,
+    request: RequestId,
+    since_ns: u64,
+    spec: &'static Spec,
+    db: u8,
+    is_resp3: bool,
+    kind: Kind,
+    place: u32,
+    key: Vec<u8>,
+    args: KeptArgs,
+    /// Any kind of row will do: as when the command runs first.
+    is_new: bool,
+    is_offered: bool,
+    has_declined: bool,
+}
+
+impl Entry {
+    fn is_of(&self, from: ShardId, request: RequestId) -> bool {
+        let of = |request: &RequestId| (request.client, request.conn, request.hole, request.part);
+        self.from == from && of(&self.request) == of(&request)
+    }
+}
+
+/// All queues of a shard.
+#[derive(Default)]
+pub(super) struct Queues {
+    rows: HashMap<RowId, VecDeque<Entry>>,
+    /// Who has accepted and cannot be served before something is here or unlocked.
+    accepted: Vec<Entry>,
+}
+
+impl Queues {
+    fn find(&mut self, from: ShardId, request: RequestId, row: RowId) -> Option<&mut Entry> {
+        self.rows.get_mut(&row)?.iter_mut().find(|entry| entry.is_of(from, request))
+    }
+}
+
+impl Machine {
+    pub(super) fn tell_wait(&mut self, to: ShardId, message: WaitMessage) {
+        if to == self.identity.shard {
+            self.on_wait_message(to, message);
+        } else {
+            self.outbox[usize::from(to.0)].messages.push(Message::Wait(message));
+        }
+    }
+
+    pub(super) fn on_wait_message(&mut self, from: ShardId, message: WaitMessage) {
+        match message {
+            WaitMessage::Wait(waits) => self.enqueue(from, *waits),
+            WaitMessage::Accept { request, row } => self.on_accept(from, request, row),
+            WaitMessage::Decline { request, row } => self.on_decline(from, request, row),
+            WaitMessage::Leave { request, rows } => {
+                rows.into_iter().for_each(|row| drop(self.leave_queue(from, request, row)));
+            }
+            WaitMessage::Answer { request, offer } => self.on_wait_answer(from, request, offer),
+            WaitMessage::Offer { request, offer } => self.on_offer(from, request, offer),
+            WaitMessage::Nothing { request } => self.on_nothing(request),
+        }
+    }
+
+    /// Whether somebody waits for one of a command's keys, all of this shard, so that it has to queue up behind them.
+    pub(super) fn is_any_awaited(&self, call: &Call<'_>, keys: &[usize]) -> bool {
+        !self.shard.waits.is_empty()
+            && keys.iter().any(|at| self.shard.waits.has((call.db, self.shard.head(&call.args[*at]))))
+    }
+
+    /// Somebody waits for keys of this shard.
+    fn enqueue(&mut self, from: ShardId, waits: Waits) {
+        let Waits { request, since_ns, db, is_resp3, command, kind, keys } = waits;
+        let spec = crate::command::table::spec(command);
+        let (mut best, mut rows): (Option<Offer>, Vec<RowId>) = (None, Vec::new());
+        for WaitKey { place, key, args } in keys {
+            let row = (db, self.shard.head(&key));
+            let (is_new, is_offered, has_declined) = (true, false, false);
+            let entry = Entry {
+                from,
+                request,
+                since_ns,
+                spec,
+                db,
+                is_resp3,
+                kind,
+                place,
+                key,
+                args,
+                is_new,
+                is_offered,
+                has_declined,
+            };
+            let is_first = self.queues.rows.get(&row).is_none_or(VecDeque::is_empty);
+            if best.is_none() && is_first && self.is_worth_a_try(&entry) {
+                best = Some(Offer { place, row });
+            }
+            let queue = self.queues.rows.entry(row).or_default();
+            // Keeps Q1.
+            let stamp = |entry: &Entry| (entry.since_ns, entry.request.client);
+            let at = queue.partition_point(|other| stamp(other) <= stamp(&entry));
+            queue.insert(at, entry);
+            self.shard.waits.add(row);
+            if !is_first {
+                // Those before it may have declined.
+                self.shard.waits.note(row);
+            }
+            rows.push(row);
+        }
+        for row in rows {
+            if let Some(entry) = self.queues.find(from, request, row) {
+                entry.is_offered = best.is_some_and(|offer| offer.row == row);
+                entry.is_new = entry.is_offered;
+            }
+        }
+        self.tell_wait(from, WaitMessage::Answer { request, offer: best });
+    }
+
+    /// Whether there may be something for one who waits.
+    fn is_worth_a_try(&self, entry: &Entry) -> bool {
+        let no_args = Args::new(b"", &[]);
+        let call = entry_call(entry, &no_args, self);
+        match self.shard.peek_bare(&call, &entry.key) {
+            Ok(None) => false,
+            Ok(Some(row)) => entry.is_new || row.kind == entry.kind,
+            // It is known when it has been read.
+            Err(_) => true,
+        }
+    }
+
+    /// Offers what has come to those who wait for it.
+    pub(super) fn serve_waiting(&mut self) {
+        self.gather_filled();
+        for entry in std::mem::take(&mut self.queues.accepted) {
+            self.serve(entry);
+        }
+        let mut rounds = 0;
+        while self.shard.waits.has_changed() && rounds < ROUNDS_MAX {
+            rounds += 1;
+            for row in self.shard.waits.take_changed() {
+                self.offer_next(row);
+            }
+        }
+    }
+
+    /// Keeps Q2.
+    fn offer_next(&mut self, row: RowId) {
+        let Some(queue) = self.queues.rows.get(&row) else { return };
+        if queue.iter().any(|entry| entry.is_offered) {
+            return;
+        }
+        let Some(at) = queue.iter().position(|entry| !entry.has_declined && self.is_worth_a_try(entry)) else { return };
+        let entry = &mut self.queues.rows.get_mut(&row).expect("it was there just now")[at];
+        entry.is_offered = true;
+        let (from, request, place) = (entry.from, entry.request, entry.place);
+        self.tell_wait(from, WaitMessage::Offer { request, offer: Offer { place, row } });
+    }
+
+    /// Takes one out of a queue. The next one may have what it was offered.
+    fn leave_queue(&mut self, from: ShardId, request: RequestId, row: RowId) -> Option<Entry> {
+        let queue = self.queues.rows.get_mut(&row)?;
+        let at = queue.iter().position(|entry| entry.is_of(from, request))?;
+        let entry = queue.remove(at);
+        if queue.is_empty() {
+            self.queues.rows.remove(&row);
+        }
+        self.shard.waits.remove(row);
+        self.shard.waits.note(row);
+        entry
+    }
+
+    fn on_decline(&mut self, from: ShardId, request: RequestId, row: RowId) {
+        if let Some(entry) = self.queues.find(from, request, row) {
+            (entry.is_new, entry.is_offered, entry.has_declined) = (false, false, true);
+            self.shard.waits.note(row);
+        }
+    }
+
+    fn on_accept(&mut self, from: ShardId, request: RequestId, row: RowId) {
+        match self.leave_queue(from, request, row) {
+            Some(entry) => self.serve(entry),
+            None => self.tell_wait(from, WaitMessage::Nothing { request }),
+        }
+    }
+
+    /// Runs the command of one who has accepted: keeps Q3.
+    fn serve(&mut self, entry: Entry) {
+        let (bytes, ranges) = &entry.args;
+        let bytes = Arc::clone(bytes);
+        let args = Args::new(&bytes, ranges);
+        let call = entry_call(&entry, &args, self);
+        let refused = match self.admit_write() {
+            Err(Stay::Refuse(refusal)) => Some(refusal),
+            Err(Stay::Wait(_)) => return self.queues.accepted.push(entry),
+            Ok(()) if self.is_locked(&call) => return self.queues.accepted.push(entry),
+            Ok(()) => None,
+        };
+        let (from, request, row) = (entry.from, entry.request, (entry.db, self.shard.head(&entry.key)));
+        self.shard.begin();
+        let mut reply = Replies::default();
+        let Run::Row(run) = entry.spec.run else { unreachable!("who waits is on rows") };
+        let is_there = self.is_worth_a_try(&entry);
+        let ran = match refused {
+            Some(refusal) if is_there => Err(refusal.into()),
+            _ if is_there => self.run_row(run, &call, 0, &mut reply),
+            _ => Ok(()),
+        };
+        match ran {
+            Err(Stop::Refuse(refusal)) => {
+                reply.truncate(0);
+                self.count_error(None, &refusal);
+                Reply::new(&mut reply, entry.is_resp3).refusal(&refusal);
+            }
+            Err(_) => return self.queues.accepted.push(entry),
+            Ok(()) => {}
+        }
+        // Who comes next may have what is left.
+        self.shard.waits.note(row);
+        if !is_there || is_nil(reply.bytes()) {
+            return self.tell_wait(from, WaitMessage::Nothing { request });
+        }
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
+    }
+
+    pub(super) fn has_accepted(&self) -> bool {
+        !self.queues.accepted.is_empty()
+    }
+}
+
+/// Rows that become ready because others are served, in one turn.
+const ROUNDS_MAX: usize = 1024;
+
+fn entry_call<'a>(entry: &Entry, args: &'a Args<'a>, machine: &Machine) -> Call<'a> {
+    let head = machine.shard.head(&entry.key);
+    Call { spec: entry.spec, args, db: entry.db, is_resp3: entry.is_resp3, now: machine.now, head }
+}
+
+/// Whether a command that waits has had nothing.
+pub(super) fn is_nil(reply: &[u8]) -> bool {
+    matches!(reply, b"*-1\r\n" | b"$-1\r\n" | b"_\r\n")
+}

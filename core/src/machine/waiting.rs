@@ -1,0 +1,329 @@
+//! Connections that wait until a key has something for them (BLPOP and its like). Where the keys are, they stand in queues (`queues`, which has the
+//! protocol); here is who waits, for how long, and which of several offers it takes.
+//!
+//! ```text
+//!            Wait to all owners            no offer among the answers
+//!   asking -------------------> answered -----------------------------> waiting ---> over: time, CLIENT UNBLOCK, gone
+//!     ^                            |  the best offer: Accept               |  Offer: Accept
+//!     |                            v                                      |
+//!     +-------------------------- served <--------------------------------+
+//!            Nothing                 |  Ran
+//!                                    v
+//!                                 answered to the client; Leave to all other owners
+//! ```
+
+use super::Machine;
+use super::ask::HoleId;
+use super::place::{CROSSSLOT, Place};
+use super::queues::{Offer, WaitKey, WaitMessage, Waits, is_nil};
+use crate::command::args::{Args, copied};
+use crate::command::blocking::{Blocks, Wait};
+use crate::command::{Call, Flow, RowRun, Spec};
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::parcel::RequestId;
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::session::Stall;
+use crate::waits::RowId;
+use cairn_storage::units::ShardId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A client that waits.
+struct Waiter {
+    spec: &'static Spec,
+    blocks: &'static Blocks,
+    bytes: Vec<u8>,
+    ranges: Vec<(u32, u32)>,
+    keys: Vec<usize>,
+    db: u8,
+    is_resp3: bool,
+    since_ns: u64,
+    deadline_ns: Option<u64>,
+    /// How often it has begun to wait.
+    round: u32,
+    /// The rows that it waits for at each shard.
+    rows: Vec<(ShardId, Vec<RowId>)>,
+    state: State,
+}
+
+enum State {
+    Asking {
+        left: usize,
+        best: Option<(ShardId, Offer)>,
+    },
+    Waiting,
+    /// A shard takes what is there for it.
+    Served,
+}
+
+/// Everybody of this core who waits.
+#[derive(Default)]
+pub(super) struct Waiting {
+    /// By client and hole.
+    waiters: BTreeMap<(u64, u64, u32), Waiter>,
+    /// Those that have not begun: their connection's output was in use.
+    begun: Vec<HoleId>,
+}
+
+type Id = (u64, u64, u32);
+
+fn id_of(hole: HoleId) -> Id {
+    (hole.client, hole.hole, hole.conn)
+}
+
+fn hole_of((client, hole, conn): Id) -> HoleId {
+    HoleId { client, conn, hole }
+}
+
+impl Machine {
+    /// Runs a command that waits if there is nothing for it.
+    #[cold]
+    pub(super) fn run_blocking(
+        &mut self,
+        conn: ConnId,
+        (id, run): (u16, RowRun),
+        call: &Call<'_>,
+        mark: usize,
+        out: &mut Replies,
+    ) -> Result<Option<Flow>, Stall> {
+        let Some(blocks) = call.spec.blocks else { return Ok(None) };
+        let wait = match (blocks.parse)(call.args) {
+            Ok(Some(wait)) => wait,
+            // It does not wait, or says itself what is wrong.
+            Ok(None) => return Ok(None),
+            Err(refusal) => return Ok(Some(self.finish_row(id, Err(refusal.into()), mark, call.is_resp3, out))),
+        };
+        match self.place(call) {
+            Place::Here if !self.is_any_awaited(call, &wait.keys) => {
+                if self.is_anything_parked() && self.has_parked_of(conn) {
+                    self.client_mut(conn).commands -= 1;
+                    return Err(Stall::Holes);
+                }
+                let ran = if self.is_locked(call) { Err(Stop::Locked) } else { self.run_row(run, call, mark, out) };
+                match ran {
+                    Ok(()) if is_nil(&out.bytes()[mark..]) => out.truncate(mark),
+                    Err(stop) if stop.is_passing() => return Err(self.put_back(conn, stop, call)),
+                    ran => return Ok(Some(self.finish_row(id, ran, mark, call.is_resp3, out))),
+                }
+            }
+            Place::Nowhere if blocks.narrow.is_none() => {
+                let refusal = Refusal::text(CROSSSLOT);
+                return Ok(Some(self.finish_row(id, Err(refusal.into()), mark, call.is_resp3, out)));
+            }
+            _ => {}
+        }
+        self.begin_waiting(conn, blocks, wait, call, out);
+        Ok(Some(Flow::Done))
+    }
+
+    fn begin_waiting(&mut self, conn: ConnId, blocks: &'static Blocks, wait: Wait, call: &Call<'_>, out: &Replies) {
+        let (bytes, ranges) = copied(call.args.iter());
+        let hole = self.open_hole(conn, out, true, bytes.len());
+        let since_ns = self.now.mono_ns;
+        let deadline_ns = wait.timeout_ms.map(|ms| since_ns.saturating_add(ms.saturating_mul(1_000_000)));
+        let waiter = Waiter {
+            spec: call.spec,
+            blocks,
+            bytes,
+            ranges,
+            keys: wait.keys,
+            db: call.db,
+            is_resp3: call.is_resp3,
+            since_ns,
+            deadline_ns,
+            round: 0,
+            rows: Vec::new(),
+            state: State::Waiting,
+        };
+        self.waiting.waiters.insert(id_of(hole), waiter);
+        self.waiting.begun.push(hole);
+        self.client_mut(conn).is_blocked = true;
+    }
+
+    /// The end of a turn: those that have begun to wait in it take their places.
+    pub(super) fn queue_begun(&mut self) {
+        for hole in std::mem::take(&mut self.waiting.begun) {
+            self.take_places(hole);
+        }
+        if self.shard.waits.has_changed() || self.has_accepted() {
+            self.serve_waiting();
+        }
+        self.go_on_filled();
+    }
+
+    fn take_places(&mut self, hole: HoleId) {
+        let base = self.request(hole, 0);
+        let Some(waiter) = self.waiting.waiters.get_mut(&id_of(hole)) else { return };
+        let request = RequestId { part: waiter.round, ..base };
+        let args = Args::new(&waiter.bytes, &waiter.ranges);
+        let mut asked: Vec<(ShardId, Vec<WaitKey>, Vec<RowId>)> = Vec::new();
+        for (place, at) in waiter.keys.iter().enumerate() {
+            let key = args[*at].to_vec();
+            let owner = ShardId(route::owner(route::slot(&key), self.identity.shards));
+            let row = (waiter.db, self.shard.head(&key));
+            let (bytes, ranges) = match waiter.blocks.narrow {
+                Some(narrow) => copied(narrow(&args, *at).iter().map(Vec::as_slice)),
+                None => copied(args.iter()),
+            };
+            let wanted = WaitKey { place: place as u32, key, args: (Arc::new(bytes), ranges) };
+            match asked.iter_mut().find(|(shard, ..)| *shard == owner) {
+                // A key that is named twice is waited for once.
+                Some((_, _, rows)) if rows.contains(&row) => {}
+                Some((_, keys, rows)) => {
+                    keys.push(wanted);
+                    rows.push(row);
+                }
+                None => asked.push((owner, vec![wanted], vec![row])),
+            }
+        }
+        waiter.state = State::Asking { left: asked.len(), best: None };
+        waiter.rows = asked.iter().map(|(shard, _, rows)| (*shard, rows.clone())).collect();
+        let (since_ns, db, is_resp3, kind) = (waiter.since_ns, waiter.db, waiter.is_resp3, waiter.blocks.kind);
+        let command = crate::command::table::id(waiter.spec);
+        for (shard, keys, _) in asked {
+            let waits = Waits { request, since_ns, db, is_resp3, command, kind, keys };
+            self.tell_wait(shard, WaitMessage::Wait(Box::new(waits)));
+        }
+    }
+
+    fn waiter(&mut self, request: RequestId) -> Option<&mut Waiter> {
+        let waiter = self.waiting.waiters.get_mut(&id_of(HoleId::from(request)))?;
+        (waiter.round == request.part).then_some(waiter)
+    }
+
+    /// An owner has put it in its queues.
+    pub(super) fn on_wait_answer(&mut self, from: ShardId, request: RequestId, offer: Option<Offer>) {
+        let Some(waiter) = self.waiter(request) else { return };
+        let State::Asking { left, .. } = &mut waiter.state else { return };
+        *left -= 1;
+        if let Some(offer) = offer {
+            self.consider(from, request, offer);
+        }
+        self.choose(request);
+    }
+
+    /// Among the first offers the one of the key that is named first is taken.
+    fn consider(&mut self, from: ShardId, request: RequestId, offer: Offer) {
+        let Some(waiter) = self.waiter(request) else { return };
+        let State::Asking { best, .. } = &mut waiter.state else { return };
+        let worse = match best {
+            Some((_, known)) if known.place < offer.place => Some((from, offer)),
+            _ => best.replace((from, offer)),
+        };
+        if let Some((shard, Offer { row, .. })) = worse {
+            self.tell_wait(shard, WaitMessage::Decline { request, row });
+        }
+    }
+
+    fn choose(&mut self, request: RequestId) {
+        let Some(waiter) = self.waiter(request) else { return };
+        let State::Asking { left: 0, best } = waiter.state else { return };
+        match best {
+            Some((shard, Offer { row, .. })) => {
+                waiter.state = State::Served;
+                self.tell_wait(shard, WaitMessage::Accept { request, row });
+            }
+            None => waiter.state = State::Waiting,
+        }
+    }
+
+    pub(super) fn on_offer(&mut self, from: ShardId, request: RequestId, offer: Offer) {
+        let row = offer.row;
+        let Some(waiter) = self.waiter(request) else {
+            // It has gone, or been served: so it is told that it leaves.
+            return self.tell_wait(from, WaitMessage::Leave { request, rows: vec![row] });
+        };
+        match waiter.state {
+            State::Asking { .. } => self.consider(from, request, offer),
+            State::Waiting => {
+                waiter.state = State::Served;
+                self.tell_wait(from, WaitMessage::Accept { request, row });
+            }
+            State::Served => self.tell_wait(from, WaitMessage::Decline { request, row }),
+        }
+    }
+
+    /// What it has accepted is gone: it waits again, where it stood.
+    pub(super) fn on_nothing(&mut self, request: RequestId) {
+        let now_ns = self.now.mono_ns;
+        let hole = HoleId::from(request);
+        let Some(waiter) = self.waiter(request) else { return };
+        let rows = std::mem::take(&mut waiter.rows);
+        waiter.round += 1;
+        waiter.state = State::Waiting;
+        let is_over = waiter.deadline_ns.is_some_and(|deadline| deadline <= now_ns);
+        self.leave_queues(request, rows);
+        if is_over { self.end_wait(hole, None) } else { self.waiting.begun.push(hole) }
+    }
+
+    fn leave_queues(&mut self, request: RequestId, rows: Vec<(ShardId, Vec<RowId>)>) {
+        for (shard, rows) in rows {
+            self.tell_wait(shard, WaitMessage::Leave { request, rows });
+        }
+    }
+
+    /// The reply to a hole is here: if somebody has waited for it, the wait is over.
+    #[inline]
+    pub(super) fn on_served(&mut self, hole: HoleId) {
+        if !self.waiting.waiters.is_empty() {
+            self.forget_waiter(hole);
+        }
+    }
+
+    /// It waits no longer. Whether it did.
+    fn forget_waiter(&mut self, hole: HoleId) -> Option<Waiter> {
+        let base = self.request(hole, 0);
+        let mut waiter = self.waiting.waiters.remove(&id_of(hole))?;
+        let rows = std::mem::take(&mut waiter.rows);
+        self.leave_queues(RequestId { part: waiter.round, ..base }, rows);
+        if let Some(session) = self.find_session(ConnId(hole.conn)).filter(|it| it.client.id == hole.client) {
+            session.client.is_blocked = false;
+        }
+        Some(waiter)
+    }
+
+    /// Answers nil, or an error.
+    fn end_wait(&mut self, hole: HoleId, error: Option<&str>) {
+        let Some(waiter) = self.forget_waiter(hole) else { return };
+        let mut out = Replies::default();
+        let mut reply = Reply::new(&mut out, waiter.is_resp3);
+        match error {
+            Some(line) => reply.error(line),
+            None => reply.null_array(),
+        }
+        self.fill_hole(hole, out);
+    }
+
+    /// Those whose time is over. Who is being served is not asked any more.
+    pub(super) fn end_waits(&mut self) {
+        let now_ns = self.now.mono_ns;
+        let is_over = |waiter: &Waiter| {
+            waiter.deadline_ns.is_some_and(|deadline| deadline <= now_ns) && !matches!(waiter.state, State::Served)
+        };
+        let waiters = self.waiting.waiters.iter();
+        let over: Vec<Id> = waiters.filter(|(_, waiter)| is_over(waiter)).map(|(id, _)| *id).collect();
+        over.into_iter().for_each(|id| self.end_wait(hole_of(id), None));
+    }
+
+    /// CLIENT UNBLOCK of a client that waits for keys. Whether it did.
+    pub(crate) fn unblock_waiter(&mut self, client: u64, error: Option<&str>) -> bool {
+        let mut own = self.waiting.waiters.range((client, 0, 0)..(client + 1, 0, 0));
+        let Some((&id, _)) = own.find(|(_, waiter)| !matches!(waiter.state, State::Served)) else { return false };
+        self.end_wait(hole_of(id), error);
+        true
+    }
+
+    /// A client is gone.
+    pub(super) fn forget_waits_of(&mut self, client: u64) {
+        let own: Vec<Id> = self.waiting.waiters.range((client, 0, 0)..(client + 1, 0, 0)).map(|(id, _)| *id).collect();
+        own.into_iter().for_each(|id| drop(self.forget_waiter(hole_of(id))));
+    }
+
+    /// Clients that wait for keys.
+    pub(super) fn waiters(&self) -> usize {
+        self.waiting.waiters.len()
+    }
+}
