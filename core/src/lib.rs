@@ -18,6 +18,7 @@ pub mod error;
 pub mod event;
 pub mod glob;
 mod hidden;
+pub mod hll;
 pub mod hot;
 pub mod limits;
 pub mod machine;

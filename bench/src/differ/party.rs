@@ -40,9 +40,10 @@ struct Client {
 }
 
 /// What all servers are told: collections are small before they are large, so both forms are met.
-const SETTINGS: [(&str, &str); 7] = [
+const SETTINGS: [(&str, &str); 8] = [
     ("hash-max-listpack-entries", "6"),
     ("hash-max-listpack-value", "40"),
+    ("hll-sparse-max-bytes", "150"),
     ("list-max-listpack-size", "6"),
     ("set-max-intset-entries", "6"),
     ("zset-max-listpack-entries", "6"),

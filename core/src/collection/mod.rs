@@ -80,6 +80,8 @@ pub struct Thresholds {
     pub list_size: i64,
     /// Entries that Redis has in a node of a stream: what an approximate trim removes together. 0: as many as there is room for.
     pub stream_node_entries: u64,
+    /// `hll-sparse-max-bytes`.
+    pub hll_sparse_bytes: usize,
 }
 
 /// The most entries of a packed encoding, and the longest of them, in bytes.
@@ -99,6 +101,7 @@ impl Default for Thresholds {
             zset: threshold(128),
             list_size: -2,
             stream_node_entries: 100,
+            hll_sparse_bytes: 3000,
         }
     }
 }

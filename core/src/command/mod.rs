@@ -16,6 +16,7 @@ pub mod geo;
 pub mod hashes;
 pub mod help;
 pub mod hot;
+mod hyperloglog;
 pub mod idempotent;
 pub mod info;
 pub mod introspect;
@@ -131,8 +132,9 @@ pub enum Spread {
     Fold(Fold),
 }
 
-/// What follows from the rows of a command's keys, which are on several shards; in the order of the keys.
-pub type Fold = fn(&Call<'_>, &[Option<SeenRow>]) -> Result<Folded, Refusal>;
+/// What follows from the rows of a command's keys, which are on several shards; in the order of the keys. The shard is that of the
+/// connection.
+pub type Fold = fn(&Shard, &Call<'_>, &[Option<SeenRow>]) -> Result<Folded, Refusal>;
 
 /// It changes nothing and answers an integer, or it has a row.
 #[derive(Clone, Debug, PartialEq, Eq)]

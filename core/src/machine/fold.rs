@@ -56,7 +56,7 @@ impl Machine {
         let args = Args::new(&folding.bytes, &folding.ranges);
         let Folding { spec, db, now, .. } = *folding;
         let call = Call { spec, args: &args, db, is_resp3: false, now, head: 0 };
-        let (value, keeps_ttl, number) = match (folding.fold)(&call, &rows).map_err(refused)? {
+        let (value, keeps_ttl, number) = match (folding.fold)(&self.shard, &call, &rows).map_err(refused)? {
             Folded::Integer(number) => return Err(integer(number)),
             Folded::Stored { value, keeps_ttl, reply } => (value, keeps_ttl, reply),
         };

@@ -65,7 +65,6 @@ pub(super) const IDLE: &[Parameter] = &[
     idle("lfu-log-factor", Form::Int { min: 0, max: INT_MAX }, "10", EVICTION),
     idle("lfu-decay-time", Form::Int { min: 0, max: INT_MAX }, "1", EVICTION),
     idle("list-compress-depth", Form::Int { min: 0, max: INT_MAX }, "0", ENCODINGS),
-    idle("hll-sparse-max-bytes", Form::Memory { min: 0, max: i64::MAX as u64 }, "3000", ENCODINGS),
     idle("stream-node-max-bytes", Form::Memory { min: 0, max: i64::MAX as u64 }, "4096", ENCODINGS),
     idle("activerehashing", Form::Bool, "yes", MEMORY),
     idle("activedefrag", Form::Bool, "no", MEMORY),

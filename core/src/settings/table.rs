@@ -87,6 +87,7 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),
     acts("hot-promote-rate", int(0, INT_MAX), "1000", |s, v| s.fields.hot_promote_rate = v.int() as u64),
     acts("hot-promote-seconds", int(1, INT_MAX), "60", |s, v| s.fields.hot_promote_seconds = v.int() as u64),
+    acts("hll-sparse-max-bytes", LENGTH, "3000", |s, v| s.fields.thresholds.hll_sparse_bytes = v.bytes() as usize),
     Parameter {
         alias: "hash-max-ziplist-entries",
         ..acts("hash-max-listpack-entries", COUNT, "512", |s, v| s.fields.thresholds.hash.entries = v.int() as u64)

@@ -22,8 +22,10 @@ mod bitmaps;
 mod databases;
 mod expiry;
 mod hashes;
+mod hyperloglog;
 mod keys;
 mod lcs;
+mod lists;
 mod scripts;
 mod sets;
 mod streams;
@@ -61,9 +63,11 @@ pub const FAMILIES: &[&Family] = &[
     &lcs::FAMILY,
     &databases::FAMILY,
     &sets::FAMILY,
-    &bitmaps::FAMILY,
+    &lists::FAMILY,
     &zsets::FAMILY,
+    &bitmaps::FAMILY,
     &zsets::PLACES,
+    &hyperloglog::FAMILY,
 ];
 
 /// Commands on rows or databases that are not asked, and why.

@@ -72,7 +72,7 @@ pub fn bitop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 }
 
 /// The same of rows of several shards, the target first.
-pub fn fold(call: &Call<'_>, rows: &[Option<SeenRow>]) -> Result<Folded, Refusal> {
+pub fn fold(_: &Shard, call: &Call<'_>, rows: &[Option<SeenRow>]) -> Result<Folded, Refusal> {
     let operation = Operation::parse(call)?;
     let mut sources = Vec::with_capacity(rows.len() - 1);
     for row in &rows[1..] {
