@@ -22,6 +22,5 @@ pub const FAMILY: Family = Family {
         same("SET {key} HYLL"),
         same("EXPIRE {key} {seconds}"),
         same("DEL {key}"),
-        same("COPY {key} {key} [REPLACE]"),
     ],
 };
