@@ -148,15 +148,6 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
-        name: "doubles",
-        why: "doubles are as short as may be, as in 7.2; 7.0 shows seventeen digits",
-        ends: false,
-        holds: |case| {
-            let is_scored = case.words[0].first().is_some_and(|first| first.eq_ignore_ascii_case(&b'z'));
-            is_scored && are_same_numbers(case.expected, case.got)
-        },
-    },
-    Exception {
         name: "rank-with-score",
         why: "ZRANK and ZREVRANK take WITHSCORE, as in 7.2",
         ends: false,
