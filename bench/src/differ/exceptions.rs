@@ -148,6 +148,12 @@ pub const EXCEPTIONS: &[Exception] = &[
         },
     },
     Exception {
+        name: "lpos-rank",
+        why: "LPOS refuses the least RANK, as in 7.2",
+        ends: false,
+        holds: |case| case.is("LPOS") && case.got.begins("-ERR value is out of range, value must between"),
+    },
+    Exception {
         name: "rank-with-score",
         why: "ZRANK and ZREVRANK take WITHSCORE, as in 7.2",
         ends: false,

@@ -68,8 +68,8 @@ pub const SPECS: &[Spec] = &[
         complexity: "O(1) for each operation.",
         key_uses: &["RW access update variable_flags"],
         summary: "Reads and changes integers of any width within a string.",
-        synopsis: "key [GET encoding offset | [OVERFLOW WRAP | OVERFLOW SAT | OVERFLOW FAIL] SET encoding offset value | INCRBY encoding \
-                   offset increment ...]",
+        synopsis: "key [GET encoding offset | [OVERFLOW <WRAP | SAT | FAIL>] <SET encoding offset value | INCRBY encoding offset \
+                   increment>]",
         ..BITMAP
     },
     Spec {
@@ -94,7 +94,7 @@ pub const SPECS: &[Spec] = &[
         complexity: "O(N) where N is the number of bytes of all strings.",
         key_uses: &["OW update", "RO access"],
         summary: "Combines the bits of several strings and keeps the result at a key.",
-        synopsis: "AND | OR | XOR | NOT destkey key [key ...]",
+        synopsis: "<AND | OR | XOR | NOT> destkey key [key ...]",
         ..BITMAP
     },
     Spec {

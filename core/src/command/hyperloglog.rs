@@ -276,7 +276,7 @@ pub const SPECS: &[Spec] = &[
         complexity: "O(1)",
         key_uses: &["RW access"],
         summary: "Shows how a HyperLogLog is kept.",
-        synopsis: "GETREG | DECODE | ENCODING | TODENSE key",
+        synopsis: "<GETREG | DECODE | ENCODING | TODENSE> key",
         ..HLL
     },
     Spec {
