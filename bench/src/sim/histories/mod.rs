@@ -9,6 +9,7 @@
 //! `World::run_histories` is behind the arrows. Nothing goes wrong in *Preparing*, at the end of the last life, and in *Reading*.
 
 mod ballast;
+mod moves;
 mod wholes;
 
 use super::checks::{Checked, LIVENESS, ONE_REPLY};
@@ -22,6 +23,7 @@ use crate::verify::exchange::{Exchange, Taken, Wrong};
 use crate::verify::workload::{Bank, Counters, Lists, Pairs, Registers, Tally, Workload};
 use ballast::Ballast;
 use fastrand::Rng;
+use moves::Moves;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use wholes::Wholes;
 
@@ -29,7 +31,8 @@ use wholes::Wholes;
 pub const SERIALIZABLE: &str = "a history is strictly serializable";
 
 /// What disks that have failed make a server answer, behind what EXEC says of it.
-const OF_DISKS: [&str; 4] = [
+const OF_DISKS: [&str; 5] = [
+    "-MISCONF Redis is configured to persist data to AOF, but it's currently unable to persist to disk.",
     "-MISCONF Errors writing to the AOF file: ",
     "-MISCONF The page file cannot be written",
     "-ERR the page file ",
@@ -146,6 +149,7 @@ impl Histories {
             Box::new(Bank::new(seed, clients, keys, shards)),
             Box::new(Pairs::new(seed, clients, shards)),
             Box::new(Counters::new(seed, clients, keys.div_ceil(3), shards)),
+            Box::new(Moves::new(seed, clients, shards)),
         ];
         // They end all snapshots.
         if rng.bool() {

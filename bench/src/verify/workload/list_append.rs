@@ -3,7 +3,7 @@
 //! often it is asked for.
 //! A list is a string of numbers with a comma behind each.
 
-use super::once::{self, SCRIPT};
+use super::once;
 use super::{Request, Tally, Turnover, Workload, executed, is_across, is_ok, unexpected};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::{self, Anomaly};
@@ -64,8 +64,10 @@ enum Kind {
     Going(bool),
     Opened,
     RolledBack,
-    /// Reads, and then one append: a script that fails has not changed anything before.
+    /// Reads, and then one append: a script, or a function, that fails has not changed anything before.
     Script,
+    /// The functions are loaded once more, while others use them.
+    Library,
     /// IDEMPOTENT, with this token; a script or a MULTI.
     Once(u32),
     /// It was answered, and is asked for again.
@@ -162,6 +164,7 @@ impl Lists {
         match self.rng.u8(..20) {
             0..10 => (Kind::Opening(false), self.mixed()),
             10..12 => (Kind::Opening(true), self.mixed()),
+            12 if self.rng.u8(..4) == 0 => (Kind::Library, Vec::new()),
             12..16 => {
                 let mut ops: Vec<ListOp> =
                     (0..self.rng.u32(..KEYS_MAX)).map(|_| ListOp::Read { key: self.key(), list: Vec::new() }).collect();
@@ -183,10 +186,11 @@ impl Lists {
                 request.say("BEGIN");
                 say(&ops[..first_half(ops)], request);
             }
-            Kind::Script => request.say(&format!("EVAL {SCRIPT} {}", arguments(ops))),
+            Kind::Script => request.say(&format!("{} {}", once::called(self.elements), arguments(ops))),
             Kind::Once(token) | Kind::Repeated(token) if token % 3 == 0 => {
-                request.say(&format!("{} EVAL {SCRIPT} {}", once::prefix(token), arguments(ops)));
+                request.say(&format!("{} {} {}", once::prefix(token), once::called(token), arguments(ops)));
             }
+            Kind::Library => request.say(&format!("FUNCTION LOAD REPLACE {}", once::LIBRARY)),
             Kind::Once(token) | Kind::Repeated(token) => {
                 request.say(&format!("{} MULTI", once::prefix(token)));
                 say(ops, request);
@@ -369,7 +373,7 @@ fn on_more(plan: &mut Plan, replies: &[Frame], request: &mut Request) -> Result<
         _ => match &replies[0] {
             Frame::Array(frames) => take(plan.ops.iter_mut(), frames).map(|()| Some(Outcome::Committed)),
             refused if once::is_in_the_way(refused) => Ok(Some(Outcome::Aborted)),
-            other => Err(unexpected("EVAL", other)),
+            other => Err(unexpected("a script", other)),
         },
     }
 }
@@ -421,7 +425,11 @@ impl Workload for Lists {
         "list-append"
     }
 
-    fn prepare(&self, _: &mut Request) {}
+    fn prepare(&self, request: &mut Request) {
+        if self.has_all {
+            request.say(&format!("FUNCTION LOAD {}", once::LIBRARY));
+        }
+    }
 
     fn begin(&mut self, client: u32, now: u64, request: &mut Request) {
         if let Some(plan) = self.again[client as usize].take() {
@@ -443,7 +451,7 @@ impl Workload for Lists {
                 say(&ops[..ops.len() / 2], request);
             }
             Kind::Pipelined => return self.begin_pipelined(client, now, request),
-            Kind::Opening(_) | Kind::Script | Kind::Once(_) => {
+            Kind::Opening(_) | Kind::Script | Kind::Library | Kind::Once(_) => {
                 return self.ask(client, Plan { invoked: now, kind, ops, ends: Vec::new() }, request);
             }
             _ => {
@@ -531,6 +539,15 @@ impl Workload for Lists {
                     None => return Ok(()),
                 }
             }
+            Kind::Library => {
+                return match &replies[0] {
+                    Frame::Bulk(name) if *name == once::FUNCTION.as_bytes() => {
+                        self.under_way[client as usize] = None;
+                        Ok(())
+                    }
+                    other => Err(unexpected("FUNCTION LOAD", other)),
+                };
+            }
             Kind::Once(token) | Kind::Repeated(token) => return self.on_once(client, now, (token, replies), request),
             Kind::Discarded => is_ok(&replies[replies.len() - 1]).map(|()| Outcome::Aborted),
             Kind::Refused => match &replies[replies.len() - 1] {
@@ -559,7 +576,7 @@ impl Workload for Lists {
                 ListOp::Append { key, .. } | ListOp::Read { key, .. } => self.keys.read_again(*key),
             }),
             Kind::Once(_) => self.again[client as usize] = Some(plan),
-            Kind::Repeated(_) => {}
+            Kind::Repeated(_) | Kind::Library => {}
             Kind::Single | Kind::Multi | Kind::Pipelined | Kind::Watched | Kind::Opened | Kind::Script => {
                 self.record(client, plan, Span::OPEN, Outcome::Unknown);
             }

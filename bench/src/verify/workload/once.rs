@@ -7,6 +7,17 @@ use crate::sim::reply::Frame;
 pub const SCRIPT: &str = "local\tout={}\tfor\tat=1,#KEYS\tdo\tif\tARGV[at]=='read'\tthen\tout[at]=redis.call('GET',KEYS[at])\t\
                           else\tout[at]=redis.call('APPEND',KEYS[at],ARGV[at])\tend\tend\treturn\tout";
 
+/// The library of a function that does the same, and is asked for as [`FUNCTION`]. There is no blank in it either.
+pub const LIBRARY: &str = "#!lua\tname=lists\nredis.register_function('lists',function(KEYS,ARGV)\tlocal\tout={}\t\
+                           for\tat=1,#KEYS\tdo\tif\tARGV[at]=='read'\tthen\tout[at]=redis.call('GET',KEYS[at])\t\
+                           else\tout[at]=redis.call('APPEND',KEYS[at],ARGV[at])\tend\tend\treturn\tout\tend)";
+pub const FUNCTION: &str = "lists";
+
+/// How one of every two is asked for, by a number of its own.
+pub fn called(number: u32) -> String {
+    if number.is_multiple_of(2) { format!("EVAL {SCRIPT}") } else { format!("FCALL {FUNCTION}") }
+}
+
 /// In place of something to append.
 pub const READ: &str = "read";
 
