@@ -67,9 +67,9 @@ impl Wide {
 
     fn divided(self, by: u64) -> Wide {
         let (mut words, mut rest) = ([0; WORDS], 0u128);
-        for at in 0..WORDS {
-            let part = rest << 64 | u128::from(self.0[at]);
-            (words[at], rest) = ((part / u128::from(by)) as u64, part % u128::from(by));
+        for (word, own) in words.iter_mut().zip(self.0) {
+            let part = rest << 64 | u128::from(own);
+            (*word, rest) = ((part / u128::from(by)) as u64, part % u128::from(by));
         }
         Wide(words)
     }

@@ -21,6 +21,9 @@ pub struct Wait {
     pub keys: Vec<usize>,
 }
 
+/// The arguments of a command about the key at this place alone.
+pub type Narrow = fn(&Args<'_>, usize) -> Vec<Vec<u8>>;
+
 /// How a command waits.
 #[derive(Clone, Copy)]
 pub struct Blocks {
@@ -28,8 +31,8 @@ pub struct Blocks {
     pub kind: Kind,
     /// What these arguments wait for. `None`: the command does not wait (XREAD without BLOCK). Refuses what the command itself refuses.
     pub parse: fn(&Args<'_>) -> Result<Option<Wait>, Refusal>,
-    /// The arguments of the command about the key at this place alone. `None`: all of its keys are on one shard, which runs it as it is.
-    pub narrow: Option<fn(&Args<'_>, usize) -> Vec<Vec<u8>>>,
+    /// How it is asked of the key's own shard. `None`: all of its keys are on one shard, which runs it as it is.
+    pub narrow: Option<Narrow>,
 }
 
 /// A timeout in seconds, with a fraction: milliseconds, or for ever if it is 0.

@@ -39,10 +39,7 @@ impl Sample {
 
 /// The ranks that are drawn of `len`, which is not 0. Different ones ascend.
 pub(super) fn ranks(shard: &mut Shard, sample: &Sample, len: u64) -> Vec<u64> {
-    let count = match sample.count {
-        None => -1,
-        Some(count) => count,
-    };
+    let count = sample.count.unwrap_or(-1);
     if count < 0 {
         return (0..count.unsigned_abs()).map(|_| below(shard, len)).collect();
     }

@@ -347,7 +347,7 @@ impl Shard {
                 seen_bytes += (element.rest.len() + element.value.len()) as u64 + ELEMENT_BYTES;
                 if seen < samples || samples == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
-            bytes += if seen == 0 { 0 } else { seen_bytes * count / seen };
+            bytes += (seen_bytes * count).checked_div(seen).unwrap_or(0);
         }
         Ok(bytes)
     }

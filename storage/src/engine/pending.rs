@@ -267,10 +267,10 @@ impl Pending {
         let done = self.done_run.get();
         let is_known = done.0 == at && (done.1..done.2).contains(&first);
         let from = if is_known { done.2 } else { first };
-        let more = list[from..].iter().take_while(|entry| entry.head < heads.end);
+        let mut more = list[from..].iter().take_while(|entry| entry.head < heads.end);
         let skipped = more.clone().take_while(|entry| entry.at == DONE).count();
         self.done_run.set((at, if is_known { done.1 } else { first }, from + skipped));
-        more.skip(skipped).next().map(|_| id(at, from + skipped))
+        more.nth(skipped).map(|_| id(at, from + skipped))
     }
 
     /// What a row will be, as a leaf has it, if one effect alone says so. `first` is the first one on its head.

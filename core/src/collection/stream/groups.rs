@@ -449,6 +449,8 @@ impl GroupEdit {
                 edits.extend(to.map(|consumer| Edit::put(number, owned(consumer), Vec::new())));
             }
         }
+        // No order is there twice, and what stands beside each other is prepared together.
+        edits.sort_unstable_by(|one, other| one.order.cmp(&other.order));
         edits
     }
 }

@@ -194,7 +194,7 @@ mod tests {
     fn counts_and_positions_are_those_of_single_bits() {
         let mut long = vec![0; 40];
         long[17] = 0x10;
-        for value in [&b"a"[..], b"\xff\xff", b"\0\0\0", b"foobar", &long, &vec![0xff; 30]] {
+        for value in [&b"a"[..], b"\xff\xff", b"\0\0\0", b"foobar", &long, &[0xff; 30]] {
             let bits = value.len() as i64 * 8;
             for start in 0..bits {
                 for end in start..bits {

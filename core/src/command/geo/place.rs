@@ -65,7 +65,7 @@ pub fn geoadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
         }
         first += 1;
     }
-    if (args.len() - first) % 3 != 0 || only_new && only_old {
+    if !(args.len() - first).is_multiple_of(3) || only_new && only_old {
         return Err(Refusal::Syntax.into());
     }
     // The scores are known: it is a ZADD.
