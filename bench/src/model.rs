@@ -5,6 +5,7 @@
 //! a whole. Texts and the order of checks are those of Redis 7.2.
 
 use cairn_core::number::Extended;
+use cairn_storage::engine::elements::elements_of;
 use cairn_storage::spaces::Spaces;
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -85,6 +86,7 @@ impl Rows {
             Change::Swap { one, other } => {
                 self.databases.swap(usize::from(*one), usize::from(*other));
                 self.spaces.swap(*one, *other);
+                self.spaces.swap(elements_of(*one), elements_of(*other));
             }
         }
     }

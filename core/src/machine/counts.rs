@@ -259,7 +259,7 @@ impl Machine {
             }
             self.note_deed(Deed::Ran { from, request: RequestId { hole: request.hole + place as u64, ..request } });
         }
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: counts.steps.len() });
     }
 
     fn count_parked(&mut self, counts: &ParkedCounts, reply: &mut Replies) -> Result<(), Stop> {

@@ -527,7 +527,7 @@ impl Machine {
         self.execs.give_back(transaction.multi);
         self.note_deed(Deed::Ran { from, request });
         let observed = if self.planted == Some(Bug::ForeignUnstable) { Lsn(0) } else { self.shard.observed() };
-        self.hold_foreign(from, observed, HeldReply::Ran { request, reply: bytes });
+        self.hold_foreign(from, observed, HeldReply::Ran { request, reply: bytes, commands: 1 });
     }
 
     /// WATCH: each shard watches its own of the keys.

@@ -295,7 +295,7 @@ impl Machine {
         if !is_there || is_nil(reply.bytes()) {
             return self.tell_wait(from, WaitMessage::Nothing { request });
         }
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
     }
 
     pub(super) fn has_accepted(&self) -> bool {

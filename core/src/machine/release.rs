@@ -42,6 +42,8 @@ pub(super) enum HeldReply {
     Ran {
         request: RequestId,
         reply: Replies,
+        /// Of so many commands.
+        commands: usize,
     },
     Answer {
         request: RequestId,
@@ -137,7 +139,7 @@ impl Machine {
     fn deliver(&mut self, to: ShardId, reply: HeldReply) {
         let is_own = to == self.identity.shard;
         match reply {
-            HeldReply::Ran { request, reply } if is_own => self.on_ran(request, reply),
+            HeldReply::Ran { request, reply, .. } if is_own => self.on_ran(request, reply),
             HeldReply::Answer { request, answer } if is_own => self.on_answer(request, *answer),
             HeldReply::Relayed(list) if is_own => self.tell_when_stable(Lsn(0), list),
             HeldReply::Relayed(list) => {
@@ -149,7 +151,7 @@ impl Machine {
             HeldReply::Txn { txn, message } => {
                 self.outbox[usize::from(to.0)].messages.push(Message::ToCoordinator { txn, message });
             }
-            HeldReply::Ran { request, reply } => {
+            HeldReply::Ran { request, reply, .. } => {
                 let parcel = &mut self.outbox[usize::from(to.0)];
                 if reply.has_blobs() {
                     return parcel.messages.push(Message::RanLong { request, reply: Box::new(reply) });
@@ -188,10 +190,10 @@ impl Machine {
             // It is told to nobody.
             HeldReply::Relayed(_) => return,
             HeldReply::Cut(cut) => return self.tell_stable(to, cut, Err(refusal.line().into_owned())),
-            HeldReply::Ran { request, .. } => {
+            HeldReply::Ran { request, commands, .. } => {
                 let mut reply = Replies::default();
-                Reply::new(&mut reply, false).refusal(&refusal);
-                HeldReply::Ran { request, reply }
+                (0..commands).for_each(|_| Reply::new(&mut reply, false).refusal(&refusal));
+                HeldReply::Ran { request, reply, commands }
             }
             HeldReply::Answer { request, .. } => {
                 HeldReply::Answer { request, answer: Box::new(Answer::Refused(refusal.line().into_owned())) }

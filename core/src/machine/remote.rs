@@ -232,7 +232,7 @@ impl Machine {
         if let Gate::Refuse(refusal) = gate {
             self.count_error(Some(id), &refusal);
             Reply::new(&mut reply, is_resp3).refusal(&refusal);
-            return self.hold_foreign(from, Lsn(0), HeldReply::Ran { request, reply });
+            return self.hold_foreign(from, Lsn(0), HeldReply::Ran { request, reply, commands: 1 });
         }
         if gate == Gate::Wait || gate == Gate::Closed && self.is_locked(&call) {
             return self.park_run(from, request, db, is_resp3, args, None);
@@ -259,7 +259,7 @@ impl Machine {
         }
         self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
         self.note_deed(Deed::Ran { from, request });
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
     }
 
     /// Keeps a command for another shard until it can run.

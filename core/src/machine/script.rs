@@ -238,7 +238,7 @@ impl Machine {
         }
         self.note_deed(Deed::Ran { from, request });
         self.relay_announced(from);
-        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply });
+        self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
     }
 
     /// What the script's first line says against running it now.

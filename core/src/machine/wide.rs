@@ -395,7 +395,7 @@ impl Machine {
         let request = self.request(hole, 0);
         self.announce();
         self.tell_when_stable(observed, wide.course.announced);
-        self.hold_foreign(own, observed, HeldReply::Ran { request, reply: replies });
+        self.hold_foreign(own, observed, HeldReply::Ran { request, reply: replies, commands: 1 });
     }
 }
 

@@ -70,10 +70,18 @@ pub const FAMILIES: &[&Family] = &[
     &hyperloglog::FAMILY,
 ];
 
+#[cfg(test)]
+const WAITS: &str = "a client that waits asks nothing else meanwhile";
+
 /// Commands on rows or databases that are not asked, and why.
 #[cfg(test)]
 pub const NOT_ASKED: &[(&str, &str)] = &[
     ("add", "Redis has no such command"),
+    ("blmove", WAITS),
+    ("blmpop", WAITS),
+    ("blpop", WAITS),
+    ("brpop", WAITS),
+    ("brpoplpush", WAITS),
     ("decrmin", "Redis has no such command"),
     ("flushall", "the rows that push others out of memory are in a database of their own"),
     ("hot", "Redis has no such command"),
