@@ -353,6 +353,7 @@ impl Command<'_> {
         self.bulk(Some(&row.value));
         let Some(word) = args.get(2) else { return Ok(()) };
         let expire_ms = match word.to_ascii_lowercase().as_slice() {
+            b"persist" if row.expire_ms == 0 => return Ok(()),
             b"persist" => 0,
             unit => {
                 let deadline = self.deadline(unit, integer(args.get(3).ok_or(SYNTAX)?)?)?;
