@@ -46,6 +46,7 @@ mod hot;
 mod idempotent;
 mod input;
 mod interact;
+mod look;
 mod monitor;
 mod paging;
 mod parked;
@@ -66,6 +67,7 @@ mod tries;
 mod views;
 mod waiting;
 mod whole;
+mod watching;
 mod wide;
 
 pub use access::KEEPER;

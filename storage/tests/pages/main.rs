@@ -3,6 +3,7 @@
 
 mod bounds;
 mod bugs;
+mod change;
 mod check;
 mod damage;
 mod deferred;
