@@ -7,9 +7,11 @@ mod databases;
 pub mod elements;
 mod group;
 mod long;
-mod scan;
 mod notify;
+mod scan;
 mod view;
+
+pub use self::scan::ScanEnd;
 
 use self::group::Group;
 use crate::announce::Announced;
@@ -17,9 +19,9 @@ use crate::collection::{Form, Thresholds};
 use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
-use crate::limits::{BULK_BYTES_MAX, RANDOM_TRIES_MAX};
+use crate::limits::BULK_BYTES_MAX;
 use crate::notify::Events;
-use crate::route::{self, CURSOR_DROPPED_BITS};
+use crate::route;
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use crate::versions::Versions;
@@ -31,7 +33,7 @@ use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::cell::Cell;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a value is. Stored with each row; the numbers are part of the log format.

@@ -1,6 +1,13 @@
 //! What rows are, for a coordinator that has them locked and wants to know.
 
 use super::Machine;
+use super::participate::Stage;
+use super::release::HeldReply;
+use crate::command::args::Args;
+use crate::command::{Call, table};
+use crate::error::Stop;
+use crate::tx::{NotDone, RowKeys, SeenRow, ToCoordinator};
+use cairn_storage::units::TxnId;
 
 impl Machine {
     /// Tells the coordinator what rows are.
@@ -33,7 +40,7 @@ impl Machine {
                 Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
             }
         }
-        let (observed, from) = (self.shard.observed(), self.parts.parts[&txn].from);
+        let (observed, from) = (self.shard.observed(), self.parts.parts[&txn].from());
         let message = ToCoordinator::Seen(refused.map_or(Ok(seen), Err));
         self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
     }

@@ -66,8 +66,8 @@ mod trial;
 mod tries;
 mod views;
 mod waiting;
-mod whole;
 mod watching;
+mod whole;
 mod wide;
 
 pub use access::KEEPER;

@@ -21,8 +21,7 @@ use crate::error::Stop;
 use crate::parcel::Message;
 use crate::resp::replies::Replies;
 use crate::tx::{
-    Age, Databases, Denial, Go, Granted, Locks, NotDone, RowKeys, RowLock, SeenRow, ToCoordinator, ToParticipant,
-    Watched,
+    Age, Databases, Denial, Go, Granted, Locks, NotDone, RowKeys, RowLock, ToCoordinator, ToParticipant, Watched,
 };
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};

@@ -1,6 +1,20 @@
 //! WATCH, and whether what is watched has changed.
 
 use super::Machine;
+use super::ask::Deferred;
+use super::plan::Exec;
+use crate::command::args::Args;
+use crate::command::{Call, Flow};
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::limits::WATCHED_KEYS_MAX;
+use crate::parcel::{Answer, Ask, Message};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::route;
+use crate::stats::Ended;
+use crate::tx::Watched;
+use cairn_storage::units::ShardId;
 
 impl Machine {
     /// WATCH: each shard watches its own of the keys.

@@ -1,6 +1,13 @@
 //! Rows of a database in their order, and one by chance.
 
-use super::Shard;
+use super::{Row, Shard, is_live, row};
+use crate::error::Stop;
+use crate::event::Now;
+use crate::limits::RANDOM_TRIES_MAX;
+use crate::route::CURSOR_DROPPED_BITS;
+use cairn_storage::error::Missing;
+use std::cell::Cell;
+use std::ops::ControlFlow;
 
 /// How a scan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,8 @@
 //! Page files that may not become larger: who adds something is told so, everything that is there stays, can be read and removed,
 //! and then there is room again.
 
-use crate::shard::{Change, Shard, row};
+use crate::change::Change;
+use crate::shard::{Shard, row};
 use cairn_storage::engine::Stop;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{Bounds, FileState};

@@ -1,6 +1,14 @@
 //! Changes of rows: in the engine, and in the model of what its rows ought to be.
 
 use crate::shard::{Model, row};
+use cairn_storage::engine::elements::{element, number_of, order_of, owner, owner_tail};
+use cairn_storage::engine::{Engine, Stop};
+use cairn_storage::error::Missing;
+use cairn_storage::log::Removal;
+use cairn_storage::row::OWNS;
+use cairn_storage::units::{CollectionId, Lsn};
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// One change of the rows.
 #[derive(Clone, Debug)]
@@ -45,7 +53,7 @@ fn encode(elements: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
     value
 }
 
-fn decode(value: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
+pub fn decode(value: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
     let mut rest = value.strip_prefix(ELEMENTS).unwrap();
     let mut elements = BTreeMap::new();
     while let Some((order, after)) = rest.split_at_checked(6) {
@@ -62,7 +70,7 @@ fn collected(count: u32) -> BTreeMap<Vec<u8>, Vec<u8>> {
 }
 
 /// A row, with its elements if it is a collection.
-fn read_row(engine: &Engine, db: u8, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, Missing> {
+pub fn read_row(engine: &Engine, db: u8, key: &[u8]) -> Result<Option<(u64, Vec<u8>)>, Missing> {
     let Some(found) = engine.get(row(db, key))? else { return Ok(None) };
     let Some(number) = number_of(found.kind, found.value) else {
         return Ok(Some((found.expire_ms, found.value.to_vec())));
@@ -155,7 +163,7 @@ impl Change {
         }
     }
 
-    fn perform(&self, engine: &mut Engine) -> Result<Lsn, Stop> {
+    pub fn perform(&self, engine: &mut Engine) -> Result<Lsn, Stop> {
         match self {
             Change::Put(db, key, expire_ms, value) => engine.put(row(*db, key), 0, *expire_ms, value),
             Change::Splice(db, key, offset, bytes) => engine.splice(row(*db, key), *offset, bytes, None),

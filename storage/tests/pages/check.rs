@@ -1,6 +1,7 @@
 //! The offline check: silent about what is sound, and whatever byte of what is in use is changed, it says where.
 
-use crate::shard::{Change, LOG, Shard, head};
+use crate::change::Change;
+use crate::shard::{LOG, Shard, head};
 use cairn_storage::check::{CheckStep, Found, LogCheck, LogCheckStep, LogReport, PagesCheck, PagesReport, Part, RowAt};
 use cairn_storage::error::Fault;
 use cairn_storage::limits::{CHECK_FINDINGS_MAX, CHECK_READS_MAX, LOG_FAULTS_MAX, PAGE_BYTES};

@@ -1,6 +1,7 @@
 //! Damage to what was synced is found, named, and never served; what is not damaged is served on.
 
-use crate::shard::{Change, LOG, Shard, open, row};
+use crate::change::Change;
+use crate::shard::{LOG, Shard, open, row};
 use cairn_storage::engine::Engine;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{Bounds, Bug};

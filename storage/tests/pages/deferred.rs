@@ -1,6 +1,7 @@
 //! Rows that wait for their leaves (E7 to E9): they are there for everybody, through crashes, damage and disks that take nothing.
 
-use crate::shard::{Change, Shard, row};
+use crate::change::Change;
+use crate::shard::{Shard, row};
 use cairn_storage::engine::Stop;
 use cairn_storage::error::Missing;
 use cairn_storage::limits::{

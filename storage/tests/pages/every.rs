@@ -1,8 +1,9 @@
 //! The same workload over and over, with the power cut after each of its operations in turn: writes of log and pages, syncs,
 //! superblocks, growth of the file, reads, and those of an opening.
 
+use crate::change::Change;
 use crate::random::{SMALL, step};
-use crate::shard::{Change, Cut, Shard};
+use crate::shard::{Cut, Shard};
 
 fn workload(shard: &mut Shard) -> Result<(), Cut> {
     for number in 0..120 {

@@ -1,6 +1,7 @@
 //! What stays in memory and what does not; pinned checkpoints.
 
-use crate::shard::{Change, LOG, Model, Shard, row};
+use crate::change::Change;
+use crate::shard::{LOG, Model, Shard, row};
 use cairn_storage::engine::{Engine, Replay, RowKey};
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{Bounds, CheckpointState, OpenStep, Opening, PageFileConfig};

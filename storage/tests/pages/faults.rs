@@ -1,6 +1,7 @@
 //! Disks that are full or fail: what the page file says, and that nothing is lost.
 
-use crate::shard::{Change, Shard, row};
+use crate::change::Change;
+use crate::shard::{Shard, row};
 use cairn_storage::engine::Stop;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::op::{DiskDone, PageOp};

@@ -1,7 +1,8 @@
 //! Random changes with checkpoints going on all the time, in a memory that holds a part of them; the power fails
 //! anywhere.
 
-use crate::shard::{Change, Cut, Shard, is_collection};
+use crate::change::{Change, is_collection};
+use crate::shard::{Cut, Shard};
 use cairn_storage::pagefile::Bug;
 
 /// What a run is like.

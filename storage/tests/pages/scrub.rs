@@ -1,8 +1,9 @@
 //! The scrub: silent about what is sound, whatever happens meanwhile; it finds each damaged image that the live maps name and
 //! each damaged flush that a start may need. What is in memory becomes sound again, and a damaged log is left behind.
 
+use crate::change::Change;
 use crate::disk::Done;
-use crate::shard::{Change, LOG, Shard};
+use crate::shard::{LOG, Shard};
 use cairn_storage::error::Fault;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::op::LogRead;

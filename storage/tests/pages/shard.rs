@@ -1,19 +1,18 @@
 //! A shard on simulated disks, and what its rows ought to be.
 
+use crate::change::{Change, decode, is_collection, read_row};
 use crate::disk::{Done, PageDisk};
 use crate::log_disk::{Disk, Rng};
-use cairn_storage::engine::elements::{element, elements_of, number_of, order_of, owner, owner_tail};
+use cairn_storage::engine::elements::elements_of;
 use cairn_storage::engine::{Applied, Engine, Redone, Replay, RowKey, Stop};
 use cairn_storage::error::{Fault, Missing};
 use cairn_storage::limits::{OPEN_READS_MAX, PAGE_BYTES};
-use cairn_storage::log::{LogConfig, Record, Recovery, Removal, Step};
+use cairn_storage::log::{LogConfig, Record, Recovery, Step};
 use cairn_storage::pagefile::{Bounds, Bug, OpenStep, Opening, PageFileConfig};
 use cairn_storage::pool::{Fetch, Fetched};
-use cairn_storage::row::OWNS;
 use cairn_storage::txn::Decisions;
-use cairn_storage::units::{CollectionId, Epoch, Lsn, ShardId};
+use cairn_storage::units::{Epoch, Lsn, ShardId};
 use std::collections::BTreeMap;
-use std::ops::ControlFlow;
 use std::sync::Arc;
 
 pub const LOG: LogConfig =

@@ -1,8 +1,8 @@
 //! Superblocks read back, whatever wrote them, or say what is wrong.
 
 use super::{
-    ARCHIVE_AT_1, ARCHIVE_AT_2, ARCHIVE_AT_5, DATABASES_2, Earlier, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3,
-    FORMAT_5, MAGIC, SETTLED_AT, UNKNOWN,
+    ARCHIVE_AT_1, ARCHIVE_AT_2, ARCHIVE_AT_5, DATABASES_2, Earlier, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_5,
+    MAGIC, SETTLED_AT, UNKNOWN,
 };
 use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
 use crate::checksum::crc32c;
