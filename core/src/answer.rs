@@ -125,13 +125,7 @@ impl Machine {
                 self.slowlog.reset();
                 Answer::Done
             }
-            Ask::HotKeys { count, resets } => {
-                let keys = self.hot.top(self.identity.shard.0, *count);
-                if *resets {
-                    self.hot.reset();
-                }
-                Answer::Hot(keys)
-            }
+            Ask::HotKeys { count, resets } => self.hot_keys(*count, *resets),
             Ask::LatencyReset { events } => Answer::Text(self.stats.monitor.reset(events).join(" ")),
             Ask::Checkpoint => {
                 let is_running = self.is_checkpointing();
@@ -161,6 +155,14 @@ impl Machine {
             | Ask::KeysInSlot { .. }
             | Ask::CountKeysInSlot { .. } => unreachable!("the keyspace has answered"),
         }
+    }
+
+    fn hot_keys(&mut self, count: usize, resets: bool) -> Answer {
+        let keys = self.hot.top(self.identity.shard.0, count);
+        if resets {
+            self.hot.reset();
+        }
+        Answer::Hot(keys)
     }
 
     /// Closes the clients that are meant, but the one with the id `skip`. How many.

@@ -234,6 +234,15 @@ fn numsub(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'
     Ok(Flow::Done)
 }
 
+/// What a client of RESP2 that has subscribed is told of other commands.
+#[cold]
+pub(crate) fn only_listens(spec: &Spec) -> Refusal {
+    Refusal::text(format!(
+        "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
+        spec.name
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -153,16 +153,7 @@ impl Machine {
             match message {
                 Message::Run { request, db, is_resp3, args, bytes: at } => {
                     let ranges = ranges(&ends[args.start as usize..args.end as usize], at);
-                    self.stats.counters.foreign_commands += 1;
-                    let args = Args::new(&bytes, &ranges);
-                    if self.has_parked(from, request) {
-                        if let Some(Entry { spec, .. }) = entry(&args) {
-                            self.read_ahead_for(db, spec, &args);
-                        }
-                        self.park_run(from, request, db, is_resp3, &args, None);
-                    } else {
-                        self.run_for(from, request, db, is_resp3, &args);
-                    }
+                    self.run_next_for(from, request, db, is_resp3, &Args::new(&bytes, &ranges));
                 }
                 Message::RunLong { request, db, is_resp3, input, ranges } => {
                     self.stats.counters.foreign_commands += 1;
@@ -217,6 +208,18 @@ impl Machine {
             }
             self.announce();
         }
+    }
+
+    /// Runs a command for another shard, or keeps it behind others of its connection that wait.
+    fn run_next_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: &Args<'_>) {
+        self.stats.counters.foreign_commands += 1;
+        if !self.has_parked(from, request) {
+            return self.run_for(from, request, db, is_resp3, args);
+        }
+        if let Some(Entry { spec, .. }) = entry(args) {
+            self.read_ahead_for(db, spec, args);
+        }
+        self.park_run(from, request, db, is_resp3, args, None);
     }
 
     /// Runs a command on rows of this shard for another one.

@@ -460,11 +460,7 @@ impl Machine {
         let session = self.session(conn);
         let is_on_rows = matches!(spec.run, Run::Row(_));
         if session.client.only_listens() && !listener_may(spec) {
-            return Err(Refusal::text(format!(
-                "ERR Can't execute '{}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context",
-                spec.name
-            ))
-            .into());
+            return Err(crate::command::pubsub::only_listens(spec).into());
         }
         if !is_on_rows && session.output.has_open_holes() && !self.passes_holes(conn, spec) {
             return Err(Stay::Wait(Stall::Holes));

@@ -1,7 +1,7 @@
 //! Doubles as Redis reads and writes them in scores, weights and ranges: C's `strtod`, and the shortest text that reads back as the same number.
 
 use super::{Scanned, scan, shift_right_even, sign};
-use std::io::Write;
+use std::fmt::{self, Write};
 
 /// Integers of this magnitude are written without an exponent (Redis: `double2ll`).
 const INTEGER_MAX: f64 = (i64::MAX / 2) as f64;
@@ -98,6 +98,13 @@ impl Text {
     }
 }
 
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes());
+        Ok(())
+    }
+}
+
 /// The text of a number: integers as such, others with the fewest digits that read back, as Redis 7.2 places point and exponent.
 pub fn format(value: f64) -> Text {
     let mut text = Text { bytes: [0; TEXT_BYTES_MAX], len: 0 };
@@ -115,11 +122,9 @@ pub fn format(value: f64) -> Text {
 
 /// A number that is no small integer.
 fn push_shortest(text: &mut Text, value: f64) {
-    let mut scientific = [0; TEXT_BYTES_MAX];
-    let mut rest = &mut scientific[..];
-    write!(rest, "{:e}", value.abs()).expect("it has 17 digits at most");
-    let left = rest.len();
-    let scientific = &scientific[..TEXT_BYTES_MAX - left];
+    let mut scientific = Text { bytes: [0; TEXT_BYTES_MAX], len: 0 };
+    write!(scientific, "{:e}", value.abs()).expect("it has 17 digits at most");
+    let scientific = scientific.as_bytes();
     let e = scientific.iter().position(|byte| *byte == b'e').expect("it has an exponent");
     let mut digits = [0; TEXT_BYTES_MAX];
     let mut count = 0;

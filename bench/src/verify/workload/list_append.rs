@@ -75,6 +75,14 @@ enum Kind {
     Last,
 }
 
+/// The answer to FUNCTION LOAD.
+fn is_loaded(reply: &Frame) -> Result<(), String> {
+    match reply {
+        Frame::Bulk(name) if *name == once::FUNCTION.as_bytes() => Ok(()),
+        other => Err(unexpected("FUNCTION LOAD", other)),
+    }
+}
+
 fn name(key: u32) -> String {
     format!("la:{key}")
 }
@@ -539,15 +547,7 @@ impl Workload for Lists {
                     None => return Ok(()),
                 }
             }
-            Kind::Library => {
-                return match &replies[0] {
-                    Frame::Bulk(name) if *name == once::FUNCTION.as_bytes() => {
-                        self.under_way[client as usize] = None;
-                        Ok(())
-                    }
-                    other => Err(unexpected("FUNCTION LOAD", other)),
-                };
-            }
+            Kind::Library => return is_loaded(&replies[0]).map(|()| self.under_way[client as usize] = None),
             Kind::Once(token) | Kind::Repeated(token) => return self.on_once(client, now, (token, replies), request),
             Kind::Discarded => is_ok(&replies[replies.len() - 1]).map(|()| Outcome::Aborted),
             Kind::Refused => match &replies[replies.len() - 1] {

@@ -1,3 +1,5 @@
+//! Who may do what: users against every command of the table.
+
 use super::*;
 use crate::acl::category::{Categories, NAMES};
 use crate::acl::{Fresh, merge};

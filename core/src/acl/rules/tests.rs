@@ -1,3 +1,5 @@
+//! Rules of users, and what they come to.
+
 use super::*;
 
 fn changed(rules: &str) -> Result<String, String> {

@@ -1,4 +1,4 @@
-//! BITOP.
+//! BITOP: bits of several strings become those of one.
 
 use super::string;
 use crate::command::{Call, Folded};
