@@ -47,13 +47,18 @@ pub fn bitcount(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Re
     };
     let range = match args.len() {
         2 => None,
-        4 | 5 => Some((args.integer(2)?, Some(args.integer(3)?), is_by_bits(call, 4)?)),
+        4 | 5 => {
+            let (start, end) = (args.integer(2)?, args.integer(3)?);
+            // Nothing is between them, whatever the unit is.
+            if start < 0 && end < 0 && start > end {
+                reply.integer(0);
+                return Ok(());
+            }
+            Some((start, Some(end), is_by_bits(call, 4)?))
+        }
         _ => return Err(Refusal::Syntax.into()),
     };
-    let count = match range {
-        Some((start, Some(end), _)) if start < 0 && end < 0 && start > end => 0,
-        range => Bits::of(value, range).map_or(0, |bits| bits.count()),
-    };
+    let count = Bits::of(value, range).map_or(0, |bits| bits.count());
     reply.integer(count as i64);
     Ok(())
 }
