@@ -35,6 +35,25 @@ pub struct Blocks {
     pub narrow: Option<Narrow>,
 }
 
+/// `key [key ...] timeout`.
+pub fn parse_listed(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
+    let timeout_ms = timeout_seconds(&args[args.len() - 1])?;
+    Ok(Some(Wait { timeout_ms, keys: (1..args.len() - 1).collect() }))
+}
+
+/// The same of one key.
+pub fn narrow_listed(args: &Args<'_>, at: usize) -> Vec<Vec<u8>> {
+    vec![args[0].to_vec(), args[at].to_vec(), b"0".to_vec()]
+}
+
+/// `timeout numkeys key [key ...]` and options, of one key.
+pub fn narrow_counted(args: &Args<'_>, at: usize) -> Vec<Vec<u8>> {
+    let keys = args.integer(2).expect("it was parsed") as usize;
+    let mut words = vec![args[0].to_vec(), b"0".to_vec(), b"1".to_vec(), args[at].to_vec()];
+    words.extend(args.skip(3 + keys).iter().map(<[u8]>::to_vec));
+    words
+}
+
 /// A timeout in seconds, with a fraction: milliseconds, or for ever if it is 0.
 pub fn timeout_seconds(text: &[u8]) -> Result<Option<u64>, Refusal> {
     let refusal = || Refusal::text("ERR timeout is not a float or out of range");

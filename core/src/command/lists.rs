@@ -13,9 +13,6 @@ const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
 const WRITE_FAST: Flags = WRITE.and(Flags::FAST);
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
 
-/// All arguments but the last.
-const BUT_LAST: Keys = Keys { first: 1, last: -2, step: 1 };
-
 pub const SPECS: &[Spec] = &[
     Spec {
         name: "blmove",
@@ -50,7 +47,7 @@ pub const SPECS: &[Spec] = &[
         name: "blpop",
         arity: -3,
         flags: Flags::WRITE.and(Flags::BLOCKING),
-        keys: BUT_LAST,
+        keys: Keys::BUT_LAST,
         run: Run::Row(waits::blpop),
         blocks: Some(&waits::POP),
         since: "2.0.0",
@@ -64,7 +61,7 @@ pub const SPECS: &[Spec] = &[
         name: "brpop",
         arity: -3,
         flags: Flags::WRITE.and(Flags::BLOCKING),
-        keys: BUT_LAST,
+        keys: Keys::BUT_LAST,
         run: Run::Row(waits::brpop),
         blocks: Some(&waits::POP),
         since: "2.0.0",

@@ -161,6 +161,8 @@ impl Keys {
     pub const ONE: Keys = Keys { first: 1, last: 1, step: 1 };
     pub const TWO: Keys = Keys { first: 1, last: 2, step: 1 };
     pub const ALL: Keys = Keys { first: 1, last: -1, step: 1 };
+    /// All arguments but the last (BLPOP).
+    pub const BUT_LAST: Keys = Keys { first: 1, last: -2, step: 1 };
     /// Keys and values in turn (MSET).
     pub const PAIRS: Keys = Keys { first: 1, last: -1, step: 2 };
 

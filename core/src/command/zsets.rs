@@ -5,6 +5,7 @@ mod change;
 mod look;
 mod pop;
 pub mod range;
+mod waits;
 
 pub use change::zadd;
 
@@ -13,9 +14,53 @@ use super::{Flags, Keys, Run, Spec};
 const ZSET: Spec =
     Spec { keys: Keys::ONE, categories: "sortedset", group: "sorted-set", since: "1.2.0", ..Spec::DEFAULT };
 const WRITE_FAST: Flags = Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST);
+const WRITE_BLOCKING: Flags = Flags::WRITE.and(Flags::FAST).and(Flags::BLOCKING);
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
 
 pub const SPECS: &[Spec] = &[
+    Spec {
+        name: "bzmpop",
+        arity: -5,
+        flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
+        keys: Keys::NONE,
+        keynum: 2,
+        run: Run::Row(waits::bzmpop),
+        blocks: Some(&waits::SEVERAL),
+        since: "7.0.0",
+        complexity: "O(K + M log N) where N is the number of members, M of those that are removed, K of keys.",
+        key_uses: &["RW access delete"],
+        summary: "As ZMPOP; waits until one of the sorted sets has members.",
+        synopsis: "timeout numkeys key [key ...] <MIN | MAX> [COUNT count]",
+        ..ZSET
+    },
+    Spec {
+        name: "bzpopmax",
+        arity: -3,
+        flags: WRITE_BLOCKING,
+        keys: Keys::BUT_LAST,
+        run: Run::Row(waits::bzpopmax),
+        blocks: Some(&waits::ONE),
+        since: "5.0.0",
+        complexity: "O(K + log N) where N is the number of members and K of keys.",
+        key_uses: &["RW access delete"],
+        summary: "Removes the member with the highest score of the first sorted set that there is, and answers it; waits until there is one.",
+        synopsis: "key [key ...] timeout",
+        ..ZSET
+    },
+    Spec {
+        name: "bzpopmin",
+        arity: -3,
+        flags: WRITE_BLOCKING,
+        keys: Keys::BUT_LAST,
+        run: Run::Row(waits::bzpopmin),
+        blocks: Some(&waits::ONE),
+        since: "5.0.0",
+        complexity: "O(K + log N) where N is the number of members and K of keys.",
+        key_uses: &["RW access delete"],
+        summary: "Removes the member with the lowest score of the first sorted set that there is, and answers it; waits until there is one.",
+        synopsis: "key [key ...] timeout",
+        ..ZSET
+    },
     Spec {
         name: "zadd",
         arity: -4,

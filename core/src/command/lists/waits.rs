@@ -1,40 +1,23 @@
 //! Commands on lists that wait: what each is while it does not (as in MULTI), and what it says of itself for those that do.
 
-use super::ends::count_of;
 use super::moves::{Pops, end_of, move_element, pop_of_first};
 use crate::collection::list::{End, List, pop_at};
 use crate::command::Call;
 use crate::command::args::Args;
-use crate::command::blocking::{Blocks, Wait, timeout_seconds};
+use crate::command::blocking::{Blocks, Wait, narrow_counted, narrow_listed, parse_listed, timeout_seconds};
 use crate::error::{Refusal, Stop};
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 
-pub const POP: Blocks = Blocks { kind: Kind::List, parse: parse_pop, narrow: Some(narrow_pop) };
-pub const MPOP: Blocks = Blocks { kind: Kind::List, parse: parse_mpop, narrow: Some(narrow_mpop) };
+pub const POP: Blocks = Blocks { kind: Kind::List, parse: parse_listed, narrow: Some(narrow_listed) };
+pub const MPOP: Blocks = Blocks { kind: Kind::List, parse: parse_mpop, narrow: Some(narrow_counted) };
 pub const MOVE: Blocks = Blocks { kind: Kind::List, parse: parse_move, narrow: None };
 pub const POP_PUSH: Blocks = Blocks { kind: Kind::List, parse: parse_pop_push, narrow: None };
-
-fn parse_pop(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
-    let timeout_ms = timeout_seconds(&args[args.len() - 1])?;
-    Ok(Some(Wait { timeout_ms, keys: (1..args.len() - 1).collect() }))
-}
-
-fn narrow_pop(args: &Args<'_>, at: usize) -> Vec<Vec<u8>> {
-    vec![args[0].to_vec(), args[at].to_vec(), b"0".to_vec()]
-}
 
 fn parse_mpop(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
     let pops = Pops::parse(args, 2)?;
     let timeout_ms = timeout_seconds(&args[1])?;
     Ok(Some(Wait { timeout_ms, keys: (pops.first..pops.first + pops.keys).collect() }))
-}
-
-fn narrow_mpop(args: &Args<'_>, at: usize) -> Vec<Vec<u8>> {
-    let keys = count_of(&args[2], 1, "").expect("it was parsed") as usize;
-    let mut words = vec![args[0].to_vec(), b"0".to_vec(), b"1".to_vec(), args[at].to_vec()];
-    words.extend(args.skip(3 + keys).iter().map(<[u8]>::to_vec));
-    words
 }
 
 fn parse_move(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
@@ -56,7 +39,7 @@ pub fn brpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 }
 
 fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> Result<(), Stop> {
-    parse_pop(call.args)?;
+    parse_listed(call.args)?;
     for at in 1..call.args.len() - 1 {
         let key = &call.args[at];
         let Some(list) = List::peek(shard, call, key)? else { continue };

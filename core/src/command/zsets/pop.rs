@@ -123,7 +123,16 @@ pub fn answer_of(key: &[u8], taken: &Taken, reply: &mut Reply<'_>) {
 }
 
 pub fn zmpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let Several { first, keys, end, count } = Several::parse(call.args, 1)?;
+    pop_of_first(shard, call, reply, Several::parse(call.args, 1)?)
+}
+
+/// Takes members of the first sorted set that there is.
+pub fn pop_of_first(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    Several { first, keys, end, count }: Several,
+) -> Result<(), Stop> {
     for at in first..first + keys {
         let key = &call.args[at];
         if let Some(taken) = take(shard, call, key, end, count)? {

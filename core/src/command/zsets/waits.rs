@@ -1,0 +1,47 @@
+//! Commands on sorted sets that wait: what each is while it does not (as in MULTI), and what it says of itself for those that do.
+
+use super::pop::{End, Several, pop_of_first, take};
+use crate::command::Call;
+use crate::command::args::Args;
+use crate::command::blocking::{Blocks, Wait, narrow_counted, narrow_listed, parse_listed, timeout_seconds};
+use crate::error::{Refusal, Stop};
+use crate::resp::encode::Reply;
+use crate::shard::{Kind, Shard};
+
+pub const ONE: Blocks = Blocks { kind: Kind::ZSet, parse: parse_listed, narrow: Some(narrow_listed) };
+pub const SEVERAL: Blocks = Blocks { kind: Kind::ZSet, parse: parse_several, narrow: Some(narrow_counted) };
+
+fn parse_several(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
+    let several = Several::parse(args, 2)?;
+    let timeout_ms = timeout_seconds(&args[1])?;
+    Ok(Some(Wait { timeout_ms, keys: (several.first..several.first + several.keys).collect() }))
+}
+
+pub fn bzpopmin(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    pop(shard, call, reply, End::Min)
+}
+
+pub fn bzpopmax(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    pop(shard, call, reply, End::Max)
+}
+
+fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> Result<(), Stop> {
+    for at in parse_listed(call.args)?.into_iter().flat_map(|wait| wait.keys) {
+        let key = &call.args[at];
+        let Some(taken) = take(shard, call, key, end, 1)? else { continue };
+        reply.array(3);
+        reply.bulk(key);
+        for (member, score) in &taken {
+            reply.bulk(member);
+            reply.double(*score);
+        }
+        return Ok(());
+    }
+    reply.null_array();
+    Ok(())
+}
+
+pub fn bzmpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    parse_several(call.args)?;
+    pop_of_first(shard, call, reply, Several::parse(call.args, 2)?)
+}
