@@ -10,6 +10,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::hll::{self, Corrupted, Encoding, Hll, REGISTERS, Registers};
 use crate::machine::Machine;
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 use crate::tx::SeenRow;
@@ -29,6 +30,7 @@ fn pfadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<()
         let after = hll.into_bytes();
         let changes = changes(before.unwrap_or_default(), &after);
         keep(shard, call, key, &after, changes)?;
+        shard.notify(call, Events::STRING, "pfadd", key);
     }
     reply.integer(i64::from(has_changed));
     Ok(())
@@ -104,6 +106,7 @@ fn pfmerge(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     let after = union.into_target(target, shard.thresholds.hll_sparse_bytes)?;
     let changes = changes(target.unwrap_or_default(), &after);
     keep(shard, call, key, &after, changes)?;
+    shard.notify(call, Events::STRING, "pfadd", key);
     reply.ok();
     Ok(())
 }

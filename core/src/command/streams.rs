@@ -14,6 +14,7 @@ use crate::collection::stream::groups::{Group, Groups};
 use crate::collection::stream::id::EntryId;
 use crate::collection::stream::{Facts, Stream};
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 
@@ -30,6 +31,11 @@ fn peek<'a>(shard: &'a Shard, call: &Call<'_>, key: &[u8]) -> Result<Option<Stre
 /// The groups of a stream, if it can have any.
 fn groups_of<'a>(shard: &'a Shard, call: &'a Call<'a>, stream: &Stream<'_>) -> Option<Groups<'a>> {
     stream.groups_number().map(|number| Groups { shard, call, number })
+}
+
+/// A group has a new consumer.
+fn tell_consumer(shard: &Shard, call: &Call<'_>, key: &[u8]) {
+    shard.notify(call, Events::STREAM, "xgroup-createconsumer", key);
 }
 
 fn write_id(reply: &mut Reply<'_>, id: EntryId) {

@@ -355,6 +355,11 @@ impl GroupEdit {
         Ok((consumer, true))
     }
 
+    /// Whether a consumer has come.
+    pub fn has_new_consumer(&self) -> bool {
+        !self.new_consumers.is_empty()
+    }
+
     /// A consumer is this now.
     pub fn set_consumer(&mut self, name: &[u8], consumer: Consumer) {
         match self.consumers.iter_mut().find(|(known, _)| known == name) {

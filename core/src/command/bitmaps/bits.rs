@@ -3,6 +3,7 @@
 use super::{bit_offset, overwrite, string};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 
@@ -21,6 +22,7 @@ pub fn setbit(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
     if byte.is_none() || before != bit {
         let byte = byte.unwrap_or(0) & !mask | if bit { mask } else { 0 };
         overwrite(shard, call, len, at, &[byte])?;
+        shard.notify(call, Events::STRING, "setbit", &call.args[1]);
     }
     reply.integer(i64::from(before));
     Ok(())

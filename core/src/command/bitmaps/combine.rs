@@ -3,6 +3,7 @@
 use super::string;
 use crate::command::{Call, Folded};
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 use crate::tx::SeenRow;
@@ -63,9 +64,12 @@ pub fn bitop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     let result = operation.of(&sources);
     let (target, len) = (&call.args[2], result.len());
     if len == 0 {
-        shard.remove(call, target)?;
+        if shard.remove(call, target)? {
+            shard.notify(call, Events::GENERIC, "del", target);
+        }
     } else {
         shard.write_blob(call, target, Kind::String, Ttl::Clear, &Blob::new(result))?;
+        shard.notify(call, Events::STRING, "set", target);
     }
     reply.integer(len as i64);
     Ok(())

@@ -8,6 +8,7 @@ use crate::command::Call;
 use crate::command::args::parse_integer;
 use crate::command::strings::as_one;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use std::collections::BTreeMap;
@@ -128,6 +129,9 @@ fn run(shard: &mut Shard, call: &Call<'_>, operations: &[Operation], reply: &mut
             }
             Ok(())
         })?,
+    }
+    if !runs.is_empty() {
+        shard.notify(call, Events::STRING, "setbit", key);
     }
     reply.array(answers.len());
     for answer in answers {

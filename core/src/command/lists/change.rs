@@ -4,6 +4,7 @@ use super::look::{OUT_OF_RANGE, rank_of, ranks_of};
 use crate::collection::list::{End, List, insert, remove_like, replace, trim};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use std::ops::ControlFlow;
@@ -15,6 +16,7 @@ pub fn lset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     let rank = rank_of(index, list.len(shard, call)?).ok_or(Refusal::text("ERR index out of range"))?;
     let change = replace(shard, call, key, rank, &call.args[3])?;
     shard.edit_several(call, &[change])?;
+    shard.notify(call, Events::LIST, "lset", key);
     reply.ok();
     Ok(())
 }
@@ -42,6 +44,7 @@ pub fn linsert(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     let changed = insert(shard, call, key, rank + u64::from(is_behind), &call.args[4])?;
     let len = changed.len;
     shard.edit_several(call, &[changed.change])?;
+    shard.notify(call, Events::LIST, "linsert", key);
     reply.integer(len as i64);
     Ok(())
 }
@@ -64,6 +67,7 @@ pub fn lrem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         return Ok(());
     };
     shard.edit_several(call, &[change])?;
+    shard.notify_of_removal(call, Events::LIST, "lrem", key);
     reply.integer(gone as i64);
     Ok(())
 }
@@ -71,19 +75,21 @@ pub fn lrem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
 pub fn ltrim(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
     let (start, stop) = (call.args.integer(2)?, call.args.integer(3)?);
-    let len = match List::peek(shard, call, key)? {
-        Some(list) => list.len(shard, call)?,
-        None => 0,
+    let Some(list) = List::peek(shard, call, key)? else {
+        reply.ok();
+        return Ok(());
     };
+    let len = list.len(shard, call)?;
     let kept = ranks_of(start, stop, len);
     if kept == (0..len) {
-        // All of it stays, or nothing was there.
+        // All of it stays.
     } else if kept.is_empty() {
         shard.remove(call, key)?;
     } else {
         let change = trim(shard, call, key, len, kept)?;
         shard.edit_several(call, &[change])?;
     }
+    shard.notify_of_removal(call, Events::LIST, "ltrim", key);
     reply.ok();
     Ok(())
 }

@@ -4,6 +4,7 @@ use crate::collection::list::{End, List, pop_at, push_at};
 use crate::command::Call;
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 
@@ -36,6 +37,7 @@ fn push(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> 
     let changed = push_at(shard, call, &call.args[1], end, values)?;
     let len = changed.len;
     shard.edit_several(call, &[changed.change])?;
+    shard.notify(call, Events::LIST, pushed(end), &call.args[1]);
     reply.integer(len as i64);
     Ok(())
 }
@@ -72,7 +74,25 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
         reply.array(count.min(len) as usize);
     }
     let change = pop_at(shard, call, key, &list, end, count.unwrap_or(1), |value| reply.bulk(value))?;
-    shard.edit_several(call, &[change])
+    shard.edit_several(call, &[change])?;
+    shard.notify_of_removal(call, Events::LIST, popped(end), key);
+    Ok(())
+}
+
+/// What is told of a list that was given something at an end.
+pub(super) fn pushed(end: End) -> &'static str {
+    match end {
+        End::Left => "lpush",
+        End::Right => "rpush",
+    }
+}
+
+/// What is told of one from whose end something was taken.
+pub(super) fn popped(end: End) -> &'static str {
+    match end {
+        End::Left => "lpop",
+        End::Right => "rpop",
+    }
 }
 
 /// A number of at least `min`, or the refusal.

@@ -1,10 +1,11 @@
 //! Commands on several lists of one shard: from one to another, or from the first that has something.
 
-use super::ends::count_of;
+use super::ends::{count_of, popped, pushed};
 use crate::collection::list::{End, List, peek_end, pop_at, push_at, rotate};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 
@@ -42,16 +43,23 @@ pub(super) fn move_element(
         let value = peek_end(shard, call, &list, from)?;
         let change = rotate(shard, call, source, from, to, &value)?;
         shard.edit_several(call, &[change])?;
+        tell_move(shard, call, from, to);
         reply.bulk(&value);
         return Ok(());
     }
     List::peek(shard, call, target)?;
     let mut value = Vec::new();
-    let popped = pop_at(shard, call, source, &list, from, 1, |found| value = found.to_vec())?;
-    let pushed = push_at(shard, call, target, to, std::iter::once(&value[..]))?;
-    shard.edit_several(call, &[popped, pushed.change])?;
+    let taken = pop_at(shard, call, source, &list, from, 1, |found| value = found.to_vec())?;
+    let given = push_at(shard, call, target, to, std::iter::once(&value[..]))?;
+    shard.edit_several(call, &[taken, given.change])?;
+    tell_move(shard, call, from, to);
     reply.bulk(&value);
     Ok(())
+}
+
+fn tell_move(shard: &Shard, call: &Call<'_>, from: End, to: End) {
+    shard.notify(call, Events::LIST, pushed(to), &call.args[2]);
+    shard.notify_of_removal(call, Events::LIST, popped(from), &call.args[1]);
 }
 
 /// What LMPOP and BLMPOP take, behind the place of the number of keys.
@@ -99,7 +107,9 @@ pub(super) fn pop_of_first(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply
         reply.bulk(key);
         reply.array(pops.count.min(len) as usize);
         let change = pop_at(shard, call, key, &list, pops.end, pops.count, |value| reply.bulk(value))?;
-        return shard.edit_several(call, &[change]);
+        shard.edit_several(call, &[change])?;
+        shard.notify_of_removal(call, Events::LIST, popped(pops.end), key);
+        return Ok(());
     }
     reply.null_array();
     Ok(())

@@ -1,11 +1,13 @@
 //! Commands on lists that wait: what each is while it does not (as in MULTI), and what it says of itself for those that do.
 
+use super::ends::popped;
 use super::moves::{Pops, end_of, move_element, pop_of_first};
 use crate::collection::list::{End, List, pop_at};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::command::blocking::{Blocks, Wait, narrow_counted, narrow_listed, parse_listed, timeout_seconds};
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 
@@ -46,7 +48,9 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
         reply.array(2);
         reply.bulk(key);
         let change = pop_at(shard, call, key, &list, end, 1, |value| reply.bulk(value))?;
-        return shard.edit_several(call, &[change]);
+        shard.edit_several(call, &[change])?;
+        shard.notify_of_removal(call, Events::LIST, popped(end), key);
+        return Ok(());
     }
     reply.null_array();
     Ok(())

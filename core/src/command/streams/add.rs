@@ -7,6 +7,7 @@ use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::limits::STREAM_LIMIT_MAX;
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use cairn_storage::limits::VALUE_BYTES_MAX;
@@ -116,11 +117,18 @@ pub fn xadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     let mut fields = Vec::with_capacity(bytes);
     args.skip(options.fields).iter().for_each(|field| packed::push(&mut fields, field));
     edit.append(shard, id, fields)?;
-    match options.trim {
-        Some(trim) => _ = edit.trim(shard, call, trim)?,
-        None => edit.tidy(shard, call)?,
-    }
+    let trimmed = match options.trim {
+        Some(trim) => edit.trim(shard, call, trim)?,
+        None => {
+            edit.tidy(shard, call)?;
+            0
+        }
+    };
     edit.finish(shard, call, key, Vec::new())?;
+    shard.notify(call, Events::STREAM, "xadd", key);
+    if trimmed > 0 {
+        shard.notify(call, Events::STREAM, "xtrim", key);
+    }
     super::write_id(reply, id);
     Ok(())
 }
@@ -134,6 +142,9 @@ pub fn xtrim(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     if edit.is_old() {
         removed = edit.trim(shard, call, trim)?;
         edit.finish(shard, call, key, Vec::new())?;
+    }
+    if removed > 0 {
+        shard.notify(call, Events::STREAM, "xtrim", key);
     }
     reply.integer(removed as i64);
     Ok(())
@@ -151,6 +162,7 @@ pub fn xdel(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     let removed = edit.remove(shard, call, &ids)?;
     if removed > 0 {
         edit.finish(shard, call, key, Vec::new())?;
+        shard.notify(call, Events::STREAM, "xdel", key);
     }
     reply.integer(removed as i64);
     Ok(())
@@ -200,6 +212,7 @@ pub fn xsetid(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
         ..edit.state
     };
     edit.finish(shard, call, key, Vec::new())?;
+    shard.notify(call, Events::STREAM, "xsetid", key);
     reply.ok();
     Ok(())
 }

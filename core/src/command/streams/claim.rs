@@ -50,13 +50,18 @@ fn no_such_group(call: &Call<'_>) -> Refusal {
 }
 
 fn finish(shard: &mut Shard, call: &Call<'_>, edit: GroupEdit) -> Result<(), Stop> {
+    let has_new_consumer = edit.has_new_consumer();
     let edits = edit.into_edits();
     if edits.is_empty() {
         return Ok(());
     }
     let mut stream = StreamEdit::begin(shard, call, &call.args[1])?;
     stream.tidy(shard, call)?;
-    stream.finish(shard, call, &call.args[1], edits)
+    stream.finish(shard, call, &call.args[1], edits)?;
+    if has_new_consumer {
+        super::tell_consumer(shard, call, &call.args[1]);
+    }
+    Ok(())
 }
 
 pub fn xack(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

@@ -5,6 +5,7 @@ use crate::collection::stream::id::EntryId;
 use crate::collection::stream::{Stream, StreamEdit};
 use crate::command::{Call, help};
 use crate::error::{Refusal, Stop};
+use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use crate::shard::elements::Edit;
@@ -101,6 +102,7 @@ pub fn create(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
     let number = edit.spread_for_groups(shard)?;
     edit.tidy(shard, call)?;
     edit.finish(shard, call, key, vec![group_edit(number, name, Some(&group))])?;
+    shard.notify(call, Events::STREAM, "xgroup-create", key);
     reply.ok();
     Ok(())
 }
@@ -115,6 +117,7 @@ pub fn setid(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     edit.group.last = parse_last(&call.args[4], last, false)?;
     edit.group.read = options.read;
     finish(shard, call, edit.into_edits())?;
+    shard.notify(call, Events::STREAM, "xgroup-setid", &call.args[2]);
     reply.ok();
     Ok(())
 }
@@ -131,6 +134,7 @@ pub fn destroy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     let is_there = !edits.is_empty();
     if is_there {
         finish(shard, call, edits)?;
+        shard.notify(call, Events::STREAM, "xgroup-destroy", &call.args[2]);
     }
     reply.integer(i64::from(is_there));
     Ok(())
@@ -141,6 +145,7 @@ pub fn createconsumer(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>)
     let (_, is_new) = edit.consumer(&groups(shard, call)?, &call.args[4])?;
     if is_new {
         finish(shard, call, edit.into_edits())?;
+        super::tell_consumer(shard, call, &call.args[2]);
     }
     reply.integer(i64::from(is_new));
     Ok(())
@@ -152,6 +157,7 @@ pub fn delconsumer(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
     let edits = edit.into_edits();
     if !edits.is_empty() {
         finish(shard, call, edits)?;
+        shard.notify(call, Events::STREAM, "xgroup-delconsumer", &call.args[2]);
     }
     reply.integer(pending as i64);
     Ok(())

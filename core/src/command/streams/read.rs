@@ -222,9 +222,12 @@ pub fn xreadgroup(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> 
         answers.push(read_group(shard, call, &stream, edit, consumer, &options, reading.from)?);
     }
     write_answers(shard, call, &readings, &answers, reply)?;
+    let told: Vec<&[u8]> = changes.iter().filter(|(_, edit)| edit.has_new_consumer()).map(|(key, _)| *key).collect();
     let changes = changes.into_iter().map(|(key, edit)| (key, edit.into_edits()));
     let changes: Vec<_> = changes.filter(|(_, edits)| !edits.is_empty()).collect();
-    finish(shard, call, changes)
+    finish(shard, call, changes)?;
+    told.into_iter().for_each(|key| super::tell_consumer(shard, call, key));
+    Ok(())
 }
 
 const MEANINGLESS: &str = "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this \

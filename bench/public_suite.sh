@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# Redis's public test suite against Cairn, each unit with a server of its own.
+#
+#   bench/public_suite.sh SUITE                      all units that apply, on one shard
+#   SHARDS=2 bench/public_suite.sh SUITE             on two; the suite then leaves out tests whose keys are in several slots
+#   bench/public_suite.sh SUITE unit/type/hash ...   these units
+#
+# SUITE is a checkout of the Redis repository (7.2) with tests/ and runtest; it is not part of this one. Needs tclsh, and
+# redis-cli and redis-benchmark in SUITE/src or PATH. Prints Markdown for docs/COMPATIBILITY.md on stdout: a row per unit with
+# the tests that passed, that failed (by name), that failed and are excepted, and that the suite left out. Ends with 1 if a test
+# failed that is not excepted. What each unit said is in DIR/UNIT.log.
+#
+# public_suite_exceptions.txt has the tests that may fail, `unit <tab> name <tab> reason` a line. One that passes all the same
+# is named on stderr.
+#
+#   CAIRN    the binary; default: built here with `cargo build --release`
+#   SHARDS   shards of each server (1)
+#   TAGS     what the suite is told to leave out besides (`-slow -needs:repl`)
+#   PORT     of the servers (7970)
+#   DIR      data and logs; must be on a real disk (target/public_suite)
+#   WAIT     seconds for a unit (900)
+# shellcheck source=bench/lib.sh
+. "$(dirname "$0")/lib.sh"
+
+SHARDS=${SHARDS:-1}
+TAGS=${TAGS:--slow -needs:repl}
+DIR=${DIR:-$here/target/public_suite}
+WAIT=${WAIT:-900}
+exceptions=$here/bench/public_suite_exceptions.txt
+
+# Not here: units whose every test asks for a replica, a cluster, a module, TLS, RDB or AOF files, or a server that the suite
+# starts itself (unit/maxmemory, unit/memefficiency, unit/aofrw, unit/oom-score-adj, unit/shutdown, unit/tls, unit/replybufsize,
+# unit/cluster/*, unit/moduleapi/*, integration/*).
+UNITS="unit/printver unit/dump unit/auth unit/protocol unit/keyspace unit/scan unit/info unit/info-command
+  unit/type/string unit/type/incr unit/type/list unit/type/list-2 unit/type/list-3 unit/type/set unit/type/zset
+  unit/type/hash unit/type/stream unit/type/stream-cgroups unit/sort unit/expire unit/other unit/multi unit/quit
+  unit/acl unit/acl-v2 unit/latency-monitor unit/pubsub unit/pubsubshard unit/slowlog unit/scripting unit/functions
+  unit/introspection unit/introspection-2 unit/limits unit/obuf-limits unit/bitops unit/bitfield unit/geo
+  unit/hyperloglog unit/lazyfree unit/wait unit/pause unit/querybuf unit/tracking unit/networking
+  unit/client-eviction unit/violations"
+
+# Starts a server with an empty directory; its process is in `server`.
+start() {
+  rm -rf "$DIR/data"
+  mkdir -p "$DIR/data"
+  "$CAIRN" serve --port "$PORT" --dir "$DIR/data" --shards "$SHARDS" --memory 512mb --metrics-addr off \
+    --enable-debug-command yes --enable-protected-configs yes --logfile "$DIR/$1.server" >/dev/null 2>&1 &
+  server=$!
+  await "$PORT" "$server" 100 "$DIR/$1.server" || die "the server did not start: $DIR/$1.server"
+}
+
+# The suite's own words for one unit.
+run() {
+  local mode=()
+  if [ "$SHARDS" -gt 1 ]; then mode=(--cluster-mode); fi
+  (cd "$suite" && TERM=dumb timeout "$WAIT" ./runtest --host 127.0.0.1 --port "$PORT" --single "$1" --durable \
+    --tags "$TAGS" --timeout 120 --baseport "$((PORT + 1000))" "${mode[@]}" </dev/null)
+}
+
+# One row from a unit's log; names of failures that are not excepted go to `$DIR/failed`.
+row() {
+  awk -v unit="$1" -v failed="$DIR/failed" '
+    FILENAME == ARGV[1] { split($0, field, "\t"); if (field[1] == unit) excepted[field[2]] = 1; next }
+    /^\[ok\]: /     { name = $0; sub(/^\[ok\]: /, "", name); sub(/ \([0-9]+ ms\)$/, "", name); passed++; good[name] = 1 }
+    /^\[err\]: /    { name = $0; sub(/^\[err\]: /, "", name); sub(/ in tests\/[^ ]*\.tcl$/, "", name)
+                      if (name in excepted) { allowed++; bad[name] = 1 }
+                      else { wrong++; names = names (names ? "; " : "") name; print unit "\t" name >> failed } }
+    /^\[ignore\]: / { ignored++ }
+    /^\[skip\]: /   { ignored++ }
+    /^\[[0-9]+\/[0-9]+ done\]: / { done = 1 }
+    END {
+      for (name in excepted) if (name in good && !(name in bad)) print unit ": passes and is excepted: " name > "/dev/stderr"
+      if (!done) { names = names (names ? "; " : "") "(the unit did not end)"; print unit "\t(the unit did not end)" >> failed }
+      gsub(/\|/, "\\|", names)
+      printf "| `%s` | %d | %d | %d | %d | %s |\n", unit, passed, wrong, allowed, ignored, names
+    }' "$exceptions" "$DIR/$2.log"
+}
+
+main() {
+  [ $# -ge 1 ] || die "which checkout of the suite? See the head of this script"
+  suite=$(cd "$1" && pwd)
+  shift
+  [ -x "$suite/runtest" ] || die "$suite has no runtest"
+  build_cairn
+  mkdir -p "$DIR" "$suite/src"
+  need_disk "$DIR" "every write is synced"
+  DIR=$(cd "$DIR" && pwd)
+  : >"$DIR/failed"
+  local tool
+  for tool in redis-cli redis-benchmark; do
+    [ -e "$suite/src/$tool" ] || ln -s "$(command -v "$tool")" "$suite/src/$tool"
+  done
+  if [ $# -eq 0 ]; then eval "set -- $(tr '\n' ' ' <<<"$UNITS")"; fi
+  echo "| unit | passed | failed | excepted | left out | failures |"
+  echo "| --- | --- | --- | --- | --- | --- |"
+  local unit name
+  for unit in "$@"; do
+    name=${unit//\//-}
+    start "$name"
+    run "$unit" >"$DIR/$name.log" 2>&1 || true
+    row "$unit" "$name"
+    end "$server"
+  done
+  [ ! -s "$DIR/failed" ]
+}
+
+main "$@"
