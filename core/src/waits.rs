@@ -58,6 +58,11 @@ impl Waits {
         !self.changed.is_empty()
     }
 
+    /// Whether a row has changed since somebody looked.
+    pub fn is_changed(&self, row: RowId) -> bool {
+        self.changed.contains(&row)
+    }
+
     pub fn take_changed(&mut self) -> Vec<RowId> {
         std::mem::take(&mut self.changed)
     }
@@ -78,6 +83,7 @@ mod tests {
         waits.note((0, 1));
         waits.note((0, 1));
         waits.note((0, 2));
+        assert!(waits.is_changed((0, 1)) && !waits.is_changed((3, 9)));
         assert_eq!(waits.take_changed(), [(0, 1)]);
         waits.remove((0, 1));
         assert!(waits.has((0, 1)));

@@ -6,6 +6,7 @@ mod group;
 mod info;
 mod look;
 pub mod read;
+mod waits;
 
 use super::help::help;
 use super::{Call, Flags, Keys, Run, Spec};
@@ -204,6 +205,7 @@ pub const SPECS: &[Spec] = &[
         keys: Keys::NONE,
         streams: 1,
         run: Run::Row(read::xread),
+        blocks: Some(&waits::READ),
         complexity: "O(log N + M) for each stream, where N is the number of its entries and M the number that is answered.",
         summary: "Answers the entries that came to streams behind given ids.",
         synopsis: "[COUNT count] [BLOCK milliseconds] STREAMS key [key ...] id [id ...]",
@@ -216,6 +218,7 @@ pub const SPECS: &[Spec] = &[
         keys: Keys::NONE,
         streams: 4,
         run: Run::Row(read::xreadgroup),
+        blocks: Some(&waits::READ_GROUP),
         key_uses: &["RO access"],
         complexity: "O(M log N) for each stream, where N is the number of its entries and M the number that is answered.",
         summary: "Gives a consumer entries that its group was not given yet, or what it has not acknowledged.",

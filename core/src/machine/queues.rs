@@ -15,23 +15,26 @@
 //!
 //! Numbered invariants:
 //! - Q1: a queue stands in the order of arrival at the servers: a moment, and the client's number.
-//! - Q2: of a queue one entry at a time is offered what there is. Entries that have declined are passed over.
+//! - Q2: of those of a queue who take something one at a time is offered what there is; who only reads is offered it beside them. Entries that have
+//!   declined are passed over.
 //! - Q3: an element goes only when its waiter has accepted, and each waiter accepts one offer at a time: so nothing is given twice, and nothing is
 //!   taken for nobody who waits.
 
 use super::Machine;
 use super::release::HeldReply;
 use super::run::Stay;
-use crate::command::args::{Args, KeptArgs};
-use crate::command::{Call, Run, Spec};
+use crate::command::args::{Args, KeptArgs, copied};
+use crate::command::blocking::{Awaited, Blocks};
+use crate::command::{Call, Flags, Run, Spec};
 use crate::error::Stop;
 use crate::parcel::{Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::shard::Kind;
+use crate::shard::Shard;
 use crate::waits::RowId;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
+use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -42,7 +45,7 @@ pub enum WaitMessage {
     Accept { request: RequestId, row: RowId },
     Decline { request: RequestId, row: RowId },
     Leave { request: RequestId, rows: Vec<RowId> },
-    Answer { request: RequestId, offer: Option<Offer> },
+    Answer { request: RequestId, offer: Option<Offer>, settled: Option<Box<KeptArgs>> },
     Offer { request: RequestId, offer: Offer },
     Nothing { request: RequestId },
 }
@@ -56,17 +59,18 @@ pub struct Waits {
     pub db: u8,
     pub is_resp3: bool,
     pub command: u16,
-    pub kind: Kind,
+    /// The command has not run yet.
+    pub is_new: bool,
     pub keys: Vec<WaitKey>,
 }
 
 /// A key that is waited for.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct WaitKey {
     /// Less is preferred.
     pub place: u32,
     pub key: Vec<u8>,
-    /// The command about this key.
+    /// The command about this key, or about all of its shard.
     pub args: KeptArgs,
 }
 
@@ -84,11 +88,10 @@ struct Entry {
     spec: &'static Spec,
     db: u8,
     is_resp3: bool,
-    kind: Kind,
     place: u32,
     key: Vec<u8>,
     args: KeptArgs,
-    /// Any kind of row will do: as when the command runs first.
+    /// The command has not run yet.
     is_new: bool,
     is_offered: bool,
     has_declined: bool,
@@ -99,6 +102,10 @@ impl Entry {
         let of = |request: &RequestId| (request.client, request.conn, request.hole, request.part);
         self.from == from && of(&self.request) == of(&request)
     }
+
+    fn blocks(&self) -> &'static Blocks {
+        self.spec.blocks.expect("who waits has a command that does")
+    }
 }
 
 /// All queues of a shard.
@@ -107,6 +114,8 @@ pub(super) struct Queues {
     rows: HashMap<RowId, VecDeque<Entry>>,
     /// Who has accepted and cannot be served before something is here or unlocked.
     accepted: Vec<Entry>,
+    /// Who cannot stand in line before it is settled what the command means.
+    unsettled: Vec<(ShardId, Waits)>,
 }
 
 impl Queues {
@@ -130,28 +139,46 @@ impl Machine {
             WaitMessage::Accept { request, row } => self.on_accept(from, request, row),
             WaitMessage::Decline { request, row } => self.on_decline(from, request, row),
             WaitMessage::Leave { request, rows } => {
+                let id = |request: &RequestId| (request.client, request.conn, request.hole, request.part);
+                self.queues.unsettled.retain(|(of, waits)| *of != from || id(&waits.request) != id(&request));
                 rows.into_iter().for_each(|row| drop(self.leave_queue(from, request, row)));
             }
-            WaitMessage::Answer { request, offer } => self.on_wait_answer(from, request, offer),
+            WaitMessage::Answer { request, offer, settled } => self.on_wait_answer(from, request, offer, settled),
             WaitMessage::Offer { request, offer } => self.on_offer(from, request, offer),
             WaitMessage::Nothing { request } => self.on_nothing(request),
         }
     }
 
-    /// Whether somebody waits for one of a command's keys, all of this shard, so that it has to queue up behind them.
+    /// Whether somebody is being given, or is about to be offered, what is at one of a command's keys, all of this shard: who wants it too stands in
+    /// line.
     pub(super) fn is_any_awaited(&self, call: &Call<'_>, keys: &[usize]) -> bool {
-        !self.shard.waits.is_empty()
-            && keys.iter().any(|at| self.shard.waits.has((call.db, self.shard.head(&call.args[*at]))))
+        !(self.shard.waits.is_empty() && self.queues.accepted.is_empty())
+            && keys.iter().any(|at| self.is_awaited((call.db, self.shard.head(&call.args[*at]))))
+    }
+
+    fn is_awaited(&self, row: RowId) -> bool {
+        let is_offered = |queue: &VecDeque<Entry>| queue.iter().any(|entry| entry.is_offered && entry.blocks().takes);
+        let is_accepted = |entry: &Entry| (entry.db, self.shard.head(&entry.key)) == row;
+        self.shard.waits.is_changed(row)
+            || self.queues.rows.get(&row).is_some_and(is_offered)
+            || self.queues.accepted.iter().any(is_accepted)
     }
 
     /// Somebody waits for keys of this shard.
-    fn enqueue(&mut self, from: ShardId, waits: Waits) {
-        let Waits { request, since_ns, db, is_resp3, command, kind, keys } = waits;
-        let spec = crate::command::table::spec(command);
+    fn enqueue(&mut self, from: ShardId, mut waits: Waits) {
+        let spec = crate::command::table::spec(waits.command);
+        let settled = match self.settle(spec, &waits) {
+            Ok(settled) => settled,
+            Err(()) => return self.queues.unsettled.push((from, waits)),
+        };
+        if let Some(args) = &settled {
+            waits.keys.iter_mut().for_each(|key| key.args.clone_from(args));
+        }
+        let Waits { request, since_ns, db, is_resp3, is_new, keys, .. } = waits;
         let (mut best, mut rows): (Option<Offer>, Vec<RowId>) = (None, Vec::new());
         for WaitKey { place, key, args } in keys {
             let row = (db, self.shard.head(&key));
-            let (is_new, is_offered, has_declined) = (true, false, false);
+            let (is_offered, has_declined) = (false, false);
             let entry = Entry {
                 from,
                 request,
@@ -159,7 +186,6 @@ impl Machine {
                 spec,
                 db,
                 is_resp3,
-                kind,
                 place,
                 key,
                 args,
@@ -167,7 +193,7 @@ impl Machine {
                 is_offered,
                 has_declined,
             };
-            let is_first = self.queues.rows.get(&row).is_none_or(VecDeque::is_empty);
+            let is_first = !entry.blocks().takes || !self.is_awaited(row);
             if best.is_none() && is_first && self.is_worth_a_try(&entry) {
                 best = Some(Offer { place, row });
             }
@@ -186,27 +212,71 @@ impl Machine {
         for row in rows {
             if let Some(entry) = self.queues.find(from, request, row) {
                 entry.is_offered = best.is_some_and(|offer| offer.row == row);
-                entry.is_new = entry.is_offered;
+                entry.is_new = entry.is_offered && is_new;
             }
         }
-        self.tell_wait(from, WaitMessage::Answer { request, offer: best });
+        self.tell_wait(from, WaitMessage::Answer { request, offer: best, settled: settled.map(Box::new) });
+    }
+
+    /// The arguments as they are from now on, if that is not how they are. It has to wait otherwise.
+    fn settle(&mut self, spec: &'static Spec, waits: &Waits) -> Result<Option<KeptArgs>, ()> {
+        match waits.keys.first() {
+            Some(WaitKey { key, args, .. }) => self.settle_args(spec, (waits.db, waits.is_resp3), key, args),
+            None => Ok(None),
+        }
+    }
+
+    pub(super) fn settle_args(
+        &mut self,
+        spec: &'static Spec,
+        (db, is_resp3): (u8, bool),
+        key: &[u8],
+        (bytes, ranges): &KeptArgs,
+    ) -> Result<Option<KeptArgs>, ()> {
+        let Some(settle) = spec.blocks.and_then(|blocks| blocks.settle) else { return Ok(None) };
+        let args = Args::new(bytes, ranges);
+        let call = Call { spec, args: &args, db, is_resp3, now: self.now, head: self.shard.head(key) };
+        if self.is_locked(&call) {
+            return Err(());
+        }
+        let words = RefCell::new(None);
+        let run = |shard: &mut Shard, call: &Call<'_>, _: &mut Reply<'_>| {
+            *words.borrow_mut() = settle(shard, call)?;
+            Ok(())
+        };
+        match self.run_row(run, &call, 0, &mut Replies::default()) {
+            // What is refused is refused when the command runs.
+            Ok(()) | Err(Stop::Refuse(_)) => {}
+            Err(_) => return Err(()),
+        }
+        let copy = |words: Vec<Vec<u8>>| {
+            let (bytes, ranges) = copied(words.iter().map(Vec::as_slice));
+            (Arc::new(bytes), ranges)
+        };
+        Ok(words.into_inner().map(copy))
     }
 
     /// Whether there may be something for one who waits.
     fn is_worth_a_try(&self, entry: &Entry) -> bool {
-        let no_args = Args::new(b"", &[]);
-        let call = entry_call(entry, &no_args, self);
-        match self.shard.peek_bare(&call, &entry.key) {
-            Ok(None) => false,
-            Ok(Some(row)) => entry.is_new || row.kind == entry.kind,
-            // It is known when it has been read.
-            Err(_) => true,
-        }
+        let (bytes, ranges) = &entry.args;
+        let args = Args::new(bytes, ranges);
+        let call = entry_call(entry, &args, self);
+        let row = self.shard.peek_bare(&call, &entry.key);
+        let kind = row.map(|row| row.map(|row| row.kind));
+        let is_ready = |kind| {
+            let row = Awaited { key: &entry.key, kind, is_new: entry.is_new };
+            (entry.blocks().is_ready)(&self.shard, &call, row)
+        };
+        // Else it is known when it has been read.
+        kind.and_then(is_ready).unwrap_or(true)
     }
 
     /// Offers what has come to those who wait for it.
     pub(super) fn serve_waiting(&mut self) {
         self.gather_filled();
+        for (from, waits) in std::mem::take(&mut self.queues.unsettled) {
+            self.enqueue(from, waits);
+        }
         for entry in std::mem::take(&mut self.queues.accepted) {
             self.serve(entry);
         }
@@ -222,14 +292,26 @@ impl Machine {
     /// Keeps Q2.
     fn offer_next(&mut self, row: RowId) {
         let Some(queue) = self.queues.rows.get(&row) else { return };
-        if queue.iter().any(|entry| entry.is_offered) {
-            return;
+        let mut is_taken = queue.iter().any(|entry| entry.is_offered && entry.blocks().takes);
+        let mut chosen = Vec::new();
+        for (at, entry) in queue.iter().enumerate() {
+            let takes = entry.blocks().takes;
+            let is_passed = entry.is_offered || entry.has_declined || takes && is_taken;
+            if !is_passed && self.is_worth_a_try(entry) {
+                is_taken |= takes;
+                chosen.push(at);
+            }
         }
-        let Some(at) = queue.iter().position(|entry| !entry.has_declined && self.is_worth_a_try(entry)) else { return };
-        let entry = &mut self.queues.rows.get_mut(&row).expect("it was there just now")[at];
-        entry.is_offered = true;
-        let (from, request, place) = (entry.from, entry.request, entry.place);
-        self.tell_wait(from, WaitMessage::Offer { request, offer: Offer { place, row } });
+        let queue = self.queues.rows.get_mut(&row).expect("it was there just now");
+        let mut offers = Vec::with_capacity(chosen.len());
+        for at in chosen {
+            let entry = &mut queue[at];
+            entry.is_offered = true;
+            offers.push((entry.from, entry.request, Offer { place: entry.place, row }));
+        }
+        for (from, request, offer) in offers {
+            self.tell_wait(from, WaitMessage::Offer { request, offer });
+        }
     }
 
     /// Takes one out of a queue. The next one may have what it was offered.
@@ -241,7 +323,9 @@ impl Machine {
             self.queues.rows.remove(&row);
         }
         self.shard.waits.remove(row);
-        self.shard.waits.note(row);
+        if entry.as_ref().is_some_and(|entry| entry.is_offered && entry.blocks().takes) {
+            self.shard.waits.note(row);
+        }
         entry
     }
 
@@ -265,7 +349,8 @@ impl Machine {
         let bytes = Arc::clone(bytes);
         let args = Args::new(&bytes, ranges);
         let call = entry_call(&entry, &args, self);
-        let refused = match self.admit_write() {
+        let is_read = call.spec.flags.has(Flags::READONLY);
+        let refused = match if is_read { Ok(()) } else { self.admit_write() } {
             Err(Stay::Refuse(refusal)) => Some(refusal),
             Err(Stay::Wait(_)) => return self.queues.accepted.push(entry),
             Ok(()) if self.is_locked(&call) => return self.queues.accepted.push(entry),
@@ -290,16 +375,19 @@ impl Machine {
             Err(_) => return self.queues.accepted.push(entry),
             Ok(()) => {}
         }
-        // Who comes next may have what is left.
-        self.shard.waits.note(row);
+        if entry.blocks().takes {
+            // Who comes next may have what is left.
+            self.shard.waits.note(row);
+        }
         if !is_there || is_nil(reply.bytes()) {
             return self.tell_wait(from, WaitMessage::Nothing { request });
         }
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
     }
 
-    pub(super) fn has_accepted(&self) -> bool {
-        !self.queues.accepted.is_empty()
+    /// Whether somebody could not go on in an earlier turn.
+    pub(super) fn has_held_up(&self) -> bool {
+        !self.queues.accepted.is_empty() || !self.queues.unsettled.is_empty()
     }
 }
 

@@ -16,8 +16,8 @@ use super::Machine;
 use super::ask::HoleId;
 use super::place::{CROSSSLOT, Place};
 use super::queues::{Offer, WaitKey, WaitMessage, Waits, is_nil};
-use crate::command::args::{Args, copied};
-use crate::command::blocking::{Blocks, Wait};
+use crate::command::args::{KeptArgs, copied};
+use crate::command::blocking::Wait;
 use crate::command::{Call, Flow, RowRun, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
@@ -34,14 +34,14 @@ use std::sync::Arc;
 /// A client that waits.
 struct Waiter {
     spec: &'static Spec,
-    blocks: &'static Blocks,
-    bytes: Vec<u8>,
-    ranges: Vec<(u32, u32)>,
-    keys: Vec<usize>,
+    /// What is asked of each shard that has some of its keys.
+    asked: Vec<(ShardId, Vec<WaitKey>)>,
     db: u8,
     is_resp3: bool,
     since_ns: u64,
     deadline_ns: Option<u64>,
+    /// The command has not run yet.
+    is_new: bool,
     /// How often it has begun to wait.
     round: u32,
     /// The rows that it waits for at each shard.
@@ -96,15 +96,19 @@ impl Machine {
             Ok(None) => return Ok(None),
             Err(refusal) => return Ok(Some(self.finish_row(id, Err(refusal.into()), mark, call.is_resp3, out))),
         };
+        let mut is_new = true;
         match self.place(call) {
-            Place::Here if !self.is_any_awaited(call, &wait.keys) => {
+            Place::Here if !blocks.takes || !self.is_any_awaited(call, &wait.keys) => {
                 if self.is_anything_parked() && self.has_parked_of(conn) {
                     self.client_mut(conn).commands -= 1;
                     return Err(Stall::Holes);
                 }
                 let ran = if self.is_locked(call) { Err(Stop::Locked) } else { self.run_row(run, call, mark, out) };
                 match ran {
-                    Ok(()) if is_nil(&out.bytes()[mark..]) => out.truncate(mark),
+                    Ok(()) if is_nil(&out.bytes()[mark..]) => {
+                        out.truncate(mark);
+                        is_new = false;
+                    }
                     Err(stop) if stop.is_passing() => return Err(self.put_back(conn, stop, call)),
                     ran => return Ok(Some(self.finish_row(id, ran, mark, call.is_resp3, out))),
                 }
@@ -115,25 +119,24 @@ impl Machine {
             }
             _ => {}
         }
-        self.begin_waiting(conn, blocks, wait, call, out);
+        self.begin_waiting(conn, wait, is_new, call, out);
         Ok(Some(Flow::Done))
     }
 
-    fn begin_waiting(&mut self, conn: ConnId, blocks: &'static Blocks, wait: Wait, call: &Call<'_>, out: &Replies) {
-        let (bytes, ranges) = copied(call.args.iter());
-        let hole = self.open_hole(conn, out, true, bytes.len());
+    fn begin_waiting(&mut self, conn: ConnId, wait: Wait, is_new: bool, call: &Call<'_>, out: &Replies) {
+        let asked = self.asked(&wait.keys, call);
+        let bytes = call.args.iter().map(<[u8]>::len).sum();
+        let hole = self.open_hole(conn, out, true, bytes);
         let since_ns = self.now.mono_ns;
         let deadline_ns = wait.timeout_ms.map(|ms| since_ns.saturating_add(ms.saturating_mul(1_000_000)));
         let waiter = Waiter {
             spec: call.spec,
-            blocks,
-            bytes,
-            ranges,
-            keys: wait.keys,
+            asked,
             db: call.db,
             is_resp3: call.is_resp3,
             since_ns,
             deadline_ns,
+            is_new,
             round: 0,
             rows: Vec::new(),
             state: State::Waiting,
@@ -143,12 +146,54 @@ impl Machine {
         self.client_mut(conn).is_blocked = true;
     }
 
+    /// What is asked of the shards that have the keys.
+    fn asked(&mut self, keys: &[usize], call: &Call<'_>) -> Vec<(ShardId, Vec<WaitKey>)> {
+        let blocks = call.spec.blocks.expect("it waits");
+        let mut owners: Vec<(ShardId, Vec<(u32, usize)>)> = Vec::new();
+        for (place, at) in keys.iter().enumerate() {
+            let owner = self.owner(route::slot(&call.args[*at]));
+            match owners.iter_mut().find(|(shard, _)| *shard == owner) {
+                Some((_, keys)) => keys.push((place as u32, *at)),
+                None => owners.push((owner, vec![(place as u32, *at)])),
+            }
+        }
+        let narrowed = |keys: &[usize]| {
+            let (bytes, ranges) = match blocks.narrow {
+                Some(narrow) => copied(narrow(call.args, keys).iter().map(Vec::as_slice)),
+                None => copied(call.args.iter()),
+            };
+            (Arc::new(bytes), ranges)
+        };
+        let mut asked = Vec::with_capacity(owners.len());
+        for (shard, places) in owners {
+            let mut joint = blocks.is_joint.then(|| narrowed(&places.iter().map(|(_, at)| *at).collect::<Vec<_>>()));
+            if let Some(args) = joint.as_mut().filter(|_| shard == self.identity.shard)
+                && let Ok(Some(settled)) =
+                    self.settle_args(call.spec, (call.db, call.is_resp3), &call.args[places[0].1], args)
+            {
+                // Nothing that comes in this turn is missed.
+                *args = settled;
+            }
+            let mut keys: Vec<WaitKey> = Vec::with_capacity(places.len());
+            for (place, at) in places {
+                let key = call.args[at].to_vec();
+                // A key that is named twice is waited for once.
+                if keys.iter().all(|known| known.key != key) {
+                    let args = joint.clone().unwrap_or_else(|| narrowed(&[at]));
+                    keys.push(WaitKey { place, key, args });
+                }
+            }
+            asked.push((shard, keys));
+        }
+        asked
+    }
+
     /// The end of a turn: those that have begun to wait in it take their places.
     pub(super) fn queue_begun(&mut self) {
         for hole in std::mem::take(&mut self.waiting.begun) {
             self.take_places(hole);
         }
-        if self.shard.waits.has_changed() || self.has_accepted() {
+        if self.shard.waits.has_changed() || self.has_held_up() {
             self.serve_waiting();
         }
         self.go_on_filled();
@@ -158,33 +203,14 @@ impl Machine {
         let base = self.request(hole, 0);
         let Some(waiter) = self.waiting.waiters.get_mut(&id_of(hole)) else { return };
         let request = RequestId { part: waiter.round, ..base };
-        let args = Args::new(&waiter.bytes, &waiter.ranges);
-        let mut asked: Vec<(ShardId, Vec<WaitKey>, Vec<RowId>)> = Vec::new();
-        for (place, at) in waiter.keys.iter().enumerate() {
-            let key = args[*at].to_vec();
-            let owner = ShardId(route::owner(route::slot(&key), self.identity.shards));
-            let row = (waiter.db, self.shard.head(&key));
-            let (bytes, ranges) = match waiter.blocks.narrow {
-                Some(narrow) => copied(narrow(&args, *at).iter().map(Vec::as_slice)),
-                None => copied(args.iter()),
-            };
-            let wanted = WaitKey { place: place as u32, key, args: (Arc::new(bytes), ranges) };
-            match asked.iter_mut().find(|(shard, ..)| *shard == owner) {
-                // A key that is named twice is waited for once.
-                Some((_, _, rows)) if rows.contains(&row) => {}
-                Some((_, keys, rows)) => {
-                    keys.push(wanted);
-                    rows.push(row);
-                }
-                None => asked.push((owner, vec![wanted], vec![row])),
-            }
-        }
-        waiter.state = State::Asking { left: asked.len(), best: None };
-        waiter.rows = asked.iter().map(|(shard, _, rows)| (*shard, rows.clone())).collect();
-        let (since_ns, db, is_resp3, kind) = (waiter.since_ns, waiter.db, waiter.is_resp3, waiter.blocks.kind);
+        let (since_ns, db, is_resp3, is_new) = (waiter.since_ns, waiter.db, waiter.is_resp3, waiter.is_new);
+        waiter.state = State::Asking { left: waiter.asked.len(), best: None };
+        waiter.is_new = false;
+        let rows = |keys: &[WaitKey]| keys.iter().map(|wanted| (db, self.shard.head(&wanted.key))).collect();
+        waiter.rows = waiter.asked.iter().map(|(shard, keys)| (*shard, rows(keys))).collect();
         let command = crate::command::table::id(waiter.spec);
-        for (shard, keys, _) in asked {
-            let waits = Waits { request, since_ns, db, is_resp3, command, kind, keys };
+        for (shard, keys) in waiter.asked.clone() {
+            let waits = Waits { request, since_ns, db, is_resp3, command, is_new, keys };
             self.tell_wait(shard, WaitMessage::Wait(Box::new(waits)));
         }
     }
@@ -195,8 +221,18 @@ impl Machine {
     }
 
     /// An owner has put it in its queues.
-    pub(super) fn on_wait_answer(&mut self, from: ShardId, request: RequestId, offer: Option<Offer>) {
+    pub(super) fn on_wait_answer(
+        &mut self,
+        from: ShardId,
+        request: RequestId,
+        offer: Option<Offer>,
+        settled: Option<Box<KeptArgs>>,
+    ) {
         let Some(waiter) = self.waiter(request) else { return };
+        if let Some(settled) = settled {
+            let asked = waiter.asked.iter_mut().filter(|(shard, _)| *shard == from);
+            asked.flat_map(|(_, keys)| keys).for_each(|wanted| wanted.args.clone_from(&settled));
+        }
         let State::Asking { left, .. } = &mut waiter.state else { return };
         *left -= 1;
         if let Some(offer) = offer {

@@ -18,7 +18,6 @@ impl Shard {
         let lsn = self.engine.swap(one, other);
         for db in [one, other] {
             self.watches.note_swap(db);
-            self.waits.note_database(db);
             self.note_database(db, lsn);
         }
         Ok(())
@@ -31,6 +30,7 @@ impl Shard {
         }
         // What their rows were is not kept.
         self.versions.lose_all();
+        self.waits.note_database(db);
         self.unstable.note_clear(db, lsn);
         self.observe(lsn);
     }

@@ -144,10 +144,12 @@ impl Shard {
     pub fn note_abort(&mut self, db: u8, head: u64, lsn: Lsn) {
         self.unstable.note(db, head, lsn);
         self.watches.note(db, head);
+        self.waits.note((db, head));
     }
 
     /// The same, of a whole database.
     pub fn note_database_abort(&mut self, db: u8, lsn: Lsn) {
         self.unstable.note_clear(db, lsn);
+        self.waits.note_database(db);
     }
 }

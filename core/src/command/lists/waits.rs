@@ -5,16 +5,22 @@ use super::moves::{Pops, end_of, move_element, pop_of_first};
 use crate::collection::list::{End, List, pop_at};
 use crate::command::Call;
 use crate::command::args::Args;
-use crate::command::blocking::{Blocks, Wait, narrow_counted, narrow_listed, parse_listed, timeout_seconds};
+use crate::command::blocking::{
+    Awaited, Blocks, Wait, is_of, narrow_counted, narrow_listed, parse_listed, timeout_seconds,
+};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 
-pub const POP: Blocks = Blocks { kind: Kind::List, parse: parse_listed, narrow: Some(narrow_listed) };
-pub const MPOP: Blocks = Blocks { kind: Kind::List, parse: parse_mpop, narrow: Some(narrow_counted) };
-pub const MOVE: Blocks = Blocks { kind: Kind::List, parse: parse_move, narrow: None };
-pub const POP_PUSH: Blocks = Blocks { kind: Kind::List, parse: parse_pop_push, narrow: None };
+pub const POP: Blocks = Blocks::taking(parse_listed, is_list, Some(narrow_listed));
+pub const MPOP: Blocks = Blocks::taking(parse_mpop, is_list, Some(narrow_counted));
+pub const MOVE: Blocks = Blocks::taking(parse_move, is_list, None);
+pub const POP_PUSH: Blocks = Blocks::taking(parse_pop_push, is_list, None);
+
+fn is_list(_: &Shard, _: &Call<'_>, row: Awaited<'_>) -> Result<bool, Stop> {
+    Ok(is_of(Kind::List, row))
+}
 
 fn parse_mpop(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
     let pops = Pops::parse(args, 2)?;

@@ -5,6 +5,7 @@ use crate::collection::stream::id::EntryId;
 use crate::collection::stream::{Facts, Stream, StreamEdit};
 use crate::command::Call;
 use crate::command::args::Args;
+use crate::command::blocking::timeout_ms;
 use crate::error::{Refusal, Stop};
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
@@ -12,15 +13,17 @@ use crate::shard::elements::Edit;
 use std::ops::{ControlFlow, Range};
 
 /// What both say before the streams.
-struct Options<'a> {
-    block_ms: Option<i64>,
+pub struct Options<'a> {
+    pub block_ms: Option<u64>,
     count: u64,
     /// The group and the consumer.
-    group: Option<(&'a [u8], &'a [u8])>,
+    pub group: Option<(&'a [u8], &'a [u8])>,
     acknowledges: bool,
     /// Where the keys stand; as many ids follow them.
-    keys: Range<usize>,
+    pub keys: Range<usize>,
 }
+
+const GROUP_NAME: &str = "xreadgroup";
 
 /// Where the keys stand, for whoever asks before the command runs.
 pub fn keys(args: &Args<'_>) -> Option<Range<usize>> {
@@ -38,22 +41,21 @@ pub fn keys(args: &Args<'_>) -> Option<Range<usize>> {
 }
 
 impl<'a> Options<'a> {
-    fn parse(call: &'a Call<'_>) -> Result<Options<'a>, Refusal> {
-        let args = call.args;
-        let is_group = call.spec.name == "xreadgroup";
+    pub fn parse(args: &'a Args<'_>) -> Result<Options<'a>, Refusal> {
+        let is_group = args.is(0, GROUP_NAME);
         let mut options = Options { block_ms: None, count: 0, group: None, acknowledges: false, keys: 0..0 };
         let mut at = 1;
         while at < args.len() {
             let more = args.len() - at - 1;
             if args.is(at, "block") && more > 0 {
                 at += 1;
-                options.block_ms = Some(timeout(args, at, call)?);
+                options.block_ms = Some(timeout_ms(args, at)?);
             } else if args.is(at, "count") && more > 0 {
                 at += 1;
                 options.count = u64::try_from(args.integer(at)?).unwrap_or(0);
             } else if args.is(at, "streams") && more > 0 {
                 if !more.is_multiple_of(2) {
-                    let (name, id) = (call.spec.name, if is_group { '>' } else { '$' });
+                    let (name, id) = if is_group { (GROUP_NAME, '>') } else { ("xread", '$') };
                     return Err(Refusal::text(format!(
                         "ERR Unbalanced '{name}' list of streams: for each stream key an ID or '{id}' must be specified."
                     )));
@@ -90,7 +92,7 @@ impl<'a> Options<'a> {
     }
 
     /// Keys with what stands at the place of their ids.
-    fn streams(&self, args: &Args<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+    pub fn streams(&self, args: &Args<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         let args = *args;
         let (keys, count) = (self.keys.clone(), self.keys.len());
         keys.map(move |at| (args.get(at).unwrap_or_default(), args.get(at + count).unwrap_or_default()))
@@ -101,20 +103,8 @@ impl<'a> Options<'a> {
     }
 }
 
-/// Milliseconds, as BLOCK gives them.
-fn timeout(args: &Args<'_>, at: usize, call: &Call<'_>) -> Result<i64, Refusal> {
-    let ms = args.integer(at).map_err(|_| Refusal::text("ERR timeout is not an integer or out of range"))?;
-    if ms < 0 {
-        return Err(Refusal::text("ERR timeout is negative"));
-    }
-    match ms.checked_add(call.now.unix_ms() as i64) {
-        Some(_) => Ok(ms),
-        None => Err(Refusal::text("ERR timeout is out of range")),
-    }
-}
-
 pub fn xread(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let options = Options::parse(call)?;
+    let options = Options::parse(call.args)?;
     let mut found = Vec::new();
     for (key, id) in options.streams(call.args) {
         let stream = super::read(shard, call, key)?;
@@ -191,7 +181,7 @@ struct Answer {
 }
 
 pub fn xreadgroup(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let options = Options::parse(call)?;
+    let options = Options::parse(call.args)?;
     let (group, consumer) = options.group.expect("XREADGROUP has a group");
     let (mut readings, mut changes) = (Vec::new(), Vec::<(&[u8], GroupEdit)>::new());
     for (key, id) in options.streams(call.args) {

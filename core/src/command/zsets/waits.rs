@@ -3,13 +3,19 @@
 use super::pop::{End, Several, pop_of_first, take};
 use crate::command::Call;
 use crate::command::args::Args;
-use crate::command::blocking::{Blocks, Wait, narrow_counted, narrow_listed, parse_listed, timeout_seconds};
+use crate::command::blocking::{
+    Awaited, Blocks, Wait, is_of, narrow_counted, narrow_listed, parse_listed, timeout_seconds,
+};
 use crate::error::{Refusal, Stop};
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 
-pub const ONE: Blocks = Blocks { kind: Kind::ZSet, parse: parse_listed, narrow: Some(narrow_listed) };
-pub const SEVERAL: Blocks = Blocks { kind: Kind::ZSet, parse: parse_several, narrow: Some(narrow_counted) };
+pub const ONE: Blocks = Blocks::taking(parse_listed, is_zset, Some(narrow_listed));
+pub const SEVERAL: Blocks = Blocks::taking(parse_several, is_zset, Some(narrow_counted));
+
+fn is_zset(_: &Shard, _: &Call<'_>, row: Awaited<'_>) -> Result<bool, Stop> {
+    Ok(is_of(Kind::ZSet, row))
+}
 
 fn parse_several(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
     let several = Several::parse(args, 2)?;
