@@ -27,6 +27,7 @@ pub mod number;
 pub mod parcel;
 pub mod pubsub;
 pub mod query;
+pub mod rdb;
 pub mod resp;
 pub mod route;
 pub mod script;

@@ -218,6 +218,15 @@ pub const AUTOCLAIM_TRIES: i64 = 10;
 /// Members that one command draws at most where a member may be drawn twice: a reply of that many is held in memory.
 pub const SAMPLE_COUNT_MAX: i64 = 16 * 1024 * 1024;
 
+/// What is read of a value of an RDB file at once, one element more. Entries, and bytes of fields, in a node of a stream that is written (Redis:
+/// `stream-node-max-entries`, `stream-node-max-bytes`).
+pub const RDB_STEP_BYTES: usize = 64 * 1024;
+pub const RDB_NODE_ENTRIES_MAX: u64 = 100;
+pub const RDB_NODE_BYTES_MAX: usize = 4096;
+
+/// Elements that RESTORE makes at once: all of them are in memory beside the payload.
+pub const RESTORE_ELEMENTS_MAX: u64 = 4 * 1024 * 1024;
+
 /// The database behind them, for the server's own rows.
 pub const HIDDEN_DB: u8 = DATABASES_MAX;
 

@@ -8,8 +8,8 @@ use super::List;
 use crate::collection::packed::Packed;
 use crate::collection::{Form, Spread, label};
 use crate::command::Call;
-use crate::command::args::parse_integer;
 use crate::error::Stop;
+use crate::rdb::listpack::entry_bytes;
 use crate::shard::Shard;
 use crate::shard::elements::Edit;
 use std::ops::{ControlFlow, Range};
@@ -57,30 +57,6 @@ impl Bounds {
     fn admit(self, bytes: u64, count: u64) -> bool {
         bytes <= self.bytes && count <= self.count
     }
-}
-
-/// What an element takes in a listpack.
-fn entry_bytes(value: &[u8]) -> u64 {
-    let len = value.len() as u64;
-    let own = match parse_integer(value).filter(|_| value.len() <= 20) {
-        Some(0..=127) => 1,
-        Some(-4096..=4095) => 2,
-        Some(-32_768..=32_767) => 3,
-        Some(-8_388_608..=8_388_607) => 4,
-        Some(-2_147_483_648..=2_147_483_647) => 5,
-        Some(_) => 9,
-        None if len < 64 => 1 + len,
-        None if len < 4096 => 2 + len,
-        None => 5 + len,
-    };
-    let back = match own {
-        ..128 => 1,
-        128..16_384 => 2,
-        16_384..2_097_152 => 3,
-        2_097_152..268_435_456 => 4,
-        _ => 5,
-    };
-    own + back
 }
 
 fn packed_bytes(packed: Packed<'_>) -> u64 {
