@@ -14,7 +14,10 @@ use crate::shard::{Kind, Shard, Ttl};
 use cairn_storage::units::CollectionId;
 use std::ops::{ControlFlow, Range};
 
+mod anew;
 pub mod encoding;
+
+pub use anew::anew;
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,10 +14,12 @@
 //! gone: so an entry that is added is one row and nothing else. A trim of more rows than [`TRIM_ROWS_MAX`] hides them below an id of the state; what
 //! changes the stream later removes as many of them at a time.
 
+mod anew;
 pub mod groups;
 pub mod id;
 mod state;
 
+pub use anew::anew;
 pub use state::State;
 
 use self::id::EntryId;

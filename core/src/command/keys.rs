@@ -111,7 +111,7 @@ fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
     Ok(())
 }
 
-fn database(text: &[u8]) -> Result<u8, Refusal> {
+pub(super) fn database(text: &[u8]) -> Result<u8, Refusal> {
     let db = parse_integer(text).ok_or(Refusal::NotInteger)?;
     if i32::try_from(db).is_err() {
         let (low, high) = (i32::MIN, i32::MAX);
@@ -121,7 +121,7 @@ fn database(text: &[u8]) -> Result<u8, Refusal> {
 }
 
 /// What a row takes along to another key.
-fn taken(shard: &Shard, call: &Call<'_>, key: &[u8], row: Row<'_>) -> Result<(Kind, Ttl, Blob), Stop> {
+pub(super) fn taken(shard: &Shard, call: &Call<'_>, key: &[u8], row: Row<'_>) -> Result<(Kind, Ttl, Blob), Stop> {
     let value = shard.blob(call, key)?.unwrap_or_else(|| Blob::new(row.value.to_vec()));
     Ok((row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At), value))
 }

@@ -4,7 +4,7 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, acl, bitmaps, client, cluster, config, connection, databases, expire, functions, geo, hashes, hot,
+    Spec, acl, bitmaps, client, cluster, config, connection, databases, dump, expire, functions, geo, hashes, hot,
     hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server,
     sets, slow, streams, strings, transactions, wait, zsets,
 };
@@ -20,6 +20,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     config::SPECS,
     connection::SPECS,
     databases::SPECS,
+    dump::SPECS,
     expire::SPECS,
     functions::SPECS,
     geo::SPECS,

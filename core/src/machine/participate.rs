@@ -561,8 +561,8 @@ pub(super) fn locks_of(machine: &Machine, call: &Call<'_>) -> Vec<RowLock> {
     let keys = call.spec.row_keys(call.args);
     let mut rows: Vec<RowLock> =
         keys.map(|at| RowLock { db: call.db, head: machine.shard.head(&call.args[at]), is_exclusive }).collect();
-    // COPY may name another database for its target. No other command reaches beyond its own.
-    if call.spec.name == "copy"
+    // COPY and MOVE may name another database for their target. No other command reaches beyond its own.
+    if matches!(call.spec.name, "copy" | "move")
         && let Some(&target) = rows.last()
     {
         rows.extend((0..machine.settings.databases).map(|db| RowLock { db, ..target }));

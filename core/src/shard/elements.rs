@@ -212,22 +212,29 @@ impl Shard {
         if rows <= 1 || self.is_in_group() {
             return changes.iter().try_for_each(|change| self.make(call, change));
         }
-        self.prepare_edits(call, changes, rows)?;
+        self.prepare_edits(call, changes, rows, None)?;
         self.open_group(bytes)?;
         let made = changes.iter().try_for_each(|change| self.make(call, change));
         self.close_group();
         made
     }
 
-    /// Sees that after the first change nothing can be missing.
-    fn prepare_edits(&mut self, call: &Call<'_>, changes: &[Change<'_>], rows: usize) -> Result<(), Stop> {
+    /// Sees that after the first change nothing can be missing; nor of a row `beside` them.
+    fn prepare_edits(
+        &mut self,
+        call: &Call<'_>,
+        changes: &[Change<'_>],
+        rows: usize,
+        beside: Option<RowKey<'_>>,
+    ) -> Result<(), Stop> {
         let own: Vec<RowKey<'_>> = changes.iter().map(|change| self.row_key(call, change.key)).collect();
         let tails: Vec<[u8; 8]> =
             changes.iter().filter_map(|change| change.row.names()).map(elements::owner_tail).collect();
         let elements = changes.iter().flat_map(|change| &change.edits);
         let elements = elements.map(|edit| (element(call.db, edit.number, &edit.order), edit.expire_ms));
         let own = own.iter().zip(changes).map(|(row, change)| (*row, change.row.expire_ms()));
-        let all = elements.chain(own).chain(tails.iter().map(|tail| (elements::owner(call.db, tail), 0)));
+        let tails = tails.iter().map(|tail| (elements::owner(call.db, tail), 0));
+        let all = elements.chain(own).chain(tails).chain(beside.map(|row| (row, 0)));
         if self.versions.are_wanted() {
             self.engine.prepare_undo(all.clone().map(|(row, _)| row))?;
         }
@@ -317,6 +324,39 @@ impl Shard {
         there: &Call<'_>,
         target: &[u8],
     ) -> Result<(), Stop> {
+        let change = self.copied(call, source, target)?;
+        self.edit_several(there, &[change])
+    }
+
+    /// A collection that is spread is in another database from now on, in place of whatever was there.
+    pub(crate) fn move_spread(&mut self, call: &Call<'_>, there: &Call<'_>, key: &[u8]) -> Result<(), Stop> {
+        let change = self.copied(call, key, key)?;
+        let (bytes, rows) = (change.bytes(), change.rows() + 1);
+        if !self.is_in_group() {
+            let row = self.row_key(call, key);
+            self.prepare_edits(there, std::slice::from_ref(&change), rows, Some(row))?;
+        }
+        as_one(self, bytes, |shard| {
+            shard.make(there, &change)?;
+            shard.remove(call, key).map(drop)
+        })
+    }
+
+    /// Sees that nothing can be missing when a row that is packed, or a string, changes its database.
+    pub(crate) fn prepare_move(&mut self, call: &Call<'_>, there: &Call<'_>, key: &[u8], ttl: Ttl) -> Result<(), Stop> {
+        if self.is_in_group() {
+            return Ok(());
+        }
+        let rows =
+            [(self.row_key(call, key), 0), (self.row_key(there, key), if let Ttl::At(ms) = ttl { ms } else { 0 })];
+        if self.versions.are_wanted() {
+            self.engine.prepare_undo(rows.iter().map(|(row, _)| *row))?;
+        }
+        Ok(self.engine.prepare_group(rows.into_iter())?)
+    }
+
+    /// What makes a key a copy of a collection that is spread.
+    fn copied<'a>(&mut self, call: &Call<'_>, source: &[u8], target: &'a [u8]) -> Result<Change<'a>, Stop> {
         let row = self.peek(call, source)?.expect("the caller has found it");
         let Form::Spread(spread) = row.form() else { unreachable!("the caller has seen that it is spread") };
         let (kind, ttl) = (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At));
@@ -332,7 +372,7 @@ impl Shard {
             })?;
         }
         let value = Spread { number: new, tag, rest: &rest }.encode();
-        self.edit(there, target, kind, edits, RowEdit::Names(new, value, ttl))
+        Ok(Change { key: target, kind, edits, row: RowEdit::Names(new, value, ttl) })
     }
 
     /// What a collection's row and elements take of memory, as well as it can be told from some of them.

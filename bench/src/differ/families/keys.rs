@@ -16,6 +16,13 @@ pub const FAMILY: Family = Family {
         same("RENAME {key} {key}").often(2),
         same("RENAMENX {key} {key}").often(2),
         same("COPY {key} {key} [REPLACE] [DB ({db} | {odd-db})]").often(3),
+        same("MOVE {key} ({db} | {odd-db})").often(2),
+        alike("DUMP {key}"),
+        same("RESTORE {key} 0 {payload} [REPLACE]").often(4),
+        same(
+            "RESTORE {key} (0 | 100000000000000 | -1 | x) {payload} [REPLACE] [ABSTTL] [IDLETIME {near-int}] [FREQ {near-int}]",
+        ),
+        same("RESTORE {key} (1 | 1700000000000) {payload} REPLACE ABSTTL"),
         same("OBJECT ENCODING {key}").often(2),
         same("OBJECT FREQ {key}"),
         same("DBSIZE").often(2),

@@ -308,6 +308,29 @@ pub fn group_edit(number: CollectionId, name: &[u8], group: Option<&Group>) -> E
     Edit { number, order: group_order(name), value: group.map(Group::encode), expire_ms: 0 }
 }
 
+/// All rows of a new group: its own, those of its consumers and of what is pending at them.
+pub fn edits_of(
+    number: CollectionId,
+    name: &[u8],
+    group: &Group,
+    consumers: &[(Vec<u8>, Consumer)],
+    pending: &[(EntryId, Pending)],
+) -> Vec<Edit> {
+    let mut edits = vec![group_edit(number, name, Some(group))];
+    let mut put = |order, value| edits.push(Edit::put(number, order, value));
+    for (name, consumer) in consumers {
+        put(part_order(group.number, Part::Consumers, name), consumer.encode());
+        put(part_order(group.number, Part::Labels, &consumer.number.to_be_bytes()), name.clone());
+    }
+    for (id, one) in pending {
+        put(part_order(group.number, Part::Pending, &id.bytes()), one.encode());
+        put(owned_order(group.number, one.consumer, &id.bytes()), Vec::new());
+    }
+    // What stands beside each other is prepared together.
+    edits.sort_unstable_by(|one, other| one.order.cmp(&other.order));
+    edits
+}
+
 /// A group that a command changes: what it will be, beside what it is.
 pub struct GroupEdit {
     number: CollectionId,
