@@ -101,8 +101,8 @@ impl Voice {
         match (self, event) {
             (Voice::Plain, _) | (Voice::Renames | Voice::Copies, "new") => Some((class, event)),
             (Voice::Renames, "del") => Some((Events::GENERIC, "rename_from")),
-            (Voice::Renames, "set") => Some((Events::GENERIC, "rename_to")),
-            (Voice::Copies, "set") => Some((Events::GENERIC, "copy_to")),
+            (Voice::Renames, "set" | "restore") => Some((Events::GENERIC, "rename_to")),
+            (Voice::Copies, "set" | "restore") => Some((Events::GENERIC, "copy_to")),
             _ => None,
         }
     }

@@ -11,7 +11,7 @@ use crate::event::Now;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::tx::{RowKeys, SeenRow};
+use crate::tx::{RowKeys, SeenRow, Told};
 use cairn_storage::units::ShardId;
 
 /// A command that waits for its rows.
@@ -38,7 +38,7 @@ impl Machine {
                 asked.len() - 1
             });
             places.push((of_shard, asked[of_shard].1.len()));
-            asked[of_shard].1.push((call.db, key.to_vec()));
+            asked[of_shard].1.push((call.db, key.to_vec(), Told::String));
         }
         let (bytes, ranges) = copied(call.args.iter());
         Look::of_fold(asked, Folding { fold, spec: call.spec, bytes, ranges, db: call.db, now: call.now, places })

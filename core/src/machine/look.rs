@@ -3,10 +3,13 @@
 use super::Machine;
 use super::participate::Stage;
 use super::release::HeldReply;
+use crate::collection::dump;
 use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
-use crate::tx::{NotDone, RowKeys, SeenRow, ToCoordinator};
+use crate::rdb::Version;
+use crate::shard::{Kind, Shard};
+use crate::tx::{NotDone, RowKeys, SeenRow, ToCoordinator, Told};
 use cairn_storage::units::TxnId;
 
 impl Machine {
@@ -18,15 +21,11 @@ impl Machine {
         let mut refused = None;
         let mut next = rows.iter();
         let mut row = next.next();
-        while let Some((db, key)) = row {
+        while let Some((db, key, told)) = row {
             let call = Call { spec, args: &name, db: *db, is_resp3: false, now: self.now, head: 0 };
-            match self.shard.peek(&call, key) {
+            match seen_row(&self.shard, &call, key, *told) {
                 Ok(found) => {
-                    seen.push(found.map(|row| SeenRow {
-                        kind: row.kind,
-                        expire_ms: row.expire_ms,
-                        value: row.value.to_vec(),
-                    }));
+                    seen.push(found);
                     row = next.next();
                 }
                 Err(Stop::Missing(missing)) => match self.fetch_or_stop(missing) {
@@ -44,4 +43,15 @@ impl Machine {
         let message = ToCoordinator::Seen(refused.map_or(Ok(seen), Err));
         self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
     }
+}
+
+fn seen_row(shard: &Shard, call: &Call<'_>, key: &[u8], told: Told) -> Result<Option<SeenRow>, Stop> {
+    let row = if told == Told::Nothing { shard.peek_bare(call, key)? } else { shard.peek(call, key)? };
+    let Some(row) = row else { return Ok(None) };
+    let value = match told {
+        Told::String | Told::Payload if row.kind == Kind::String => row.value.to_vec(),
+        Told::Payload => dump::dump(shard, call, &row, Version::Eleven)?,
+        Told::Nothing | Told::String => Vec::new(),
+    };
+    Ok(Some(SeenRow { kind: row.kind, expire_ms: row.expire_ms, value }))
 }

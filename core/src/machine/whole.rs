@@ -17,7 +17,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::shard::Kind;
-use crate::tx::{RowKeys, SeenRow};
+use crate::tx::{RowKeys, SeenRow, Told};
 use cairn_storage::units::ShardId;
 
 /// What is looked at, and what follows from it.
@@ -68,13 +68,13 @@ impl Look {
 
     /// The merge of a split counter, whose sub-rows are at these shards.
     pub fn of_split(base: Base, shards: &[ShardId]) -> Look {
-        let asked = shards.iter().map(|shard| (*shard, vec![(base.db, base.key.clone())])).collect();
+        let asked = shards.iter().map(|shard| (*shard, vec![(base.db, base.key.clone(), Told::String)])).collect();
         Look::new(asked, Then::Gather(base))
     }
 
     /// A look at the sub-rows of a split counter, at these shards.
     pub fn of_sub_rows(db: u8, key: &[u8], shards: &[ShardId]) -> Look {
-        let asked = shards.iter().map(|shard| (*shard, vec![(db, key.to_vec())])).collect();
+        let asked = shards.iter().map(|shard| (*shard, vec![(db, key.to_vec(), Told::String)])).collect();
         Look::new(asked, Then::Sum)
     }
 
@@ -120,7 +120,7 @@ impl Machine {
                     let mut asked: Vec<(ShardId, RowKeys)> = Vec::new();
                     for at in spec.row_keys(args) {
                         let shard = self.owner(route::slot(&args[at]));
-                        let key = (call.db, args[at].to_vec());
+                        let key = (call.db, args[at].to_vec(), Told::Nothing);
                         match asked.iter_mut().find(|(known, _)| *known == shard) {
                             Some((_, keys)) => keys.push(key),
                             None => asked.push((shard, vec![key])),
@@ -151,7 +151,8 @@ impl Machine {
         let locks = locks_of(self, call);
         plan.lock(shards[0], locks[..1].to_vec());
         plan.lock(shards[1], locks[1..].to_vec());
-        let asked = vec![(shards[0], vec![pair.source.clone()]), (shards[1], vec![pair.target.clone()])];
+        let of = |(db, key): &(u8, Vec<u8>), told| vec![(*db, key.clone(), told)];
+        let asked = vec![(shards[0], of(&pair.source, Told::Payload)), (shards[1], of(&pair.target, Told::Nothing))];
         plan.answer(done);
         Look::new(asked, then)
     }
@@ -188,17 +189,19 @@ impl Machine {
         if there.is_some() && !is_replacing {
             return Err(integer(0));
         }
-        if kind != Kind::String {
-            return Err(refused(Refusal::text(super::place::CROSSSLOT)));
-        }
         exec.voice = if is_move { Voice::Renames } else { Voice::Copies };
+        // What cannot be done there is not undone here.
+        exec.rolls_back = true;
         let ms = expire_ms.map(|ms| ms.to_string());
-        let mut words: Vec<&[u8]> = vec![b"SET", &target.1, &value];
-        if let Some(ms) = &ms {
-            words.extend([&b"PXAT"[..], ms.as_bytes()]);
-        }
+        let ms = ms.as_deref().map(str::as_bytes);
+        let words: Vec<&[u8]> = match (kind, ms) {
+            (Kind::String, None) => vec![b"SET", &target.1, &value],
+            (Kind::String, Some(ms)) => vec![b"SET", &target.1, &value, b"PXAT", ms],
+            (_, ms) => vec![b"RESTORE", &target.1, ms.unwrap_or(b"0"), &value, b"REPLACE", b"ABSTTL"],
+        };
+        let name = if kind == Kind::String { "set" } else { "restore" };
         let owner = |key: &[u8]| self.owner(route::slot(key));
-        exec.give(owner(&target.1), entry("set"), target.0, self.shard.head(&target.1), &words);
+        exec.give(owner(&target.1), entry(name), target.0, self.shard.head(&target.1), &words);
         if is_move {
             exec.give(owner(&source.1), entry("del"), source.0, self.shard.head(&source.1), &[b"DEL", &source.1]);
         }

@@ -27,8 +27,18 @@ use crate::resp::replies::Replies;
 use crate::shard::Kind;
 use std::sync::Arc;
 
-/// Keys of rows, each with its database.
-pub type RowKeys = Vec<(u8, Vec<u8>)>;
+/// Rows that are looked at: the database and key of each, and what is to be told of it.
+pub type RowKeys = Vec<(u8, Vec<u8>, Told)>;
+
+/// What is told of a row that is looked at, beside its kind and when it expires.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Nothing,
+    /// A string's value.
+    String,
+    /// The same, and of a collection its payload.
+    Payload,
+}
 
 /// What a participant does, and what for.
 #[derive(Debug)]
@@ -121,6 +131,7 @@ pub struct SeenRow {
     pub kind: Kind,
     /// Unix milliseconds.
     pub expire_ms: Option<u64>,
+    /// What is told of it.
     pub value: Vec<u8>,
 }
 

@@ -16,7 +16,7 @@ pub use after::{After, AfterRow, Afters};
 pub use cut::{CutId, CutMessage, Sum, View};
 pub use databases::Databases;
 pub use locks::{Granted, Locks, RowLock};
-pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant};
+pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant, Told};
 pub use multi::{Command, Multi, Reach};
 pub use open::{Age, Before, End, Kept, Open, Patience, Pin, Probe, Work, Worked};
 pub use watch::{Watched, Watches};
