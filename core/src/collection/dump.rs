@@ -120,11 +120,27 @@ fn dump_stream(shard: &Shard, call: &Call<'_>, form: Form<'_>, version: Version,
 /// The value of the body of a payload.
 pub fn value_of(shard: &Shard, body: &[u8]) -> Result<Value, Refusal> {
     let value = payload::decode(body, shard.string_bytes_max as u64).map_err(|_| Refusal::text(BAD_FORMAT))?;
+    if is_repeated(&value) {
+        return Err(Refusal::text(BAD_FORMAT));
+    }
     if is_large(&value, RESTORE_ELEMENTS_MAX) {
         let text = format!("ERR the payload has more than {RESTORE_ELEMENTS_MAX} elements, please add them in pieces");
         return Err(Refusal::text(text));
     }
     Ok(value)
+}
+
+/// Whether a member or a field stands there twice, or a group.
+fn is_repeated(value: &Value) -> bool {
+    let mut seen = HashSet::new();
+    match value {
+        Value::String(_) | Value::Entries { kind: Kind::List, .. } => false,
+        Value::Entries { kind, bytes, .. } => {
+            let per = if *kind == Kind::Set { 1 } else { 2 };
+            !Entries::of(bytes).step_by(per).all(|member| seen.insert(member))
+        }
+        Value::Stream(stream) => !stream.groups.iter().all(|group| seen.insert(&group.name)),
+    }
 }
 
 /// Whether a value has more elements than may come at once.
@@ -140,9 +156,8 @@ fn is_large(value: &Value, elements_max: u64) -> bool {
     count > elements_max
 }
 
-/// Makes a value the row of a key, in place of whatever was there.
+/// Makes a value of [`value_of`] the row of a key, in place of whatever was there.
 pub fn restore(shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl, value: Value) -> Result<(), Stop> {
-    let bad = || Stop::from(Refusal::text(BAD_FORMAT));
     match value {
         Value::String(bytes) => shard.write_blob(call, key, Kind::String, ttl, &Blob::new(bytes)),
         Value::Entries { kind: Kind::List, bytes, .. } => {
@@ -151,11 +166,8 @@ pub fn restore(shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl, value: 
         }
         Value::Entries { kind: Kind::ZSet, bytes, .. } => {
             let mut entries = Entries::of(&bytes);
-            let (mut members, mut seen) = (Vec::new(), HashSet::new());
+            let mut members = Vec::new();
             while let (Some(member), Some(score)) = (entries.next(), entries.next()) {
-                if !seen.insert(member) {
-                    return Err(bad());
-                }
                 members.push((member.to_vec(), zset::score_of(score)));
             }
             ZSetEdit::of(members).finish(shard, call, key, ttl)
@@ -165,18 +177,12 @@ pub fn restore(shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl, value: 
             let mut entries = Entries::of(&bytes);
             while let Some(member) = entries.next() {
                 let value = if kind == Kind::Hash { entries.next().unwrap_or_default() } else { &[] };
-                if !edit.set(shard, call, member, value)? {
-                    return Err(bad());
-                }
+                edit.set(shard, call, member, value)?;
             }
             edit.finish(shard, call, key, ttl)
         }
         Value::Stream(stream) => {
             let rdb::stream::Stream { entries, facts, groups } = *stream;
-            let mut names = HashSet::new();
-            if !groups.iter().all(|group| names.insert(&group.name)) {
-                return Err(bad());
-            }
             let change = stream::anew(shard, key, &entries, &facts, &groups, ttl)?;
             shard.edit_several(call, &[change])
         }
