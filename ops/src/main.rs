@@ -13,8 +13,11 @@ mod config;
 mod disk;
 mod doctor;
 mod escape;
+mod export;
+mod import;
 mod inspect;
 mod limits;
+mod link;
 mod log;
 mod metrics;
 mod metrics_http;
@@ -77,6 +80,10 @@ enum Tool {
         #[command(subcommand)]
         what: inspect::Inspect,
     },
+    /// Take over the data of Redis or Valkey: an RDB file, or a running server, followed as its replica
+    Import(import::ImportArgs),
+    /// Write everything that a running server has to an RDB file that Redis 7.0 and later load
+    Export(export::ExportArgs),
     /// Read a configuration file as a start would, and say what would become of it
     CheckConfig { file: PathBuf },
 }
@@ -97,6 +104,8 @@ Examples:
   cairn verify --serve-here --kills 20     are its answers possible, whatever happens to it?
   cairn differ --redis /usr/bin/redis-server  does it answer what Redis answers?
   cairn check /data                        is everything there sound? (server stopped)
+  cairn import dump.rdb                    take over what Redis has saved
+  cairn import redis://old:6379            follow a Redis server until its clients can be moved
   cairn inspect log /data                  what does the log say behind the checkpoint?
   cairn check-config /etc/redis/redis.conf what would become of that file?
 
@@ -183,6 +192,8 @@ fn tool() -> ExitCode {
         Tool::Differ(args) => cairn_bench::differ::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Inspect { what } => inspect::run(&what),
+        Tool::Import(args) => import::run(&args),
+        Tool::Export(args) => export::run(&args),
         Tool::CheckConfig { file } => check_config::run(&file),
     }
 }

@@ -199,7 +199,10 @@ fn introduce(settings: &Settings, handle: &ServerHandle, metrics: Option<&str>) 
     let dir = std::fs::canonicalize(&settings.dir).unwrap_or_else(|_| settings.dir.clone().into());
     let age = if handle.is_new() { "new" } else { "recovered" };
     for file in ["dump.rdb", "appendonlydir"].iter().filter(|file| handle.is_new() && dir.join(file).exists()) {
-        warn!("{} was left by Redis and is not read: the data directory starts empty", dir.join(file).display());
+        warn!(
+            "{} was left by Redis and is not read: the data directory starts empty (see cairn import)",
+            dir.join(file).display()
+        );
     }
     let cpus: Vec<String> = handle.cpus().iter().map(usize::to_string).collect();
     info!("Server initialized");

@@ -21,4 +21,5 @@ mod shrink;
 mod template;
 
 pub use args::DifferArgs;
+pub use reply::{Reply, shown};
 pub use run::run;

@@ -16,6 +16,7 @@ mod ledger;
 mod limits;
 mod operation;
 mod powercut;
+mod rdb;
 mod scrub;
 mod server;
 mod shards;
