@@ -22,6 +22,13 @@ pub enum Announcement {
         event: &'static str,
         key: Vec<u8>,
     },
+    /// A key has changed that somebody may have in a cache; by whom, if that is known: else 0.
+    Changed {
+        key: Vec<u8>,
+        writer: u64,
+    },
+    /// A whole database has.
+    Emptied,
 }
 
 impl Announcement {
@@ -29,7 +36,10 @@ impl Announcement {
     pub fn weight(&self) -> usize {
         match self {
             Announcement::Published(publication) => publication.weight(),
-            Announcement::Event { key, .. } => size_of::<Announcement>() + key.len(),
+            Announcement::Event { key, .. } | Announcement::Changed { key, .. } => {
+                size_of::<Announcement>() + key.len()
+            }
+            Announcement::Emptied => size_of::<Announcement>(),
         }
     }
 }
@@ -66,6 +76,32 @@ impl Announced {
     pub fn push(&self, announcement: Announcement) {
         self.bytes.set(self.bytes.get() + announcement.weight());
         self.list.borrow_mut().push(announcement);
+    }
+
+    /// What is behind a mark was changed by this client.
+    pub fn attribute(&self, client: u64, mark: usize) {
+        for announcement in self.list.borrow_mut().iter_mut().skip(mark) {
+            if let Announcement::Changed { writer: writer @ 0, .. } = announcement {
+                *writer = client;
+            }
+        }
+    }
+
+    /// A key has changed. The same again says nothing new.
+    #[cold]
+    pub fn note_changed(&self, key: &[u8]) {
+        let is_known =
+            matches!(self.list.borrow().last(), Some(Announcement::Changed { key: known, .. }) if known == key);
+        if !is_known {
+            self.push(Announcement::Changed { key: key.to_vec(), writer: 0 });
+        }
+    }
+
+    /// A whole database has.
+    pub fn note_emptied(&self) {
+        if !matches!(self.list.borrow().last(), Some(Announcement::Emptied)) {
+            self.push(Announcement::Emptied);
+        }
     }
 
     /// All of it waits for this, too.

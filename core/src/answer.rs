@@ -93,6 +93,7 @@ impl Machine {
             Ask::Snapshot => Answer::Snapshot(Box::new(self.snapshot())),
             Ask::ClientList { filter } => Answer::Text(clients::lines(self, filter)),
             Ask::ClientKill { filter, skip } => Answer::Count(self.kill(filter, *skip)),
+            Ask::ClientConn { id } => Answer::Count(self.find_client(*id).map_or(-1, |conn| i64::from(conn.0))),
             Ask::ClientUnblock { id, with_error } => {
                 let result = if *with_error { Err(UNBLOCKED.to_owned()) } else { Ok(String::new()) };
                 let error = with_error.then_some(UNBLOCKED);
@@ -203,6 +204,8 @@ impl Machine {
         self.shard.string_bytes_max = self.settings.proto_max_bulk_len;
         self.shard.announced.configure(self.settings.notify_keyspace_events);
         self.shard.thresholds = self.settings.thresholds;
+        self.shard.tracked.configure(self.settings.tracking_table_max_keys, self.identity.shards);
+        self.give_up_keys();
         self.shard.versions_mut().bytes_max = self.settings.txn_snapshot_memory_bytes;
         self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done

@@ -1,5 +1,6 @@
 //! The connections of one core as CLIENT LIST shows them and as CLIENT KILL chooses them.
 
+use crate::command::tracking::redirect_of;
 use crate::event::{ConnId, Now};
 use crate::machine::Machine;
 use crate::parcel::ClientFilter;
@@ -54,7 +55,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
         out,
         "id={id} addr={addr} laddr={laddr} fd={fd} name={name} age={age} idle={idle} flags={flags} db={db} sub={sub} psub={psub} \
          ssub={ssub} multi={multi} qbuf={query} qbuf-free=0 argv-mem=0 multi-mem={multi_bytes} rbs=0 rbp=0 obl={output} oll=0 omem={output} \
-         tot-mem={total} events={events} cmd={cmd} user={user} redir=-1 resp={resp} lib-name={lib_name} \
+         tot-mem={total} events={events} cmd={cmd} user={user} redir={redir} resp={resp} lib-name={lib_name} \
          lib-ver={lib_ver}",
         id = client.id,
         addr = peer.addr,
@@ -72,6 +73,7 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
         total = size_of::<Client>() + query + output + multi_bytes,
         cmd = client.last_command,
         user = text(&client.user.name),
+        redir = redirect_of(client.tracking.as_deref()),
         resp = if client.is_resp3 { 3 } else { 2 },
         lib_name = text(&client.lib_name),
         lib_ver = text(&client.lib_ver),
@@ -81,11 +83,15 @@ fn write_line(out: &mut String, client: &Client, now: Now, query: usize, output:
 
 fn flags(client: &Client) -> String {
     let mut out = String::new();
+    let tracking = client.tracking.as_deref();
     for (holds, letter) in [
         (client.is_monitor, 'O'),
         (client.subscriptions.is_some(), 'P'),
         (client.multi.is_some() || client.open.is_some(), 'x'),
         (client.is_blocked, 'b'),
+        (tracking.is_some(), 't'),
+        (tracking.is_some_and(|tracking| tracking.is_broken), 'R'),
+        (tracking.is_some_and(|tracking| tracking.is_broadcast), 'B'),
         (client.peer.addr.ends_with(":0"), 'U'),
         (client.is_readonly, 'r'),
         (client.no_evict, 'e'),

@@ -37,6 +37,7 @@ pub mod shard;
 pub mod slowlog;
 pub mod snapshot;
 pub mod stats;
+pub mod tracking;
 pub mod tx;
 mod unstable;
 mod versions;

@@ -33,6 +33,13 @@ pub const PROBE_HOPS_MAX: u32 = 64;
 pub const PROBE_NODES_MAX: usize = 256;
 pub const CHASED_PER_TICK_MAX: usize = 16;
 
+/// Connections that a shard remembers to have read one key, and prefixes that one connection wants to be told of: client-side caching.
+pub const TRACKERS_PER_KEY_MAX: usize = 64 * 1024;
+pub const TRACKING_PREFIXES_MAX: usize = 4096;
+
+/// Where connections of RESP2 are told what is no longer true of others' caches. Redis's name.
+pub const TRACKING_CHANNEL: &[u8] = b"__redis__:invalidate";
+
 /// Channels and patterns that one connection has subscribed to.
 pub const SUBSCRIPTIONS_MAX: usize = 1024 * 1024;
 

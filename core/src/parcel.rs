@@ -13,6 +13,7 @@ use crate::pubsub::Publication;
 use crate::resp::replies::Replies;
 use crate::script::{Script, Sha};
 use crate::snapshot::Snapshot;
+use crate::tracking::{Changes, Invalid, Tracker};
 use crate::tx::{CutMessage, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::units::{ShardId, TxnId};
 use std::ops::Range;
@@ -106,6 +107,7 @@ pub enum Message {
     /// About those who wait for keys.
     Wait(WaitMessage),
     PubSub(PubSubMessage),
+    Tracking(TrackingMessage),
     /// For those of your connections that monitor: what others have run, encoded.
     Monitored(Arc<Vec<u8>>),
     /// From the keeper of the users: these they are now.
@@ -135,6 +137,20 @@ pub enum Message {
     },
 }
 
+impl Message {
+    /// The client whose command it is, if it is one; else 0.
+    pub fn client(&self) -> u64 {
+        match self {
+            Message::Run { request, .. }
+            | Message::RunLong { request, .. }
+            | Message::Count { request, .. }
+            | Message::Transaction { request, .. }
+            | Message::Script { request, .. } => request.client,
+            _ => 0,
+        }
+    }
+}
+
 /// About split counters: `docs/decisions/0019-split-counters.md`.
 #[derive(Debug)]
 pub enum HotMessage {
@@ -159,6 +175,21 @@ pub enum PubSubMessage {
     Published(Arc<Publication>),
     /// A script of one of your connections has announced this: tell it. Its reply follows.
     Relayed(Vec<Announcement>),
+}
+
+/// About client-side caching.
+#[derive(Debug)]
+pub enum TrackingMessage {
+    /// To the key's shard: this connection is about to read it.
+    Read { tracker: Tracker, key: Vec<u8> },
+    /// To a connection's core: what it has read has changed, by whom (0: nobody knows).
+    Changed { tracker: Tracker, keys: Invalid, writer: u64 },
+    /// These have changed: for those of your connections that want to be told by prefix.
+    Prefixed(Arc<Changes>),
+    /// To the core of whom a connection has redirected to.
+    Redirected { of: Tracker, to: Tracker, keys: Invalid },
+    /// To the connection's core: there is nobody there.
+    Broken { of: Tracker },
 }
 
 /// How the users change.
@@ -240,6 +271,10 @@ pub enum Ask {
     ClientKill {
         filter: ClientFilter,
         skip: Option<u64>,
+    },
+    /// Which connection has this number. The answer's count is -1 if none has.
+    ClientConn {
+        id: u64,
     },
     ClientUnblock {
         id: u64,

@@ -19,6 +19,7 @@ use crate::pubsub::Subscriptions;
 use crate::query::Query;
 use crate::resp::decode::Decoder;
 use crate::resp::replies::Replies;
+use crate::tracking::Tracking;
 use crate::tx::{Multi, Open, Watched};
 use cairn_storage::blob::Blob;
 use std::sync::Arc;
@@ -94,6 +95,8 @@ pub struct Client {
     pub watched: Vec<Watched>,
     /// What it has subscribed to, if anything.
     pub subscriptions: Option<Box<Subscriptions>>,
+    /// What it wants to be told of keys that it may have in a cache.
+    pub tracking: Option<Box<Tracking>>,
 }
 
 impl Client {
@@ -127,6 +130,7 @@ impl Client {
             open: None,
             watched: Vec::new(),
             subscriptions: None,
+            tracking: None,
         }
     }
 
@@ -226,6 +230,15 @@ impl Session {
     /// Unread replies above which its next command waits.
     pub fn output_bytes_max(&self) -> usize {
         if self.client.is_authenticated { OUTPUT_PAUSE_BYTES } else { UNAUTHENTICATED_OUTPUT_BYTES_MAX }
+    }
+
+    /// Its commands have run, and this is its output. What it was pushed meanwhile stands behind their replies.
+    pub fn end_running(&mut self, out: Replies) {
+        self.is_running = false;
+        self.output.out = out;
+        if self.is_pushed {
+            self.output.out.append(std::mem::take(&mut self.pushes));
+        }
     }
 
     /// May its next command run now?

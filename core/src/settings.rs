@@ -143,6 +143,8 @@ pub struct Fields {
     /// What is told of keys.
     pub notify_keyspace_events: Events,
     pub latency_tracking_info_percentiles: Vec<f64>,
+    /// Keys that all shards together remember for client-side caching; 0: any number.
+    pub tracking_table_max_keys: u64,
     /// Milliseconds that a command of an open transaction waits for locks, and that such a transaction is idle; 0: any time.
     pub txn_lock_timeout_ms: u64,
     pub txn_idle_timeout_ms: u64,

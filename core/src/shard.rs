@@ -22,6 +22,7 @@ use crate::event::Now;
 use crate::limits::BULK_BYTES_MAX;
 use crate::notify::Events;
 use crate::route;
+use crate::tracking::Tracked;
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
 use crate::versions::Versions;
@@ -116,6 +117,8 @@ pub struct Shard {
     pub watches: Watches,
     /// Rows that somebody waits for.
     pub waits: Waits,
+    /// Keys that somebody may have in a cache.
+    pub tracked: Tracked,
     watermark: Watermark,
     /// Nothing behind this is stable yet, be it on disk or not.
     fence: Lsn,
@@ -183,6 +186,7 @@ impl Shard {
             unstable: Unstable::default(),
             watches: Watches::default(),
             waits: Waits::default(),
+            tracked: Tracked::default(),
             watermark,
             fence: NO_FENCE,
             versions: Versions::default(),
@@ -429,6 +433,9 @@ impl Shard {
             if was_live {
                 self.note_watched(row_key);
             }
+            if self.tracked.is_on() {
+                self.note_tracked(row_key, lsn);
+            }
             self.note_unstable(row_key, lsn);
             self.counts.expired.set(self.counts.expired.get() + u64::from(!was_live));
             if !was_live {
@@ -442,6 +449,9 @@ impl Shard {
     fn note(&mut self, row_key: RowKey<'_>, lsn: Lsn) {
         if !self.watches.is_empty() || !self.waits.is_empty() {
             self.note_watched(row_key);
+        }
+        if self.tracked.is_on() {
+            self.note_tracked(row_key, lsn);
         }
         self.note_unstable(row_key, lsn);
     }
@@ -527,6 +537,9 @@ impl Shard {
             self.keep_removed(row_key)?;
             if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
                 self.unstable.note(*db, *head, lsn);
+                if self.tracked.is_on() {
+                    self.note_tracked(row_key, lsn);
+                }
                 self.counts.expired.set(self.counts.expired.get() + 1);
                 if self.announced.wants(Events::EXPIRED) {
                     self.note_event(*db, Events::EXPIRED, "expired", key);

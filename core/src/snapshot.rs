@@ -196,6 +196,11 @@ pub struct PubSubFigures {
     pub shard_channels: u64,
     /// What was published and waits for the log.
     pub held_bytes: u64,
+    /// Client-side caching: connections of this core, the shard's keys and who has each, prefixes that anybody wants.
+    pub trackers: u64,
+    pub tracked_keys: u64,
+    pub tracked_items: u64,
+    pub tracked_prefixes: u64,
 }
 
 impl PubSubFigures {
@@ -206,6 +211,10 @@ impl PubSubFigures {
         self.patterns = self.patterns.max(other.patterns);
         self.shard_channels = self.shard_channels.max(other.shard_channels);
         self.held_bytes += other.held_bytes;
+        self.trackers += other.trackers;
+        self.tracked_keys += other.tracked_keys;
+        self.tracked_items += other.tracked_items;
+        self.tracked_prefixes = self.tracked_prefixes.max(other.tracked_prefixes);
     }
 }
 

@@ -73,9 +73,38 @@ async function check(RESP) {
   await Promise.all([client, watched, subscriber].map(one => one.close()))
 }
 
+// Its cache is kept right by invalidations: of what it has read, and by prefix.
+async function checkCache(options) {
+  const cached = createClient({ socket: { port }, RESP: 3, clientSideCache: { ttl: 0, maxEntries: 0, ...options } })
+  cached.on('error', error => { throw error })
+  await cached.connect()
+  const other = await createClient({ socket: { port } }).connect()
+  const calls = async () => Number(/cmdstat_get:calls=(\d+)/.exec(await other.info('commandstats'))[1])
+  const keys = Array.from({ length: 20 }, (_, n) => `cached:${n}`)
+  const all = () => Promise.all(keys.map(key => cached.get(key)))
+  const until = async value => {
+    for (let n = 0; n < 200; n++) {
+      if ((await all()).every(got => got === value)) return
+      await new Promise(resolve => setTimeout(resolve, 10))
+    }
+    throw new Error(`what is cached is old: ${await all()}`)
+  }
+  for (const key of keys) await other.set(key, '1')
+  await until('1')
+  const before = await calls()
+  assert((await all()).every(got => got === '1'))
+  assert.strictEqual(await calls(), before, 'they came from the cache')
+  for (const key of keys) await other.set(key, '2')
+  await until('2')
+  await other.flushDb()
+  await until(null)
+  await Promise.all([cached.close(), other.close()])
+}
+
 async function main() {
   await check(2)
   await check(3)
+  await checkCache({})
   console.log(`node-redis ${version}: works`)
 }
 

@@ -5,6 +5,7 @@ import threading
 
 import redis
 import redis.asyncio
+from redis.cache import CacheConfig
 
 port = int(sys.argv[1])
 
@@ -136,6 +137,36 @@ def server(client):
     assert client.object('refcount', 'a-string') == 1 and client.lastsave()
 
 
+def caching():
+    # Its cache is kept right by invalidations, which are read with the next reply. It asks for a server of 7.4; what it needs is in 6.0.
+    redis.connection.CacheProxyConnection.MIN_ALLOWED_VERSION = '7.0.0'
+    cached = redis.Redis(port=port, protocol=3, cache_config=CacheConfig())
+    other = redis.Redis(port=port)
+    keys = [f'cached:{n}' for n in range(20)]
+    for key in keys:
+        other.set(key, 1)
+        assert cached.get(key) == b'1' and cached.get(key) == b'1'
+    assert cached.get_cache().size == 20
+    before = other.info('commandstats')['cmdstat_get']['calls']
+    assert all(cached.get(key) == b'1' for key in keys)
+    assert other.info('commandstats')['cmdstat_get']['calls'] == before, 'they came from the cache'
+    for key in keys:
+        other.set(key, 2)
+    for _ in range(200):
+        if all(cached.get(key) == b'2' for key in keys):
+            break
+        threading.Event().wait(0.01)
+    else:
+        raise AssertionError('what is cached is old')
+    other.flushdb()
+    for _ in range(200):
+        if all(cached.get(key) is None for key in keys):
+            break
+        threading.Event().wait(0.01)
+    else:
+        raise AssertionError('what is cached is gone')
+
+
 async def asynchronous(protocol):
     client = redis.asyncio.Redis(port=port, protocol=protocol)
     assert await client.set('async', 1) and await client.incr('async') == 2
@@ -167,4 +198,5 @@ if __name__ == '__main__':
         with redis.Redis(port=port, db=1, protocol=protocol, decode_responses=True, client_name='me') as other:
             assert other.set('k', 'ü') and other.get('k') == 'ü' and other.client_getname() == 'me' and other.delete('k')
         client.flushdb()
+    caching()
     print(f'redis-py {redis.__version__} in depth: works')

@@ -59,6 +59,7 @@ pub fn tasks(parcel: &Parcel) -> Vec<Task> {
             | Message::Monitored(_)
             | Message::Acl(_)
             | Message::AclTaken { .. }
+            | Message::Tracking(_)
             | Message::Unwatch { .. } => return Vec::new(),
         }]
     };

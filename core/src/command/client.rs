@@ -4,7 +4,7 @@
 //! is in `clients.rs`.
 
 use super::help::{help, wrong_subcommand};
-use super::{Call, Flags, Flow, Run, Spec};
+use super::{Call, Flags, Flow, Run, Spec, tracking};
 use crate::clients;
 use crate::command::args::parse_integer;
 use crate::command::connection::is_plain;
@@ -37,7 +37,7 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         name: "client|caching",
         arity: 3,
-        run: Run::Server(caching),
+        run: Run::Server(tracking::caching),
         since: "6.0.0",
         summary: "Chooses what client-side caching tracks next.",
         synopsis: "<YES | NO>",
@@ -63,7 +63,7 @@ const SUBCOMMANDS: &[Spec] = &[
     Spec {
         name: "client|getredir",
         arity: 2,
-        run: Run::Server(getredir),
+        run: Run::Server(tracking::getredir),
         since: "6.0.0",
         summary: "The connection that gets this one's invalidation messages.",
         ..FAMILY
@@ -177,9 +177,18 @@ const SUBCOMMANDS: &[Spec] = &[
         ..FAMILY
     },
     Spec {
+        name: "client|tracking",
+        arity: -3,
+        run: Run::Server(tracking::tracking),
+        since: "6.0.0",
+        summary: "Whether the connection is told what is no longer true of what it has read.",
+        synopsis: "<ON | OFF> [REDIRECT client-id] [PREFIX prefix [PREFIX prefix ...]] [BCAST] [OPTIN] [OPTOUT] [NOLOOP]",
+        ..FAMILY
+    },
+    Spec {
         name: "client|trackinginfo",
         arity: 2,
-        run: Run::Server(trackinginfo),
+        run: Run::Server(tracking::trackinginfo),
         since: "6.2.0",
         summary: "What client-side caching tracks for this connection.",
         ..FAMILY
@@ -215,23 +224,11 @@ const SUBCOMMANDS: &[Spec] = &[
     },
 ];
 
-fn caching(_: &mut Machine, _: ConnId, _: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
-    Err(Refusal::text(
-        "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled",
-    )
-    .into())
-}
-
 fn getname(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     match &machine.client(conn).name[..] {
         [] => reply.null(),
         name => reply.bulk(name),
     }
-    Ok(Flow::Done)
-}
-
-fn getredir(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    reply.integer(-1);
     Ok(Flow::Done)
 }
 
@@ -457,18 +454,6 @@ fn setname(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Rep
     }
     machine.client_mut(conn).name = call.args[2].to_vec();
     reply.ok();
-    Ok(Flow::Done)
-}
-
-fn trackinginfo(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(Flow::Done)
 }
 

@@ -290,6 +290,8 @@ fn reset(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<'_
     machine.unwatch(conn);
     machine.roll_back_open(conn);
     machine.unsubscribe_all(conn, reply.out);
+    let tracking = machine.client_mut(conn).tracking.take();
+    machine.end_tracking(conn, tracking);
     if std::mem::take(&mut machine.client_mut(conn).is_monitor) {
         machine.end_monitor(conn);
     }

@@ -53,7 +53,16 @@ fn idempotent(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut 
             };
             let (keys, rest) = args.skip(3).split(script::key_count(&own, 2)?);
             let is_readonly = spec.flags.has(Flags::READONLY);
-            let task = Task { code: &code, keys, args: rest, db: call.db, is_readonly, now: call.now, subject: None };
+            let task = Task {
+                code: &code,
+                keys,
+                args: rest,
+                db: call.db,
+                is_readonly,
+                now: call.now,
+                subject: None,
+                tracker: None,
+            };
             machine.run_script_once(conn, token, &task, args.iter().collect(), reply)
         }
         (Run::Row(_), _) => {

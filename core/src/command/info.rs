@@ -168,7 +168,7 @@ fn clients(page: &mut Page<'_>) {
     page.field("client_recent_max_input_buffer", clients.input_bytes_max);
     page.field("client_recent_max_output_buffer", clients.output_bytes_max);
     page.field("blocked_clients", clients.blocked);
-    page.field("tracking_clients", 0);
+    page.field("tracking_clients", page.all.pubsub.trackers);
     page.field("pubsub_clients", page.all.pubsub.clients);
     page.zeros(&["watching_clients", "clients_in_timeout_table"]);
     page.zeros(&["total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
@@ -317,8 +317,10 @@ fn stats(page: &mut Page<'_>) {
     page.zeros(&["latest_fork_usec", "total_forks"]);
     page.zeros(&["migrate_cached_sockets", "slave_expires_tracked_keys", "active_defrag_hits", "active_defrag_misses"]);
     page.zeros(&["active_defrag_key_hits", "active_defrag_key_misses", "total_active_defrag_time"]);
-    page.zeros(&["current_active_defrag_time", "tracking_total_keys", "tracking_total_items"]);
-    page.field("tracking_total_prefixes", 0);
+    page.field("current_active_defrag_time", 0);
+    page.field("tracking_total_keys", all.pubsub.tracked_keys);
+    page.field("tracking_total_items", all.pubsub.tracked_items);
+    page.field("tracking_total_prefixes", all.pubsub.tracked_prefixes);
     page.field("unexpected_error_replies", counters.unexpected_error_replies);
     page.field("total_error_replies", counters.error_replies);
     page.field("dump_payload_sanitizations", 0);

@@ -38,6 +38,7 @@ pub mod streams;
 pub mod strings;
 pub mod synopsis;
 pub mod table;
+pub mod tracking;
 pub mod transactions;
 pub mod wait;
 pub mod zsets;

@@ -153,7 +153,7 @@ pub(super) fn run(
     reply: &mut Reply<'_>,
 ) -> Result<Flow, Stop> {
     let (keys, args) = call.args.skip(3).split(key_count(call, 2)?);
-    let task = Task { code, keys, args, db: call.db, is_readonly, now: call.now, subject: None };
+    let task = Task { code, keys, args, db: call.db, is_readonly, now: call.now, subject: None, tracker: None };
     machine.run_script(conn, &task, reply)
 }
 

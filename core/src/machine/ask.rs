@@ -118,6 +118,12 @@ impl Machine {
         Ok(Flow::Later)
     }
 
+    /// Asks every other shard.
+    pub fn ask_others(&mut self, ask: Ask, merge: Merge) {
+        let others = (0..self.identity.shards).map(ShardId).filter(|shard| *shard != self.identity.shard).collect();
+        self.pending.deferred = Some(Deferred::Shards { shards: others, ask, merge });
+    }
+
     /// Asks one shard.
     pub fn ask_one(&mut self, _conn: ConnId, shard: ShardId, ask: Ask, merge: Merge) -> Result<Flow, Stop> {
         self.pending.deferred = Some(Deferred::Shards { shards: vec![shard], ask, merge });

@@ -73,6 +73,7 @@ impl Machine {
             self.forget_watched(session.client.watched);
             self.drop_open(session.client.open);
             self.forget_subscriptions(conn, session.client.subscriptions);
+            self.end_tracking(conn, session.client.tracking);
             if session.client.is_monitor {
                 self.end_monitor(conn);
             }

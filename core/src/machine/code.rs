@@ -14,6 +14,7 @@ use crate::resp::replies::Replies;
 use crate::script::library::Function;
 use crate::script::vm::{Callee, End, Host, Limits, Vm};
 use crate::script::{Script, ScriptFlags};
+use crate::tracking::Tracker;
 use std::sync::Arc;
 
 /// What is run as one change.
@@ -71,6 +72,8 @@ pub struct ScriptRun {
     pub is_readonly: bool,
     /// Whose rights its commands have; `None`: all.
     pub subject: Option<Arc<Subject>>,
+    /// Who is told when what it reads changes.
+    pub tracker: Option<Tracker>,
 }
 
 /// A script and what it is given.
@@ -84,6 +87,8 @@ pub struct Task<'a> {
     pub now: Now,
     /// Whose rights its commands have; `None`: all.
     pub subject: Option<&'a Arc<Subject>>,
+    /// Who is told when what it reads changes.
+    pub tracker: Option<Tracker>,
 }
 
 /// What a task is run with.

@@ -160,8 +160,16 @@ impl Machine {
     ) -> Result<Flow, Stop> {
         let code = Code::Change(Arc::new(change));
         let none = Args::new(b"", &[]);
-        let task =
-            Task { code: &code, keys: none, args: none, db: call.db, is_readonly: false, now: call.now, subject: None };
+        let task = Task {
+            code: &code,
+            keys: none,
+            args: none,
+            db: call.db,
+            is_readonly: false,
+            now: call.now,
+            subject: None,
+            tracker: None,
+        };
         if self.identity.shards == 1 {
             return match self.run_script_here(None, &task, reply)? {
                 Ran::Whole => Ok(Flow::Done),
@@ -173,7 +181,17 @@ impl Machine {
             return Err(Refusal::text(text).into());
         }
         let (bytes, ranges, is_resp3) = (Vec::new(), Vec::new(), reply.is_resp3);
-        let run = ScriptRun { code, bytes, ranges, keys: 0, db: call.db, is_resp3, is_readonly: false, subject: None };
+        let run = ScriptRun {
+            code,
+            bytes,
+            ranges,
+            keys: 0,
+            db: call.db,
+            is_resp3,
+            is_readonly: false,
+            subject: None,
+            tracker: None,
+        };
         self.pending.deferred = Some(Deferred::Wide(Box::new(run)));
         Ok(Flow::Later)
     }

@@ -255,8 +255,16 @@ impl Machine {
         let keys = Args::new(&bytes, &ranges);
         let none = keys.skip(keys.len());
         let code = Code::Idempotent(Arc::new(Idempotent { token, digest, deed }));
-        let task =
-            Task { code: &code, keys, args: none, db: call.db, is_readonly: false, now: call.now, subject: None };
+        let task = Task {
+            code: &code,
+            keys,
+            args: none,
+            db: call.db,
+            is_readonly: false,
+            now: call.now,
+            subject: None,
+            tracker: None,
+        };
         self.run_script(conn, &task, reply)
     }
 

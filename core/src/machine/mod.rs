@@ -62,6 +62,7 @@ mod remote;
 mod run;
 mod script;
 mod scrub;
+mod tracking;
 mod trial;
 mod tries;
 mod views;
@@ -207,6 +208,7 @@ pub struct Machine {
     scrub: scrub::Scrub,
     execs: exec::Execs,
     pubsub: pubsub::PubSub,
+    trackings: tracking::Trackings,
     pub scripts: Scripts,
     waiting: waiting::Waiting,
     queues: queues::Queues,
@@ -226,6 +228,7 @@ impl Machine {
         shard.string_bytes_max = settings.proto_max_bulk_len;
         shard.announced.configure(settings.notify_keyspace_events);
         shard.thresholds = settings.thresholds;
+        shard.tracked.configure(settings.tracking_table_max_keys, identity.shards);
         shard.versions_mut().bytes_max = settings.txn_snapshot_memory_bytes;
         shard.own_slots(route::slots_of(identity.shard.0, identity.shards));
         let parts = Parts::new(shard.engine(), identity.shards);
@@ -269,6 +272,7 @@ impl Machine {
             scrub: scrub::Scrub::default(),
             execs: exec::Execs::default(),
             pubsub: pubsub::PubSub::default(),
+            trackings: tracking::Trackings::default(),
             scripts: Scripts::default(),
             waiting: waiting::Waiting::default(),
             queues: queues::Queues::default(),
@@ -349,6 +353,7 @@ impl Machine {
         }
         self.work_pages();
         self.announce();
+        self.tell_prefixes();
         self.send_pushed();
         self.send_parcels();
     }

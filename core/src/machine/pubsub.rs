@@ -33,7 +33,7 @@ use std::sync::Arc;
 
 #[derive(Default)]
 pub(super) struct PubSub {
-    audiences: Audiences,
+    pub(super) audiences: Audiences,
     /// What waits for the log, and its bytes.
     held: VecDeque<(Lsn, Vec<Announcement>)>,
     held_bytes: usize,
@@ -155,6 +155,7 @@ impl Machine {
         for (class, name, count) in changes {
             self.pubsub.audiences.note_elsewhere(*class, name, shard.0, *count);
         }
+        self.look_for_prefixes();
     }
 
     /// PUBLISH, SPUBLISH: how many will get it. It is announced when what runs has ended. `conn`: whose command it is, if it is
@@ -209,9 +210,19 @@ impl Machine {
         }
     }
 
+    /// The same of a command of a client, by its number, or of nobody. What it has announced is behind the mark.
+    #[inline]
+    pub(super) fn announce_by(&mut self, client: u64, mark: usize) {
+        if !self.shard.announced.is_empty() {
+            self.attribute(client, mark);
+            self.announce_some();
+        }
+    }
+
     /// The same of a command of a connection, whose reply is written and waits for `lsn`.
     #[cold]
-    pub(super) fn announce_of(&mut self, conn: ConnId, lsn: Lsn, out: &mut Replies) {
+    pub(super) fn announce_of(&mut self, conn: ConnId, lsn: Lsn, mark: usize, out: &mut Replies) {
+        self.attribute(self.client(conn).id, mark);
         self.shard.announced.raise(lsn);
         self.announce_some();
         self.append_pushes(conn, out);
@@ -277,6 +288,10 @@ impl Machine {
             patterns: names(Class::Pattern),
             shard_channels: names(Class::Shard),
             held_bytes: self.pubsub.held_bytes as u64,
+            trackers: self.trackers_len() as u64,
+            tracked_keys: self.shard.tracked.keys_len() as u64,
+            tracked_items: self.shard.tracked.items_len() as u64,
+            tracked_prefixes: names(Class::Prefix),
         }
     }
 
@@ -285,6 +300,8 @@ impl Machine {
         match announcement {
             Announcement::Published(publication) => self.deliver_everywhere(&publication),
             Announcement::Event { forms, db, event, key } => self.tell_event(forms, db, event, &key),
+            Announcement::Changed { key, writer } => self.tell_changed(key, writer),
+            Announcement::Emptied => self.tell_emptied(),
         }
     }
 
@@ -358,6 +375,12 @@ impl Machine {
             self.enforce_buffer_limits(conn);
             self.flush_output(conn);
         }
+    }
+
+    /// Puts a message in the output of a connection of this core.
+    pub(super) fn push_told(&mut self, conn: ConnId, told: &mut Told<impl Fn(&mut Reply<'_>)>) {
+        let is_pushed = push(&mut self.sessions, &mut self.pubsub.pushed, conn, told);
+        self.stats.counters.pushed += u64::from(is_pushed);
     }
 
     /// Puts bytes in the output of a connection that runs no command now.

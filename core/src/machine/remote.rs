@@ -150,6 +150,7 @@ impl Machine {
         let mut messages = messages.into_iter();
         let mut touched = 0;
         while let Some(message) = messages.next() {
+            let (client, announced) = (message.client(), self.shard.announced.mark());
             match message {
                 Message::Run { request, db, is_resp3, args, bytes: at } => {
                     let ranges = ranges(&ends[args.start as usize..args.end as usize], at);
@@ -192,6 +193,7 @@ impl Machine {
                 Message::Cut(message) => self.on_cut(from, message),
                 Message::Wait(message) => self.on_wait_message(from, message),
                 Message::PubSub(message) => self.on_pubsub(message),
+                Message::Tracking(message) => self.on_tracking(message),
                 Message::Monitored(lines) => self.push_monitored(&lines),
                 Message::Acl(acl) => self.on_acl(from, &acl),
                 Message::AclTaken { version } => self.on_acl_taken(from, version),
@@ -206,7 +208,7 @@ impl Machine {
                 Message::Ask { request, ask } => self.answer_later(from, request, &ask, Progress::default()),
                 Message::Answer { request, answer } => self.on_answer(request, *answer),
             }
-            self.announce();
+            self.announce_by(client, announced);
         }
     }
 

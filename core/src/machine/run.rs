@@ -184,8 +184,7 @@ impl Machine {
             }
         }
         let session = self.session_mut(conn);
-        session.is_running = false;
-        session.output.out = out;
+        session.end_running(out);
         if held > Lsn(0) {
             self.hold(conn, held);
         }
@@ -251,7 +250,8 @@ impl Machine {
         let call = Call { spec, args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
         self.hot.is_silent = matches!(mode_before, ReplyMode::Off | ReplyMode::Skip);
         self.shard.begin();
-        let shown = self.shown_len();
+        let (shown, announced) = (self.shown_len(), self.shard.announced.mark());
+        let is_tracked = self.begin_tracked(conn, &call);
         let flow = match self.dispatch(conn, id, &call, mark, out) {
             Ok(flow) => flow,
             Err(stall) => return Ran::Stalled(stall),
@@ -272,7 +272,10 @@ impl Machine {
             self.gate(conn, id, mark, lsn, out, held);
         }
         if !self.shard.announced.is_empty() {
-            self.announce_of(conn, lsn, out);
+            self.announce_of(conn, lsn, announced, out);
+        }
+        if is_tracked {
+            self.end_tracked(conn, spec);
         }
         if self.shard.waits.has_changed() {
             self.serve_waiting();

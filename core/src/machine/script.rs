@@ -26,6 +26,7 @@ use crate::route;
 use crate::script::cache::Cache;
 use crate::script::vm::{Called, CompileError, End, Limits, LogLine, Vm};
 use crate::script::{Script, Sha};
+use crate::tracking::Tracker;
 use cairn_storage::blob::Blob;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
@@ -180,7 +181,8 @@ impl Machine {
             }
         };
         let subject = self.subject(conn);
-        let task = &Task { subject: subject.as_ref(), ..*task };
+        let tracker = self.tracker_of(conn);
+        let task = &Task { subject: subject.as_ref(), tracker, ..*task };
         let is_wide = match shard {
             None => true,
             Some(shard) if shard == own => match self.run_script_here(Some(conn), task, reply)? {
@@ -199,6 +201,7 @@ impl Machine {
             is_resp3: reply.is_resp3,
             is_readonly: task.is_readonly,
             subject,
+            tracker,
         });
         self.pending.deferred = Some(match shard {
             Some(shard) if !is_wide => Deferred::Script { shard, run },
@@ -219,7 +222,7 @@ impl Machine {
         let mut reply = Replies::default();
         let ran = self.own_code(&run.code).and_then(|code| {
             let subject = run.subject.as_ref();
-            let task = Task { code: &code, keys, args, db, is_readonly, now: self.now, subject };
+            let task = Task { code: &code, keys, args, db, is_readonly, now: self.now, subject, tracker: run.tracker };
             self.run_script_here(None, &task, &mut Reply::new(&mut reply, is_resp3))
         });
         match ran {
@@ -302,6 +305,7 @@ impl Machine {
             machine: self,
             conn,
             subject: task.subject.map(Arc::as_ref),
+            tracker: task.tracker,
             db: task.db,
             now: task.now,
             is_readonly: task.is_readonly || task.code.flags().no_writes,
@@ -377,6 +381,7 @@ struct Running<'a> {
     machine: &'a mut Machine,
     conn: Option<ConnId>,
     subject: Option<&'a Subject>,
+    tracker: Option<Tracker>,
     /// SELECT is for the rest of the script only.
     db: u8,
     now: Now,
@@ -410,6 +415,7 @@ impl Ground for Running<'_> {
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.now, head };
+        self.machine.track_call(self.tracker, &call);
         let start_ns = (self.machine.identity.clock_ns)();
         let is_here = self.is_here(&call);
         let ran = self.run(is_here, is_write, &call, out);

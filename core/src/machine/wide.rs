@@ -38,6 +38,7 @@ use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, SCRIPT_RESTARTS_MAX, TXN_STATEME
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End, Limits};
+use crate::tracking::Tracker;
 use crate::tx::{Age, Multi, Patience, RowLock, ToParticipant, Work};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use std::sync::Arc;
@@ -250,10 +251,11 @@ impl Machine {
         let is_readonly = run.is_readonly || code.flags().no_writes;
         let (db, now) = (run.db, course.now);
         let subject = run.subject.as_ref();
-        let task = Task { code: &code, keys, args, db, is_readonly, now, subject };
+        let tracker = run.tracker;
+        let task = Task { code: &code, keys, args, db, is_readonly, now, subject, tracker };
         let subject = subject.map(Arc::as_ref);
         let mut script =
-            Running { machine: self, subject, course, db, is_readonly, at: 0, outcome: Outcome::default() };
+            Running { machine: self, subject, tracker, course, db, is_readonly, at: 0, outcome: Outcome::default() };
         let mut reply = Reply::new(&mut replies, run.is_resp3);
         let mark = script.machine.shard.announced.mark();
         let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
@@ -403,6 +405,7 @@ impl Machine {
 struct Running<'a> {
     machine: &'a mut Machine,
     subject: Option<&'a Subject>,
+    tracker: Option<Tracker>,
     course: &'a mut Course,
     db: u8,
     is_readonly: bool,
@@ -428,6 +431,7 @@ impl Ground for Running<'_> {
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.course.now, head };
+        self.machine.track_call(self.tracker, &call);
         if let Run::Databases { .. } = spec.run {
             return Called::Refused(ALL_SHARDS.into());
         }

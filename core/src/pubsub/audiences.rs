@@ -55,6 +55,8 @@ pub struct Audiences {
     sharded: HashMap<Vec<u8>, Audience>,
     /// In an order, for all of them are tried with every publication.
     patterns: BTreeMap<Vec<u8>, Audience>,
+    /// Of keys, for client-side caching.
+    prefixes: BTreeMap<Vec<u8>, Audience>,
 }
 
 impl Audiences {
@@ -63,6 +65,7 @@ impl Audiences {
             Class::Channel => self.channels.get(name),
             Class::Shard => self.sharded.get(name),
             Class::Pattern => self.patterns.get(name),
+            Class::Prefix => self.prefixes.get(name),
         }
     }
 
@@ -72,6 +75,7 @@ impl Audiences {
             Class::Channel => self.channels.len(),
             Class::Shard => self.sharded.len(),
             Class::Pattern => self.patterns.len(),
+            Class::Prefix => self.prefixes.len(),
         }
     }
 
@@ -130,14 +134,8 @@ impl Audiences {
         let table = match class {
             Class::Channel => &mut self.channels,
             Class::Shard => &mut self.sharded,
-            Class::Pattern => {
-                let audience = self.patterns.entry(name.to_vec()).or_default();
-                let changed = change(audience);
-                if audience.is_empty() {
-                    self.patterns.remove(name);
-                }
-                return changed;
-            }
+            Class::Pattern => return change_sorted(&mut self.patterns, name, change),
+            Class::Prefix => return change_sorted(&mut self.prefixes, name, change),
         };
         let audience = match table.get_mut(name) {
             Some(audience) => audience,
@@ -150,10 +148,35 @@ impl Audiences {
         changed
     }
 
+    /// The prefixes of keys that connections of this core want to be told of, and which these are.
+    pub fn prefixes_here(&self) -> Vec<(Vec<u8>, Vec<ConnId>)> {
+        let here = self.prefixes.iter().filter(|(_, audience)| !audience.here.is_empty());
+        here.map(|(prefix, audience)| (prefix.clone(), audience.here.iter().copied().collect())).collect()
+    }
+
+    /// The other shards that want to be told of prefixes, none twice.
+    pub fn shards_of_prefixes(&self, is_meant: impl Fn(&[u8]) -> bool) -> BTreeSet<u16> {
+        let meant = self.prefixes.iter().filter(|(prefix, _)| is_meant(prefix));
+        meant.flat_map(|(_, audience)| audience.shards()).collect()
+    }
+
     /// Names of all classes that somebody has subscribed to.
     pub fn is_empty(&self) -> bool {
         CLASSES.iter().all(|class| self.names_len(*class) == 0)
     }
+}
+
+fn change_sorted<T>(
+    table: &mut BTreeMap<Vec<u8>, Audience>,
+    name: &[u8],
+    change: impl FnOnce(&mut Audience) -> T,
+) -> T {
+    let audience = table.entry(name.to_vec()).or_default();
+    let changed = change(audience);
+    if audience.is_empty() {
+        table.remove(name);
+    }
+    changed
 }
 
 #[cfg(test)]

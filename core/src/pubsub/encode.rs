@@ -55,6 +55,7 @@ pub fn confirmation(reply: &mut Reply<'_>, class: Class, is_on: bool, name: Opti
         (Class::Pattern, false) => b"punsubscribe",
         (Class::Shard, true) => b"ssubscribe",
         (Class::Shard, false) => b"sunsubscribe",
+        (Class::Prefix, _) => unreachable!("nobody subscribes to prefixes of keys"),
     });
     match name {
         Some(name) => reply.bulk(name),

@@ -18,8 +18,11 @@ pub enum Class {
     Pattern,
     /// A channel that belongs to its slot's shard in a cluster: a name space of its own, without patterns.
     Shard,
+    /// Not subscribed to: keys that begin so, for client-side caching.
+    Prefix,
 }
 
+/// All that is subscribed to.
 pub const CLASSES: [Class; 3] = [Class::Channel, Class::Pattern, Class::Shard];
 
 impl Class {
@@ -72,7 +75,7 @@ impl Subscriptions {
     pub fn counted(&self, class: Class) -> usize {
         match class {
             Class::Shard => self.of(Class::Shard).len(),
-            Class::Channel | Class::Pattern => self.of(Class::Channel).len() + self.of(Class::Pattern).len(),
+            _ => self.of(Class::Channel).len() + self.of(Class::Pattern).len(),
         }
     }
 }

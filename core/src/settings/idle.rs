@@ -20,7 +20,6 @@ const TLS: &str = "this version does not speak TLS: put a TLS proxy in front";
 const PROCESS: &str = "the server runs in the foreground; its supervisor starts, names and watches it";
 const SYSLOG: &str = "messages go to standard output or to `logfile`";
 const SCRIPTS: &str = "this version loads no modules, and scripts always are replicated by their effects";
-const NOTIFY: &str = "this version has no client tracking";
 const COMMANDS: &str = "commands keep their names, and none is guarded by a parameter";
 const OUTGOING: &str = "Cairn opens no connections of its own, and marks no sockets";
 const OLD: &str = "Redis itself ignores it since 7.0";
@@ -194,7 +193,6 @@ pub(super) const IDLE: &[Parameter] = &[
         is_mutable: false,
         ..idle("enable-module-command", Form::Enum(&["no", "yes", "local"]), "no", SCRIPTS)
     },
-    idle("tracking-table-max-keys", Form::Int { min: 0, max: i64::MAX }, "1000000", NOTIFY),
     Parameter { is_mutable: false, is_hidden: true, ..idle("rename-command", Form::Words, "", COMMANDS) },
     Parameter {
         is_mutable: false,

@@ -82,6 +82,9 @@ pub(super) const ACTING: &[Parameter] = &[
         let Value::Percentiles(list) = v else { unreachable!("its form yields percentages") };
         s.fields.latency_tracking_info_percentiles = list;
     }),
+    acts("tracking-table-max-keys", int(0, i64::MAX), "1000000", |s, v| {
+        s.fields.tracking_table_max_keys = v.int() as u64;
+    }),
     acts("txn-lock-timeout", int(0, INT_MAX), "5000", |s, v| s.fields.txn_lock_timeout_ms = v.int() as u64),
     acts("txn-idle-timeout", int(0, INT_MAX), "60000", |s, v| s.fields.txn_idle_timeout_ms = v.int() as u64),
     acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),

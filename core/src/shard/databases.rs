@@ -9,6 +9,10 @@ impl Shard {
     /// Removes all rows of a database.
     pub fn clear(&mut self, db: u8) -> Result<(), Stop> {
         let lsn = self.engine.clear(db)?;
+        if self.tracked.is_on() {
+            self.announced.note_emptied();
+            self.announced.raise(lsn);
+        }
         self.note_database(db, lsn);
         Ok(())
     }

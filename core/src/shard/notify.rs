@@ -1,4 +1,5 @@
-//! Keyspace notifications: commands say what they have done to a key, and whoever asks for it hears of it when that is stable.
+//! Keyspace notifications: commands say what they have done to a key, and whoever asks for it hears of it when that is stable. And changes of
+//! rows that somebody may have in a cache.
 
 use super::{Shard, is_live};
 use crate::command::Call;
@@ -6,6 +7,7 @@ use crate::error::Stop;
 use crate::limits::HIDDEN_DB;
 use crate::notify::Events;
 use cairn_storage::engine::RowKey;
+use cairn_storage::units::Lsn;
 
 impl Shard {
     /// Something has been done to a key; `event` is its name in Redis. To be called behind the change. Costs one test while nobody asks
@@ -31,6 +33,16 @@ impl Shard {
         if db != HIDDEN_DB {
             self.announced.note_event(db, class, event, key);
             self.announced.raise(self.observed.get());
+        }
+    }
+
+    /// A row has changed that somebody may have in a cache, or not.
+    #[cold]
+    pub(super) fn note_tracked(&self, row_key: RowKey<'_>, lsn: Lsn) {
+        let is_trial = self.group.as_ref().is_some_and(|group| group.is_trial);
+        if row_key.db != HIDDEN_DB && !is_trial && self.tracked.concerns(row_key.key) {
+            self.announced.note_changed(row_key.key);
+            self.announced.raise(lsn);
         }
     }
 

@@ -76,8 +76,9 @@ impl Machine {
         if self.splits.own.len() >= SPLITS_MAX && !is_known || key.len() >= HOT_KEY_BYTES_MAX {
             return refuse("ERR too many counters are split, or the key is too long");
         }
-        if self.splits.holds > 0 || self.parts.locks().is_held(db, head) || self.shard.watches.is_watched(db, head) {
-            return refuse("TRYAGAIN a transaction has the key, or somebody watches it");
+        let is_wanted = self.shard.watches.is_watched(db, head) || self.shard.tracked.has(key);
+        if self.splits.holds > 0 || self.parts.locks().is_held(db, head) || is_wanted {
+            return refuse("TRYAGAIN a transaction has the key, or somebody watches or caches it");
         }
         let name = Args::new(b"hot", &[(0, 3)]);
         let spec = table::find(b"hot").expect("it is in the table");
