@@ -5,7 +5,7 @@ use crate::command::keyspace;
 use crate::error::Stop;
 use crate::event::Effect;
 use crate::machine::{Absence, Deed, Machine, Pause};
-use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId};
+use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId, Switch};
 use crate::script::Sha;
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
@@ -108,6 +108,7 @@ impl Machine {
                 Answer::Done
             }
             Ask::ConfigSet { pairs } => self.configure(pairs),
+            Ask::Switch(switch, is_on) => self.switch(*switch, *is_on),
             Ask::ResetStat => {
                 self.stats.reset();
                 Answer::Done
@@ -156,6 +157,14 @@ impl Machine {
             | Ask::KeysInSlot { .. }
             | Ask::CountKeysInSlot { .. } => unreachable!("the keyspace has answered"),
         }
+    }
+
+    fn switch(&mut self, switch: Switch, is_on: bool) -> Answer {
+        match switch {
+            Switch::ActiveExpire => self.keeps_expired = !is_on,
+            Switch::FreeScripts => self.frees_scripts = is_on,
+        }
+        Answer::Done
     }
 
     fn hot_keys(&mut self, count: usize, resets: bool) -> Answer {

@@ -59,6 +59,16 @@ impl Extended {
         !self.is_infinite
     }
 
+    /// Near it as a double: at least the smallest one there is, unless it is zero.
+    pub fn nearest(self) -> f64 {
+        let magnitude = match (self.is_infinite, self.significand) {
+            (true, _) => f64::INFINITY,
+            (false, 0) => 0.0,
+            (false, bits) => (bits as f64 * 2f64.powi(self.exponent)).max(f64::MIN_POSITIVE),
+        };
+        if self.is_negative { -magnitude } else { magnitude }
+    }
+
     /// A double, which is finite.
     pub fn of(value: f64) -> Extended {
         assert!(value.is_finite(), "only finite numbers are written");

@@ -293,6 +293,8 @@ pub enum Ask {
         pairs: Vec<(String, String)>,
     },
     ResetStat,
+    /// From now on this is so, or is not.
+    Switch(Switch, bool),
     /// Which of these scripts are known, a digit for each.
     ScriptsExist {
         shas: Vec<Option<Sha>>,
@@ -349,6 +351,15 @@ pub enum Answer {
     Watched(Vec<Watched>),
     Refused(String),
     Done,
+}
+
+/// What DEBUG switches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Switch {
+    /// Rows whose time is over are removed though nobody asks for them.
+    ActiveExpire,
+    /// Scripts may run what is denied to them.
+    FreeScripts,
 }
 
 /// Which clients CLIENT LIST and CLIENT KILL mean. All given conditions must hold.

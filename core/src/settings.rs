@@ -15,6 +15,7 @@ pub use value::{Form, OutputLimit, OutputLimits, bytes};
 
 use crate::acl::{self, Acl, Fresh, User};
 use crate::collection::Thresholds;
+use crate::event::Peer;
 use crate::notify::Events;
 use std::borrow::Cow;
 use std::fmt;
@@ -104,6 +105,30 @@ impl fmt::Display for SettingError {
 
 impl std::error::Error for SettingError {}
 
+/// Who may use what is guarded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Guard {
+    #[default]
+    Nobody,
+    Everybody,
+    /// Those of this machine.
+    Local,
+}
+
+impl Guard {
+    fn of(text: &str) -> Guard {
+        match text {
+            "yes" => Guard::Everybody,
+            "local" => Guard::Local,
+            _ => Guard::Nobody,
+        }
+    }
+
+    pub fn allows(self, peer: &Peer) -> bool {
+        self == Guard::Everybody || self == Guard::Local && peer.is_local
+    }
+}
+
 /// All parameters' values.
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
@@ -127,6 +152,8 @@ pub struct Fields {
     pub acllog_max_len: usize,
     /// `acl-pubsub-default`: new users may use all channels.
     pub acl_pubsub_default_is_all: bool,
+    /// Who may ask for DEBUG.
+    pub enable_debug: Guard,
     pub databases: u8,
     /// Bytes; 0: no limit.
     pub maxmemory: u64,

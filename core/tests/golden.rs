@@ -12,7 +12,7 @@
 //! ```
 //!
 //! Replies are shown line by line: `+OK`, `-ERR ...`, `:1`, `"a bulk string"`, `nil` and `nil array` (RESP2), `null` (RESP3), `*2`, `%1`,
-//! `~3` or `push 2` with the elements below, indented, `#t`, `,1.5`, `="txt:verbatim"`. If nothing comes, the script says `(nothing)`; behind the
+//! `~3`, `|1` or `push 2` with the elements below, indented, `#t`, `,1.5`, `="txt:verbatim"`. If nothing comes, the script says `(nothing)`; behind the
 //! last reply of a connection it says `(closed)`. In an expectation `<any>` stands for any text, and a line `...` for any lines.
 //!
 //! Words of a request are separated by spaces; a word in quotes may hold `\r \n \t \" \\ \xHH`, and `"x"*100` is a hundred of them.

@@ -173,7 +173,7 @@ impl Selector {
         for number in 0..table::count() as u16 {
             let spec = table::spec(number);
             if Categories::of(spec).meet(wanted) {
-                self.set_command(Entry { id: number, spec }, is_allowed);
+                self.set_command(table::numbered(number), is_allowed);
             }
         }
         Ok(())
@@ -208,7 +208,7 @@ impl Selector {
     }
 
     /// A command, and a container's subcommands with it.
-    fn set_command(&mut self, Entry { id, spec }: Entry, is_allowed: bool) {
+    fn set_command(&mut self, Entry { id, spec, .. }: Entry, is_allowed: bool) {
         // A container stands before its subcommands.
         for number in id..=id + spec.subcommands.len() as u16 {
             let (word, bit) = (usize::from(number) / 64, 1 << (number % 64));
@@ -233,7 +233,7 @@ impl Selector {
     }
 
     /// Whether a command may run, with this for its first argument behind the name.
-    pub fn allows_command(&self, Entry { id, spec }: Entry, first_arg: Option<&[u8]>) -> bool {
+    pub fn allows_command(&self, Entry { id, spec, .. }: Entry, first_arg: Option<&[u8]>) -> bool {
         self.has_all_commands
             || spec.flags.has(crate::command::Flags::NO_AUTH)
             || self.allowed[usize::from(id) / 64] & 1 << (id % 64) != 0

@@ -97,8 +97,7 @@ pub fn narrow_counted(args: &Args<'_>, chosen: &[usize]) -> Vec<Vec<u8>> {
 /// A timeout in seconds, with a fraction: milliseconds, or for ever if it is 0.
 pub fn timeout_seconds(text: &[u8]) -> Result<Option<u64>, Refusal> {
     let refusal = || Refusal::text("ERR timeout is not a float or out of range");
-    let seconds = std::str::from_utf8(text).ok().filter(|_| Extended::parse(text).is_some()).ok_or_else(refusal)?;
-    let seconds: f64 = seconds.parse().map_err(|_| refusal())?;
+    let seconds = Extended::parse(text).ok_or_else(refusal)?.nearest();
     let ms = (seconds * 1000.0).ceil();
     if ms >= i64::MAX as f64 - TIME_MS {
         return Err(Refusal::text("ERR timeout is out of range"));
@@ -133,6 +132,8 @@ mod tests {
         assert_eq!(is("1"), Ok(Some(1000)));
         assert_eq!(is("0.0001"), Ok(Some(1)));
         assert_eq!(is("1.5"), Ok(Some(1500)));
+        assert_eq!(is("0x1p-1"), Ok(Some(500)));
+        assert_eq!(is("1e-400"), Ok(Some(1)));
         for (text, line) in [
             ("", "not a float or out of range"),
             ("x", "not a float or out of range"),
@@ -141,6 +142,8 @@ mod tests {
             ("-0.5", "negative"),
             ("9223372036854775807", "out of range"),
             ("1e300", "out of range"),
+            ("inf", "out of range"),
+            ("0x7FFFFFFFFFFFFF", "out of range"),
         ] {
             let refusal = is(text).unwrap_err();
             assert!(refusal.line().ends_with(line), "{text}: {}", refusal.line());

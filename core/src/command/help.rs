@@ -1,5 +1,6 @@
 //! HELP of every container: made of the command table, so that it cannot disagree with it.
 
+use super::args::Args;
 use super::{Call, Flow, Spec};
 use crate::command::table;
 use crate::error::{Refusal, Stop};
@@ -23,6 +24,15 @@ pub fn lines(container: &Spec) -> Vec<String> {
     out.push("HELP".to_owned());
     out.push("    Prints this help.".to_owned());
     out
+}
+
+/// What a container answers when there is no such subcommand.
+#[cold]
+pub fn unknown_subcommand(container: &Spec, args: &Args<'_>) -> Refusal {
+    let name = args.get(1).unwrap_or_default();
+    let container = container.name.to_ascii_uppercase();
+    let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
+    Refusal::text(format!("ERR unknown subcommand '{name}'. Try {container} HELP."))
 }
 
 /// What a container answers when a subcommand looks at its arguments itself and finds too few or too many.

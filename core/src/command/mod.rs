@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod config;
 pub mod connection;
 mod databases;
+pub mod debug;
 mod dump;
 mod durability;
 pub mod expire;

@@ -49,6 +49,11 @@ fn bgsave(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_
 }
 
 fn save(machine: &mut Machine, conn: ConnId, _: &Call<'_>, _: &mut Reply<'_>) -> Result<Flow, Stop> {
+    save_all(machine, conn)
+}
+
+/// Makes a checkpoint on every shard.
+pub(super) fn save_all(machine: &mut Machine, conn: ConnId) -> Result<Flow, Stop> {
     let merge: Merge = Box::new(|_, _, answers, reply| {
         let refused = answers.into_iter().find_map(|answer| match answer {
             Answer::Refused(line) => Some(line),

@@ -1,11 +1,10 @@
 //! TIME, ROLE, SHUTDOWN, WAIT and their like: the server as one thing.
 
 use super::connection::REDIS_VERSION;
-use super::help::{help, wrong_subcommand};
+use super::help::help;
 use super::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
-use crate::event::{ConnId, Effect, HostAsk};
-use crate::limits::SLEEP_SECONDS_MAX;
+use crate::event::{ConnId, HostAsk};
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
 
@@ -62,16 +61,6 @@ pub const SPECS: &[Spec] = &[
         since: "5.0.0",
         summary: "The server's version.",
         synopsis: "[VERSION version]",
-        ..FAMILY
-    },
-    Spec {
-        name: "debug",
-        arity: -2,
-        flags: ADMIN,
-        run: Run::Server(debug),
-        complexity: "O(N) where N is the time to sleep",
-        summary: "Stops the connection's core for a time.",
-        synopsis: "SLEEP seconds",
         ..FAMILY
     },
     Spec {
@@ -158,32 +147,6 @@ fn monitor(machine: &mut Machine, conn: ConnId, _: &Call<'_>, reply: &mut Reply<
 fn lolwut(_: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let version = env!("CARGO_PKG_VERSION");
     reply.verbatim(&format!("Cairn ver. {version}, compatible with Redis ver. {REDIS_VERSION}\n"));
-    Ok(Flow::Done)
-}
-
-/// DEBUG SLEEP. As in Redis the subcommands are no rows of the table.
-fn debug(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    const HELP: [&str; 5] = [
-        "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-        "SLEEP <seconds>",
-        "    Stops the connection's core for a time, with decimals.",
-        "HELP",
-        "    Prints this help.",
-    ];
-    match call.args.len() {
-        3 if call.args.is(1, "sleep") => {
-            let text = std::str::from_utf8(&call.args[2]).unwrap_or_default();
-            // Redis reads it with `strtod`, for which what is no number is zero.
-            let seconds: f64 = text.parse().unwrap_or(0.0);
-            machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, SLEEP_SECONDS_MAX) * 1e6) as u64 });
-            reply.ok();
-        }
-        2 if call.args.is(1, "help") => {
-            reply.array(HELP.len());
-            HELP.iter().for_each(|line| reply.simple(line));
-        }
-        _ => return Err(wrong_subcommand(call).into()),
-    }
     Ok(Flow::Done)
 }
 

@@ -4,7 +4,7 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, acl, bitmaps, client, cluster, config, connection, databases, dump, expire, functions, geo, hashes, hot,
+    Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes, hot,
     hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server,
     sets, slow, streams, strings, transactions, wait, zsets,
 };
@@ -20,6 +20,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     config::SPECS,
     connection::SPECS,
     databases::SPECS,
+    debug::SPECS,
     dump::SPECS,
     expire::SPECS,
     functions::SPECS,
@@ -53,6 +54,8 @@ pub static FAMILIES: &[&[Spec]] = &[
 pub struct Entry {
     pub id: u16,
     pub spec: &'static Spec,
+    /// It is a container's subcommand.
+    pub is_sub: bool,
 }
 
 /// The command of that name, in any case. A subcommand is found by its full name too: `client|id`.
@@ -67,6 +70,12 @@ pub fn entry(name: &[u8]) -> Option<Entry> {
     TABLE.find(name)
 }
 
+/// The command that a request begins with. A subcommand's full name is none.
+#[inline]
+pub fn first(word: &[u8]) -> Option<Entry> {
+    entry(word).filter(|entry| !entry.is_sub)
+}
+
 /// The subcommand of a container, in any case.
 pub fn subcommand(container: &'static Spec, name: &[u8]) -> Option<Entry> {
     let prefix = container.name.len() + 1;
@@ -76,7 +85,7 @@ pub fn subcommand(container: &'static Spec, name: &[u8]) -> Option<Entry> {
 
 /// The command of these words, a container's subcommand included; `None` for one that there is not.
 pub fn lookup(args: &Args<'_>) -> Option<Entry> {
-    let entry = entry(args.get(0)?)?;
+    let entry = first(args.get(0)?)?;
     match args.get(1) {
         Some(name) if !entry.spec.subcommands.is_empty() => subcommand(entry.spec, name),
         _ => Some(entry),
@@ -90,7 +99,12 @@ pub fn id(spec: &Spec) -> u16 {
 
 /// The command with that number.
 pub fn spec(id: u16) -> &'static Spec {
-    TABLE.entries[usize::from(id)].spec
+    numbered(id).spec
+}
+
+/// The same, with what else is known of it.
+pub fn numbered(id: u16) -> Entry {
+    TABLE.entries[usize::from(id)]
 }
 
 /// Commands and subcommands together: the length of an array that [`id`] indexes.
@@ -162,8 +176,9 @@ impl Table {
     fn new(families: &'static [&'static [Spec]]) -> Table {
         let mut entries: Vec<Entry> = Vec::new();
         for spec in families.iter().copied().flatten() {
-            for spec in std::iter::once(spec).chain(spec.subcommands) {
-                entries.push(Entry { id: entries.len() as u16, spec });
+            entries.push(Entry { id: entries.len() as u16, spec, is_sub: false });
+            for spec in spec.subcommands {
+                entries.push(Entry { id: entries.len() as u16, spec, is_sub: true });
             }
         }
         let size = (4 * entries.len()).next_power_of_two();

@@ -54,6 +54,7 @@ impl Machine {
         let user = Arc::clone(&client.user);
         let context = if client.multi.is_some() { Context::Multi } else { Context::Toplevel };
         let Err(denial) = user.check(entry, args) else { return Ok(()) };
+        self.client_mut(conn).last_command = entry.spec.name;
         let line = clients::line(self, conn);
         self.note_denial(&user, &denial, context, args, line);
         Err(Refusal::text(format!("NOPERM {}", denial.text(&user, None))))

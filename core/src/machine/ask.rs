@@ -14,7 +14,7 @@ use crate::event::{ConnId, Effect, HostAsk, Ticket};
 use crate::parcel::{Answer, Ask, Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::session::{Durability, ReplyMode};
+use crate::session::{Durability, ReplyMode, Session, Stall};
 use crate::tx::Work;
 use cairn_storage::units::{ShardId, TxnId};
 use hashbrown::HashMap;
@@ -301,9 +301,11 @@ impl Machine {
         true
     }
 
-    /// Clients whose timed command waits.
+    /// Clients whose command waits: for a time, for a key, or for the end of CLIENT PAUSE.
     pub fn blocked_clients(&self) -> usize {
-        self.pending.timers.len() + self.waiters()
+        let is_paused = |session: &&Session| session.stall == Some(Stall::Paused);
+        let paused = self.sessions.iter().flatten().map(Box::as_ref).filter(is_paused).count();
+        self.pending.timers.len() + self.waiters() + paused
     }
 
     /// Writes the reply that a hole waits for, unless its client is gone.

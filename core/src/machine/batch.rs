@@ -39,7 +39,7 @@ impl Batch {
     #[inline]
     pub fn push(&mut self, input: &[u8], start: usize, ranges: (u32, u32), hash_seed: u64) {
         let args = Args::new(input, &self.ranges[ranges.0 as usize..ranges.1 as usize]);
-        let mut entry = table::entry(&args[0]);
+        let mut entry = table::first(&args[0]);
         if let Some(Entry { spec, .. }) = entry
             && !spec.subcommands.is_empty()
             && let Some(name) = args.get(1)

@@ -412,7 +412,7 @@ impl Machine {
     ) -> Result<(), Stop> {
         let mut clock_ns = (self.identity.clock_ns)();
         self.is_unusable = false;
-        for (number, Command { entry: Entry { id, spec }, head, args, .. }) in multi.commands().enumerate() {
+        for (number, Command { entry: Entry { id, spec, .. }, head, args, .. }) in multi.commands().enumerate() {
             // A command before it may have changed both; not on another shard, where there is none but on rows.
             let (db, is_resp3) = conn.map_or((exec.db, exec.is_resp3), |conn| {
                 let client = self.client(conn);

@@ -174,6 +174,9 @@ pub struct Machine {
     splits: Splits,
     pub facts: ProcessFacts,
     pub pause: Option<Pause>,
+    /// Rows whose time is over stay until somebody writes them, and scripts may run what is denied to them: DEBUG.
+    pub(crate) keeps_expired: bool,
+    pub(crate) frees_scripts: bool,
     pub now: Now,
     /// By connection id.
     sessions: Vec<Option<Box<Session>>>,
@@ -245,6 +248,8 @@ impl Machine {
             hot: HotKeys::new(identity.seed, now.mono_ns),
             facts: ProcessFacts::default(),
             pause: None,
+            keeps_expired: false,
+            frees_scripts: false,
             now,
             sessions: Vec::new(),
             sessions_len: 0,
@@ -312,7 +317,7 @@ impl Machine {
     pub fn end_turn(&mut self, now: Now) {
         self.now = now;
         self.redo();
-        if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() {
+        if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() && !self.keeps_expired {
             let before = self.shard.counts.expired.get();
             let locks = self.parts.locks();
             match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX, |db, head| !locks.admits(db, head, true)) {

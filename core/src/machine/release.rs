@@ -101,14 +101,13 @@ impl Machine {
                 client.reply_mode = ReplyMode::Skip;
                 out.truncate(mark);
             }
-            (ReplyMode::Skip, _) => {
-                if client.reply_mode == ReplyMode::Skip {
-                    client.reply_mode = ReplyMode::On;
-                }
+            (ReplyMode::Skip, ReplyMode::Skip) => {
+                client.reply_mode = ReplyMode::On;
                 out.truncate(mark);
             }
             (_, ReplyMode::Off | ReplyMode::Skip) => out.truncate(mark),
-            (ReplyMode::Off | ReplyMode::SkipNext, ReplyMode::On) => {}
+            // CLIENT REPLY ON itself is answered.
+            (ReplyMode::Off | ReplyMode::Skip | ReplyMode::SkipNext, ReplyMode::On) => {}
         }
     }
 

@@ -226,7 +226,7 @@ impl Machine {
 
     /// Runs a command on rows of this shard for another one.
     pub(super) fn run_for(&mut self, from: ShardId, request: RequestId, db: u8, is_resp3: bool, args: &Args<'_>) {
-        let Some(Entry { id, spec }) = entry(args) else { unreachable!("only known commands are sent on") };
+        let Some(Entry { id, spec, .. }) = entry(args) else { unreachable!("only known commands are sent on") };
         let Run::Row(run) = spec.run else { unreachable!("only commands on rows are sent on") };
         let head = args.get(spec.keys.first).map_or(0, |key| self.shard.head(key));
         let call = Call { spec, args, db, is_resp3, now: self.now, head };

@@ -12,7 +12,7 @@ use super::paging::Absence;
 use super::place::{CROSSSLOT, Place};
 use crate::command::args::Args;
 use crate::command::table::Entry;
-use crate::command::{Call, Flags, Flow, Run, Spec};
+use crate::command::{Call, Flags, Flow, Run, Spec, debug, help};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
 use crate::limits::OUTBOX_MESSAGES_MAX;
@@ -224,7 +224,7 @@ impl Machine {
         held: &mut Lsn,
         clock_ns: &mut u64,
     ) -> Ran {
-        let Entry { id, spec } = match self.admit(conn, request, args, out.weight()) {
+        let entry = match self.admit(conn, request, args, out.weight()) {
             Ok(entry) => entry,
             Err(Stay::Wait(stall)) => return Ran::Stalled(stall),
             Err(Stay::Refuse(refusal)) => {
@@ -236,9 +236,10 @@ impl Machine {
                 return ran;
             }
         };
+        let Entry { id, spec, .. } = entry;
         let mark = out.len();
         if self.session(conn).client.multi.is_some() && !spec.flags.has(Flags::UNQUEUED) {
-            return match self.queue(conn, Entry { id, spec }, request.head, args, out) {
+            return match self.queue(conn, entry, request.head, args, out) {
                 Ok(()) => Ran::Done,
                 Err(refusal) => self.refuse(conn, args, &refusal, out),
             };
@@ -449,10 +450,7 @@ impl Machine {
             return Err(Refusal::Arity(spec.name.into()).into());
         }
         if matches!(spec.run, Run::Container) {
-            let name = args.get(1).unwrap_or_default();
-            let container = spec.name.to_ascii_uppercase();
-            let name = String::from_utf8_lossy(&name[..name.len().min(128)]);
-            return Err(Refusal::text(format!("ERR unknown subcommand '{name}'. Try {container} HELP.")).into());
+            return Err(help::unknown_subcommand(spec, args).into());
         }
         if !session.client.is_authenticated && !spec.flags.has(Flags::NO_AUTH) {
             return Err(Refusal::text("NOAUTH Authentication required.").into());
@@ -462,6 +460,9 @@ impl Machine {
         }
         let session = self.session(conn);
         let is_on_rows = matches!(spec.run, Run::Row(_));
+        if !is_on_rows {
+            debug::check_guard(spec, self.settings.enable_debug, &session.client.peer)?;
+        }
         if session.client.only_listens() && !listener_may(spec) {
             return Err(crate::command::pubsub::only_listens(spec).into());
         }

@@ -404,7 +404,7 @@ impl Ground for Running<'_> {
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let Entry { id, spec } = match self.machine.admit_call(self.subject, args, self.is_readonly) {
+        let Entry { id, spec, .. } = match self.machine.admit_call(self.subject, args, self.is_readonly) {
             Ok(entry) => entry,
             Err(line) => return Called::Refused(line.into()),
         };
@@ -544,6 +544,11 @@ impl Running<'_> {
                 Ok(())
             }
             Some(Deferred::Shards { .. }) => Err(Refusal::text(ALL_SHARDS).into()),
+            // A script does not wait: as if the time were over.
+            Some(Deferred::Time { then, .. }) => {
+                then(self.machine, conn, Ok(String::new()), &mut Reply::new(out, call.is_resp3));
+                Ok(())
+            }
             _ => Err(Refusal::text(NOT_ALLOWED).into()),
         }
     }
@@ -571,7 +576,8 @@ impl Machine {
         if !spec.takes(args.len()) {
             return Err("ERR Wrong number of args calling Redis command from script".into());
         }
-        if spec.flags.has(Flags::NOSCRIPT) || matches!(spec.run, Run::Container) {
+        let is_denied = spec.flags.has(Flags::NOSCRIPT) && !self.frees_scripts;
+        if is_denied || matches!(spec.run, Run::Container) {
             return Err(NOT_ALLOWED.into());
         }
         if let Some(subject) = subject {

@@ -102,6 +102,21 @@ impl<'a> Reply<'a> {
         self.line(if self.is_resp3 { b'~' } else { b'*' }, len as i64);
     }
 
+    /// What is said about the value behind it, in so many pairs. RESP3 alone has that.
+    pub fn attribute(&mut self, pairs: usize) {
+        self.line(b'|', pairs as i64);
+    }
+
+    /// An integer of any length: in RESP2 its text.
+    pub fn big_number(&mut self, digits: &str) {
+        if !self.is_resp3 {
+            return self.bulk(digits.as_bytes());
+        }
+        self.out.push(b'(');
+        self.out.extend_from_slice(digits.as_bytes());
+        self.out.extend_from_slice(b"\r\n");
+    }
+
     pub fn push(&mut self, len: usize) {
         self.line(if self.is_resp3 { b'>' } else { b'*' }, len as i64);
     }

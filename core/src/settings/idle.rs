@@ -20,7 +20,7 @@ const TLS: &str = "this version does not speak TLS: put a TLS proxy in front";
 const PROCESS: &str = "the server runs in the foreground; its supervisor starts, names and watches it";
 const SYSLOG: &str = "messages go to standard output or to `logfile`";
 const SCRIPTS: &str = "this version loads no modules, and scripts always are replicated by their effects";
-const COMMANDS: &str = "commands keep their names, and none is guarded by a parameter";
+const COMMANDS: &str = "commands keep their names, and no parameter is guarded";
 const OUTGOING: &str = "Cairn opens no connections of its own, and marks no sockets";
 const OLD: &str = "Redis itself ignores it since 7.0";
 
@@ -194,10 +194,6 @@ pub(super) const IDLE: &[Parameter] = &[
         ..idle("enable-module-command", Form::Enum(&["no", "yes", "local"]), "no", SCRIPTS)
     },
     Parameter { is_mutable: false, is_hidden: true, ..idle("rename-command", Form::Words, "", COMMANDS) },
-    Parameter {
-        is_mutable: false,
-        ..idle("enable-debug-command", Form::Enum(&["no", "yes", "local"]), "no", COMMANDS)
-    },
     Parameter {
         is_mutable: false,
         ..idle("enable-protected-configs", Form::Enum(&["no", "yes", "local"]), "no", COMMANDS)

@@ -1,7 +1,7 @@
 //! Parameters that mean something here, and those whose value is how Cairn is.
 
 use super::value::Value;
-use super::{Form, Parameter, Role, Settings};
+use super::{Form, Guard, Parameter, Role, Settings};
 use crate::limits::{BULK_BYTES_MAX, DATABASES_MAX, SHARDS_MAX};
 
 const BYTES: Form = Form::Memory { min: 0, max: u64::MAX };
@@ -58,6 +58,9 @@ pub(super) const ACTING: &[Parameter] = &[
     acts("acllog-max-len", int(0, i64::MAX), "128", |s, v| s.fields.acllog_max_len = v.int() as usize),
     acts("acl-pubsub-default", Form::Enum(&["allchannels", "resetchannels"]), "resetchannels", |s, v| {
         s.fields.acl_pubsub_default_is_all = v.text() == "allchannels";
+    }),
+    start("enable-debug-command", Form::Enum(&["no", "yes", "local"]), "no", |s, v| {
+        s.fields.enable_debug = Guard::of(&v.text());
     }),
     start("databases", int(1, DATABASES_MAX as i64), "16", |s, v| s.fields.databases = v.int() as u8),
     acts("maxmemory", BYTES, "0", |s, v| s.fields.maxmemory = v.bytes()),

@@ -182,7 +182,7 @@ impl Multi {
     }
 
     fn shown(&self, queued: &Queued) -> Command<'_> {
-        let entry = Entry { id: queued.id, spec: table::spec(queued.id) };
+        let entry = table::numbered(queued.id);
         let ranges = &self.ranges[queued.ranges.0 as usize..queued.ranges.1 as usize];
         Command { entry, db: queued.db, head: queued.head, args: Args::new(&self.bytes, ranges) }
     }

@@ -35,6 +35,16 @@ fn reply<'a>(bytes: &'a [u8], depth: usize, lines: &mut Vec<String>) -> Option<&
             }
             return Some(rest);
         }
+        "|" => {
+            show(line.into());
+            let len: usize = value.parse().expect("a length");
+            let mut rest = rest;
+            // And what it is about.
+            for _ in 0..2 * len + 1 {
+                rest = reply(rest, depth + 1, lines)?;
+            }
+            return Some(rest);
+        }
         "+" | "-" | ":" | "#" | "," | "(" => show(line.into()),
         _ => panic!("not a reply: {line:?}"),
     }

@@ -8,20 +8,27 @@ fn id(ms: u64) -> EntryId {
 
 #[test]
 fn only_whole_nodes_go() {
-    for ((count, len, node, limit), expect) in [
-        ((0, 10, 2, 0), 0),
-        ((5, 10, 2, 0), 4),
-        ((5, 10, 2, 3), 2),
-        ((5, 10, 2, 1), 0),
-        ((10, 10, 3, 0), 10),
-        ((10, 10, 3, 10), 10),
-        ((10, 10, 3, 9), 9),
-        ((10, 10, 3, 8), 6),
-        ((250, 1000, 0, 0), 200),
-        ((u64::MAX, u64::MAX, 100, 10_000), 10_000),
-        ((7, 10, u64::MAX, 0), 0),
+    for ((count, len, node, removed, limit), expect) in [
+        ((0, 10, 2, 0, 0), 0),
+        ((5, 10, 2, 0, 0), 4),
+        ((5, 10, 2, 0, 3), 2),
+        ((5, 10, 2, 0, 1), 0),
+        ((5, 10, 2, 1, 0), 5),
+        ((4, 10, 2, 1, 0), 3),
+        ((1, 10, 2, 1, 0), 1),
+        ((1, 10, 3, 1, 0), 0),
+        ((10, 10, 3, 0, 0), 10),
+        ((10, 10, 3, 0, 10), 10),
+        ((10, 10, 3, 0, 9), 9),
+        ((10, 10, 3, 0, 8), 6),
+        ((10, 10, 3, 2, 8), 7),
+        ((111, 555, 100, 445, 0), 55),
+        ((100, 500, 100, 500, 0), 100),
+        ((u64::MAX, u64::MAX, 100, 0, 10_000), 10_000),
+        ((7, 10, u64::MAX, 5, 0), 0),
     ] {
-        assert_eq!(whole_nodes(count, len, node, limit), expect, "{count} of {len}, nodes of {node}, limit {limit}");
+        let what = format!("{count} of {len}, nodes of {node}, {removed} removed, limit {limit}");
+        assert_eq!(whole_nodes(count, len, node, removed, limit), expect, "{what}");
     }
 }
 
