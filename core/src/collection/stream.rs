@@ -403,10 +403,7 @@ impl StreamEdit {
         };
         let count = match trim.approximate {
             None => count,
-            Some(limit) => {
-                let node = shard.thresholds.stream_node_entries;
-                whole_nodes(count, len, if node == 0 { NODE_ENTRIES } else { node }, self.state.removed, limit)
-            }
+            Some(limit) => whole_nodes(count, len, shard.thresholds.stream_node_entries, self.state.removed, limit),
         };
         self.drop_front(shard, call, count, count == len)?;
         Ok(count)
@@ -543,6 +540,7 @@ impl StreamEdit {
 /// How many of `count` entries that could go, of `len`, go with whole nodes of so many. The first one lacks what was removed before, the
 /// last one what was not added yet.
 fn whole_nodes(count: u64, len: u64, node: u64, removed: u64, limit: u64) -> u64 {
+    let node = if node == 0 { NODE_ENTRIES } else { node };
     let limit = if limit == 0 { u64::MAX } else { limit };
     if count == len && len <= limit {
         return len;

@@ -71,7 +71,9 @@ fn debug(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply
             let text = std::str::from_utf8(&args[2]).unwrap_or_default();
             // Redis reads it with `strtod`, for which what is no number is zero.
             let seconds: f64 = text.parse().unwrap_or(0.0);
-            machine.effect(Effect::Sleep { us: (seconds.clamp(0.0, SLEEP_SECONDS_MAX) * 1e6) as u64 });
+            let us = (seconds.clamp(0.0, SLEEP_SECONDS_MAX) * 1e6) as u64;
+            machine.effect(Effect::Sleep { us });
+            machine.slept_ns += us * 1000;
             reply.ok();
         }
         () if is("error", 3) => reply.error(&String::from_utf8_lossy(&args[2])),

@@ -4,9 +4,9 @@
 //! at the first look: one comparison of sixteen bytes in the common case, no allocation, no lock.
 
 use super::{
-    Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes, hot,
-    hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, pubsub, save, script, server,
-    sets, slow, streams, strings, transactions, wait, zsets,
+    Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes,
+    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, pubsub, save, script,
+    server, sets, slow, streams, strings, transactions, wait, zsets,
 };
 use crate::command::args::Args;
 use std::sync::LazyLock;

@@ -446,7 +446,7 @@ impl Machine {
                 Run::Container => unreachable!("a container's subcommand was looked up"),
             }
             let now_ns = (self.identity.clock_ns)();
-            let ns = now_ns.saturating_sub(clock_ns);
+            let ns = now_ns.saturating_sub(clock_ns) + std::mem::take(&mut self.slept_ns);
             clock_ns = now_ns;
             self.stats.on_command(id, ns);
             if let Some(conn) = conn {

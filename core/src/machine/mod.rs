@@ -60,6 +60,7 @@ mod redo;
 mod release;
 mod remote;
 mod run;
+mod running;
 mod script;
 mod scrub;
 mod tracking;
@@ -177,6 +178,8 @@ pub struct Machine {
     /// Rows whose time is over stay until somebody writes them, and scripts may run what is denied to them: DEBUG.
     pub(crate) keeps_expired: bool,
     pub(crate) frees_scripts: bool,
+    /// What the running command is to sleep at the turn's end: a part of its time.
+    pub(crate) slept_ns: u64,
     pub now: Now,
     /// By connection id.
     sessions: Vec<Option<Box<Session>>>,
@@ -250,6 +253,7 @@ impl Machine {
             pause: None,
             keeps_expired: false,
             frees_scripts: false,
+            slept_ns: 0,
             now,
             sessions: Vec::new(),
             sessions_len: 0,

@@ -258,10 +258,12 @@ impl Machine {
             Err(stall) => return Ran::Stalled(stall),
         };
         let now_ns = (self.identity.clock_ns)();
-        let ns = now_ns.saturating_sub(*clock_ns);
+        let ns = now_ns.saturating_sub(*clock_ns) + std::mem::take(&mut self.slept_ns);
         *clock_ns = now_ns;
         self.stats.on_command(id, ns);
-        self.note_if_slow(conn, ns, &call);
+        if flow != Flow::Later {
+            self.note_if_slow(conn, ns, &call);
+        }
         if self.is_monitored() {
             self.show_command(conn, &call, shown);
         }

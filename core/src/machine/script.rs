@@ -6,28 +6,25 @@
 use super::Machine;
 use super::ask::Deferred;
 use super::code::{Means, ScriptRun, Task, run_code};
-use super::ground::{Ground, HiddenCall};
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
+use super::running::Running;
 use crate::acl::Subject;
-use crate::answer::Progress;
 use crate::command::args::{Args, copied};
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, Run, ServerRun};
+use crate::command::{Call, Flags, Flow, Run};
 use crate::error::{Refusal, Stop};
-use crate::event::{ConnId, Level, Notice, Now};
-use crate::limits::{HIDDEN_DB, SCRIPT_BYTES_MIN, SCRIPT_MS_MAX};
+use crate::event::{ConnId, Level, Notice};
+use crate::limits::{SCRIPT_BYTES_MIN, SCRIPT_MS_MAX};
 use crate::machine::deeds::Deed;
 use crate::parcel::{Message, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::script::cache::Cache;
-use crate::script::vm::{Called, CompileError, End, Limits, LogLine, Vm};
+use crate::script::vm::{CompileError, End, Limits, LogLine, Vm};
 use crate::script::{Script, Sha};
-use crate::tracking::Tracker;
-use cairn_storage::blob::Blob;
 use cairn_storage::units::ShardId;
 use hashbrown::HashMap;
 use std::borrow::Cow;
@@ -58,7 +55,7 @@ pub(super) enum Ran {
 }
 
 pub(super) const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
-const ELSEWHERE: &str = "ERR Script attempted to access a non local key in a cluster node";
+pub(super) const ELSEWHERE: &str = "ERR Script attempted to access a non local key in a cluster node";
 pub(super) const ALL_SHARDS: &str = "ERR This command asks all shards, which a script cannot";
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
@@ -314,10 +311,11 @@ impl Machine {
             needs_others: false,
             stop: None,
             held: Vec::new(),
+            error: None,
             called: Vec::new(),
         };
         let end = run_code(task, &mut Means { lua: vm.as_mut(), limits, ground: &mut script }, reply);
-        let Running { is_group, needs_others, stop, held, called, .. } = script;
+        let Running { is_group, needs_others, stop, held, error, called, .. } = script;
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             lines = vm.take_log();
@@ -340,6 +338,7 @@ impl Machine {
         }
         self.note_script_log(lines);
         self.show_called(called);
+        self.count_error_of(&end, error, super::exec::error_line(reply.out, mark));
         let is_cut = matches!(end, End::OutOfTime | End::OutOfMemory | End::Refused(_));
         if is_group && is_cut {
             self.shard.announced.truncate(announced);
@@ -355,6 +354,26 @@ impl Machine {
         reply.out.truncate(mark);
         Err(Refusal::text(text).into())
     }
+
+    /// Counts the last error that the script has met, and the one that it has returned: once if they are the same. One that it has raised is
+    /// counted as its command's.
+    fn count_error_of(&mut self, end: &End, met: Option<String>, returned: Option<String>) {
+        let own = match end {
+            End::Failed(line) => Some(line),
+            _ => returned.as_ref(),
+        };
+        if let Some(met) = met.filter(|met| own.is_none_or(|own| !own.starts_with(met.as_str()))) {
+            self.stats.on_error(code_of(&met));
+        }
+        if let (End::Done, Some(line)) = (end, &returned) {
+            self.stats.on_error(code_of(line));
+        }
+    }
+}
+
+/// The code that an error's line begins with.
+pub(super) fn code_of(line: &str) -> &str {
+    line.split(' ').next().unwrap_or("ERR")
 }
 
 /// Why a script was ended, in `ms` at most.
@@ -374,184 +393,6 @@ pub(super) fn cut_text(end: &End, limits: Limits, ms: u64, is_nested: bool) -> S
 
 pub(super) fn refusal_of(error: CompileError) -> Refusal {
     Refusal::text(format!("ERR Error compiling script (new function): {}", error.0))
-}
-
-/// A script's run on this shard, as its commands see it.
-struct Running<'a> {
-    machine: &'a mut Machine,
-    conn: Option<ConnId>,
-    subject: Option<&'a Subject>,
-    tracker: Option<Tracker>,
-    /// SELECT is for the rest of the script only.
-    db: u8,
-    now: Now,
-    is_readonly: bool,
-    /// It has opened a group.
-    is_group: bool,
-    /// It runs within a group.
-    is_nested: bool,
-    needs_others: bool,
-    stop: Option<Stop>,
-    /// Long values that it has looked at, kept if it has to run again.
-    held: Vec<Blob>,
-    /// What it has called, if somebody wants to see that.
-    called: Vec<(u8, Vec<Vec<u8>>)>,
-}
-
-impl Ground for Running<'_> {
-    fn machine(&mut self) -> &mut Machine {
-        self.machine
-    }
-
-    fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let Entry { id, spec, .. } = match self.machine.admit_call(self.subject, args, self.is_readonly) {
-            Ok(entry) => entry,
-            Err(line) => return Called::Refused(line.into()),
-        };
-        if self.machine.is_monitored() && super::monitor::is_shown(spec.flags) {
-            self.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
-        }
-        let is_write = spec.flags.has(Flags::WRITE);
-        let head =
-            args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
-        let call = Call { spec, args, db: self.db, is_resp3, now: self.now, head };
-        self.machine.track_call(self.tracker, &call);
-        let start_ns = (self.machine.identity.clock_ns)();
-        let is_here = self.is_here(&call);
-        let ran = self.run(is_here, is_write, &call, out);
-        let ns = (self.machine.identity.clock_ns)().saturating_sub(start_ns);
-        match ran {
-            Err(stop) if stop.is_passing() => {
-                self.stop = Some(stop);
-                return Called::Stop;
-            }
-            ran => self.machine.finish_row(id, ran, 0, is_resp3, out),
-        };
-        self.machine.stats.on_command(id, ns);
-        if out.has_blobs() {
-            self.held.extend(out.blobs_from(0).cloned());
-        }
-        Called::Replied
-    }
-
-    fn call_hidden(&mut self, hidden: &HiddenCall<'_>, out: &mut Replies) -> Called {
-        let entry = table::entry(hidden.words[0]).expect("such a command is in the table");
-        let (bytes, ranges) = copied(hidden.words.iter().copied());
-        let args = Args::new(&bytes, &ranges);
-        let (spec, head, now) = (entry.spec, hidden.head, self.now);
-        let call = Call { spec, args: &args, db: HIDDEN_DB, is_resp3: false, now, head };
-        let is_here = hidden.shard == self.machine.identity.shard;
-        let ran = match self.machine.is_row_locked(HIDDEN_DB, head, hidden.is_exclusive) {
-            true if is_here => Err(Stop::Locked),
-            _ => self.run(is_here, spec.flags.has(Flags::WRITE), &call, out),
-        };
-        match ran {
-            Err(stop) if stop.is_passing() => {
-                self.stop = Some(stop);
-                Called::Stop
-            }
-            Err(stop) => Called::Refused(stop.into_refusal().line().into_owned()),
-            Ok(()) => Called::Replied,
-        }
-    }
-}
-
-impl Running<'_> {
-    fn run(&mut self, is_here: bool, is_write: bool, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
-        let run = match call.spec.run {
-            Run::Row(_) if !is_here && self.machine.scripts.is_in_exec => {
-                return Err(Refusal::text(ELSEWHERE).into());
-            }
-            Run::Row(_) if !is_here => {
-                self.needs_others = true;
-                return Err(Stop::Locked);
-            }
-            Run::Row(_) if self.machine.is_locked(call) => return Err(Stop::Locked),
-            Run::Row(run) => run,
-            Run::Server(run) => {
-                if is_write {
-                    self.open_group(call)?;
-                }
-                return self.run_server(run, call, out);
-            }
-            Run::Databases { .. } if self.machine.identity.shards > 1 => return Err(Refusal::text(ALL_SHARDS).into()),
-            Run::Databases { run, .. } => {
-                let databases = self.machine.databases_of(call)?;
-                self.machine.admit_databases(databases)?;
-                run
-            }
-            Run::Container => unreachable!("it was refused"),
-        };
-        if is_write {
-            self.open_group(call)?;
-        }
-        let ran = self.machine.run_row(run, call, 0, out);
-        // What cannot be had is a refusal like any other here.
-        self.machine.is_unusable = false;
-        ran
-    }
-
-    fn is_here(&self, call: &Call<'_>) -> bool {
-        let machine = &*self.machine;
-        machine.identity.shards == 1
-            || call
-                .spec
-                .keys
-                .positions(call.args.len())
-                .all(|at| machine.owner(route::slot(&call.args[at])) == machine.identity.shard)
-    }
-
-    /// Before a change: it and what follows are one group.
-    fn open_group(&mut self, call: &Call<'_>) -> Result<(), Stop> {
-        if self.is_group || self.is_nested {
-            return Ok(());
-        }
-        match self.machine.admit_write() {
-            Ok(()) => {}
-            Err(Stay::Refuse(refusal)) => return Err(refusal.into()),
-            Err(Stay::Wait(_)) => return Err(Stop::Crowded),
-        }
-        // How many changes come after it nobody knows.
-        self.machine.shard.open_undoable_group(call.args.iter().map(<[u8]>::len).sum(), 1)?;
-        self.is_group = true;
-        Ok(())
-    }
-
-    /// A command on the server: those that need no connection, and on the connection's core those that finish at once.
-    fn run_server(&mut self, run: ServerRun, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
-        if call.spec.name == "select" {
-            self.db = selected_db(self.machine, call)?;
-            Reply::new(out, call.is_resp3).ok();
-            return Ok(());
-        }
-        let conn = match self.conn {
-            Some(conn) => conn,
-            // These look at no connection.
-            None if matches!(call.spec.name, "time" | "ping" | "echo" | "publish" | "spublish") => ConnId(u32::MAX),
-            None => return Err(Refusal::text(NOT_ALLOWED).into()),
-        };
-        match run(self.machine, conn, call, &mut Reply::new(out, call.is_resp3))? {
-            Flow::Done | Flow::Close => return Ok(()),
-            Flow::Later => {}
-        }
-        match self.machine.pending.deferred.take() {
-            Some(Deferred::Shards { shards, ask, merge }) if shards == [self.machine.identity.shard] => {
-                match self.machine.answer(&ask, &mut Progress::default()) {
-                    Ok(answer) => merge(self.machine, conn, vec![answer], &mut Reply::new(out, call.is_resp3)),
-                    Err(Some(missing)) => return Err(missing.into()),
-                    Err(None) => return Err(Stop::Crowded),
-                }
-                Ok(())
-            }
-            Some(Deferred::Shards { .. }) => Err(Refusal::text(ALL_SHARDS).into()),
-            // A script does not wait: as if the time were over.
-            Some(Deferred::Time { then, .. }) => {
-                then(self.machine, conn, Ok(String::new()), &mut Reply::new(out, call.is_resp3));
-                Ok(())
-            }
-            _ => Err(Refusal::text(NOT_ALLOWED).into()),
-        }
-    }
 }
 
 /// What SELECT wants.

@@ -16,9 +16,9 @@ use super::Machine;
 use super::ask::HoleId;
 use super::place::{CROSSSLOT, Place};
 use super::queues::{Offer, WaitKey, WaitMessage, Waits, is_nil};
-use crate::command::args::{KeptArgs, copied};
+use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::blocking::Wait;
-use crate::command::{Call, Flow, RowRun, Spec};
+use crate::command::{Call, Flow, RowRun, Spec, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::parcel::RequestId;
@@ -34,6 +34,8 @@ use std::sync::Arc;
 /// A client that waits.
 struct Waiter {
     spec: &'static Spec,
+    /// The request as it came.
+    args: KeptArgs,
     /// What is asked of each shard that has some of its keys.
     asked: Vec<(ShardId, Vec<WaitKey>)>,
     db: u8,
@@ -120,17 +122,18 @@ impl Machine {
             _ => {}
         }
         self.begin_waiting(conn, wait, is_new, call, out);
-        Ok(Some(Flow::Done))
+        Ok(Some(Flow::Later))
     }
 
     fn begin_waiting(&mut self, conn: ConnId, wait: Wait, is_new: bool, call: &Call<'_>, out: &Replies) {
         let asked = self.asked(&wait.keys, call);
-        let bytes = call.args.iter().map(<[u8]>::len).sum();
-        let hole = self.open_hole(conn, out, true, bytes);
+        let (bytes, ranges) = copied(call.args.iter());
+        let hole = self.open_hole(conn, out, true, bytes.len());
         let since_ns = self.now.mono_ns;
         let deadline_ns = wait.timeout_ms.map(|ms| since_ns.saturating_add(ms.saturating_mul(1_000_000)));
         let waiter = Waiter {
             spec: call.spec,
+            args: (Arc::new(bytes), ranges),
             asked,
             db: call.db,
             is_resp3: call.is_resp3,
@@ -258,12 +261,24 @@ impl Machine {
         let Some(waiter) = self.waiter(request) else { return };
         let State::Asking { left: 0, best } = waiter.state else { return };
         match best {
-            Some((shard, Offer { row, .. })) => {
-                waiter.state = State::Served;
-                self.tell_wait(shard, WaitMessage::Accept { request, row });
-            }
+            Some((shard, Offer { row, .. })) => self.accept(shard, request, row),
             None => waiter.state = State::Waiting,
         }
+    }
+
+    /// Has a shard take what it offers, unless the rules have changed and the client may not have that any more.
+    fn accept(&mut self, shard: ShardId, request: RequestId, row: RowId) {
+        let Some(waiter) = self.waiter(request) else { return };
+        waiter.state = State::Served;
+        let (conn, id, args) = (ConnId(request.conn), table::id(waiter.spec), waiter.args.clone());
+        if self.find_session(conn).is_some_and(|session| session.client.is_restricted) {
+            let args = Args::new(&args.0, &args.1);
+            if let Err(refusal) = self.check_access(conn, table::numbered(id), &args) {
+                self.tell_wait(shard, WaitMessage::Decline { request, row });
+                return self.end_wait(HoleId::from(request), Some(&refusal.line()));
+            }
+        }
+        self.tell_wait(shard, WaitMessage::Accept { request, row });
     }
 
     pub(super) fn on_offer(&mut self, from: ShardId, request: RequestId, offer: Offer) {
@@ -274,10 +289,7 @@ impl Machine {
         };
         match waiter.state {
             State::Asking { .. } => self.consider(from, request, offer),
-            State::Waiting => {
-                waiter.state = State::Served;
-                self.tell_wait(from, WaitMessage::Accept { request, row });
-            }
+            State::Waiting => self.accept(from, request, row),
             State::Served => self.tell_wait(from, WaitMessage::Decline { request, row }),
         }
     }
@@ -315,8 +327,13 @@ impl Machine {
         let mut waiter = self.waiting.waiters.remove(&id_of(hole))?;
         let rows = std::mem::take(&mut waiter.rows);
         self.leave_queues(RequestId { part: waiter.round, ..base }, rows);
-        if let Some(session) = self.find_session(ConnId(hole.conn)).filter(|it| it.client.id == hole.client) {
-            session.client.is_blocked = false;
+        let conn = ConnId(hole.conn);
+        let session = self.find_session(conn).filter(|session| session.client.id == hole.client);
+        if session.map(|session| session.client.is_blocked = false).is_some() {
+            let Waiter { spec, db, is_resp3, .. } = waiter;
+            let args = Args::new(&waiter.args.0, &waiter.args.1);
+            // It has done nothing but wait, which does not count.
+            self.note_if_slow(conn, 0, &Call { spec, args: &args, db, is_resp3, now: self.now, head: 0 });
         }
         Some(waiter)
     }
@@ -329,6 +346,9 @@ impl Machine {
         match error {
             Some(line) => reply.error(line),
             None => reply.null_array(),
+        }
+        if let Some(line) = error {
+            self.count_error(Some(table::id(waiter.spec)), &Refusal::text(line.to_owned()));
         }
         self.fill_hole(hole, out);
     }
