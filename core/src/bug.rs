@@ -15,5 +15,8 @@ cairn_storage::bugs! {
     FlushAlone "flush-alone" "What is done to whole databases is no part of its transaction",
     RecordUnwritten "record-unwritten" "What IDEMPOTENT has answered is not kept",
     LooksUnlocked "looks-unlocked" "What an open transaction, or a script over several shards, only looks at is not locked",
+    OfferTwice "offer-twice" "A client that waits for several keys accepts what each of their shards has for it",
+    ServeGone "serve-gone" "A shard serves a client that waits no more with what it was offered",
+    NextForgotten "next-forgotten" "Who comes next in a queue is not offered what another one has declined",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

@@ -55,6 +55,8 @@ pub enum Kind {
     LostUpdate,
     /// Something later was seen before something earlier.
     Stale,
+    /// Who asked was told that there is nothing, and there was something.
+    Unserved,
 }
 
 /// One finding.
@@ -96,6 +98,7 @@ impl Kind {
             Kind::WriteSkew => "write skew",
             Kind::LostUpdate => "lost update",
             Kind::Stale => "stale",
+            Kind::Unserved => "not served",
         }
     }
 }

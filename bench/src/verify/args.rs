@@ -64,6 +64,7 @@ pub enum Choice {
     Bank,
     WriteSkew,
     Counter,
+    Queue,
     All,
 }
 
@@ -76,6 +77,8 @@ Workloads:
   write-skew   transactions that read two keys and write one, under WATCH
   counter      ADD, DECRMIN, INCRBY and GET of counters that HOT splits over the
                shards; what was added is there, what was taken was there
+  queue        BLPOP, BLMPOP, BZPOPMIN and their kin over lists and sorted sets
+               that others push to; each element goes to one client, in its order
 
 Examples:
   cairn verify --serve-here --kills 20

@@ -69,7 +69,7 @@ impl Reader {
             for keys in keys.chunks(KEYS_AT_ONCE) {
                 let words: Vec<&[u8]> = std::iter::once(&b"MGET"[..]).chain(keys.iter().map(|key| &key[..])).collect();
                 let values = self.ask(&words, |frame| match frame {
-                    Frame::Array(values) => bulks(&values),
+                    Frame::Array(values) => values.iter().map(value).collect::<Result<Vec<_>, _>>(),
                     other => Err(format!("MGET: {other:?}")),
                 })?;
                 keys.iter().zip(values).for_each(|(key, value)| left.note(key, &value));
@@ -110,12 +110,20 @@ fn is_ok(frame: &Frame) -> Result<(), String> {
     if *frame == Frame::Line(b"+OK") { Ok(()) } else { Err(format!("no OK: {frame:?}")) }
 }
 
+/// Of a key that is no string it is only known that it is there.
+fn value(frame: &Frame) -> Result<Vec<u8>, String> {
+    if *frame == Frame::Null { Ok(Vec::new()) } else { bulk(frame) }
+}
+
 fn bulks(frames: &[Frame]) -> Result<Vec<Vec<u8>>, String> {
-    let bulk = |frame: &Frame| match frame {
+    frames.iter().map(bulk).collect()
+}
+
+fn bulk(frame: &Frame) -> Result<Vec<u8>, String> {
+    match frame {
         Frame::Bulk(bytes) => Ok(bytes.to_vec()),
         other => Err(format!("a key or a value is {other:?}")),
-    };
-    frames.iter().map(bulk).collect()
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::args::{Choice, VerifyArgs};
 use super::drive::{Deed, Drive, Sum};
 use super::server::Server;
 use super::window::{Verdict, Verdicts, Windows};
-use super::workload::{Bank, Counters, Lists, Pairs, Registers, Workload};
+use super::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Workload};
 use crate::load::connection::{Greeting, Target};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
@@ -115,12 +115,15 @@ fn workloads(args: &VerifyArgs, window: u64) -> Vec<Box<dyn Workload>> {
             Choice::Bank => Box::new(Bank::new(seed, clients, keys, shards)),
             Choice::WriteSkew => Box::new(Pairs::new(seed, clients, shards)),
             Choice::Counter => Box::new(Counters::new(seed, clients, keys, shards)),
+            Choice::Queue => Box::new(Queues::new(seed, clients, keys, shards, None)),
             Choice::ListAppend | Choice::All => Box::new(Lists::new(seed, clients, keys, shards)),
         }
     };
     match args.workload {
         Choice::All => {
-            [Choice::ListAppend, Choice::Register, Choice::Bank, Choice::WriteSkew, Choice::Counter].map(one).into()
+            [Choice::ListAppend, Choice::Register, Choice::Bank, Choice::WriteSkew, Choice::Counter, Choice::Queue]
+                .map(one)
+                .into()
         }
         choice => vec![one(choice)],
     }

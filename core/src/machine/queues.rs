@@ -20,9 +20,9 @@
 //! - Q3: an element goes only when its waiter has accepted, and each waiter accepts one offer at a time: so nothing is given twice, and nothing is
 //!   taken for nobody who waits.
 
-use super::Machine;
 use super::release::HeldReply;
 use super::run::Stay;
+use super::{Bug, Machine};
 use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::blocking::{Awaited, Blocks};
 use crate::command::{Call, Flags, Run, Spec};
@@ -138,11 +138,7 @@ impl Machine {
             WaitMessage::Wait(waits) => self.enqueue(from, *waits),
             WaitMessage::Accept { request, row } => self.on_accept(from, request, row),
             WaitMessage::Decline { request, row } => self.on_decline(from, request, row),
-            WaitMessage::Leave { request, rows } => {
-                let id = |request: &RequestId| (request.client, request.conn, request.hole, request.part);
-                self.queues.unsettled.retain(|(of, waits)| *of != from || id(&waits.request) != id(&request));
-                rows.into_iter().for_each(|row| drop(self.leave_queue(from, request, row)));
-            }
+            WaitMessage::Leave { request, rows } => self.on_leave(from, request, rows),
             WaitMessage::Answer { request, offer, settled } => self.on_wait_answer(from, request, offer, settled),
             WaitMessage::Offer { request, offer } => self.on_offer(from, request, offer),
             WaitMessage::Nothing { request } => self.on_nothing(request),
@@ -329,10 +325,23 @@ impl Machine {
         entry
     }
 
+    fn on_leave(&mut self, from: ShardId, request: RequestId, rows: Vec<RowId>) {
+        let id = |request: &RequestId| (request.client, request.conn, request.hole, request.part);
+        self.queues.unsettled.retain(|(of, waits)| *of != from || id(&waits.request) != id(&request));
+        for row in rows {
+            match self.leave_queue(from, request, row) {
+                Some(gone) if gone.is_offered && self.planted == Some(Bug::ServeGone) => self.serve(gone),
+                _ => {}
+            }
+        }
+    }
+
     fn on_decline(&mut self, from: ShardId, request: RequestId, row: RowId) {
         if let Some(entry) = self.queues.find(from, request, row) {
             (entry.is_new, entry.is_offered, entry.has_declined) = (false, false, true);
-            self.shard.waits.note(row);
+            if self.planted != Some(Bug::NextForgotten) {
+                self.shard.waits.note(row);
+            }
         }
     }
 

@@ -12,10 +12,10 @@
 //!                                 answered to the client; Leave to all other owners
 //! ```
 
-use super::Machine;
 use super::ask::HoleId;
 use super::place::{CROSSSLOT, Place};
 use super::queues::{Offer, WaitKey, WaitMessage, Waits, is_nil};
+use super::{Bug, Machine};
 use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::blocking::Wait;
 use crate::command::{Call, Flow, RowRun, Spec, table};
@@ -283,6 +283,7 @@ impl Machine {
 
     pub(super) fn on_offer(&mut self, from: ShardId, request: RequestId, offer: Offer) {
         let row = offer.row;
+        let accepts_twice = self.planted == Some(Bug::OfferTwice);
         let Some(waiter) = self.waiter(request) else {
             // It has gone, or been served: so it is told that it leaves.
             return self.tell_wait(from, WaitMessage::Leave { request, rows: vec![row] });
@@ -290,6 +291,9 @@ impl Machine {
         match waiter.state {
             State::Asking { .. } => self.consider(from, request, offer),
             State::Waiting => self.accept(from, request, row),
+            State::Served if accepts_twice => {
+                self.tell_wait(from, WaitMessage::Accept { request, row });
+            }
             State::Served => self.tell_wait(from, WaitMessage::Decline { request, row }),
         }
     }

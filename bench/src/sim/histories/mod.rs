@@ -20,7 +20,7 @@ use super::network::{End, WireId};
 use super::world::{ANSWERED_NS, Happening, World};
 use super::{Failure, said};
 use crate::verify::exchange::{Exchange, Taken, Wrong};
-use crate::verify::workload::{Bank, Counters, Lists, Pairs, Registers, Tally, Workload};
+use crate::verify::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Tally, Workload};
 use ballast::Ballast;
 use fastrand::Rng;
 use moves::Moves;
@@ -42,6 +42,9 @@ const OF_DISKS: [&str; 5] = [
 /// Nobody asks on for ever where disks have failed: each operation that is refused is one more of which it is not known what has become
 /// of it.
 const REFUSALS_A_CLIENT: usize = 2;
+
+/// Who waits is offered what there is within that.
+const PATIENCE_NS: u64 = 50 * MS;
 
 const DISCARDED: &str = "-EXECABORT Transaction discarded because of";
 
@@ -150,6 +153,7 @@ impl Histories {
             Box::new(Pairs::new(seed, clients, shards)),
             Box::new(Counters::new(seed, clients, keys.div_ceil(3), shards)),
             Box::new(Moves::new(seed, clients, shards)),
+            Box::new(Queues::new(seed, clients, keys.div_ceil(3), shards, Some(PATIENCE_NS))),
         ];
         // They end all snapshots.
         if rng.bool() {

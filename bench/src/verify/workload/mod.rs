@@ -6,6 +6,7 @@ mod counters;
 mod list_append;
 mod once;
 mod pairs;
+mod queues;
 mod register;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use bank::Bank;
 pub use counters::Counters;
 pub use list_append::Lists;
 pub use pairs::Pairs;
+pub use queues::Queues;
 pub use register::Registers;
 
 use super::anomaly::Anomaly;
