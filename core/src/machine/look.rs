@@ -36,6 +36,10 @@ impl Machine {
                     }
                     Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
                 },
+                Err(Stop::Refuse(refusal)) => {
+                    refused = Some(NotDone::of_commands(&refusal));
+                    break;
+                }
                 Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
             }
         }
