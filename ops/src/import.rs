@@ -149,7 +149,7 @@ fn report(counts: &Counts) -> String {
 fn refusals(sink: &Sink) -> String {
     let mut text = String::new();
     if sink.refused > 0 {
-        _ = writeln!(text, "{} keys were REFUSED:", sink.refused);
+        _ = writeln!(text, "{} requests were REFUSED:", sink.refused);
         sink.refusals.iter().for_each(|line| _ = writeln!(text, "  {line}"));
     }
     text

@@ -17,8 +17,9 @@ use std::io;
 const WHOLE_BYTES_MAX: usize = 8 * 1024 * 1024;
 const WHOLE_ELEMENTS_MAX: u64 = 128 * 1024;
 
-/// Elements of one request that adds to a large collection.
-const PIECE_ELEMENTS: usize = 1024;
+/// Elements of one request that adds to a large collection. Each may belong to another page, and all of these are in memory at once: a server with little
+/// of that takes no more.
+const PIECE_ELEMENTS: usize = 128;
 
 /// What was sent.
 #[derive(Default)]

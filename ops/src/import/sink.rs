@@ -29,7 +29,7 @@ pub struct Sink {
     /// Requests in the batch, and those that are on their way.
     sent: VecDeque<Sent>,
     in_batch: usize,
-    /// Keys that were not taken.
+    /// Requests about keys that were not done.
     pub refused: u64,
     pub refusals: Vec<String>,
     /// The first command that was refused.
