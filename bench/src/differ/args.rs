@@ -13,7 +13,7 @@ pub struct DifferArgs {
     #[arg(long, default_value = "1,2,4", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
     pub shards: Vec<u16>,
     /// Memory of each of them: so little that rows are on disk when they are asked for
-    #[arg(long, default_value = "4mb", value_name = "BYTES")]
+    #[arg(long, default_value = "8mb", value_name = "BYTES")]
     pub memory: String,
     /// Where their directories are made. They go when all is well, and stay when it is not
     #[arg(long, default_value = ".", value_name = "DIR")]

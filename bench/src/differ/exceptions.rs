@@ -9,6 +9,8 @@ pub struct Case<'a> {
     pub expected: &'a Reply,
     pub got: &'a Reply,
     pub shards: u16,
+    /// It is one of the replies of EXEC.
+    pub is_in_exec: bool,
 }
 
 impl Case<'_> {
@@ -35,45 +37,24 @@ pub struct Exception {
 }
 
 /// What may answer CROSSSLOT where there are several shards.
-const ONE_SHARD: &[&str] = &[
-    "BITOP",
-    "COPY",
-    "EVAL",
-    "EVALSHA",
-    "EVAL_RO",
-    "LCS",
-    "LMOVE",
-    "LMPOP",
-    "MSETNX",
-    "PFCOUNT",
-    "PFMERGE",
-    "RENAME",
-    "RENAMENX",
-    "RPOPLPUSH",
-    "SDIFF",
-    "SDIFFSTORE",
-    "SINTER",
-    "SINTERCARD",
-    "SINTERSTORE",
-    "SMOVE",
-    "SUNION",
-    "SUNIONSTORE",
-    "GEORADIUS",
-    "GEORADIUSBYMEMBER",
-    "GEOSEARCHSTORE",
-    "ZDIFF",
-    "ZDIFFSTORE",
-    "ZINTER",
-    "ZINTERCARD",
-    "ZINTERSTORE",
-    "ZMPOP",
-    "ZRANGESTORE",
-    "ZUNION",
-    "ZUNIONSTORE",
-];
+const ONE_SHARD: &[&str] = &["COPY", "EVAL", "EVALSHA", "EVAL_RO", "RENAME", "RENAMENX"];
+
+/// How many registers a sparse HyperLogLog has, by the lengths of its runs.
+fn registers(object: &[u8]) -> Option<usize> {
+    let mut runs = object.strip_prefix(b"HYLL\x01")?.get(11..)?.iter();
+    let mut registers = 0;
+    while let Some(&first) = runs.next() {
+        registers += 1 + match first {
+            0x00..=0x3f => usize::from(first),
+            0x40..=0x7f => usize::from(first & 0x3f) << 8 | usize::from(*runs.next()?),
+            _ => usize::from(first & 3),
+        };
+    }
+    Some(registers)
+}
 
 /// Whether replies differ only in how numbers are written; -0 is 0.
-fn are_same_numbers(one: &Reply, other: &Reply) -> bool {
+pub fn are_same_numbers(one: &Reply, other: &Reply) -> bool {
     let number = |text: &[u8]| std::str::from_utf8(text).ok()?.parse::<f64>().ok();
     match (one, other) {
         (Reply::Bulk { bytes: Some(one), .. }, Reply::Bulk { bytes: Some(other), .. }) => {
@@ -120,7 +101,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         name: "object-encoding",
-        why: "follows from the value alone: Redis says raw or embstr of what APPEND, SETRANGE and INCRBYFLOAT have left; lists are listpacks since 7.2",
+        why: "follows from the value alone: Redis says raw or embstr of what APPEND, SETRANGE and INCRBYFLOAT have left; lists and sets are listpacks since 7.2",
         ends: false,
         holds: |case| {
             let word = |reply: &Reply| {
@@ -128,7 +109,7 @@ pub const EXCEPTIONS: &[Exception] = &[
             };
             let (expected, got) = (word(case.expected), word(case.got));
             case.is("OBJECT ENCODING")
-                && [&b"raw int"[..], b"raw embstr", b"embstr int", b"quicklist listpack"]
+                && [&b"raw int"[..], b"raw embstr", b"embstr int", b"quicklist listpack", b"hashtable listpack"]
                     .contains(&&[&expected[..], b" ", &got].concat()[..])
         },
     },
@@ -154,6 +135,43 @@ pub const EXCEPTIONS: &[Exception] = &[
         holds: |case| case.is("PFCOUNT") && case.got.begins("-INVALIDOBJ "),
     },
     Exception {
+        name: "unbalanced",
+        why: "XREAD and XREADGROUP name themselves in lower case where keys and ids are not as many, as in 7.2",
+        ends: false,
+        holds: |case| {
+            case.is_one_of(&["XREAD", "XREADGROUP"])
+                && case.expected.begins("-ERR Unbalanced")
+                && case.got.begins("-ERR Unbalanced '")
+        },
+    },
+    Exception {
+        name: "chance",
+        why: "chance decides which elements HRANDFIELD, SRANDMEMBER and ZRANDMEMBER answer",
+        ends: false,
+        holds: |case| {
+            let len = |reply: &Reply| reply.items().map(<[Reply]>::len);
+            case.is_one_of(&["HRANDFIELD", "SRANDMEMBER", "ZRANDMEMBER"])
+                && case.got.kind() == case.expected.kind()
+                && !case.got.is_error()
+                && len(case.got) == len(case.expected)
+        },
+    },
+    Exception {
+        name: "chance-pop",
+        why: "and which ones SPOP takes",
+        ends: true,
+        holds: |case| case.is("SPOP") && case.got.kind() == case.expected.kind() && !case.got.is_error(),
+    },
+    Exception {
+        name: "damaged-registers",
+        why: "a HyperLogLog that was written over in its middle has another number of registers: what PFADD makes of that is nobody's promise",
+        ends: true,
+        holds: |case| {
+            let Reply::Bulk { bytes: Some(bytes), .. } = case.expected else { return false };
+            case.is("GET") && registers(bytes).is_some_and(|registers| registers != 1 << 14)
+        },
+    },
+    Exception {
         name: "lpos-rank",
         why: "LPOS refuses the least RANK, as in 7.2",
         ends: false,
@@ -170,9 +188,11 @@ pub const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         name: "crossslot",
-        why: "some commands want keys of one shard: LCS, algebra of collections and what moves them, and within EXEC or a script all that look first",
+        why: "within EXEC or a script some commands want keys of one shard; so does what moves a collection to another key",
         ends: true,
-        holds: |case| case.is_one_of(ONE_SHARD) && case.shards > 1 && case.got.begins("-CROSSSLOT"),
+        holds: |case| {
+            (case.is_in_exec || case.is_one_of(ONE_SHARD)) && case.shards > 1 && case.got.begins("-CROSSSLOT")
+        },
     },
     Exception {
         name: "exec-elsewhere",

@@ -64,6 +64,11 @@ impl User {
     }
 
     /// Nothing it does needs to be checked.
+    /// May it read whatever key there is?
+    pub fn reads_all_keys(&self) -> bool {
+        self.selectors().any(Selector::reads_all_keys)
+    }
+
     pub fn is_unrestricted(&self) -> bool {
         self.root.is_unrestricted()
     }

@@ -82,6 +82,10 @@ impl Selector {
         selector
     }
 
+    pub fn reads_all_keys(&self) -> bool {
+        self.has_all_keys || self.keys.iter().any(|pattern| pattern.glob == b"*" && pattern.access.reads)
+    }
+
     pub fn is_unrestricted(&self) -> bool {
         self.has_all_commands && self.has_all_keys && self.has_all_channels
     }

@@ -4,6 +4,8 @@
 //! any other by its rank. Where a label would be longer than [`LABEL_BYTES_MAX`] a window of neighbours gets new ones in the same change; it is
 //! as small as short labels allow, so an insertion costs a few changed elements on average, however unluckily its place is chosen.
 
+pub use turn::{peek_end, rotate};
+
 use super::packed::{Packed, Packing, push};
 use super::{Form, Spread, label};
 use crate::command::Call;
@@ -16,6 +18,7 @@ use std::ops::{ControlFlow, Range};
 
 mod anew;
 pub mod encoding;
+mod turn;
 
 pub use anew::anew;
 
@@ -486,42 +489,6 @@ fn neighbours(
     Ok((low, old, high))
 }
 
-/// Moves the element at one end to the other.
-pub fn rotate<'a>(
-    shard: &mut Shard,
-    call: &Call<'_>,
-    key: &'a [u8],
-    from: End,
-    to: End,
-    value: &[u8],
-) -> Result<Change<'a>, Stop> {
-    let list = List::peek(shard, call, key)?.expect("the caller has seen it");
-    let count = list.len(shard, call)?;
-    let spread = match list.form {
-        Form::Packed(packed) => {
-            let range = if from == End::Left { 0..1 } else { count - 1..count };
-            let (start, end) = (packed.place(range.start as usize), packed.place(range.end as usize));
-            let mut packing = Packing::of(packed);
-            packing.replace(start..end, &[]);
-            let at = if to == End::Left { 0 } else { packing.packed().bytes().len() };
-            packing.replace(at..at, &[value]);
-            return finish_packing(shard, key, packing).map(|changed| changed.change);
-        }
-        Form::Spread(spread) => spread,
-    };
-    let number = spread.number;
-    let gone = end_of(shard, call, number, from, count)?;
-    let mut edits = vec![Edit::remove(number, gone.clone())];
-    let last = end_of(shard, call, number, to, count)?;
-    let label = match to {
-        _ if from == to => gone,
-        End::Left => label::before(&last, 1).remove(0),
-        End::Right => label::behind(&last, 1).remove(0),
-    };
-    edits.push(Edit::put(number, label, value.to_vec()));
-    Ok(Change { key, kind: Kind::List, edits, row: RowEdit::Stays })
-}
-
 /// Removes elements that are like this one: so many, from an end, or all. `None`: there are none. How many go, and what becomes of the list.
 pub fn remove_like<'a>(
     shard: &Shard,
@@ -574,22 +541,4 @@ pub fn remove_like<'a>(
         }
     };
     Ok((gone > 0).then_some((gone as u64, change)))
-}
-
-/// The element at an end.
-pub fn peek_end(shard: &Shard, call: &Call<'_>, list: &List<'_>, end: End) -> Result<Vec<u8>, Stop> {
-    let mut found = Vec::new();
-    let take = |value: &[u8]| {
-        found = value.to_vec();
-        ControlFlow::Break(())
-    };
-    match (end, list.form) {
-        (End::Left, _) => list.visit(shard, call, 0, take)?,
-        (End::Right, Form::Packed(packed)) => found = packed.iter().last().unwrap_or_default().to_vec(),
-        (End::Right, Form::Spread(spread)) => {
-            let mut take = take;
-            shard.elements_back(call, spread.number, |element| take(element.value))?;
-        }
-    }
-    Ok(found)
 }

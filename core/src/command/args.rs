@@ -32,7 +32,7 @@ impl<'a> Args<'a> {
         Some(&self.bytes[start as usize..end as usize])
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = &'a [u8]> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &'a [u8]> {
         self.ranges.iter().map(move |&(start, end)| &self.bytes[start as usize..end as usize])
     }
 

@@ -88,7 +88,7 @@ pub const SPECS: &[Spec] = &[
         arity: -4,
         flags: WRITE,
         keys: Keys { first: 2, last: -1, step: 1 },
-        spread: Spread::Fold(combine::fold),
+        spread: Spread::Program(combine::program),
         run: Run::Row(combine::bitop),
         since: "2.6.0",
         complexity: "O(N) where N is the number of bytes of all strings.",

@@ -5,7 +5,7 @@ mod hash;
 mod place;
 mod search;
 
-use super::{Flags, Keys, Run, Spec};
+use super::{Flags, Keys, Run, Spec, Spread};
 
 const GEO: Spec = Spec { keys: Keys::ONE, categories: "geo", group: "geo", since: "3.2.0", ..Spec::DEFAULT };
 
@@ -55,6 +55,7 @@ pub const SPECS: &[Spec] = &[
         arity: -6,
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS),
         key_words: &["STORE", "STOREDIST"],
+        spread: Spread::Program(search::program),
         run: Run::Row(search::georadius),
         complexity: "O(N + log M) where N is the number of members in the cells around the shape and M that of all members.",
         key_uses: &["RO access", "OW update"],
@@ -78,6 +79,7 @@ pub const SPECS: &[Spec] = &[
         arity: -5,
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS),
         key_words: &["STORE", "STOREDIST"],
+        spread: Spread::Program(search::program),
         run: Run::Row(search::georadiusbymember),
         complexity: "O(N + log M) where N is the number of members in the cells around the shape and M that of all members.",
         key_uses: &["RO access", "OW update"],
@@ -112,6 +114,7 @@ pub const SPECS: &[Spec] = &[
         arity: -8,
         flags: Flags::WRITE.and(Flags::DENYOOM),
         keys: Keys::TWO,
+        spread: Spread::Program(search::program),
         run: Run::Row(search::geosearchstore),
         since: "6.2.0",
         complexity: "O(N + log M) where N is the number of members in the cells around the shape and M that of all members.",
@@ -121,3 +124,11 @@ pub const SPECS: &[Spec] = &[
         ..GEO
     },
 ];
+
+/// Steps of those that store.
+pub const STEPS: &[Spec] = &[
+    Spec { name: "geo|radius", flags: Flags::READONLY, run: Run::Row(search::of_store), ..GEO },
+    Spec { name: "geo|member", flags: Flags::READONLY, run: Run::Row(search::of_store), ..GEO },
+    Spec { name: "geo|stored", flags: Flags::READONLY, keys: SECOND, run: Run::Row(search::of_store), ..GEO },
+];
+const SECOND: Keys = Keys { first: 2, last: 2, step: 1 };

@@ -4,16 +4,17 @@
 //! from what it has noted, one that was changed since is counted each time, which takes some microseconds.
 
 use super::bitmaps::string;
+use super::program::Steps;
 use super::strings::as_one;
-use super::{Call, Flags, Flow, Folded, Keys, Run, Spec, Spread};
+use super::{Call, Flags, Flow, Keys, Run, Spec, Spread};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::hll::{self, Corrupted, Encoding, Hll, REGISTERS, Registers};
 use crate::machine::Machine;
 use crate::notify::Events;
 use crate::resp::encode::Reply;
+use crate::resp::read::Reader;
 use crate::shard::{Kind, Shard, Ttl};
-use crate::tx::SeenRow;
 
 fn pfadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
@@ -141,31 +142,42 @@ impl Union {
     }
 }
 
-/// The strings of rows of several shards.
-fn strings(rows: &[Option<SeenRow>]) -> impl Iterator<Item = Result<Option<&[u8]>, Refusal>> {
-    rows.iter().map(|row| match row {
-        Some(row) if row.kind != Kind::String => Err(Refusal::WrongType),
-        row => Ok(row.as_ref().map(|row| &row.value[..])),
-    })
+/// All objects at a command's keys, which are on several shards, as one, and what is at the first key.
+fn union_over(call: &Call<'_>, steps: &mut dyn Steps) -> Result<(Union, Option<Vec<u8>>), Stop> {
+    let (mut union, mut first) = (Union::new(), None);
+    for (number, key) in call.args.skip(1).iter().enumerate() {
+        let reply = steps.run(&[b"get", key])?;
+        let Some(bytes) = Reader::new(&reply).text() else { continue };
+        union.add(bytes)?;
+        if number == 0 {
+            first = Some(bytes.to_vec());
+        }
+    }
+    Ok((union, first))
 }
 
-fn count_fold(_: &Shard, _: &Call<'_>, rows: &[Option<SeenRow>]) -> Result<Folded, Refusal> {
-    let mut union = Union::new();
-    for bytes in strings(rows) {
-        bytes?.map_or(Ok(()), |bytes| union.add(bytes))?;
-    }
-    Ok(Folded::Integer(hll::cardinality(&union.registers) as i64))
+fn count_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (union, _) = union_over(call, steps)?;
+    reply.integer(hll::cardinality(&union.registers) as i64);
+    Ok(())
 }
 
-fn merge_fold(shard: &Shard, _: &Call<'_>, rows: &[Option<SeenRow>]) -> Result<Folded, Refusal> {
-    let mut union = Union::new();
-    for bytes in strings(rows) {
-        bytes?.map_or(Ok(()), |bytes| union.add(bytes))?;
-    }
-    let target = rows[0].as_ref().map(|row| &row.value[..]);
-    let after = union.into_target(target, shard.thresholds.hll_sparse_bytes)?;
-    Ok(Folded::Stored { value: Some(after), keeps_ttl: true, reply: None })
+fn merge_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (union, target) = union_over(call, steps)?;
+    let after = union.into_target(target.as_deref(), steps.shard().thresholds.hll_sparse_bytes)?;
+    steps.answer(&[b"pf|store", &call.args[1], &after], reply)
 }
+
+/// A step of PFMERGE: `key object`.
+fn store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    shard.write(call, &call.args[1], Kind::String, Ttl::Keep, &call.args[2])?;
+    shard.notify(call, Events::STRING, "pfadd", &call.args[1]);
+    reply.ok();
+    Ok(())
+}
+
+/// Steps of commands on several objects.
+pub const STEPS: &[Spec] = &[Spec { name: "pf|store", flags: WRITE, keys: Keys::ONE, run: Run::Row(store), ..HLL }];
 
 /// PFDEBUG DECODE, ENCODING, GETREG and TODENSE; the last two make the object dense.
 fn pfdebug(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -262,7 +274,7 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         flags: Flags::READONLY,
         keys: Keys::ALL,
-        spread: Spread::Fold(count_fold),
+        spread: Spread::Program(count_over),
         run: Run::Row(pfcount),
         complexity: "O(N) where N is the number of keys, each of some microseconds.",
         key_uses: &["RO access"],
@@ -287,7 +299,7 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         flags: WRITE,
         keys: Keys::ALL,
-        spread: Spread::Fold(merge_fold),
+        spread: Spread::Program(merge_over),
         run: Run::Row(pfmerge),
         complexity: "O(N) where N is the number of keys, each of some microseconds.",
         key_uses: &["RW access insert", "RO access"],

@@ -6,7 +6,7 @@ mod look;
 mod moves;
 mod waits;
 
-use super::{Flags, Keys, Run, Spec};
+use super::{Flags, Keys, Run, Spec, Spread};
 
 const LIST: Spec = Spec { keys: Keys::ONE, categories: "list", group: "list", ..Spec::DEFAULT };
 const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
@@ -123,6 +123,7 @@ pub const SPECS: &[Spec] = &[
         arity: 5,
         flags: WRITE,
         keys: Keys::TWO,
+        spread: Spread::Program(moves::move_over),
         run: Run::Row(moves::lmove),
         since: "6.2.0",
         complexity: "O(log N) where N is the number of elements.",
@@ -137,6 +138,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
+        spread: Spread::Program(moves::lmpop_over),
         run: Run::Row(moves::lmpop),
         since: "7.0.0",
         complexity: "O(K+N log M) where K is the number of keys, N the number of elements that are answered and M the number of elements.",
@@ -249,6 +251,7 @@ pub const SPECS: &[Spec] = &[
         arity: 3,
         flags: WRITE,
         keys: Keys::TWO,
+        spread: Spread::Program(moves::move_over),
         run: Run::Row(moves::rpoplpush),
         since: "1.2.0",
         complexity: "O(log N) where N is the number of elements.",

@@ -1,6 +1,7 @@
 //! Stop 3 of 10: arguments -> command. What a command is; the commands themselves are one file a family.
 
 pub mod acl;
+pub mod algebra;
 pub mod args;
 mod bitmaps;
 pub mod blocking;
@@ -27,6 +28,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod lists;
 pub mod memory;
+pub mod program;
 pub mod pubsub;
 mod sample;
 pub mod save;
@@ -35,6 +37,7 @@ pub mod script;
 pub mod server;
 pub mod sets;
 pub mod slow;
+pub mod sort;
 pub mod streams;
 pub mod strings;
 pub mod synopsis;
@@ -46,12 +49,13 @@ pub mod zsets;
 
 use crate::command::args::Args;
 use crate::command::blocking::Blocks;
+use crate::command::program::Program;
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
-use crate::tx::{Databases, SeenRow};
+use crate::tx::Databases;
 use std::ops::Range;
 
 /// One command as it is run: on the shard that owns its keys, for a client that may be elsewhere.
@@ -131,24 +135,8 @@ pub enum Spread {
     Move { is_replacing: bool },
     /// A row is copied to another key, in one transaction.
     Copy,
-    /// The rows are looked at, and what follows from them is answered or becomes the row of the first key, in one transaction.
-    Fold(Fold),
-}
-
-/// What follows from the rows of a command's keys, which are on several shards; in the order of the keys. The shard is that of the
-/// connection.
-pub type Fold = fn(&Shard, &Call<'_>, &[Option<SeenRow>]) -> Result<Folded, Refusal>;
-
-/// It changes nothing and answers an integer, or it has a row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Folded {
-    Integer(i64),
-    /// The string that is at the first key then; without one, nothing is there. The reply is OK if it is no integer.
-    Stored {
-        value: Option<Vec<u8>>,
-        keeps_ttl: bool,
-        reply: Option<i64>,
-    },
+    /// Its steps are commands on one shard each, all in one transaction.
+    Program(Program),
 }
 
 /// Where the keys stand: Redis's first, last (negative counts from the end) and step. `first` 0: no keys.
@@ -218,6 +206,9 @@ impl Flags {
     pub const MAY_REPLICATE: Flags = Flags(1 << 24);
     /// It is answered with pushes, whatever CLIENT REPLY says, and by a client that listens to channels in RESP2 too. Not shown.
     pub const LISTENS: Flags = Flags(1 << 25);
+
+    /// Its rows tell which others it looks at, unless its arguments say that there are none. Not one of Redis's.
+    pub const UNDECLARED: Flags = Flags(1 << 26);
 
     /// It adds to an integer: what tells hot counters from other hot keys. Not one of Redis's.
     pub const COUNTS: Flags = Flags(1 << 19);

@@ -4,7 +4,7 @@ mod algebra;
 mod change;
 mod look;
 
-use super::{Flags, Keys, Run, Spec};
+use super::{Flags, Keys, Run, Spec, Spread};
 
 const SET: Spec = Spec { keys: Keys::ONE, categories: "set", group: "set", ..Spec::DEFAULT };
 const WRITE_FAST: Flags = Flags::WRITE.and(Flags::FAST);
@@ -40,7 +40,8 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         flags: Flags::READONLY,
         keys: Keys::ALL,
-        run: Run::Row(algebra::sdiff),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         complexity: "O(N log M) where N is the number of members of all sets and M that of the largest.",
         tips: "nondeterministic_output_order",
         summary: "Answers the members of the first set that none of the others has.",
@@ -52,7 +53,8 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: STORE,
         keys: Keys::ALL,
-        run: Run::Row(algebra::sdiffstore),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         complexity: "O(N log M) where N is the number of members of all sets and M that of the largest.",
         key_uses: STORE_USES,
         summary: "Stores the members of the first set that none of the others has.",
@@ -64,7 +66,8 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         flags: Flags::READONLY,
         keys: Keys::ALL,
-        run: Run::Row(algebra::sinter),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         complexity: "O(N*M log L) where N is the number of members of the smallest set, M the number of sets, L the members of the largest.",
         tips: "nondeterministic_output_order",
         summary: "Answers the members that all sets have.",
@@ -77,7 +80,8 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
-        run: Run::Row(algebra::sintercard),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "7.0.0",
         complexity: "O(N*M log L) where N is the number of members of the smallest set, M the number of sets, L the members of the largest.",
         summary: "Counts the members that all sets have.",
@@ -89,7 +93,8 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: STORE,
         keys: Keys::ALL,
-        run: Run::Row(algebra::sinterstore),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         complexity: "O(N*M log L) where N is the number of members of the smallest set, M the number of sets, L the members of the largest.",
         key_uses: STORE_USES,
         summary: "Stores the members that all sets have.",
@@ -135,6 +140,7 @@ pub const SPECS: &[Spec] = &[
         arity: 4,
         flags: WRITE_FAST,
         keys: Keys::TWO,
+        spread: Spread::Program(change::smove_over),
         run: Run::Row(change::smove),
         complexity: "O(log N) where N is the number of members of the larger set.",
         key_uses: &["RW access delete", "RW insert"],
@@ -193,7 +199,8 @@ pub const SPECS: &[Spec] = &[
         arity: -2,
         flags: Flags::READONLY,
         keys: Keys::ALL,
-        run: Run::Row(algebra::sunion),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         complexity: "O(N log N) where N is the number of members of all sets.",
         tips: "nondeterministic_output_order",
         summary: "Answers the members that any of the sets has.",
@@ -205,7 +212,8 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: STORE,
         keys: Keys::ALL,
-        run: Run::Row(algebra::sunionstore),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         complexity: "O(N log N) where N is the number of members of all sets.",
         key_uses: STORE_USES,
         summary: "Stores the members that any of the sets has.",
@@ -213,3 +221,6 @@ pub const SPECS: &[Spec] = &[
         ..SET
     },
 ];
+
+/// Steps of commands on several sets.
+pub const STEPS: &[Spec] = &[Spec { name: "set|store", flags: STORE, run: Run::Row(algebra::put), ..SET }];

@@ -9,7 +9,7 @@ pub mod read;
 mod waits;
 
 use super::help::help;
-use super::{Call, Flags, Keys, Run, Spec};
+use super::{Call, Flags, Keys, Run, Spec, Spread};
 use crate::collection::packed::Entries;
 use crate::collection::stream::groups::{Group, Groups};
 use crate::collection::stream::id::EntryId;
@@ -204,6 +204,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         streams: 1,
+        spread: Spread::Program(read::program),
         run: Run::Row(read::xread),
         blocks: Some(&waits::READ),
         complexity: "O(log N + M) for each stream, where N is the number of its entries and M the number that is answered.",
@@ -217,6 +218,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         streams: 4,
+        spread: Spread::Program(read::program),
         run: Run::Row(read::xreadgroup),
         blocks: Some(&waits::READ_GROUP),
         key_uses: &["RO access"],

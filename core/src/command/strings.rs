@@ -217,6 +217,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: Flags::READONLY,
         keys: Keys::TWO,
+        spread: Spread::Program(lcs::lcs_over),
         run: Run::Row(lcs::lcs),
         since: "7.0.0",
         complexity: "O(N*M) where N and M are the lengths of the two strings.",

@@ -6,7 +6,7 @@
 use super::{
     Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes,
     hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, pubsub, save, script,
-    server, sets, slow, streams, strings, transactions, wait, zsets,
+    server, sets, slow, sort, streams, strings, transactions, wait, zsets,
 };
 use crate::command::args::Args;
 use std::sync::LazyLock;
@@ -42,12 +42,17 @@ pub static FAMILIES: &[&[Spec]] = &[
     server::SPECS,
     sets::SPECS,
     slow::SPECS,
+    sort::SPECS,
     streams::SPECS,
     strings::SPECS,
     transactions::SPECS,
     wait::SPECS,
     zsets::SPECS,
 ];
+
+/// Commands that only programs call ([`super::program`]): no client finds them.
+pub static STEPS: &[&[Spec]] =
+    &[geo::STEPS, hyperloglog::STEPS, sets::STEPS, sort::STEPS, transactions::STEPS, zsets::STEPS];
 
 /// A command and its dense number.
 #[derive(Clone, Copy)]
@@ -76,6 +81,13 @@ pub fn first(word: &[u8]) -> Option<Entry> {
     entry(word).filter(|entry| !entry.is_sub)
 }
 
+/// As [`entry`]; those that only programs call are found too.
+#[inline]
+pub fn step(name: &[u8]) -> Option<Entry> {
+    let of_programs = || TABLE.entries[TABLE.public..].iter().find(|entry| entry.spec.name.as_bytes() == name).copied();
+    entry(name).or_else(of_programs)
+}
+
 /// The subcommand of a container, in any case.
 pub fn subcommand(container: &'static Spec, name: &[u8]) -> Option<Entry> {
     let prefix = container.name.len() + 1;
@@ -92,9 +104,14 @@ pub fn lookup(args: &Args<'_>) -> Option<Entry> {
     }
 }
 
+/// The entry of a command that runs.
+pub fn entry_of(spec: &Spec) -> Entry {
+    step(spec.name.as_bytes()).expect("a spec that runs is in the table")
+}
+
 /// The number of a command: `0..count()`, in the order of the families, a container before its subcommands.
 pub fn id(spec: &Spec) -> u16 {
-    entry(spec.name.as_bytes()).expect("a spec that runs is in the table").id
+    entry_of(spec).id
 }
 
 /// The command with that number.
@@ -117,7 +134,7 @@ pub fn commands() -> impl Iterator<Item = &'static Spec> {
     FAMILIES.iter().copied().flatten()
 }
 
-static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(FAMILIES));
+static TABLE: LazyLock<Table> = LazyLock::new(|| Table::new(FAMILIES, STEPS));
 
 /// A name that is looked for: its length, and its first and last eight bytes in lower case (they overlap or are
 /// padded with zeros when it is short). Up to sixteen bytes this is the whole name.
@@ -169,11 +186,14 @@ struct Bucket {
 struct Table {
     /// Open addressing with linear steps; a power of two, at most a quarter full.
     buckets: Box<[Option<Bucket>]>,
+    /// Those of clients, then those of programs.
     entries: Vec<Entry>,
+    /// How many clients find.
+    public: usize,
 }
 
 impl Table {
-    fn new(families: &'static [&'static [Spec]]) -> Table {
+    fn new(families: &'static [&'static [Spec]], steps: &'static [&'static [Spec]]) -> Table {
         let mut entries: Vec<Entry> = Vec::new();
         for spec in families.iter().copied().flatten() {
             entries.push(Entry { id: entries.len() as u16, spec, is_sub: false });
@@ -181,9 +201,13 @@ impl Table {
                 entries.push(Entry { id: entries.len() as u16, spec, is_sub: true });
             }
         }
-        let size = (4 * entries.len()).next_power_of_two();
+        let public = entries.len();
+        for spec in steps.iter().copied().flatten() {
+            entries.push(Entry { id: entries.len() as u16, spec, is_sub: true });
+        }
+        let size = (4 * public).next_power_of_two();
         let mut buckets: Box<[Option<Bucket>]> = vec![None; size].into();
-        for entry in &entries {
+        for entry in &entries[..public] {
             let print = Print::of(entry.spec.name.as_bytes());
             let mut index = print.hash() & (size - 1);
             while let Some(taken) = buckets[index] {
@@ -192,7 +216,7 @@ impl Table {
             }
             buckets[index] = Some(Bucket { print, id: entry.id });
         }
-        Table { buckets, entries }
+        Table { buckets, entries, public }
     }
 
     #[inline]
@@ -235,7 +259,7 @@ mod tests {
 
     #[test]
     fn names_are_found_in_any_case_and_nothing_else_is() {
-        let table = Table::new(SAMPLES);
+        let table = Table::new(SAMPLES, &[]);
         let find = |name: &str| table.find(name.as_bytes()).map(|entry| (entry.id, entry.spec.name));
         assert_eq!(find("GeT"), Some((0, "get")));
         assert_eq!(find("Client"), Some((1, "client")));
@@ -258,7 +282,7 @@ mod tests {
 
     #[test]
     fn every_row_of_the_table_is_complete_and_found() {
-        for (id, entry) in TABLE.entries.iter().enumerate() {
+        for (id, entry) in TABLE.entries[..TABLE.public].iter().enumerate() {
             let Spec { name, arity, summary, complexity, group, .. } = entry.spec;
             assert_eq!(usize::from(super::id(entry.spec)), id, "{name}");
             assert_eq!(find(name.to_ascii_uppercase().as_bytes()).map(|found| found.name), Some(*name));
@@ -274,5 +298,15 @@ mod tests {
             }
         }
         assert_eq!(count(), TABLE.entries.len());
+    }
+
+    #[test]
+    fn steps_are_found_by_programs_alone() {
+        for (id, entry) in TABLE.entries.iter().enumerate().skip(TABLE.public) {
+            let name = entry.spec.name.as_bytes();
+            assert!(entry.spec.keys.first > 0, "{}: nobody knows its shard", entry.spec.name);
+            assert!(find(name).is_none() && super::lookup(&Args::new(name, &[(0, name.len() as u32)])).is_none());
+            assert_eq!((usize::from(step(name).unwrap().id), usize::from(super::id(entry.spec))), (id, id));
+        }
     }
 }

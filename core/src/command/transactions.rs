@@ -6,7 +6,9 @@ use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::machine::Machine;
 use crate::resp::encode::Reply;
-use crate::tx::Patience;
+use crate::shard::Shard;
+use crate::tx::{Patience, Watched};
+use cairn_storage::units::ShardId;
 
 const PLAIN: Flags = Flags::NOSCRIPT.and(Flags::LOADING).and(Flags::STALE).and(Flags::FAST).and(Flags::ALLOW_BUSY);
 const AT_ONCE: Flags = PLAIN.and(Flags::UNQUEUED);
@@ -220,4 +222,24 @@ fn lock(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<
     }
     let keys = (1..end).map(|at| args[at].to_vec()).collect();
     machine.lock_keys(conn, keys, is_exclusive, patience, reply.out)
+}
+
+/// A step of EXEC: `key version was-live swaps`. Whether a watched row is not what it was.
+pub const STEPS: &[Spec] = &[Spec {
+    name: "exec|watched",
+    flags: Flags::READONLY,
+    keys: Keys::ONE,
+    run: Run::Row(is_touched),
+    group: "transactions",
+    ..Spec::DEFAULT
+}];
+
+fn is_touched(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let number = |at: usize| call.args.integer(at).map(|number| number as u64);
+    let (key, head) = (call.args[1].to_vec(), shard.head(&call.args[1]));
+    let (version, was_live, swaps) = (number(2)?, number(3)? == 1, number(4)?);
+    // Of which shard it is nobody asks here.
+    let watched = Watched { shard: ShardId(0), db: call.db, head, key, version, was_live, swaps };
+    reply.integer(i64::from(shard.is_touched(call, &watched)?));
+    Ok(())
 }

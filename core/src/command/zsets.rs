@@ -5,11 +5,12 @@ mod change;
 mod look;
 mod pop;
 pub mod range;
+pub mod steps;
 mod waits;
 
 pub use change::zadd;
 
-use super::{Flags, Keys, Run, Spec};
+use super::{Flags, Keys, Run, Spec, Spread};
 
 const ZSET: Spec =
     Spec { keys: Keys::ONE, categories: "sortedset", group: "sorted-set", since: "1.2.0", ..Spec::DEFAULT };
@@ -99,7 +100,8 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
-        run: Run::Row(algebra::zdiff),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "6.2.0",
         complexity: "O(N K log N) where N is the number of members of the first one and K the number of sorted sets.",
         key_uses: &["RO access"],
@@ -112,7 +114,8 @@ pub const SPECS: &[Spec] = &[
         arity: -4,
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS),
         keynum: 2,
-        run: Run::Row(algebra::zdiffstore),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "6.2.0",
         complexity: "O(N K log N) where N is the number of members of the first one and K the number of sorted sets.",
         key_uses: &["OW update", "RO access"],
@@ -137,7 +140,8 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
-        run: Run::Row(algebra::zinter),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "6.2.0",
         complexity: "O(N K log N) where N is the number of members of the smallest one and K the number of sorted sets.",
         key_uses: &["RO access"],
@@ -151,7 +155,8 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
-        run: Run::Row(algebra::zintercard),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "7.0.0",
         complexity: "O(N K log N) where N is the number of members of the smallest one and K the number of sorted sets.",
         key_uses: &["RO access"],
@@ -164,7 +169,8 @@ pub const SPECS: &[Spec] = &[
         arity: -4,
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS),
         keynum: 2,
-        run: Run::Row(algebra::zinterstore),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "2.0.0",
         complexity: "O(N K log N) where N is the number of members of the smallest one and K the number of sorted sets.",
         key_uses: &["OW update", "RO access"],
@@ -189,6 +195,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
+        spread: Spread::Program(steps::zmpop),
         run: Run::Row(pop::zmpop),
         since: "7.0.0",
         complexity: "O(K + M log N) where N is the number of members, M of those that are removed, K of keys.",
@@ -281,6 +288,7 @@ pub const SPECS: &[Spec] = &[
         arity: -5,
         flags: Flags::WRITE.and(Flags::DENYOOM),
         keys: Keys::TWO,
+        spread: Spread::Program(steps::zrangestore),
         run: Run::Row(range::zrangestore),
         since: "6.2.0",
         complexity: "O(log N + M log M) where N is the number of members and M the number of those that are stored.",
@@ -417,7 +425,8 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::READONLY.and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 1,
-        run: Run::Row(algebra::zunion),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "6.2.0",
         complexity: "O(N log N) where N is the number of members of all sorted sets.",
         key_uses: &["RO access"],
@@ -430,7 +439,8 @@ pub const SPECS: &[Spec] = &[
         arity: -4,
         flags: Flags::WRITE.and(Flags::DENYOOM).and(Flags::MOVABLEKEYS),
         keynum: 2,
-        run: Run::Row(algebra::zunionstore),
+        spread: Spread::Program(algebra::program),
+        run: Run::Row(algebra::run),
         since: "2.0.0",
         complexity: "O(N log N) where N is the number of members of all sorted sets.",
         key_uses: &["OW update", "RO access"],
@@ -439,3 +449,11 @@ pub const SPECS: &[Spec] = &[
         ..ZSET
     },
 ];
+
+/// Steps of commands on several sorted sets.
+pub const STEPS: &[Spec] = &[
+    Spec { name: "zset|members", flags: Flags::READONLY, run: Run::Row(algebra::members), ..ZSET },
+    Spec { name: "zset|range", flags: Flags::READONLY, keys: SECOND, run: Run::Row(range::of_store), ..ZSET },
+    Spec { name: "zset|store", flags: Flags::WRITE.and(Flags::DENYOOM), run: Run::Row(steps::put), ..ZSET },
+];
+const SECOND: Keys = Keys { first: 2, last: 2, step: 1 };

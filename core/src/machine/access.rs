@@ -12,6 +12,7 @@ use crate::acl::{Acl, DEFAULT_USER, Denial, Denied, Fresh, Subject, User};
 use crate::clients;
 use crate::command::args::Args;
 use crate::command::table::Entry;
+use crate::command::{Flags, sort};
 use crate::error::Refusal;
 use crate::event::ConnId;
 use crate::parcel::{AclChange, Answer, Message, RequestId};
@@ -46,6 +47,17 @@ impl Client {
     }
 }
 
+/// Who looks at keys that the command does not name may read all.
+fn check_undeclared(user: &User, entry: Entry, args: &Args<'_>) -> Result<(), Refusal> {
+    let looks_up = || sort::undeclared(args).filter(|_| !user.reads_all_keys());
+    match entry.spec.flags.has(Flags::UNDECLARED).then(looks_up).flatten() {
+        Some(option) => {
+            Err(Refusal::text(format!("ERR {option} option of SORT denied due to insufficient ACL permissions")))
+        }
+        None => Ok(()),
+    }
+}
+
 impl Machine {
     /// Checks what a connection wants to do, and notes it if it is denied.
     #[cold]
@@ -53,7 +65,7 @@ impl Machine {
         let client = self.client(conn);
         let user = Arc::clone(&client.user);
         let context = if client.multi.is_some() { Context::Multi } else { Context::Toplevel };
-        let Err(denial) = user.check(entry, args) else { return Ok(()) };
+        let Err(denial) = user.check(entry, args) else { return check_undeclared(&user, entry, args) };
         self.client_mut(conn).last_command = entry.spec.name;
         let line = clients::line(self, conn);
         self.note_denial(&user, &denial, context, args, line);
@@ -75,7 +87,9 @@ impl Machine {
 
     /// Checks a script's command.
     pub(super) fn check_called(&mut self, subject: &Subject, entry: Entry, args: &Args<'_>) -> Result<(), String> {
-        let Err(denial) = subject.user.check(entry, args) else { return Ok(()) };
+        let Err(denial) = subject.user.check(entry, args) else {
+            return check_undeclared(&subject.user, entry, args).map_err(|refusal| refusal.line().into_owned());
+        };
         self.note_denial(&subject.user, &denial, Context::Script, args, subject.client.clone());
         Err(format!("NOPERM ACL failure in script: {}", denial.text(&subject.user, None)))
     }

@@ -4,6 +4,7 @@ use super::Machine;
 use super::functions::Change;
 use super::ground::Ground;
 use super::idempotent::Idempotent;
+use super::program::Queued;
 use super::script::refusal_of;
 use crate::acl::Subject;
 use crate::command::args::Args;
@@ -24,6 +25,9 @@ pub enum Code {
     Function(Arc<Function>),
     Change(Arc<Change>),
     Idempotent(Arc<Idempotent>),
+    /// The command of this number is taken in steps.
+    Program(u16),
+    Exec(Arc<Queued>),
 }
 
 impl Code {
@@ -32,7 +36,7 @@ impl Code {
         match self {
             Code::Script(script) => script.flags,
             Code::Function(function) => function.flags,
-            Code::Change(_) => plain,
+            Code::Change(_) | Code::Program(_) | Code::Exec(_) => plain,
             Code::Idempotent(once) => once.code().map_or(plain, Code::flags),
         }
     }
@@ -42,7 +46,7 @@ impl Code {
         match self {
             Code::Function(function) => Some(function),
             Code::Idempotent(once) => once.code().and_then(Code::function),
-            Code::Script(_) | Code::Change(_) => None,
+            Code::Script(_) | Code::Change(_) | Code::Program(_) | Code::Exec(_) => None,
         }
     }
 
@@ -108,7 +112,7 @@ impl Machine {
                 Some(Code::Script(script)) => Some(script),
                 _ => None,
             },
-            Code::Function(_) | Code::Change(_) => None,
+            Code::Function(_) | Code::Change(_) | Code::Program(_) | Code::Exec(_) => None,
         };
         if let Some(script) = script.filter(|script| !self.scripts.cache.contains(script.sha)) {
             self.keep_script(script, false);
@@ -136,7 +140,7 @@ impl Machine {
                 }
             }
             Code::Function(function) => Ok(Some((self.take_functions_vm(), Callee::Function(&function.name)))),
-            Code::Change(_) => Ok(None),
+            Code::Change(_) | Code::Program(_) | Code::Exec(_) => Ok(None),
             Code::Idempotent(once) => once.code().map_or(Ok(None), |code| self.take_vm_for(code)),
         }
     }
@@ -152,6 +156,8 @@ pub(super) fn run_code(task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut R
     match task.code {
         Code::Change(change) => change.run(means.ground, reply),
         Code::Idempotent(once) => once.run(task, means, reply),
+        Code::Program(_) => super::program::run_task(task, means.ground, reply),
+        Code::Exec(queued) => queued.run(task.db, means.ground, reply),
         Code::Script(_) | Code::Function(_) => run_lua(task, means, reply),
     }
 }

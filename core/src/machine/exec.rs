@@ -12,7 +12,7 @@ use super::run::Stay;
 use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::table::Entry;
-use crate::command::{Call, Flags, Flow, Run, Spec};
+use crate::command::{Call, Flags, Flow, Run, Spec, sort};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{DATABASES_MAX, MULTI_BYTES_MAX, SPARE_QUEUE_BYTES_MAX, SPARE_QUEUES_MAX};
@@ -177,30 +177,7 @@ impl Machine {
                 self.pending.deferred = Some(Deferred::Transaction { shard, transaction });
                 return Ok(Flow::Later);
             }
-            _ => {
-                let txn = match self.name_txn() {
-                    Ok(txn) => txn,
-                    Err(stop) => {
-                        if stop.is_passing() {
-                            self.client_mut(conn).multi = Some(multi);
-                        } else {
-                            self.unwatch(conn);
-                        }
-                        return Err(stop);
-                    }
-                };
-                let watched = std::mem::take(&mut self.client_mut(conn).watched);
-                let exec = self.plan_exec(call, &multi, watched).map_err(|(refusal, watched)| {
-                    self.forget_watched(watched);
-                    refusal
-                })?;
-                if self.is_monitored() {
-                    self.show_queued(conn, call.db, &multi);
-                }
-                self.execs.give_back(multi);
-                self.pending.deferred = Some(Deferred::Exec { txn, exec });
-                return Ok(Flow::Later);
-            }
+            _ => return self.exec_over(conn, call, multi),
         }
         let watched = std::mem::take(&mut self.client_mut(conn).watched);
         let ran = self.transact(Some(conn), call, &multi, &watched, reply.out);
@@ -215,6 +192,40 @@ impl Machine {
             self.execs.give_back(multi);
         }
         ran.map(|()| Flow::Done)
+    }
+
+    /// EXEC of a transaction over several shards.
+    fn exec_over(&mut self, conn: ConnId, call: &Call<'_>, multi: Box<Multi>) -> Result<Flow, Stop> {
+        if self.is_any_in_steps(call, &multi) {
+            if self.is_monitored() {
+                self.show_queued(conn, call.db, &multi);
+            }
+            let watched = std::mem::take(&mut self.client_mut(conn).watched);
+            self.pending.deferred = Some(self.exec_in_steps(call, *multi, watched));
+            return Ok(Flow::Later);
+        }
+        let txn = match self.name_txn() {
+            Ok(txn) => txn,
+            Err(stop) => {
+                if stop.is_passing() {
+                    self.client_mut(conn).multi = Some(multi);
+                } else {
+                    self.unwatch(conn);
+                }
+                return Err(stop);
+            }
+        };
+        let watched = std::mem::take(&mut self.client_mut(conn).watched);
+        let exec = self.plan_exec(call, &multi, watched).map_err(|(refusal, watched)| {
+            self.forget_watched(watched);
+            refusal
+        })?;
+        if self.is_monitored() {
+            self.show_queued(conn, call.db, &multi);
+        }
+        self.execs.give_back(multi);
+        self.pending.deferred = Some(Deferred::Exec { txn, exec });
+        Ok(Flow::Later)
     }
 
     /// The rules may have changed since its commands were queued. Refused, and over, if it is one that is done once.
@@ -247,7 +258,8 @@ impl Machine {
         if self.identity.shards == 1 || !matches!(entry.spec.run, Run::Row(_)) {
             return;
         }
-        let mut reach = Reach::None;
+        let is_undeclared = entry.spec.flags.has(Flags::UNDECLARED) && sort::undeclared(args).is_some();
+        let mut reach = if is_undeclared { Reach::Several } else { Reach::None };
         for at in entry.spec.row_keys(args) {
             let slot = if at == keys.first { route::slot_of(head) } else { None };
             reach.meet(self.owner(slot.unwrap_or_else(|| route::slot(&args[at]))));

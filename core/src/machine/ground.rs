@@ -3,6 +3,7 @@
 
 use super::Machine;
 use crate::command::args::Args;
+use crate::command::table::Entry;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End};
 use cairn_storage::units::ShardId;
@@ -20,8 +21,13 @@ pub(super) struct HiddenCall<'a> {
 pub(super) trait Ground {
     fn machine(&mut self) -> &mut Machine;
 
+    fn machine_ref(&self) -> &Machine;
+
     /// A command of a client.
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;
+
+    /// A step of one: nobody is asked whether it may be.
+    fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;
 
     /// A command on a hidden row. Its reply is in RESP2.
     fn call_hidden(&mut self, call: &HiddenCall<'_>, out: &mut Replies) -> Called;

@@ -158,7 +158,7 @@ impl Machine {
         let mut form = Form::Single;
         if let Place::Here = self.place(call) {
             let mut commands = Multi::default();
-            let entry = table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
+            let entry = table::entry_of(call.spec);
             commands.push(entry, call.db, call.head, call.args.iter());
             let rows = locks_of(self, call);
             works.push_back((self.identity.shard, self.work(conn, rows, commands, Patience::Wait)));

@@ -17,6 +17,7 @@
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
 //! - `script`: scripts. Over several shards: `wide`. What both have: `ground`, `code`. Libraries of functions: `functions`.
+//! - `program`: commands that are made of commands.
 //! - `idempotent`: what is done once, however often it is asked for.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `pubsub`: who has subscribed to what, and what is announced to them.
@@ -39,7 +40,6 @@ mod deadlock;
 mod deeds;
 mod drain;
 mod exec;
-mod fold;
 mod functions;
 mod ground;
 mod hot;
@@ -53,6 +53,7 @@ mod parked;
 mod participate;
 mod place;
 mod plan;
+mod program;
 mod pubsub;
 mod queues;
 mod recovered;

@@ -1,7 +1,7 @@
 //! Stop 4 of 10: where a command on rows runs.
 
 use super::Machine;
-use crate::command::{Call, Spread};
+use crate::command::{Call, Flags, Spread, sort};
 use crate::route;
 use cairn_storage::units::ShardId;
 
@@ -29,12 +29,15 @@ impl Machine {
         if self.identity.shards == 1 || !has_keys || call.lacks_value() {
             return Place::Here;
         }
+        if call.spec.flags.has(Flags::UNDECLARED) && sort::undeclared(call.args).is_some() {
+            return Place::Whole;
+        }
         let mut shards = call.spec.row_keys(call.args).map(|at| self.owner(route::slot(&call.args[at])));
         let Some(first) = shards.next() else { return Place::Here };
         if shards.any(|shard| shard != first) {
             return match call.spec.spread {
                 Spread::Refuse => Place::Nowhere,
-                Spread::Pairs | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Fold(_) => {
+                Spread::Pairs | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Program(_) => {
                     Place::Whole
                 }
                 Spread::Sum | Spread::Place => Place::Spread,

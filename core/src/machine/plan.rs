@@ -161,7 +161,7 @@ impl Plan<'_> {
                 return self.slots.push(Slot::Reply(replies));
             }
         };
-        let entry = table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
+        let entry = table::entry_of(call.spec);
         let (slot, shards) = (self.slots.len(), self.machine.identity.shards);
         self.databases = self.databases.and(databases);
         for shard in 0..shards {
@@ -175,7 +175,7 @@ impl Plan<'_> {
     /// A command on rows, on the shards that have them.
     pub fn add(&mut self, call: &Call<'_>) {
         let (args, spec) = (call.args, call.spec);
-        let entry = table::entry(spec.name.as_bytes()).expect("a spec that runs is in the table");
+        let entry = table::entry_of(spec);
         let slot = self.slots.len();
         let mut places: Vec<(ShardId, Vec<usize>)> = Vec::new();
         for (place, at) in spec.row_keys(args).enumerate() {
@@ -186,6 +186,11 @@ impl Plan<'_> {
             }
         }
         let rows = locks_of(self.machine, call);
+        if self.machine.is_in_steps(call) {
+            let mut bytes = Replies::default();
+            Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);
+            return self.slots.push(Slot::Reply(bytes));
+        }
         match (&places[..], spec.spread) {
             ([] | [_], _) => {
                 // One whose number of keys is wrong has none, and says so.
@@ -201,7 +206,7 @@ impl Plan<'_> {
                 Reply::new(&mut replies, false).refusal(&call.arity().into_refusal());
                 self.slots.push(Slot::Reply(replies));
             }
-            (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Fold(_)) => {
+            (_, Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Program(_)) => {
                 let mut bytes = Replies::default();
                 Reply::new(&mut bytes, false).error(super::place::CROSSSLOT);
                 self.slots.push(Slot::Reply(bytes));

@@ -376,7 +376,7 @@ impl Spreading {
             }
             // Each part has done its own.
             Spread::Pairs => reply.ok(),
-            Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Fold(_) => {
+            Spread::Refuse | Spread::PairsIfNone | Spread::Move { .. } | Spread::Copy | Spread::Program(_) => {
                 unreachable!("such a command does not run on several shards")
             }
         }

@@ -49,8 +49,12 @@ impl Ground for Running<'_> {
         self.machine
     }
 
+    fn machine_ref(&self) -> &Machine {
+        self.machine
+    }
+
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let Entry { id, spec, .. } = match self.machine.admit_call(self.subject, args, self.is_readonly) {
+        let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
             Ok(entry) => entry,
             Err(line) => {
                 if let Some(Entry { id, .. }) = table::lookup(args) {
@@ -60,9 +64,14 @@ impl Ground for Running<'_> {
                 return Called::Refused(line.into());
             }
         };
-        if self.machine.is_monitored() && super::monitor::is_shown(spec.flags) {
+        if self.machine.is_monitored() && super::monitor::is_shown(entry.spec.flags) {
             self.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
         }
+        self.call_entry(entry, args, is_resp3, out)
+    }
+
+    fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
+        let Entry { id, spec, .. } = entry;
         let is_write = spec.flags.has(Flags::WRITE);
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
@@ -160,11 +169,11 @@ impl Running<'_> {
     fn is_here(&self, call: &Call<'_>) -> bool {
         let machine = &*self.machine;
         machine.identity.shards == 1
-            || call
-                .spec
-                .keys
-                .positions(call.args.len())
-                .all(|at| machine.owner(route::slot(&call.args[at])) == machine.identity.shard)
+            || !machine.is_in_steps(call)
+                && call
+                    .spec
+                    .row_keys(call.args)
+                    .all(|at| machine.owner(route::slot(&call.args[at])) == machine.identity.shard)
     }
 
     /// Before a change: it and what follows are one group.

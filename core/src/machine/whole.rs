@@ -3,7 +3,6 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::fold::Folding;
 use super::participate::locks_of;
 use super::plan::{Exec, Plan};
 use crate::command::args::parse_integer;
@@ -38,7 +37,6 @@ enum Then {
     Gather(Base),
     /// The sum of the sub-rows is all that is wanted.
     Sum,
-    Fold(Box<Folding>),
 }
 
 /// The base of a split counter.
@@ -57,10 +55,6 @@ struct Pair {
 }
 
 impl Look {
-    pub fn of_fold(asked: Vec<(ShardId, RowKeys)>, folding: Folding) -> Look {
-        Look::new(asked, Then::Fold(Box::new(folding)))
-    }
-
     fn new(asked: Vec<(ShardId, RowKeys)>, then: Then) -> Look {
         let seen = asked.iter().map(|_| None).collect();
         Look { asked, seen, then }
@@ -99,6 +93,10 @@ impl Machine {
     /// Begins a command whose keys are on several shards, and which is one change of all of them.
     #[cold]
     pub(super) fn begin_whole(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
+        if let Spread::Program(_) = call.spec.spread {
+            self.start_deferred(conn, Machine::of_program(call), call, out);
+            return Ok(());
+        }
         let exec = self.plan_whole(call)?;
         let txn = self.name_txn()?;
         self.start_deferred(conn, Deferred::Exec { txn, exec }, call, out);
@@ -139,8 +137,9 @@ impl Machine {
                     let then = Then::Copy(pair(call, CopyTo::parse(call)?));
                     Some(self.plan_pair(&mut plan, call, then, |reply| reply.integer(1)))
                 }
-                Spread::Fold(fold) => Some(self.plan_fold(&mut plan, call, fold)),
-                Spread::Sum | Spread::Place | Spread::Refuse => unreachable!("these are no one change"),
+                Spread::Sum | Spread::Place | Spread::Refuse | Spread::Program(_) => {
+                    unreachable!("these are no one change")
+                }
             };
         Ok(plan.finish(call.is_resp3, false, look))
     }
@@ -166,7 +165,6 @@ impl Machine {
                 return gather(exec, &look, base);
             }
             Then::Sum => return Err(sum_of(&look).map_or_else(refused, |sum| integer(sum.unwrap_or(0)))),
-            Then::Fold(folding) => return self.fold(exec, &mut look.seen, folding),
             _ => {}
         }
         let is_any_there = look.is_any_there();
@@ -175,7 +173,7 @@ impl Machine {
             Then::SetIfNone => return Ok(()),
             Then::Move(pair) => (pair, true),
             Then::Copy(pair) => (pair, false),
-            Then::Gather(_) | Then::Sum | Then::Fold(_) => unreachable!("it was gathered"),
+            Then::Gather(_) | Then::Sum => unreachable!("it was gathered"),
         };
         let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
         let is_replacing = pair.is_replacing;

@@ -24,12 +24,14 @@ use super::interact::{Form, Statement, Works};
 use super::participate::locks_of;
 use super::place::Place;
 use super::plan::Plan;
+use super::program::too_many;
 use super::release::HeldReply;
 use super::script::{ALL_SHARDS, NOT_ALLOWED};
 use super::trial::Tried;
 use crate::acl::Subject;
 use crate::announce::Announcement;
 use crate::command::args::Args;
+use crate::command::table::Entry;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
@@ -85,7 +87,8 @@ struct Asked {
 
 struct Answered {
     asked: Asked,
-    reply: Replies,
+    /// An error's line, if nobody could be asked to run it.
+    reply: Result<Replies, String>,
 }
 
 /// What a run of the script has come to besides its end.
@@ -208,7 +211,10 @@ impl Machine {
                 }
             }
             // As in Redis, what was changed before an error stays.
-            End::Done => self.commit_wide(wide, replies),
+            End::Done => {
+                self.unwatch_for(&wide.run.code);
+                self.commit_wide(wide, replies);
+            }
             End::Failed(line) => {
                 let mut replies = Replies::default();
                 Reply::new(&mut replies, false).error(&line);
@@ -302,7 +308,7 @@ impl Machine {
     pub(super) fn on_wide_reply(&mut self, txn: TxnId, reply: Replies) {
         let Some(wide) = self.pending.wides.get_mut(&txn) else { return };
         let asked = wide.course.asked.take().expect("who is answered has asked");
-        wide.course.answers.push(Answered { asked, reply });
+        wide.course.answers.push(Answered { asked, reply: Ok(reply) });
         self.pending.wides_ready.push(txn);
     }
 
@@ -313,6 +319,7 @@ impl Machine {
         wide.course.restarts += 1;
         let next = self.name_txn();
         let (Ok(next), true) = (next, wide.course.restarts <= SCRIPT_RESTARTS_MAX) else {
+            self.unwatch_for(&wide.run.code);
             return self.answer_wide(wide.hole, "TRYAGAIN the script and others have waited for each other's locks");
         };
         let Course { age, used_ns, restarts, .. } = wide.course;
@@ -357,6 +364,7 @@ impl Machine {
 
     /// Nothing comes of it.
     fn fail_wide(&mut self, wide: Box<Wide>, line: &str) {
+        self.unwatch_for(&wide.run.code);
         self.leave_wide(&wide.course);
         self.answer_wide(wide.hole, line);
     }
@@ -419,15 +427,23 @@ impl Ground for Running<'_> {
         self.machine
     }
 
+    fn machine_ref(&self) -> &Machine {
+        self.machine
+    }
+
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
         let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
             Ok(entry) => entry,
             Err(line) => return Called::Refused(line.into()),
         };
-        let spec = entry.spec;
-        if self.machine.is_monitored() && super::monitor::is_shown(spec.flags) {
+        if self.machine.is_monitored() && super::monitor::is_shown(entry.spec.flags) {
             self.outcome.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
         }
+        self.call_entry(entry, args, is_resp3, out)
+    }
+
+    fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
+        let spec = entry.spec;
         let head =
             args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
         let call = Call { spec, args, db: self.db, is_resp3, now: self.course.now, head };
@@ -441,10 +457,13 @@ impl Ground for Running<'_> {
                 Err(refusal) => Called::Refused(refusal.line().into_owned()),
             };
         }
+        if self.machine.is_in_steps(&call) {
+            return super::program::call(self, &call, out);
+        }
         let asked = Asked { words: args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3 };
         self.answered(&asked, out).unwrap_or_else(|| match self.works(&call) {
             Ok((works, form)) => self.ask(works, form, asked, out),
-            Err(refusal) => Called::Refused(refusal.line().into_owned()),
+            Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
         })
     }
 
@@ -468,10 +487,13 @@ impl Running<'_> {
         let answered = self.course.answers.get(self.at);
         self.at += 1;
         match answered {
-            Some(answered) if answered.asked == *asked => {
-                out.copy(&answered.reply);
-                Some(Called::Replied)
-            }
+            Some(Answered { asked: known, reply }) if known == asked => Some(match reply {
+                Ok(reply) => {
+                    out.copy(reply);
+                    Called::Replied
+                }
+                Err(line) => Called::Refused(line.clone()),
+            }),
             Some(_) => {
                 self.outcome.failed = Some(OTHERWISE.into());
                 Some(Called::Stop)
@@ -480,13 +502,21 @@ impl Running<'_> {
         }
     }
 
+    /// One that nobody can be asked to run: so it is when the script runs again.
+    fn refuse(&mut self, asked: Asked, line: String) -> Called {
+        if self.course.statements >= TXN_STATEMENTS_MAX {
+            return too_many();
+        }
+        self.course.statements += 1;
+        self.course.answers.push(Answered { asked, reply: Err(line.clone()) });
+        Called::Refused(line)
+    }
+
     /// A command that was not asked before.
     fn ask(&mut self, works: Works, form: Form, asked: Asked, out: &mut Replies) -> Called {
         self.course.bytes += asked.words.iter().map(Vec::len).sum::<usize>();
         if self.course.statements >= TXN_STATEMENTS_MAX || self.course.bytes > MULTI_BYTES_MAX {
-            return Called::Refused(format!(
-                "ERR a script over several shards has {TXN_STATEMENTS_MAX} commands at most"
-            ));
+            return too_many();
         }
         self.course.statements += 1;
         let own = self.machine.identity.shard;
@@ -503,7 +533,7 @@ impl Running<'_> {
                         Err(why) => error_of(&why.line),
                     };
                     out.copy(&reply);
-                    self.course.answers.push(Answered { asked, reply });
+                    self.course.answers.push(Answered { asked, reply: Ok(reply) });
                     return Called::Replied;
                 }
                 Tried::Waits => self.outcome.is_waiting = true,
@@ -526,7 +556,7 @@ impl Running<'_> {
         let mut works = Works::new();
         if let Place::Here = self.machine.place(call) {
             let mut commands = Multi::default();
-            let entry = table::entry(call.spec.name.as_bytes()).expect("a spec that runs is in the table");
+            let entry = table::entry_of(call.spec);
             commands.push(entry, call.db, call.head, call.args.iter());
             works.push_back((self.machine.identity.shard, work(locks_of(self.machine, call), commands)));
             return Ok((works, Form::Single));

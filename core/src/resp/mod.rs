@@ -2,5 +2,6 @@
 
 pub mod decode;
 pub mod encode;
+pub mod read;
 pub mod replies;
 pub mod translate;

@@ -3,11 +3,13 @@
 //!
 //! To RESP2 all types have their counterparts. To RESP3 only nulls change: whether an array was a map nobody knows any more.
 
+use super::read::{Line, length, next_line};
+
 /// The same reply, or replies, in RESP2.
 pub fn to_resp2(reply: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(reply.len());
     let mut rest = reply;
-    while let Some((&kind, line, after)) = next_line(rest) {
+    while let Some(Line { kind, text: line, rest: after }) = next_line(rest) {
         rest = after;
         match kind {
             b'_' => out.extend_from_slice(b"$-1\r\n"),
@@ -36,7 +38,7 @@ pub fn to_resp2(reply: &[u8]) -> Vec<u8> {
 pub fn to_resp3(reply: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(reply.len());
     let mut rest = reply;
-    while let Some((&kind, line, after)) = next_line(rest) {
+    while let Some(Line { kind, text: line, rest: after }) = next_line(rest) {
         rest = after;
         match kind {
             b'$' | b'*' if line == b"-1" => out.extend_from_slice(b"_\r\n"),
@@ -49,18 +51,6 @@ pub fn to_resp3(reply: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// What kind of value begins, what its first line says, and what follows.
-fn next_line(bytes: &[u8]) -> Option<(&u8, &[u8], &[u8])> {
-    let (kind, rest) = bytes.split_first()?;
-    let len = memchr::memchr(b'\r', rest).expect("a reply's lines have ends");
-    Some((kind, &rest[..len], &rest[len + 2..]))
-}
-
-fn length(line: &[u8]) -> usize {
-    let len = crate::command::args::parse_integer(line).expect("a length is an integer");
-    usize::try_from(len).expect("nulls were looked for before")
 }
 
 fn push_line(out: &mut Vec<u8>, kind: u8, line: &[u8]) {

@@ -28,6 +28,7 @@ mod lcs;
 mod lists;
 mod scripts;
 mod sets;
+mod sort;
 mod streams;
 mod strings;
 mod transactions;
@@ -63,6 +64,7 @@ pub const FAMILIES: &[&Family] = &[
     &lcs::FAMILY,
     &databases::FAMILY,
     &sets::FAMILY,
+    &sort::FAMILY,
     &lists::FAMILY,
     &zsets::FAMILY,
     &bitmaps::FAMILY,

@@ -1,12 +1,13 @@
 //! BITOP: bits of several strings become those of one.
 
 use super::string;
-use crate::command::{Call, Folded};
+use crate::command::Call;
+use crate::command::program::Steps;
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
+use crate::resp::read::Reader;
 use crate::shard::{Kind, Shard, Ttl};
-use crate::tx::SeenRow;
 use cairn_storage::blob::Blob;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,23 +76,20 @@ pub fn bitop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     Ok(())
 }
 
-/// The same of rows of several shards, the target first.
-pub fn fold(_: &Shard, call: &Call<'_>, rows: &[Option<SeenRow>]) -> Result<Folded, Refusal> {
+/// The same where the keys are on several shards.
+pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let operation = Operation::parse(call)?;
-    let mut sources = Vec::with_capacity(rows.len() - 1);
-    for row in &rows[1..] {
-        if row.as_ref().is_some_and(|row| row.kind != Kind::String) {
-            return Err(Refusal::WrongType);
-        }
-        sources.push(row.as_ref().map_or(&b""[..], |row| &row.value));
+    let found: Result<Vec<Vec<u8>>, Stop> = call.args.skip(3).iter().map(|key| steps.run(&[b"get", key])).collect();
+    let found = found?;
+    let sources: Vec<&[u8]> = found.iter().map(|reply| Reader::new(reply).text().unwrap_or_default()).collect();
+    let (target, result) = (&call.args[2], operation.of(&sources));
+    if result.is_empty() {
+        steps.run(&[b"del", target])?;
+    } else {
+        steps.run(&[b"set", target, &result])?;
     }
-    let result = operation.of(&sources);
-    let reply = result.len() as i64;
-    if result.is_empty() && rows[0].is_none() {
-        return Ok(Folded::Integer(reply));
-    }
-    let value = (!result.is_empty()).then_some(result);
-    Ok(Folded::Stored { value, keeps_ttl: false, reply: Some(reply) })
+    reply.integer(result.len() as i64);
+    Ok(())
 }
 
 #[cfg(test)]

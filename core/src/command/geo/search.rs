@@ -4,8 +4,11 @@ use super::hash::{self, Point, Shape};
 use super::place::{parse_point, parse_unit, put_distance, put_point};
 use crate::collection::zset::{Cut, ZSet};
 use crate::command::Call;
+use crate::command::algebra::{Scored, scored as read_scored};
 use crate::command::args::Args;
-use crate::command::zsets::range::store;
+use crate::command::program::Steps;
+use crate::command::zsets::range::{put_scored, store};
+use crate::command::zsets::steps;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
 use crate::resp::encode::Reply;
@@ -191,7 +194,9 @@ impl<'b> Reader<'_, 'b> {
             let text = format!("ERR {what} is not compatible with WITHDIST, WITHHASH and WITHCOORD options");
             return Err(Refusal::text(text));
         }
-        let name = || String::from_utf8_lossy(&self.call.args[0]).into_owned();
+        // As it was typed. Of a step: whose it is.
+        let typed = if self.call.args[0] == *b"geo|stored" { &b"geosearchstore"[..] } else { &self.call.args[0] };
+        let name = || String::from_utf8_lossy(typed).into_owned();
         if has_words && !has_middle {
             let text = format!("ERR exactly one of FROMMEMBER or FROMLONLAT can be specified for {}", name());
             return Err(Refusal::text(text));
@@ -266,8 +271,8 @@ impl Query<'_> {
     }
 }
 
-/// `takes_store`: STORE and STOREDIST are among the options.
-fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, takes_store: bool) -> Result<(), Stop> {
+/// What is found and its unit; with a sorted set in view.
+fn find<'b>(shard: &Shard, call: &Call<'b>, way: Way, takes_store: bool) -> Result<(Query<'b>, Vec<Found>, f64), Stop> {
     let key = &call.args[if way == Way::Stored { 2 } else { 1 }];
     let zset = shard.read_collection(call, key, Kind::ZSet)?.map(ZSet::new);
     let query = Reader { shard, call, zset, way, takes_store }.read()?;
@@ -275,15 +280,62 @@ fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, t
         Some(zset) => query.find(shard, call, zset)?,
         None => (Vec::new(), 1.0),
     };
+    Ok((query, found, unit))
+}
+
+/// As it is stored.
+fn scored(query: &Query<'_>, found: Vec<Found>, unit: f64) -> Scored {
+    let score = |place: &Found| if query.stores_distance { place.distance / unit } else { place.score };
+    let pair = |place: Found| {
+        let score = score(&place);
+        (place.member, score)
+    };
+    found.into_iter().map(pair).collect()
+}
+
+/// `takes_store`: STORE and STOREDIST are among the options.
+fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, takes_store: bool) -> Result<(), Stop> {
+    let (query, found, unit) = find(shard, call, way, takes_store)?;
     let Some(target) = query.target else {
         query.answer(&found, unit, reply);
         return Ok(());
     };
-    let scored = |place: Found| (place.member, if query.stores_distance { place.distance / unit } else { place.score });
-    let event = if way == Way::Stored { "geosearchstore" } else { "georadiusstore" };
-    let stored = store(shard, call, target, found.into_iter().map(scored).collect(), event)?;
+    let members = scored(&query, found, unit);
+    let stored = store(shard, call, target, members, event(way))?;
     reply.integer(stored);
     Ok(())
+}
+
+/// What it is called when something is stored.
+fn event(way: Way) -> &'static str {
+    if way == Way::Stored { "geosearchstore" } else { "georadiusstore" }
+}
+
+/// A step, with the arguments of the command behind it: what is stored.
+pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let way = match call.spec.name {
+        "geo|stored" => Way::Stored,
+        "geo|radius" => Way::Coordinates,
+        _ => Way::Member,
+    };
+    let (query, found, unit) = find(shard, call, way, true)?;
+    put_scored(&scored(&query, found, unit), reply);
+    Ok(())
+}
+
+/// Those that store where their keys are on two shards.
+pub fn program(call: &Call<'_>, taken: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (step, way): (&[u8], _) = match call.spec.name {
+        "geosearchstore" => (b"geo|stored", Way::Stored),
+        "georadius" => (b"geo|radius", Way::Coordinates),
+        _ => (b"geo|member", Way::Member),
+    };
+    let mut words: Vec<&[u8]> = call.args.iter().collect();
+    words[0] = step;
+    let members = read_scored(&taken.run(&words)?);
+    let target = call.spec.row_keys(call.args).find(|at| (way == Way::Stored) == (*at == 1));
+    let target = target.expect("a command with one key is on one shard");
+    steps::store(taken, &call.args[target], event(way), &members, reply)
 }
 
 pub fn georadius(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

@@ -1,12 +1,14 @@
-//! Commands on several lists of one shard: from one to another, or from the first that has something.
+//! Commands on several lists: from one to another, or from the first that has something.
 
 use super::ends::{count_of, popped, pushed};
 use crate::collection::list::{End, List, peek_end, pop_at, push_at, rotate};
 use crate::command::Call;
 use crate::command::args::Args;
+use crate::command::program::{Steps, first_of};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
+use crate::resp::read::Reader;
 use crate::shard::Shard;
 
 pub fn lmove(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -16,6 +18,32 @@ pub fn lmove(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 
 pub fn rpoplpush(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     move_element(shard, call, reply, End::Right, End::Left)
+}
+
+/// LMOVE and RPOPLPUSH where the keys are on two shards.
+pub fn move_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (from, to) = match call.spec.name {
+        "lmove" => (end_of(call.args, 3)?, end_of(call.args, 4)?),
+        _ => (End::Right, End::Left),
+    };
+    let (source, target) = (&call.args[1], &call.args[2]);
+    let (index, pop): (&[u8], &[u8]) = if from == End::Left { (b"0", b"lpop") } else { (b"-1", b"rpop") };
+    let push: &[u8] = if to == End::Left { b"lpush" } else { b"rpush" };
+    let found = steps.run(&[b"lindex", source, index])?;
+    let Some(value) = Reader::new(&found).text() else {
+        reply.null();
+        return Ok(());
+    };
+    steps.run(&[push, target, value])?;
+    steps.run(&[pop, source])?;
+    reply.bulk(value);
+    Ok(())
+}
+
+/// LMPOP where they are on several.
+pub fn lmpop_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let pops = Pops::parse(call.args, 1)?;
+    first_of(call, steps, pops.first..pops.first + pops.keys, reply)
 }
 
 /// LEFT or RIGHT.

@@ -2,6 +2,7 @@
 
 use crate::collection::map::{Map, MapEdit};
 use crate::command::Call;
+use crate::command::program::Steps;
 use crate::command::sample::{Sample, below, ranks};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
@@ -64,6 +65,26 @@ pub fn smove(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
         }
         is_there
     };
+    reply.integer(i64::from(is_there));
+    Ok(())
+}
+
+/// The same where the keys are on two shards.
+pub fn smove_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let (source, target, member) = (&call.args[1], &call.args[2], &call.args[3]);
+    // A source that is not there comes before a target of another kind.
+    let is_there = match steps.run(&[b"exists", source])?.as_slice() {
+        b":0\r\n" => false,
+        _ => {
+            let is_there = steps.run(&[b"sismember", source, member])? == b":1\r\n";
+            steps.run(&[b"scard", target])?;
+            is_there
+        }
+    };
+    if is_there {
+        steps.run(&[b"sadd", target, member])?;
+        steps.run(&[b"srem", source, member])?;
+    }
     reply.integer(i64::from(is_there));
     Ok(())
 }

@@ -6,8 +6,10 @@ use crate::collection::stream::{Facts, Stream, StreamEdit};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::command::blocking::timeout_ms;
+use crate::command::program::Steps;
 use crate::error::{Refusal, Stop};
 use crate::resp::encode::Reply;
+use crate::resp::read::{Item, Reader};
 use crate::shard::Shard;
 use crate::shard::elements::Edit;
 use std::ops::{ControlFlow, Range};
@@ -142,6 +144,45 @@ pub fn xread(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
             left -= 1;
             if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         })?;
+    }
+    Ok(())
+}
+
+/// XREAD and XREADGROUP of streams that are on several shards: one after the other.
+pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let options = Options::parse(call.args)?;
+    let count = options.count.to_string();
+    let mut words: Vec<&[u8]> = vec![call.spec.name.as_bytes()];
+    if let Some((group, consumer)) = options.group {
+        words.extend([b"GROUP", group, consumer]);
+    }
+    words.extend([b"COUNT", count.as_bytes()]);
+    if options.acknowledges {
+        words.push(b"NOACK");
+    }
+    words.push(b"STREAMS");
+    let mut found = Vec::new();
+    for (key, id) in options.streams(call.args) {
+        let words: Vec<&[u8]> = words.iter().copied().chain([key, id]).collect();
+        let answer = steps.run_as(reply.is_resp3, &words)?;
+        let mut reader = Reader::new(&answer);
+        // One stream: an array of one, or a map. In an array the key and its entries are an array too.
+        if reader.next() != Some(Item::Null) {
+            if !reply.is_resp3 {
+                reader.next();
+            }
+            reader.next();
+            found.push((key, reader.rest().to_vec()));
+        }
+    }
+    if found.is_empty() {
+        reply.null_array();
+        return Ok(());
+    }
+    write_streams(found.len(), reply);
+    for (key, entries) in found {
+        write_stream(key, reply);
+        reply.out.extend_from_slice(&entries);
     }
     Ok(())
 }

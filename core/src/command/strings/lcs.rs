@@ -5,18 +5,37 @@
 
 use super::string;
 use crate::command::Call;
+use crate::command::program::Steps;
 use crate::error::{Refusal, Stop};
 use crate::resp::encode::Reply;
+use crate::resp::read::Reader;
 use crate::shard::Shard;
 use std::ops::Range;
 
 pub fn lcs(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let both = (shard.read(call, &call.args[1])?, shard.read(call, &call.args[2])?);
-    let (Ok(a), Ok(b)) = (string(both.0), string(both.1)) else {
-        return Err(Refusal::text("ERR The specified keys must contain string values").into());
+    let (Ok(a), Ok(b)) = (string(both.0), string(both.1)) else { return Err(Refusal::text(NO_STRINGS).into()) };
+    answer(call, a.unwrap_or_default(), b.unwrap_or_default(), shard.string_bytes_max, reply)
+}
+
+const NO_STRINGS: &str = "ERR The specified keys must contain string values";
+
+/// The same where the keys are on two shards.
+pub fn lcs_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let mut value = |key: &[u8]| match steps.run(&[b"get", key]) {
+        Err(Stop::Refuse(Refusal::Text(line))) if line.starts_with("WRONGTYPE") => {
+            Err(Refusal::text(NO_STRINGS).into())
+        }
+        answer => answer,
     };
+    let (a, b) = (value(&call.args[1])?, value(&call.args[2])?);
+    let (a, b) = (Reader::new(&a).text().unwrap_or_default(), Reader::new(&b).text().unwrap_or_default());
+    answer(call, a, b, steps.shard().string_bytes_max, reply)
+}
+
+fn answer(call: &Call<'_>, a: &[u8], b: &[u8], bytes_max: usize, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let options = Options::parse(call)?;
-    let table = Table::new(a.unwrap_or_default(), b.unwrap_or_default(), shard.string_bytes_max)?;
+    let table = Table::new(a, b, bytes_max)?;
     if options.is_idx {
         options.write_runs(&table, reply);
     } else if options.is_len {

@@ -212,7 +212,8 @@ pub fn zrevrangebylex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>)
     answer(shard, call, reply, &Query::parse(call, 1, false, Some(By::Member), Some(true))?)
 }
 
-pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+/// The members that ZRANGESTORE stores.
+fn ranged(shard: &Shard, call: &Call<'_>) -> Result<Vec<(Vec<u8>, f64)>, Stop> {
     let query = Query::parse(call, 2, true, None, None)?;
     let mut members = Vec::new();
     if let Some(form) = shard.read_collection(call, &call.args[2], Kind::ZSet)? {
@@ -220,9 +221,26 @@ pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         let ranks = query.ranks(&zset, shard, call)?;
         zset.visit_ranks(shard, call, ranks, query.is_reverse, |member, score| members.push((member.to_vec(), score)))?;
     }
+    Ok(members)
+}
+
+pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let members = ranged(shard, call)?;
     let stored = store(shard, call, &call.args[1], members, "zrangestore")?;
     reply.integer(stored);
     Ok(())
+}
+
+/// A step of it, with the same arguments: what is stored.
+pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    put_scored(&ranged(shard, call)?, reply);
+    Ok(())
+}
+
+/// Members and scores as steps answer them.
+pub fn put_scored(members: &[(Vec<u8>, f64)], reply: &mut Reply<'_>) {
+    begin_members(reply, members.len(), true);
+    members.iter().for_each(|(member, score)| put_member(reply, member, *score, true));
 }
 
 /// Sets a key to a sorted set of these members, and answers how many they are. `event`: what that is called.

@@ -1,0 +1,52 @@
+//! Commands that are made of commands: where the keys of one are on several shards, or only its rows tell which others it looks at. Its steps are
+//! commands on rows of one shard each (or of several, if that one knows how); all of them are one transaction, as if a script had called them.
+//!
+//! A program may be ended at any step and run again from its beginning with the same answers: it must then take the same steps. So what it
+//! makes hangs on nothing but its arguments and what it was answered.
+
+use super::Call;
+use crate::error::Stop;
+use crate::resp::encode::Reply;
+use crate::resp::read::{Item, Reader};
+use crate::shard::Shard;
+use std::ops::Range;
+
+/// Takes the steps of a command and answers it. Refused, nothing of it has happened.
+pub type Program = fn(&Call<'_>, &mut dyn Steps, &mut Reply<'_>) -> Result<(), Stop>;
+
+/// Where a program's steps are taken.
+pub trait Steps {
+    /// Runs a command, one that only programs call ([`super::table::STEPS`]) or any other on rows, and answers its whole reply. It passes on what the command is refused with.
+    fn run_as(&mut self, is_resp3: bool, words: &[&[u8]]) -> Result<Vec<u8>, Stop>;
+
+    /// The shard that the program runs on: for its settings, not for rows.
+    fn shard(&self) -> &Shard;
+
+    /// As `run_as`, in RESP2.
+    fn run(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, Stop> {
+        self.run_as(false, words)
+    }
+
+    /// The same of a command whose reply is the program's.
+    fn answer(&mut self, words: &[&[u8]], reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let answer = self.run_as(reply.is_resp3, words)?;
+        reply.out.extend_from_slice(&answer);
+        Ok(())
+    }
+}
+
+/// A command that takes what it can get of the first key that has something: asked of one key after the other.
+pub fn first_of(call: &Call<'_>, steps: &mut dyn Steps, keys: Range<usize>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let behind = call.args.skip(keys.end);
+    for at in keys {
+        let mut words: Vec<&[u8]> = vec![call.spec.name.as_bytes(), b"1", &call.args[at]];
+        words.extend(behind.iter());
+        let answer = steps.run_as(reply.is_resp3, &words)?;
+        if Reader::new(&answer).next() != Some(Item::Null) {
+            reply.out.extend_from_slice(&answer);
+            return Ok(());
+        }
+    }
+    reply.null_array();
+    Ok(())
+}
