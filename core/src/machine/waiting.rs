@@ -357,11 +357,11 @@ impl Machine {
         self.fill_hole(hole, out);
     }
 
-    /// Those whose time is over. Who is being served is not asked any more.
+    /// Those whose time is over. Who is being served is not asked any more, and who has just come is told what the owners say, however short its time is.
     pub(super) fn end_waits(&mut self) {
         let now_ns = self.now.mono_ns;
         let is_over = |waiter: &Waiter| {
-            waiter.deadline_ns.is_some_and(|deadline| deadline <= now_ns) && !matches!(waiter.state, State::Served)
+            waiter.deadline_ns.is_some_and(|deadline| deadline <= now_ns) && matches!(waiter.state, State::Waiting)
         };
         let waiters = self.waiting.waiters.iter();
         let over: Vec<Id> = waiters.filter(|(_, waiter)| is_over(waiter)).map(|(id, _)| *id).collect();
