@@ -20,7 +20,7 @@ pub trait Steps {
     fn run_as(&mut self, is_resp3: bool, words: &[&[u8]]) -> Result<Vec<u8>, Stop>;
 
     /// The shard that the program runs on: for its settings, not for rows.
-    fn shard(&self) -> &Shard;
+    fn shard(&mut self) -> &Shard;
 
     /// As `run_as`, in RESP2.
     fn run(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, Stop> {

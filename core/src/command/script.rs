@@ -171,6 +171,11 @@ pub(super) fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Sto
     Ok(Code::Script(machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)?))
 }
 
+/// What EVAL or EVALSHA runs.
+pub fn code_of(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
+    if call.spec.name == "eval" { by_text(machine, call) } else { by_sha(machine, call) }
+}
+
 fn eval(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let code = by_text(machine, call)?;
     run(machine, conn, call, &code, false, reply)

@@ -201,7 +201,7 @@ impl Steps for Here<'_> {
         Ok(out.flat())
     }
 
-    fn shard(&self) -> &Shard {
+    fn shard(&mut self) -> &Shard {
         self.shard
     }
 }

@@ -4,7 +4,7 @@ use super::Machine;
 use super::functions::Change;
 use super::ground::Ground;
 use super::idempotent::Idempotent;
-use super::program::Queued;
+use super::queued::Queued;
 use super::script::refusal_of;
 use crate::acl::Subject;
 use crate::command::args::Args;
@@ -157,7 +157,7 @@ pub(super) fn run_code(task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut R
         Code::Change(change) => change.run(means.ground, reply),
         Code::Idempotent(once) => once.run(task, means, reply),
         Code::Program(_) => super::program::run_task(task, means.ground, reply),
-        Code::Exec(queued) => queued.run(task.db, means.ground, reply),
+        Code::Exec(queued) => queued.run(task, means, reply),
         Code::Script(_) | Code::Function(_) => run_lua(task, means, reply),
     }
 }

@@ -166,6 +166,10 @@ impl Machine {
             return self.exec_once(conn, token, multi, call, reply);
         }
         match self.reach_of(conn, &multi) {
+            // Scripts may have keys elsewhere.
+            Reach::None | Reach::One(_) if !multi.is_on_rows() && self.is_any_in_steps(call, &multi) => {
+                return self.exec_over(conn, call, multi);
+            }
             Reach::None => {}
             Reach::One(shard) if shard == self.identity.shard => {}
             Reach::One(shard) if multi.is_on_rows() => {
@@ -200,8 +204,7 @@ impl Machine {
             if self.is_monitored() {
                 self.show_queued(conn, call.db, &multi);
             }
-            let watched = std::mem::take(&mut self.client_mut(conn).watched);
-            self.pending.deferred = Some(self.exec_in_steps(call, *multi, watched));
+            self.pending.deferred = Some(self.exec_in_steps(conn, call, multi)?);
             return Ok(Flow::Later);
         }
         let txn = match self.name_txn() {

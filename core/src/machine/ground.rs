@@ -21,7 +21,8 @@ pub(super) struct HiddenCall<'a> {
 pub(super) trait Ground {
     fn machine(&mut self) -> &mut Machine;
 
-    fn machine_ref(&self) -> &Machine;
+    /// The database that commands are about: SELECT changes it.
+    fn db(&mut self) -> &mut u8;
 
     /// A command of a client.
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;

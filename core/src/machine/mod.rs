@@ -17,7 +17,7 @@
 //! - `parked`: what other shards want and cannot have yet.
 //! - `redo`: what a start has left to do.
 //! - `script`: scripts. Over several shards: `wide`. What both have: `ground`, `code`. Libraries of functions: `functions`.
-//! - `program`: commands that are made of commands.
+//! - `program`: commands that are made of commands, and `queued`: transactions that have such ones.
 //! - `idempotent`: what is done once, however often it is asked for.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `pubsub`: who has subscribed to what, and what is announced to them.
@@ -55,6 +55,7 @@ mod place;
 mod plan;
 mod program;
 mod pubsub;
+mod queued;
 mod queues;
 mod recovered;
 mod redo;

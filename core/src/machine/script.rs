@@ -242,7 +242,7 @@ impl Machine {
     }
 
     /// What the script's first line says against running it now.
-    fn admit_script(&self, task: &Task<'_>) -> Result<(), Refusal> {
+    pub(super) fn admit_script(&self, task: &Task<'_>) -> Result<(), Refusal> {
         let flags = task.code.flags();
         if flags.is_plain || flags.no_writes {
             return Ok(());

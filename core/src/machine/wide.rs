@@ -427,8 +427,8 @@ impl Ground for Running<'_> {
         self.machine
     }
 
-    fn machine_ref(&self) -> &Machine {
-        self.machine
+    fn db(&mut self) -> &mut u8 {
+        &mut self.db
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
