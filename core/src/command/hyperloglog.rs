@@ -272,7 +272,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "pfcount",
         arity: -2,
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.and(Flags::MAY_REPLICATE),
         keys: Keys::ALL,
         spread: Spread::Program(count_over),
         run: Run::Row(pfcount),
