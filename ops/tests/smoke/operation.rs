@@ -41,7 +41,8 @@ fn metrics_show_what_happened() {
     assert_eq!(value(&text, "cairn_command_duration_seconds_count{cmd=\"set\"}"), 100.0);
     assert!(value(&text, "cairn_connected_clients{shard=\"0\"}") >= 1.0);
     let flushes = value(&text, "cairn_log_flush_duration_seconds_count{shard=\"0\"}");
-    assert!((1.0..=101.0).contains(&flushes), "{flushes} flushes");
+    // One a command, and a few of the server's own: its start, and a checkpoint's end if that comes in between.
+    assert!((1.0..=105.0).contains(&flushes), "{flushes} flushes");
     assert!(value(&text, "cairn_turn_duration_seconds_count{worker=\"0\"}") >= 1.0, "{text}");
     assert!(value(&text, "cairn_data_free_bytes") >= 1.0);
     assert!(value(&text, "process_resident_memory_bytes") > 1e6);
