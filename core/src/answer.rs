@@ -1,6 +1,7 @@
 //! What a shard answers when another one, or its own core, asks about it as a whole.
 
 use crate::clients;
+use crate::command::debug::rows::{self, Digesting};
 use crate::command::keyspace;
 use crate::error::Stop;
 use crate::event::Effect;
@@ -28,6 +29,7 @@ pub struct Progress {
     /// The head to go on from.
     pub head: u64,
     pub keys: Vec<Vec<u8>>,
+    pub digesting: Digesting,
     pub observed: Lsn,
 }
 
@@ -41,6 +43,7 @@ fn looks_at_all(ask: &Ask) -> bool {
             | Ask::RandomKey { .. }
             | Ask::KeysInSlot { .. }
             | Ask::CountKeysInSlot { .. }
+            | Ask::Rows(_)
     )
 }
 
@@ -65,6 +68,7 @@ impl Machine {
                 Ask::Watch { db, keys } => Some(self.watch_own(*db, keys)),
                 Ask::Hot { db, key, what } => Some(self.do_hot(*db, key, *what)),
                 Ask::RowCount { db } => Some(self.row_count(*db)),
+                Ask::Rows(ask) => Some(rows::answer(&self.shard, self.now, ask, &mut progress.digesting)),
                 _ => keyspace::answer(&mut self.shard, self.now, ask, progress),
             };
             let stop = match answered {
@@ -147,7 +151,7 @@ impl Machine {
                 self.acl_log.reset();
                 Answer::Done
             }
-            Ask::Save | Ask::AclChange(_) => unreachable!("these are answered later"),
+            Ask::Save | Ask::AclChange(_) | Ask::Rows(_) => unreachable!("these are answered elsewhere"),
             Ask::RowCount { .. }
             | Ask::Watch { .. }
             | Ask::Hot { .. }
@@ -383,6 +387,8 @@ impl Machine {
             figures.output_bytes_max = figures.output_bytes_max.max(output as u64);
         }
         figures.blocked = self.blocked_clients() as u64;
+        figures.timed = self.timed_clients() as u64;
+        (figures.awaited, figures.awaited_gone) = self.awaited_keys();
         figures
     }
 

@@ -48,6 +48,9 @@ pub const SUBSCRIPTIONS_MAX: usize = 1024 * 1024;
 pub const ANNOUNCED_BYTES_MAX: usize = 64 * 1024 * 1024;
 pub const ANNOUNCEMENTS_HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// Keys that DEBUG DIGEST looks for at a time.
+pub const DIGEST_KEYS_MAX: usize = 256;
+
 /// Arguments of one command (Redis: 1024 * 1024).
 pub const ARGS_MAX: usize = 1024 * 1024;
 

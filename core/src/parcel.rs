@@ -5,6 +5,8 @@
 
 use crate::acl::{Acl, User, log};
 use crate::announce::Announcement;
+use crate::collection::digest::Digest;
+use crate::command::debug::rows::RowAsk;
 use crate::command::strings::counters::Step;
 use crate::hot::HotKey;
 use crate::hot::split::Bounds;
@@ -293,6 +295,8 @@ pub enum Ask {
         pairs: Vec<(String, String)>,
     },
     ResetStat,
+    /// DEBUG about rows.
+    Rows(RowAsk),
     /// From now on this is so, or is not.
     Switch(Switch, bool),
     /// Which of these scripts are known, a digit for each.
@@ -341,8 +345,13 @@ pub enum Ask {
 #[derive(Clone, Debug)]
 pub enum Answer {
     Count(i64),
-    Keys { keys: Vec<Vec<u8>>, next: u64 },
+    Keys {
+        keys: Vec<Vec<u8>>,
+        next: u64,
+    },
     Text(String),
+    /// Each with the place of its key, or the number of its database.
+    Digests(Vec<(u32, Digest)>),
     Slow(Vec<SlowEntry>),
     AclLog(Vec<log::Entry>),
     Hot(Vec<HotKey>),

@@ -166,6 +166,11 @@ impl MemoryFigures {
 pub struct ClientFigures {
     pub connected: u64,
     pub blocked: u64,
+    /// Those of them whose wait ends by a time.
+    pub timed: u64,
+    /// Keys of this shard that connections of any core wait for, and those whose removal would end a wait too.
+    pub awaited: u64,
+    pub awaited_gone: u64,
     /// The largest query buffer and the largest output buffer among them.
     pub input_bytes_max: u64,
     pub output_bytes_max: u64,
@@ -178,6 +183,9 @@ impl ClientFigures {
     fn merge(&mut self, other: &ClientFigures) {
         self.connected += other.connected;
         self.blocked += other.blocked;
+        self.timed += other.timed;
+        self.awaited += other.awaited;
+        self.awaited_gone += other.awaited_gone;
         self.input_bytes_max = self.input_bytes_max.max(other.input_bytes_max);
         self.output_bytes_max = self.output_bytes_max.max(other.output_bytes_max);
         self.held_replies += other.held_replies;

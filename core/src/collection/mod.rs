@@ -11,6 +11,7 @@
 //! kind's business. How a collection stands here does not follow from it, but from its bytes alone: beyond
 //! [`PACKED_BYTES_MAX`](crate::limits::PACKED_BYTES_MAX) it is spread, and stays so. No collection is empty: what would be goes.
 
+pub mod digest;
 pub mod dump;
 pub mod label;
 pub mod list;

@@ -53,6 +53,8 @@ pub struct Blocks {
     pub is_joint: bool,
     /// What one is given the next one is not: so they are served one after the other.
     pub takes: bool,
+    /// Who waits is refused when the key is removed, or is of another kind.
+    pub ends_with_key: bool,
     /// What is settled when the command begins.
     pub settle: Option<Settle>,
 }
@@ -64,7 +66,7 @@ impl Blocks {
         is_ready: IsReady,
         narrow: Option<Narrow>,
     ) -> Blocks {
-        Blocks { parse, is_ready, narrow, is_joint: false, takes: true, settle: None }
+        Blocks { parse, is_ready, narrow, is_joint: false, takes: true, ends_with_key: false, settle: None }
     }
 }
 

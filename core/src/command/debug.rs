@@ -1,6 +1,8 @@
 //! DEBUG: what tests of servers and of clients ask for, behind `enable-debug-command`. As in Redis the subcommands are no rows of the
 //! table.
 
+pub mod rows;
+
 use super::help::wrong_subcommand;
 use super::save::save_all;
 use super::{Call, Flags, Flow, Run, Spec};
@@ -35,14 +37,20 @@ pub fn check_guard(spec: &Spec, guard: Guard, peer: &Peer) -> Result<(), Refusal
     ))
 }
 
-const HELP: [&str; 24] = [
+const HELP: [&str; 32] = [
     "DEBUG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "DIGEST",
+    "    Answers a digest of all databases, which is Redis's.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Answers the digests of values.",
     "ERROR <string>",
     "    Answers this error.",
     "LOADAOF",
     "    As RELOAD.",
     "LOG <message>",
     "    Writes the message to the server's log.",
+    "OBJECT <key>",
+    "    What a value is. There are no addresses: that is always 0.",
     "PAUSE-CRON <0|1>",
     "    Accepted, without effect: nothing runs by a clock that could be stopped.",
     "PROTOCOL <type>",
@@ -52,6 +60,8 @@ const HELP: [&str; 24] = [
     "    Accepted, without effect: lists have no plain nodes.",
     "RELOAD",
     "    Makes a checkpoint. What is in memory stays.",
+    "REPLYBUFFER <option> <value>",
+    "    Accepted, without effect: what is sent is not copied to a buffer of a client first.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Whether rows whose time is over are removed before somebody writes them.",
     "SET-DISABLE-DENY-SCRIPTS <0|1>",
@@ -74,6 +84,8 @@ fn debug(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply
             let us = (seconds.clamp(0.0, SLEEP_SECONDS_MAX) * 1e6) as u64;
             machine.effect(Effect::Sleep { us });
             machine.slept_ns += us * 1000;
+            // Who is served behind it in this turn is served when it is over.
+            machine.now.unix_us += us;
             reply.ok();
         }
         () if is("error", 3) => reply.error(&String::from_utf8_lossy(&args[2])),
@@ -83,7 +95,10 @@ fn debug(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply
             reply.ok();
         }
         () if is("protocol", 3) => protocol(call, reply)?,
-        () if is("quicklist-packed-threshold", 3) || is("pause-cron", 3) => reply.ok(),
+        () if is("object", 3) => return rows::run_object(machine, conn, call),
+        () if is("digest", 2) => return rows::run_all(machine, conn),
+        () if args.is(1, "digest-value") => return rows::run_values(machine, conn, call),
+        () if is("quicklist-packed-threshold", 3) || is("pause-cron", 3) || is("replybuffer", 4) => reply.ok(),
         () if is("reload", 2) || is("loadaof", 2) => return save_all(machine, conn),
         () if args.is(1, "reload") => return Err(Refusal::text(NO_RELOAD).into()),
         () if is("set-active-expire", 3) => return switch(machine, conn, Switch::ActiveExpire, is_on()),

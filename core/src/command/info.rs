@@ -170,8 +170,10 @@ fn clients(page: &mut Page<'_>) {
     page.field("blocked_clients", clients.blocked);
     page.field("tracking_clients", page.all.pubsub.trackers);
     page.field("pubsub_clients", page.all.pubsub.clients);
-    page.zeros(&["watching_clients", "clients_in_timeout_table"]);
-    page.zeros(&["total_watched_keys", "total_blocking_keys", "total_blocking_keys_on_nokey"]);
+    page.field("clients_in_timeout_table", clients.timed);
+    page.field("total_blocking_keys", clients.awaited);
+    page.field("total_blocking_keys_on_nokey", clients.awaited_gone);
+    page.zeros(&["watching_clients", "total_watched_keys"]);
 }
 
 fn memory(page: &mut Page<'_>) {

@@ -180,7 +180,13 @@ fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         reply.null();
         return Ok(());
     };
-    let encoding = match row.value {
+    reply.bulk(encoding_of(shard, call, &row)?.as_bytes());
+    Ok(())
+}
+
+/// That of a row, which the caller has just seen.
+pub fn encoding_of(shard: &Shard, call: &Call<'_>, row: &Row<'_>) -> Result<&'static str, Stop> {
+    Ok(match row.value {
         _ if row.kind == Kind::List => {
             let tag = list::encoding::tag_of(shard, call, &List { form: row.form() })?;
             collection::encoding(row.kind, tag)
@@ -189,9 +195,7 @@ fn object_encoding(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         value if parse_integer(value).is_some() => "int",
         value if value.len() <= EMBEDDED_BYTES_MAX => "embstr",
         _ => "raw",
-    };
-    reply.bulk(encoding.as_bytes());
-    Ok(())
+    })
 }
 
 /// Rows are never shared: 1. (Redis shares small integers and shows 2147483647 for those.)

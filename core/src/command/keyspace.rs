@@ -208,7 +208,7 @@ fn dbsize(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Reply<'_
 }
 
 /// If a shard has refused, that is the reply.
-fn is_refused(answers: &[Answer], reply: &mut Reply<'_>) -> bool {
+pub fn is_refused(answers: &[Answer], reply: &mut Reply<'_>) -> bool {
     let refused = answers.iter().find_map(|answer| if let Answer::Refused(line) = answer { Some(line) } else { None });
     if let Some(line) = refused {
         reply.error(line);

@@ -247,13 +247,11 @@ fn elements(query: &mut Query<'_>, key: &[u8], steps: &mut dyn Steps) -> Result<
         b"zset" if query.is_descending && query.is_unsorted => (b"zcard", b"zrevrange"),
         b"zset" => (b"zcard", b"zrange"),
         b"set" => {
-            if query.is_unsorted && query.target.is_some() {
-                // A set has no order that is the same everywhere: what is stored gets one.
+            if query.is_unsorted {
+                // A set has no order that is the same everywhere: it gets one.
                 (query.is_unsorted, query.is_text) = (false, true);
             }
-            let members = texts(&steps.run(&[b"smembers", key])?);
-            let range = if query.is_unsorted { query.range(members.len()) } else { 0..members.len() };
-            return Ok(members[range].to_vec());
+            return Ok(texts(&steps.run(&[b"smembers", key])?));
         }
         _ => return Err(Refusal::WrongType.into()),
     };

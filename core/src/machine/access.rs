@@ -52,7 +52,7 @@ fn check_undeclared(user: &User, entry: Entry, args: &Args<'_>) -> Result<(), Re
     let looks_up = || sort::undeclared(args).filter(|_| !user.reads_all_keys());
     match entry.spec.flags.has(Flags::UNDECLARED).then(looks_up).flatten() {
         Some(option) => {
-            Err(Refusal::text(format!("ERR {option} option of SORT denied due to insufficient ACL permissions")))
+            Err(Refusal::text(format!("ERR {option} option of SORT denied due to insufficient ACL permissions.")))
         }
         None => Ok(()),
     }

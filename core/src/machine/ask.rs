@@ -308,6 +308,11 @@ impl Machine {
         self.pending.timers.len() + self.waiters() + paused
     }
 
+    /// Those of them whose wait ends by a time.
+    pub fn timed_clients(&self) -> usize {
+        self.pending.timers.len() + self.timed_waiters()
+    }
+
     /// Writes the reply that a hole waits for, unless its client is gone.
     fn finish(&mut self, hole: HoleId, write: impl FnOnce(&mut Machine, ConnId, &mut Reply<'_>)) {
         let conn = ConnId(hole.conn);

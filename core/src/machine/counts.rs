@@ -177,11 +177,14 @@ impl Machine {
         let now_ns = (self.identity.clock_ns)();
         let ns = now_ns.saturating_sub(*to.clock_ns) / requests.len() as u64;
         *to.clock_ns = now_ns;
+        let is_counted_later = std::mem::take(&mut self.is_counted_later);
         let client = &mut self.session_mut(conn).client;
         client.commands += requests.len() as u64;
         for request in requests {
             let entry = request.entry.expect("an increment has been looked up");
-            self.stats.on_command(entry.id, ns);
+            if !is_counted_later {
+                self.stats.on_command(entry.id, ns);
+            }
             let call = Call { spec: entry.spec, args: &batch.args(input, request), ..*call };
             self.note_if_slow(conn, ns, &call);
             if self.is_monitored() {
@@ -206,6 +209,7 @@ impl Machine {
         let asked_bytes = size_of_val(steps) + key.len();
         let hole = self.open_holes(conn, out, steps.len() as u64, asked_bytes);
         self.stats.counters.forwarded_commands += steps.len() as u64;
+        self.is_counted_later = true;
         let request = self.request(hole, 0);
         let parcel = &mut self.outbox[usize::from(shard.0)];
         let (bytes_start, steps_start) = (parcel.bytes.len() as u32, parcel.steps.len() as u32);

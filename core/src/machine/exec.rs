@@ -104,6 +104,7 @@ impl Machine {
         out: &mut Replies,
     ) -> Result<(), Refusal> {
         let limit = self.settings.client_query_buffer_limit.min(MULTI_BYTES_MAX);
+        let is_look = entry.spec.flags.has(Flags::MAY_WRITE) && self.is_said_to_look(entry.spec, args);
         let client = self.client_mut(conn);
         let mode = client.reply_mode;
         let multi = client.multi.as_mut().expect("the caller has seen it");
@@ -124,6 +125,7 @@ impl Machine {
         } else {
             // SELECT may come before it: the database is known when it runs.
             multi.push(entry, 0, head, args.iter());
+            multi.writes -= usize::from(is_look);
             self.note_reach(conn, entry, head, args);
             let mark = out.len();
             Reply::new(out, false).simple("QUEUED");

@@ -171,7 +171,10 @@ impl Machine {
                 works.push_back((shard, self.work(conn, rows, commands, Patience::Wait)));
             }
         }
-        self.begin_statement(conn, works, form, out)
+        let is_single = matches!(form, Form::Single);
+        let flow = self.begin_statement(conn, works, form, out)?;
+        self.is_counted_later = is_single;
+        Ok(flow)
     }
 
     fn work(&self, conn: ConnId, rows: Vec<RowLock>, commands: Multi, patience: Patience) -> Box<Work> {

@@ -182,6 +182,8 @@ pub struct Machine {
     pub(crate) frees_scripts: bool,
     /// What the running command is to sleep at the turn's end: a part of its time.
     pub(crate) slept_ns: u64,
+    /// The running command is counted where, or when, it has run.
+    is_counted_later: bool,
     pub now: Now,
     /// By connection id.
     sessions: Vec<Option<Box<Session>>>,
@@ -256,6 +258,7 @@ impl Machine {
             keeps_expired: false,
             frees_scripts: false,
             slept_ns: 0,
+            is_counted_later: false,
             now,
             sessions: Vec::new(),
             sessions_len: 0,
@@ -323,7 +326,9 @@ impl Machine {
     pub fn end_turn(&mut self, now: Now) {
         self.now = now;
         self.redo();
-        if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() && !self.keeps_expired {
+        // As in Redis, nothing expires while clients are paused.
+        let keeps_expired = self.keeps_expired || self.pause.is_some();
+        if self.shard.engine().log().accepts_writes() && self.shard.engine().log().has_room() && !keeps_expired {
             let before = self.shard.counts.expired.get();
             let locks = self.parts.locks();
             match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX, |db, head| !locks.admits(db, head, true)) {

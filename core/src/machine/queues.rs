@@ -25,7 +25,7 @@ use super::run::Stay;
 use super::{Bug, Machine};
 use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::blocking::{Awaited, Blocks};
-use crate::command::{Call, Flags, Run, Spec};
+use crate::command::{Call, Flags, Run, Spec, table};
 use crate::error::Stop;
 use crate::parcel::{Message, RequestId};
 use crate::resp::encode::Reply;
@@ -367,6 +367,7 @@ impl Machine {
         };
         let (from, request, row) = (entry.from, entry.request, (entry.db, self.shard.head(&entry.key)));
         self.shard.begin();
+        let (id, start_ns) = (table::id(entry.spec), (self.identity.clock_ns)());
         let mut reply = Replies::default();
         let Run::Row(run) = entry.spec.run else { unreachable!("who waits is on rows") };
         let is_there = self.is_worth_a_try(&entry);
@@ -378,7 +379,7 @@ impl Machine {
         match ran {
             Err(Stop::Refuse(refusal)) => {
                 reply.truncate(0);
-                self.count_error(None, &refusal);
+                self.count_error(Some(id), &refusal);
                 Reply::new(&mut reply, entry.is_resp3).refusal(&refusal);
             }
             Err(_) => return self.queues.accepted.push(entry),
@@ -391,7 +392,15 @@ impl Machine {
         if !is_there || is_nil(reply.bytes()) {
             return self.tell_wait(from, WaitMessage::Nothing { request });
         }
+        self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
+    }
+
+    /// Keys that are waited for, and those whose removal would end a wait.
+    pub(crate) fn awaited_keys(&self) -> (u64, u64) {
+        let ends = |queue: &&VecDeque<Entry>| queue.iter().any(|entry| entry.blocks().ends_with_key);
+        let rows = self.queues.rows.values();
+        (rows.len() as u64, rows.filter(ends).count() as u64)
     }
 
     /// Whether somebody could not go on in an earlier turn.

@@ -54,7 +54,9 @@ impl Machine {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         self.stats.counters.forwarded_commands += 1;
         let request = self.request(hole, 0);
+        self.is_counted_later = true;
         if let Some(amount) = self.blind_amount(conn, call) {
+            self.is_counted_later = false;
             // The owner is to know that nobody asks for the sum.
             let args: [&[u8]; 3] = [b"ADD", &call.args[1], amount.as_bytes()];
             self.post(shard, request, call, &mut args.into_iter());
@@ -67,9 +69,18 @@ impl Machine {
         Flow::Done
     }
 
+    /// A command was dispatched: it is counted, unless that is done where, or when, it has run.
+    #[inline]
+    pub(super) fn count_dispatched(&mut self, id: u16, ns: u64) {
+        if !std::mem::take(&mut self.is_counted_later) {
+            self.stats.on_command(id, ns);
+        }
+    }
+
     /// Has each shard run the command on its own keys.
     pub(super) fn spread(&mut self, conn: ConnId, call: &Call<'_>, out: &Replies) -> Flow {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
+        self.is_counted_later = true;
         let mut places = vec![Vec::new(); usize::from(self.identity.shards)];
         let first = call.spec.keys.first;
         for (place, at) in call.spec.row_keys(call.args).enumerate() {
@@ -262,7 +273,9 @@ impl Machine {
             self.count_error(Some(id), &refusal);
             Reply::new(&mut reply, is_resp3).refusal(&refusal);
         }
-        self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
+        if request.part == 0 {
+            self.stats.on_command(id, (self.identity.clock_ns)().saturating_sub(start_ns));
+        }
         self.note_deed(Deed::Ran { from, request });
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
     }

@@ -260,7 +260,7 @@ impl Machine {
         let now_ns = (self.identity.clock_ns)();
         let ns = now_ns.saturating_sub(*clock_ns) + std::mem::take(&mut self.slept_ns);
         *clock_ns = now_ns;
-        self.stats.on_command(id, ns);
+        self.count_dispatched(id, ns);
         if flow != Flow::Later {
             self.note_if_slow(conn, ns, &call);
         }
@@ -476,7 +476,7 @@ impl Machine {
             || session.client.open.as_ref().is_some_and(|open| open.bytes > 0 && spec.name == "commit");
         if let Some(pause) = self.pause
             && (is_write
-                || spec.flags.has(Flags::MAY_WRITE)
+                || spec.flags.has(Flags::MAY_WRITE) && !self.is_said_to_look(spec, args)
                 || spec.flags.has(Flags::MAY_REPLICATE)
                 || !pause.writes_only)
         {

@@ -12,8 +12,9 @@ use super::run::Stay;
 use super::running::Running;
 use crate::acl::Subject;
 use crate::command::args::{Args, copied};
+use crate::command::streams;
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, Run};
+use crate::command::{Call, Flags, Flow, Run, Spec};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Level, Notice};
 use crate::limits::{SCRIPT_BYTES_MIN, SCRIPT_MS_MAX};
@@ -121,6 +122,20 @@ impl Machine {
         compiled.map_err(refusal_of)?;
         self.keep_script(&script, is_loaded);
         Ok(script)
+    }
+
+    /// Whether a script or function says itself that it writes nothing, as far as it is known here.
+    pub(super) fn is_said_to_look(&mut self, spec: &Spec, args: &Args<'_>) -> bool {
+        let Some(what) = args.get(1) else { return false };
+        match spec.name {
+            "eval" => Script::new(what).is_ok_and(|script| script.flags.no_writes),
+            "evalsha" => {
+                let known = Sha::parse(what).and_then(|sha| self.scripts.cache.find(sha));
+                known.is_some_and(|script| script.flags.no_writes)
+            }
+            "fcall" => self.find_function(what).is_ok_and(|function| function.flags.no_writes),
+            _ => false,
+        }
     }
 
     pub(super) fn keep_script(&mut self, script: &Arc<Script>, is_loaded: bool) {
@@ -423,6 +438,10 @@ impl Machine {
         }
         if let Some(subject) = subject {
             self.check_called(subject, entry, args)?;
+        }
+        if spec.streams > 0 && streams::read::blocks(args) {
+            let name = String::from_utf8_lossy(&args[0]);
+            return Err(format!("ERR {name} command is not allowed with BLOCK option from scripts").into());
         }
         if is_readonly && (spec.flags.has(Flags::WRITE) || spec.flags.has(Flags::MAY_REPLICATE)) {
             return Err(READ_ONLY.into());

@@ -147,6 +147,7 @@ impl Machine {
         self.waiting.waiters.insert(id_of(hole), waiter);
         self.waiting.begun.push(hole);
         self.client_mut(conn).is_blocked = true;
+        self.is_counted_later = true;
     }
 
     /// What is asked of the shards that have the keys.
@@ -275,7 +276,9 @@ impl Machine {
             let args = Args::new(&args.0, &args.1);
             if let Err(refusal) = self.check_access(conn, table::numbered(id), &args) {
                 self.tell_wait(shard, WaitMessage::Decline { request, row });
-                return self.end_wait(HoleId::from(request), Some(&refusal.line()));
+                self.stats.on_rejected(id);
+                self.count_error(None, &refusal);
+                return self.answer_waiter(HoleId::from(request), Some(&refusal.line())).map_or((), drop);
             }
         }
         self.tell_wait(shard, WaitMessage::Accept { request, row });
@@ -342,19 +345,26 @@ impl Machine {
         Some(waiter)
     }
 
-    /// Answers nil, or an error.
+    /// Ends a wait in vain.
     fn end_wait(&mut self, hole: HoleId, error: Option<&str>) {
-        let Some(waiter) = self.forget_waiter(hole) else { return };
+        let Some(id) = self.answer_waiter(hole, error) else { return };
+        self.stats.on_command(id, 0);
+        if let Some(line) = error {
+            self.count_error(Some(id), &Refusal::text(line.to_owned()));
+        }
+    }
+
+    /// Answers nil, or an error. The command that has waited.
+    fn answer_waiter(&mut self, hole: HoleId, error: Option<&str>) -> Option<u16> {
+        let waiter = self.forget_waiter(hole)?;
         let mut out = Replies::default();
         let mut reply = Reply::new(&mut out, waiter.is_resp3);
         match error {
             Some(line) => reply.error(line),
             None => reply.null_array(),
         }
-        if let Some(line) = error {
-            self.count_error(Some(table::id(waiter.spec)), &Refusal::text(line.to_owned()));
-        }
         self.fill_hole(hole, out);
+        Some(table::id(waiter.spec))
     }
 
     /// Those whose time is over. Who is being served is not asked any more, and who has just come is told what the owners say, however short its time is.
@@ -380,6 +390,11 @@ impl Machine {
     pub(super) fn forget_waits_of(&mut self, client: u64) {
         let own: Vec<Id> = self.waiting.waiters.range((client, 0, 0)..(client + 1, 0, 0)).map(|(id, _)| *id).collect();
         own.into_iter().for_each(|id| drop(self.forget_waiter(hole_of(id))));
+    }
+
+    /// Those of them that do not wait for ever.
+    pub(super) fn timed_waiters(&self) -> usize {
+        self.waiting.waiters.values().filter(|waiter| waiter.deadline_ns.is_some()).count()
     }
 
     /// Clients that wait for keys.

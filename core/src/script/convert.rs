@@ -114,6 +114,11 @@ impl<'a> Reader<'a> {
                 table.raw_set("string", lua.create_string(&text[4..])?)?;
                 wrapped(lua, "verbatim_string", Value::Table(table))?
             }
+            // Scripts do not see attributes.
+            b'|' => {
+                (0..2 * Reader::count(rest)).try_for_each(|_| self.value(lua).map(drop))?;
+                self.value(lua)?
+            }
             _ => unreachable!("replies have no other kinds"),
         })
     }

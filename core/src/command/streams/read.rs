@@ -42,6 +42,20 @@ pub fn keys(args: &Args<'_>) -> Option<Range<usize>> {
     (rest > 0 && rest % 2 == 0).then(|| at + 1..at + 1 + rest / 2)
 }
 
+/// Whether BLOCK is said.
+pub fn blocks(args: &Args<'_>) -> bool {
+    let mut at = 1;
+    while at < args.len() && !args.is(at, "streams") {
+        at += match () {
+            () if args.is(at, "block") => return true,
+            () if args.is(at, "count") => 2,
+            () if args.is(at, "group") => 3,
+            () => 1,
+        };
+    }
+    false
+}
+
 impl<'a> Options<'a> {
     pub fn parse(args: &'a Args<'_>) -> Result<Options<'a>, Refusal> {
         let is_group = args.is(0, GROUP_NAME);

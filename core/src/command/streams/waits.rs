@@ -8,9 +8,17 @@ use crate::command::blocking::{Awaited, Blocks, Wait, is_of};
 use crate::error::{Refusal, Stop};
 use crate::shard::{Kind, Shard};
 
-pub const READ: Blocks =
-    Blocks { parse, is_ready: has_entries, narrow: Some(narrow), is_joint: true, takes: false, settle: Some(settle) };
-pub const READ_GROUP: Blocks = Blocks { is_ready: has_entries_for_group, takes: true, settle: None, ..READ };
+pub const READ: Blocks = Blocks {
+    parse,
+    is_ready: has_entries,
+    narrow: Some(narrow),
+    is_joint: true,
+    takes: false,
+    ends_with_key: false,
+    settle: Some(settle),
+};
+pub const READ_GROUP: Blocks =
+    Blocks { is_ready: has_entries_for_group, takes: true, ends_with_key: true, settle: None, ..READ };
 
 /// What is refused because of an id, or asks for what a consumer has, is answered by the command itself, which does not wait.
 fn parse(args: &Args<'_>) -> Result<Option<Wait>, Refusal> {
