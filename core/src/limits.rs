@@ -237,6 +237,9 @@ pub const RDB_NODE_BYTES_MAX: usize = 4096;
 /// Elements that RESTORE makes at once: all of them are in memory beside the payload.
 pub const RESTORE_ELEMENTS_MAX: u64 = 4 * 1024 * 1024;
 
+/// The latest deadline of a field, in Unix milliseconds: what Redis takes.
+pub const FIELD_DEADLINE_MS_MAX: u64 = 0xffff_ffff_fffe >> 2;
+
 /// The database behind them, for the server's own rows.
 pub const HIDDEN_DB: u8 = DATABASES_MAX;
 

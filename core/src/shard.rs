@@ -5,6 +5,7 @@
 
 mod databases;
 pub mod elements;
+mod expire;
 mod group;
 mod long;
 mod notify;
@@ -99,6 +100,8 @@ pub struct ReadCounts {
     pub hits: Cell<u64>,
     pub misses: Cell<u64>,
     pub expired: Cell<u64>,
+    /// Fields of hashes.
+    pub expired_fields: Cell<u64>,
 }
 
 impl ReadCounts {
@@ -521,33 +524,6 @@ impl Shard {
     fn observe_all(&self) {
         // What is behind that is about what everybody may have seen before.
         self.observe(self.engine.log().awaited());
-    }
-
-    /// Removes rows that are past their time, at most about `max`. Whether there may be more.
-    pub(crate) fn expire(&mut self, now: Now, max: usize, is_locked: impl Fn(u8, u64) -> bool) -> Result<bool, Stop> {
-        if self.engine.deadline_next()?.is_none_or(|deadline| deadline >= now.unix_ms()) {
-            return Ok(false);
-        }
-        let due = self.engine.due(now.unix_ms() - 1, max)?;
-        for (db, head, key) in &due {
-            if is_locked(*db, *head) {
-                continue;
-            }
-            let row_key = RowKey { db: *db, head: *head, key };
-            self.keep_removed(row_key)?;
-            if let Some(lsn) = self.engine.delete(row_key, Removal::Expired)? {
-                self.unstable.note(*db, *head, lsn);
-                if self.tracked.is_on() {
-                    self.note_tracked(row_key, lsn);
-                }
-                self.counts.expired.set(self.counts.expired.get() + 1);
-                if self.announced.wants(Events::EXPIRED) {
-                    self.note_event(*db, Events::EXPIRED, "expired", key);
-                    self.announced.raise(lsn);
-                }
-            }
-        }
-        Ok(due.len() >= max)
     }
 }
 

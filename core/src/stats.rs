@@ -77,6 +77,7 @@ pub struct Counters {
     pub keyspace_hits: u64,
     pub keyspace_misses: u64,
     pub expired: u64,
+    pub expired_fields: u64,
     pub error_replies: u64,
     pub unexpected_error_replies: u64,
     pub auth_denied: u64,
@@ -120,6 +121,7 @@ impl Counters {
         self.keyspace_hits += other.keyspace_hits;
         self.keyspace_misses += other.keyspace_misses;
         self.expired += other.expired;
+        self.expired_fields += other.expired_fields;
         self.error_replies += other.error_replies;
         self.unexpected_error_replies += other.unexpected_error_replies;
         self.auth_denied += other.auth_denied;

@@ -37,6 +37,7 @@
 
 mod asked;
 mod driver;
+mod fields;
 mod long;
 mod open;
 mod scan;

@@ -167,7 +167,8 @@ fn write_keys(link: &mut Link, output: &mut Output, keys: &[&[u8]], refused: &mu
 }
 
 fn body_of(bytes: &[u8]) -> io::Result<&[u8]> {
-    payload::body(bytes, Version::Ten as u16).map_err(|invalid| io::Error::new(io::ErrorKind::InvalidData, invalid))
+    // A hash whose fields expire is of the latest one: only Redis 7.4 and later load a file with such.
+    payload::body(bytes, Version::Twelve as u16).map_err(|invalid| io::Error::new(io::ErrorKind::InvalidData, invalid))
 }
 
 fn bulk(item: &Reply) -> Option<&[u8]> {

@@ -1,7 +1,7 @@
 //! Values as payloads of DUMP, and rows made of them.
 
 use super::list::List;
-use super::map::{Map, MapEdit};
+use super::map::{Map, MapEdit, has_deadlines};
 use super::packed::Entries;
 use super::stream::groups::{Consumer, Groups, Pending};
 use super::stream::id::EntryId;
@@ -52,6 +52,11 @@ impl Body {
 /// The payload of a row, which the caller has just seen at this key.
 pub fn dump(shard: &Shard, call: &Call<'_>, row: &Row<'_>, version: Version) -> Result<Vec<u8>, Stop> {
     let bytes_max = shard.string_bytes_max.saturating_sub(payload::FOOTER_BYTES);
+    if row.kind == Kind::Hash
+        && let Some(earliest_ms) = earliest(shard, call, row)?
+    {
+        return dump_timed(shard, call, row, earliest_ms, bytes_max);
+    }
     let mut body = Body { out: payload::begin(row.kind, version), bytes_max };
     match row.kind {
         Kind::String => {
@@ -83,6 +88,42 @@ pub fn dump(shard: &Shard, call: &Call<'_>, row: &Row<'_>, version: Version) -> 
         }
         Kind::Stream => dump_stream(shard, call, row.form(), version, &mut body)?,
     }
+    body.refuse_large(0)?;
+    Ok(payload::seal(body.out, version))
+}
+
+/// The earliest deadline of a hash's fields, if any has one.
+fn earliest(shard: &Shard, call: &Call<'_>, row: &Row<'_>) -> Result<Option<u64>, Stop> {
+    if !has_deadlines(&row.form()) {
+        return Ok(None);
+    }
+    let mut earliest = None;
+    Map::new(row.form(), row.kind).visit_kept(shard, call, 0, |element| {
+        let deadline = (element.expire_ms != 0).then_some(element.expire_ms);
+        earliest = earliest.into_iter().chain(deadline).min();
+        ControlFlow::Continue(())
+    })?;
+    Ok(earliest)
+}
+
+/// A hash whose fields expire. Those past their time, if they are not removed yet, are in it: so it is never empty.
+fn dump_timed(
+    shard: &Shard,
+    call: &Call<'_>,
+    row: &Row<'_>,
+    earliest_ms: u64,
+    bytes_max: usize,
+) -> Result<Vec<u8>, Stop> {
+    let map = Map::new(row.form(), row.kind);
+    let (out, version) = payload::begin_timed();
+    let mut body = Body { out, bytes_max };
+    body.out.extend_from_slice(&earliest_ms.to_le_bytes());
+    write::length(&mut body.out, map.len(shard, call)?);
+    map.visit_kept(shard, call, 0, |element| {
+        write::timed_field(&mut body.out, earliest_ms, element.expire_ms);
+        _ = body.push(element.rest);
+        body.push(element.value)
+    })?;
     body.refuse_large(0)?;
     Ok(payload::seal(body.out, version))
 }
@@ -139,6 +180,7 @@ fn is_repeated(value: &Value) -> bool {
             let per = if *kind == Kind::Set { 1 } else { 2 };
             !Entries::of(bytes).step_by(per).all(|member| seen.insert(member))
         }
+        Value::Timed { bytes, .. } => !Entries::of(bytes).step_by(3).all(|field| seen.insert(field)),
         Value::Stream(stream) => !stream.groups.iter().all(|group| seen.insert(&group.name)),
     }
 }
@@ -147,7 +189,7 @@ fn is_repeated(value: &Value) -> bool {
 fn is_large(value: &Value, elements_max: u64) -> bool {
     let count = match value {
         Value::String(_) => 0,
-        Value::Entries { count, .. } => *count,
+        Value::Entries { count, .. } | Value::Timed { count, .. } => *count,
         Value::Stream(stream) => {
             let of_groups = stream.groups.iter().map(|group| group.pending.len() + group.consumers.len() + 1);
             stream.facts.len + of_groups.sum::<usize>() as u64
@@ -178,6 +220,14 @@ pub fn restore(shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl, value: 
             while let Some(member) = entries.next() {
                 let value = if kind == Kind::Hash { entries.next().unwrap_or_default() } else { &[] };
                 edit.set(shard, call, member, value)?;
+            }
+            edit.finish(shard, call, key, ttl)
+        }
+        Value::Timed { bytes, .. } => {
+            let mut edit = MapEdit::anew(Kind::Hash);
+            let mut entries = Entries::of(&bytes);
+            while let (Some(field), Some(value), Some(deadline)) = (entries.next(), entries.next(), entries.next()) {
+                edit.set_until(shard, call, field, value, rdb::deadline_of(deadline))?;
             }
             edit.finish(shard, call, key, ttl)
         }

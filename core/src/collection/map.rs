@@ -1,7 +1,10 @@
 //! Hashes and sets: collections whose elements are found by their member, with a value or without. Read, and changed by a command that may be about
 //! several members.
 //!
-//! Packed, an entry is the member, and one more its value if there are values. Spread, the order is that of the member.
+//! Packed, an entry is the member, and one more its value if there are values. Spread, the order is that of the member. A hash some of whose fields
+//! have deadlines is spread, at any size, and stays so: a deadline is that of the field's row, and what the row of the hash keeps beside its elements is
+//! [`DEADLINES`], from the first one on. What is past its deadline is not there, except that it is counted until it is removed.
+//! `docs/decisions/0034-field-deadlines.md`.
 
 use super::packed::{Packed, Packing};
 use super::{Form, Spread, order};
@@ -15,6 +18,14 @@ use cairn_storage::units::CollectionId;
 use std::collections::BTreeMap;
 use std::iter;
 use std::ops::{ControlFlow, Range};
+
+/// What the row of a hash keeps beside its elements if some of them have, or had, deadlines.
+pub const DEADLINES: &[u8] = &[1];
+
+/// Whether members of a map may have deadlines.
+pub fn has_deadlines(form: &Form<'_>) -> bool {
+    matches!(form, Form::Spread(spread) if spread.rest == DEADLINES)
+}
 
 /// A map that is read.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +50,18 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// Members.
+    /// When a member goes, if it is there (0: never).
+    pub fn deadline(&self, shard: &Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<u64>, Stop> {
+        match self.form {
+            Form::Spread(spread) => {
+                let order = order::of_member(member, shard.hash_seed());
+                Ok(shard.element(call, spread.number, &order)?.map(|element| element.expire_ms))
+            }
+            Form::Packed(_) => Ok(self.get(shard, call, member)?.map(|_| 0)),
+        }
+    }
+
+    /// Members, those that are past their time and not removed yet included.
     pub fn len(&self, shard: &Shard, call: &Call<'_>) -> Result<u64, Stop> {
         match self.form {
             Form::Packed(packed) => Ok((packed.count() / self.stride()) as u64),
@@ -47,11 +69,24 @@ impl<'a> Map<'a> {
         }
     }
 
+    /// Members that are not past their time.
+    pub fn live_len(&self, shard: &Shard, call: &Call<'_>) -> Result<u64, Stop> {
+        if !has_deadlines(&self.form) {
+            return self.len(shard, call);
+        }
+        let mut live = 0;
+        self.visit(shard, call, 0, |_, _| {
+            live += 1;
+            ControlFlow::Continue(())
+        })?;
+        Ok(live)
+    }
+
     fn stride(&self) -> usize {
         1 + usize::from(self.has_values)
     }
 
-    /// Visits members and values, from the member of a rank on.
+    /// Visits members and values, from the member of a rank on; not those that are past their time.
     pub fn visit(
         &self,
         shard: &Shard,
@@ -59,20 +94,32 @@ impl<'a> Map<'a> {
         rank: u64,
         mut visit: impl FnMut(&[u8], &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Stop> {
+        self.visit_kept(shard, call, rank, |element| match element.is_live(call.now) {
+            true => visit(element.rest, element.value),
+            false => ControlFlow::Continue(()),
+        })
+    }
+
+    /// Visits all that is kept: members stand where an element has the rest of its order.
+    pub fn visit_kept(
+        &self,
+        shard: &Shard,
+        call: &Call<'_>,
+        rank: u64,
+        mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
         match self.form {
             Form::Packed(packed) => {
                 let mut entries = packed.iter().skip(rank as usize * self.stride());
                 while let Some(member) = entries.next() {
                     let value = if self.has_values { entries.next().unwrap_or_default() } else { &[] };
-                    if visit(member, value).is_break() {
+                    if visit(Element { head: 0, rest: member, expire_ms: 0, value }).is_break() {
                         break;
                     }
                 }
                 Ok(())
             }
-            Form::Spread(spread) => {
-                shard.elements_from(call, spread.number, rank, |element| visit(element.rest, element.value))
-            }
+            Form::Spread(spread) => shard.elements_from(call, spread.number, rank, visit),
         }
     }
 
@@ -99,14 +146,16 @@ impl<'a> Map<'a> {
         }
         let (rank, _) = shard.element_rank(call, spread.number, &order::of_place(place))?;
         let (mut seen, mut last, mut next) = (0, None, 0);
-        shard.elements_from(call, spread.number, rank, |Element { head, rest, value, .. }| {
-            let at = head % order::PLACES;
+        shard.elements_from(call, spread.number, rank, |element| {
+            let at = element.head % order::PLACES;
             if seen >= count && last != Some(at) {
                 next = at;
                 return ControlFlow::Break(());
             }
             (seen, last) = (seen + 1, Some(at));
-            visit(rest, value);
+            if element.is_live(call.now) {
+                visit(element.rest, element.value);
+            }
             ControlFlow::Continue(())
         })?;
         Ok(next)
@@ -145,22 +194,56 @@ struct Changes {
     /// `None`: it has none yet, and all that it has is here.
     number: Option<CollectionId>,
     tag: u8,
+    /// Some have deadlines; and so it was before.
+    has_deadlines: bool,
+    had_deadlines: bool,
     /// By member.
-    members: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
-    /// How many more members there are than before.
+    members: BTreeMap<Vec<u8>, Fate>,
+    /// How many more members there are than before, those past their time included.
     added: i64,
 }
 
+/// What becomes of a member.
+enum Fate {
+    Is {
+        value: Vec<u8>,
+        /// 0: never.
+        expire_ms: u64,
+    },
+    /// It keeps its value, and has this deadline.
+    Expires(u64),
+    Goes,
+}
+
+/// A member as it is by now.
+struct Now<'a> {
+    value: &'a [u8],
+    expire_ms: u64,
+    is_live: bool,
+}
+
 impl Changes {
-    fn get<'a>(&'a self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<&'a [u8]>, Stop> {
-        match (self.members.get(member), self.number) {
-            (Some(value), _) => Ok(value.as_deref()),
-            (None, None) => Ok(None),
-            (None, Some(number)) => {
-                let found = shard.element(call, number, &order::of_member(member, shard.hash_seed()))?;
-                Ok(found.map(|element| element.value))
+    /// The member, be it past its time or not.
+    fn find<'a>(&'a self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<Now<'a>>, Stop> {
+        let new_ms = match (self.members.get(member), self.number) {
+            (Some(Fate::Is { value, expire_ms }), _) => {
+                return Ok(Some(Now { value, expire_ms: *expire_ms, is_live: true }));
             }
-        }
+            (Some(Fate::Goes), _) | (None, None) => return Ok(None),
+            (Some(Fate::Expires(ms)), _) => Some(*ms),
+            (None, Some(_)) => None,
+        };
+        let number = self.number.expect("what keeps its value stands in the tree");
+        let found = shard.kept_element(call, number, &order::of_member(member, shard.hash_seed()))?;
+        Ok(found.map(|element| Now {
+            value: element.value,
+            expire_ms: new_ms.unwrap_or(element.expire_ms),
+            is_live: new_ms.is_some() || element.is_live(call.now),
+        }))
+    }
+
+    fn live<'a>(&'a self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<Now<'a>>, Stop> {
+        Ok(self.find(shard, call, member)?.filter(|now| now.is_live))
     }
 }
 
@@ -170,8 +253,11 @@ impl MapEdit {
         let state = match shard.peek_collection(call, key, kind)? {
             None => State::Packed { packing: Packing::new(0), is_changed: false },
             Some(Form::Packed(packed)) => State::Packed { packing: Packing::of(packed), is_changed: false },
-            Some(Form::Spread(Spread { number, tag, .. })) => {
-                State::Spread(Changes { number: Some(number), tag, ..Changes::default() })
+            Some(form @ Form::Spread(Spread { number, tag, .. })) => {
+                let has = has_deadlines(&form);
+                let (has_deadlines, had_deadlines) = (has, has);
+                let number = Some(number);
+                State::Spread(Changes { number, tag, has_deadlines, had_deadlines, ..Changes::default() })
             }
         };
         Ok(MapEdit { kind, state })
@@ -192,12 +278,35 @@ impl MapEdit {
             State::Packed { packing, .. } => {
                 Ok(find(packing.packed(), self.has_values(), member).map(|(_, value)| value))
             }
-            State::Spread(changes) => changes.get(shard, call, member),
+            State::Spread(changes) => Ok(changes.live(shard, call, member)?.map(|now| now.value)),
         }
     }
 
-    /// Sets a member's value. Whether it is new.
+    /// When a member goes, if it is there by now (0: never).
+    pub fn deadline(&self, shard: &Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<u64>, Stop> {
+        match &self.state {
+            State::Packed { .. } => Ok(self.get(shard, call, member)?.map(|_| 0)),
+            State::Spread(changes) => Ok(changes.live(shard, call, member)?.map(|now| now.expire_ms)),
+        }
+    }
+
+    /// Sets a member's value. Whether it is new. It has no deadline from now on.
     pub fn set(&mut self, shard: &Shard, call: &Call<'_>, member: &[u8], value: &[u8]) -> Result<bool, Stop> {
+        self.set_until(shard, call, member, value, 0)
+    }
+
+    /// The same, of a member that goes at that time (0: never).
+    pub fn set_until(
+        &mut self,
+        shard: &Shard,
+        call: &Call<'_>,
+        member: &[u8],
+        value: &[u8],
+        expire_ms: u64,
+    ) -> Result<bool, Stop> {
+        if expire_ms != 0 {
+            self.keep_deadlines();
+        }
         let has_values = self.has_values();
         match &mut self.state {
             State::Packed { packing, is_changed } => {
@@ -218,14 +327,43 @@ impl MapEdit {
                 Ok(is_new)
             }
             State::Spread(changes) => {
-                let is_new = changes.get(shard, call, member)?.is_none();
-                changes.added += i64::from(is_new);
+                let found = changes.find(shard, call, member)?;
+                let is_new = !found.as_ref().is_some_and(|now| now.is_live);
+                let is_added = found.is_none();
+                changes.added += i64::from(is_added);
                 if is_new || has_values {
-                    changes.members.insert(member.to_vec(), Some(value.to_vec()));
+                    changes.members.insert(member.to_vec(), Fate::Is { value: value.to_vec(), expire_ms });
                 }
                 Ok(is_new)
             }
         }
+    }
+
+    /// Sets a member's value, and lets it have the deadline that it has.
+    pub fn update(&mut self, shard: &Shard, call: &Call<'_>, member: &[u8], value: &[u8]) -> Result<bool, Stop> {
+        let expire_ms = self.deadline(shard, call, member)?.unwrap_or(0);
+        self.set_until(shard, call, member, value, expire_ms)
+    }
+
+    /// Lets a member that is there go at that time (0: never).
+    pub fn set_deadline(&mut self, shard: &Shard, call: &Call<'_>, member: &[u8], expire_ms: u64) -> Result<(), Stop> {
+        if expire_ms != 0 {
+            self.keep_deadlines();
+        }
+        let State::Spread(changes) = &mut self.state else { return Ok(()) };
+        if let Some(Fate::Is { expire_ms: old_ms, .. }) = changes.members.get_mut(member) {
+            *old_ms = expire_ms;
+            return Ok(());
+        }
+        let fate = match expire_ms {
+            0 => {
+                let Some(Now { value, .. }) = changes.find(shard, call, member)? else { return Ok(()) };
+                Fate::Is { value: value.to_vec(), expire_ms }
+            }
+            ms => Fate::Expires(ms),
+        };
+        changes.members.insert(member.to_vec(), fate);
+        Ok(())
     }
 
     /// Removes a member. Whether it was there.
@@ -239,9 +377,9 @@ impl MapEdit {
                 Ok(true)
             }
             State::Spread(changes) => {
-                let is_there = changes.get(shard, call, member)?.is_some();
+                let is_there = changes.live(shard, call, member)?.is_some();
                 if is_there {
-                    changes.members.insert(member.to_vec(), None);
+                    changes.members.insert(member.to_vec(), Fate::Goes);
                     changes.added -= 1;
                 }
                 Ok(is_there)
@@ -251,16 +389,29 @@ impl MapEdit {
 
     /// What is too large for a row will be spread.
     fn spread_if_large(&mut self) {
-        let State::Packed { packing, .. } = &self.state else { return };
-        if packing.len() <= PACKED_BYTES_MAX {
-            return;
+        if let State::Packed { packing, .. } = &self.state
+            && packing.len() > PACKED_BYTES_MAX
+        {
+            self.spread();
         }
+    }
+
+    /// Members may have deadlines from now on.
+    fn keep_deadlines(&mut self) {
+        self.spread();
+        if let State::Spread(changes) = &mut self.state {
+            changes.has_deadlines = true;
+        }
+    }
+
+    fn spread(&mut self) {
+        let State::Packed { packing, .. } = &self.state else { return };
         let packed = packing.packed();
         let mut changes = Changes { tag: packed.tag, ..Changes::default() };
         let mut entries = packed.iter();
         while let Some(member) = entries.next() {
             let value = if self.has_values() { entries.next().unwrap_or_default() } else { &[] };
-            changes.members.insert(member.to_vec(), Some(value.to_vec()));
+            changes.members.insert(member.to_vec(), Fate::Is { value: value.to_vec(), expire_ms: 0 });
             changes.added += 1;
         }
         self.state = State::Spread(changes);
@@ -308,7 +459,7 @@ impl Changes {
         key: &'a [u8],
         ttl: Ttl,
     ) -> Result<Option<Change<'a>>, Stop> {
-        let Changes { number, tag: old_tag, members, added } = self;
+        let Changes { number, tag: old_tag, has_deadlines, had_deadlines, members, added } = self;
         let before = match number {
             Some(number) if added < 0 || !shard.thresholds.is_last(kind, old_tag) => {
                 shard.element_count(call, number)?
@@ -316,11 +467,14 @@ impl Changes {
             _ => 0,
         };
         let count = (before as i64 + added) as u64;
-        if added < 0 && count == 0 {
+        if count == 0 && (added < 0 || number.is_none()) {
             return Ok(Some(Change { key, kind, edits: Vec::new(), row: RowEdit::Goes }));
         }
         let tag = {
-            let entries = members.iter().filter_map(|(member, value)| Some((&member[..], value.as_deref()?)));
+            let entries = members.iter().filter_map(|(member, fate)| match fate {
+                Fate::Is { value, .. } => Some((&member[..], &value[..])),
+                Fate::Expires(_) | Fate::Goes => None,
+            });
             let value_of = |value| (kind == Kind::Hash).then_some(value);
             let entries = entries.flat_map(|(member, value)| iter::once(member).chain(value_of(value)));
             shard.thresholds.tag(kind, old_tag, count, entries)
@@ -330,14 +484,21 @@ impl Changes {
             None => (shard.next_collection()?, true),
         };
         let seed = shard.hash_seed();
-        let members = members.into_iter().filter(|(_, value)| !is_new || value.is_some());
-        let edits: Vec<Edit> = members
-            .map(|(member, value)| Edit { number: id, order: order::of_member(&member, seed), value, expire_ms: 0 })
-            .collect();
-        let value = Spread { number: id, tag, rest: &[] }.encode();
+        let members = members.into_iter().filter(|(_, fate)| !is_new || !matches!(fate, Fate::Goes));
+        let edit = |(member, fate): (Vec<u8>, Fate)| {
+            let (value, expire_ms) = match fate {
+                Fate::Is { value, expire_ms } => (Some(value), expire_ms),
+                Fate::Expires(ms) => (None, ms),
+                Fate::Goes => (None, 0),
+            };
+            Edit { number: id, order: order::of_member(&member, seed), value, expire_ms }
+        };
+        let edits: Vec<Edit> = members.map(edit).collect();
+        let rest = if has_deadlines { DEADLINES } else { &[] };
+        let value = Spread { number: id, tag, rest }.encode();
         let row = match is_new {
             true => RowEdit::Names(id, value, ttl),
-            false if tag != old_tag => RowEdit::Becomes(value),
+            false if tag != old_tag || has_deadlines != had_deadlines => RowEdit::Becomes(value),
             false => RowEdit::Stays,
         };
         let is_change = !edits.is_empty() || !matches!(row, RowEdit::Stays);

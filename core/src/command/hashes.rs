@@ -1,13 +1,36 @@
-//! The hash commands: one row each. What they answer follows Redis 7.2's `t_hash.c`, the order of its checks included.
+//! The hash commands: one row each. What they answer follows Redis 7.2's `t_hash.c`, the order of its checks included; what is about times to live of
+//! fields, that of 7.4 and 8.
 
 mod change;
+mod expire;
 mod look;
+mod until;
 
 use super::{Flags, Keys, Run, Spec};
 
 const HASH: Spec = Spec { keys: Keys::ONE, categories: "hash", group: "hash", since: "2.0.0", ..Spec::DEFAULT };
 const WRITE_FAST: Flags = Flags::WRITE.and(Flags::DENYOOM).and(Flags::FAST);
 const READ_FAST: Flags = Flags::READONLY.and(Flags::FAST);
+
+/// Sets times to live of fields.
+const SETTER: Spec = Spec {
+    arity: -6,
+    flags: WRITE_FAST,
+    since: "7.4.0",
+    complexity: "O(N log M) where N is the number of fields named and M the number of fields.",
+    key_uses: &["RW update"],
+    ..HASH
+};
+
+/// Tells times to live of fields.
+const TELLER: Spec = Spec {
+    arity: -5,
+    flags: READ_FAST,
+    since: "7.4.0",
+    complexity: "O(N log M) where N is the number of fields named and M the number of fields.",
+    synopsis: "key FIELDS numfields field [field ...]",
+    ..HASH
+};
 
 pub const SPECS: &[Spec] = &[
     Spec {
@@ -185,5 +208,94 @@ pub const SPECS: &[Spec] = &[
         summary: "Answers the values of all fields of a hash.",
         synopsis: "key",
         ..HASH
+    },
+    Spec {
+        name: "hexpire",
+        run: Run::Row(expire::hexpire),
+        summary: "Lets fields of a hash live for some seconds.",
+        synopsis: "key seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        ..SETTER
+    },
+    Spec {
+        name: "hexpireat",
+        run: Run::Row(expire::hexpireat),
+        summary: "Lets fields of a hash live until a Unix time in seconds.",
+        synopsis: "key unix-time-seconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        ..SETTER
+    },
+    Spec {
+        name: "hexpiretime",
+        run: Run::Row(expire::hexpiretime),
+        summary: "Tells until which Unix times in seconds fields of a hash live.",
+        ..TELLER
+    },
+    Spec {
+        name: "hgetdel",
+        flags: Flags::WRITE.and(Flags::FAST),
+        since: "8.0.0",
+        key_uses: &["RW access delete"],
+        run: Run::Row(until::hgetdel),
+        summary: "Answers the values of fields and removes them; the key goes with the last one.",
+        ..TELLER
+    },
+    Spec {
+        name: "hgetex",
+        flags: Flags::WRITE.and(Flags::FAST),
+        since: "8.0.0",
+        key_uses: &["RW access update"],
+        run: Run::Row(until::hgetex),
+        summary: "Answers the values of fields and sets how long they live, or that they live for ever.",
+        synopsis: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | PERSIST] FIELDS numfields field [field ...]",
+        ..TELLER
+    },
+    Spec {
+        name: "hpersist",
+        flags: Flags::WRITE.and(Flags::FAST),
+        key_uses: &["RW update"],
+        run: Run::Row(expire::hpersist),
+        summary: "Lets fields of a hash live for ever.",
+        ..TELLER
+    },
+    Spec {
+        name: "hpexpire",
+        run: Run::Row(expire::hpexpire),
+        summary: "Lets fields of a hash live for some milliseconds.",
+        synopsis: "key milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        ..SETTER
+    },
+    Spec {
+        name: "hpexpireat",
+        run: Run::Row(expire::hpexpireat),
+        summary: "Lets fields of a hash live until a Unix time in milliseconds.",
+        synopsis: "key unix-time-milliseconds [NX | XX | GT | LT] FIELDS numfields field [field ...]",
+        ..SETTER
+    },
+    Spec {
+        name: "hpexpiretime",
+        run: Run::Row(expire::hpexpiretime),
+        summary: "Tells until which Unix times in milliseconds fields of a hash live.",
+        ..TELLER
+    },
+    Spec {
+        name: "hpttl",
+        tips: "nondeterministic_output",
+        run: Run::Row(expire::hpttl),
+        summary: "Tells how many milliseconds fields of a hash have left.",
+        ..TELLER
+    },
+    Spec {
+        name: "hsetex",
+        since: "8.0.0",
+        run: Run::Row(until::hsetex),
+        summary: "Sets fields of a hash, and how long they live.",
+        synopsis: "key [FNX | FXX] [EX seconds | PX milliseconds | EXAT unix-time-seconds | PXAT unix-time-milliseconds | KEEPTTL] FIELDS numfields field value [field value ...]",
+        ..SETTER
+    },
+    Spec {
+        name: "httl",
+        tips: "nondeterministic_output",
+        run: Run::Row(expire::httl),
+        summary: "Tells how many seconds fields of a hash have left.",
+        ..TELLER
     },
 ];

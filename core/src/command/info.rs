@@ -306,6 +306,7 @@ fn stats(page: &mut Page<'_>) {
     page.field("instantaneous_output_repl_kbps", "0.00");
     page.field("rejected_connections", counters.connections_rejected);
     page.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    page.field("expired_subkeys", counters.expired_fields);
     page.field("expired_keys", counters.expired);
     page.field("expired_stale_perc", "0.00");
     page.zeros(&["expired_time_cap_reached_count", "expire_cycle_cpu_milliseconds", "evicted_keys", "evicted_clients"]);

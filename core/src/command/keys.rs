@@ -4,6 +4,7 @@ use super::strings::as_one;
 use super::{Call, Flags, Keys, Run, Spec, Spread, help};
 use crate::collection;
 use crate::collection::list::{self, List};
+use crate::collection::map;
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
 use crate::limits::DATABASES_MAX;
@@ -191,6 +192,7 @@ pub fn encoding_of(shard: &Shard, call: &Call<'_>, row: &Row<'_>) -> Result<&'st
             let tag = list::encoding::tag_of(shard, call, &List { form: row.form() })?;
             collection::encoding(row.kind, tag)
         }
+        _ if row.kind == Kind::Hash && map::has_deadlines(&row.form()) && row.form().tag() == 0 => "listpackex",
         _ if row.kind != Kind::String => collection::encoding(row.kind, row.form().tag()),
         value if parse_integer(value).is_some() => "int",
         value if value.len() <= EMBEDDED_BYTES_MAX => "embstr",

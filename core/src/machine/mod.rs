@@ -461,6 +461,7 @@ impl Machine {
         counters.keyspace_hits += counts.hits.take();
         counters.keyspace_misses += counts.misses.take();
         counters.expired += counts.expired.take();
+        counters.expired_fields += counts.expired_fields.take();
     }
 
     pub fn client(&self, conn: ConnId) -> &Client {

@@ -54,6 +54,8 @@ pub enum Found {
     Key {
         key: Vec<u8>,
         kind: Kind,
+        /// Each field comes with a deadline: see [`super::Value::Timed`].
+        is_timed: bool,
         expire_ms: Option<u64>,
     },
     Piece(Step),
@@ -160,9 +162,9 @@ fn between(
                 let key = input.string()?.into_owned();
                 // A value of a module or one that cannot be kept is named with its place.
                 let reading = Reading::new(of_type, input)?;
-                let kind = reading.kind();
+                let (kind, is_timed) = (reading.kind(), reading.is_timed());
                 *expire_ms = None;
-                return Ok((Some(State::Value(reading)), Found::Key { key, kind, expire_ms: expires }));
+                return Ok((Some(State::Value(reading)), Found::Key { key, kind, is_timed, expire_ms: expires }));
             }
         };
         *expire_ms = expires;

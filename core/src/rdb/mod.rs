@@ -18,6 +18,7 @@
 //! | a string | a length and its bytes; or 192, 193, 194 and an integer of 8, 16, 32 bits; or 195, two lengths, and bytes packed by LZF ([`lzf`]) |
 //! | a list, a set | their number, and each as a string |
 //! | a hash | the number of fields, and each field and value as strings |
+//! | a hash whose fields expire | the earliest deadline (8 bytes, little-endian, Unix milliseconds); the number of fields; each: a length that is 0, or 1 more than its deadline is behind the earliest one; field and value |
 //! | a sorted set | the number of members, each as a string and the score: 8 bytes, little-endian; in type 3 a length byte and text |
 //! | the smaller encodings | one string that holds all: [`listpack`], and what was there before it in [`ziplist`] |
 //! | a stream | [`stream`] |
@@ -48,12 +49,14 @@ use std::fmt;
 pub const VERSION_MAX: u16 = 12;
 
 /// A version that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// Redis 7.0 and later read it.
     Ten = 10,
     /// From 7.2 on: with the times at which consumers of streams were active.
     Eleven = 11,
+    /// From 7.4 on. A payload of a hash whose fields expire is of this one, whatever was asked for.
+    Twelve = 12,
 }
 
 /// The types of values.
@@ -79,9 +82,11 @@ pub mod kind {
     pub const STREAM_2: u8 = 19;
     pub const SET_LISTPACK: u8 = 20;
     pub const STREAM_3: u8 = 21;
-    /// Up to 25: hashes whose fields expire.
-    pub const HASH_EXPIRING: u8 = 22;
-    pub const HASH_EXPIRING_LAST: u8 = 25;
+    /// Hashes whose fields expire: as release candidates of 7.4 wrote them, and as they are written since.
+    pub const HASH_TIMED_FIRST: u8 = 22;
+    pub const HASH_TIMED_LISTPACK_FIRST: u8 = 23;
+    pub const HASH_TIMED: u8 = 24;
+    pub const HASH_TIMED_LISTPACK: u8 = 25;
 }
 
 /// What is no value in a file.
@@ -112,7 +117,25 @@ pub enum Value {
         /// Elements; fields, and members with scores, are one.
         count: u64,
     },
+    /// A hash whose fields expire: fields, values and deadlines ([`deadline_bytes`]) in turn.
+    Timed {
+        bytes: Vec<u8>,
+        count: u64,
+    },
     Stream(Box<stream::Stream>),
+}
+
+/// The latest deadline of a field that is read, in Unix milliseconds.
+pub const DEADLINE_MS_MAX: u64 = 0xffff_ffff_fffe;
+
+/// A field's deadline beside it: Unix milliseconds, 0 for never.
+pub fn deadline_bytes(expire_ms: u64) -> [u8; 8] {
+    expire_ms.to_le_bytes()
+}
+
+/// The deadline that stands there.
+pub fn deadline_of(bytes: &[u8]) -> u64 {
+    bytes.try_into().map_or(0, u64::from_le_bytes)
 }
 
 impl Value {
@@ -120,6 +143,7 @@ impl Value {
         match self {
             Value::String(_) => Kind::String,
             Value::Entries { kind, .. } => *kind,
+            Value::Timed { .. } => Kind::Hash,
             Value::Stream(_) => Kind::Stream,
         }
     }
@@ -148,8 +172,8 @@ pub enum What {
     Type(u8),
     /// The value of a module, by its name.
     Module(String),
-    /// A hash whose fields expire: their times to live would be lost.
-    FieldTtl,
+    /// No deadline of a field.
+    Deadline,
     /// A library of functions in the form of a release candidate of 7.0.
     FunctionOld,
     Length,
@@ -184,9 +208,7 @@ impl fmt::Display for Invalid {
             What::Module(name) => {
                 write!(f, "a value of the module type {name} at byte {at}: modules are not supported")
             }
-            What::FieldTtl => {
-                write!(f, "a hash whose fields expire at byte {at}: times to live of fields are not supported")
-            }
+            What::Deadline => write!(f, "no time at which a field expires at byte {at}"),
             What::FunctionOld => write!(f, "functions in the form of a release candidate of Redis 7.0 at byte {at}"),
             What::Length => write!(f, "no length at byte {at}"),
             What::StringForm(form) => write!(f, "no known form of a string at byte {at}: {form}"),

@@ -1,6 +1,6 @@
 //! What DUMP answers and RESTORE takes, and FUNCTION DUMP and FUNCTION RESTORE: a body, and a footer that says whether it is whole.
 
-use super::{Crc64, Input, Invalid, VERSION_MAX, Value, Version, What, read, write};
+use super::{Crc64, Input, Invalid, VERSION_MAX, Value, Version, What, kind, read, write};
 use crate::shard::Kind;
 
 pub const FOOTER_BYTES: usize = 10;
@@ -8,6 +8,11 @@ pub const FOOTER_BYTES: usize = 10;
 /// Begins the payload of a value.
 pub fn begin(kind: Kind, version: Version) -> Vec<u8> {
     vec![write::type_of(kind, version)]
+}
+
+/// The same of a hash whose fields expire; and the version that it has.
+pub fn begin_timed() -> (Vec<u8>, Version) {
+    (vec![kind::HASH_TIMED], Version::Twelve)
 }
 
 /// Ends a payload.
@@ -39,7 +44,8 @@ pub fn body(payload: &[u8], version_max: u16) -> Result<&[u8], Invalid> {
 
 /// The payload of a value.
 pub fn encode(value: &Value, version: Version) -> Vec<u8> {
-    let mut out = begin(value.kind(), version);
+    let is_timed = matches!(value, Value::Timed { .. });
+    let (mut out, version) = if is_timed { begin_timed() } else { (begin(value.kind(), version), version) };
     write::value(&mut out, value, version);
     seal(out, version)
 }

@@ -2,7 +2,7 @@
 
 use super::listpack::{Item, Listpack};
 use super::stream::{self, Form, Group, Seen, Stream};
-use super::{Input, Invalid, Value, What, kind, ziplist};
+use super::{DEADLINE_MS_MAX, Input, Invalid, Value, What, deadline_bytes, kind, ziplist};
 use crate::collection::packed;
 use crate::collection::stream::Facts;
 use crate::limits::RDB_STEP_BYTES;
@@ -13,12 +13,15 @@ use crate::shard::Kind;
 #[derive(Clone, Debug)]
 pub struct Reading {
     kind: Kind,
+    is_timed: bool,
     state: State,
 }
 
 #[derive(Clone, Debug)]
 enum State {
     String,
+    /// The earliest deadline of fields comes next.
+    Earliest(Box<State>),
     /// The number of what follows comes next.
     Count(Each),
     Each(Each, u64),
@@ -35,6 +38,8 @@ enum State {
 enum Each {
     Element,
     Pair,
+    /// A field, its value and its deadline, which counts from here on.
+    Timed(u64),
     Scored,
     TextScored,
     Node,
@@ -48,12 +53,13 @@ enum Whole {
     Ziplist,
     Integers,
     Listpack,
+    TimedListpack,
 }
 
 /// What a step has read.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Step {
-    /// So many elements have been appended: see [`Value::Entries`].
+    /// So many elements have been appended: see [`Value::Entries`] and [`Value::Timed`].
     Entries(u64),
     /// The string has been appended.
     String,
@@ -87,15 +93,25 @@ impl Reading {
             kind::STREAM => stream(Form::First),
             kind::STREAM_2 => stream(Form::Second),
             kind::STREAM_3 => stream(Form::Third),
-            kind::HASH_EXPIRING..=kind::HASH_EXPIRING_LAST => return Err(input.invalid(What::FieldTtl)),
+            // The first form has deadlines as they are: an earliest one of 1 adds nothing.
+            kind::HASH_TIMED_FIRST => (Kind::Hash, State::Count(Each::Timed(1))),
+            kind::HASH_TIMED_LISTPACK_FIRST => (Kind::Hash, State::Whole(Whole::TimedListpack)),
+            kind::HASH_TIMED => (Kind::Hash, State::Earliest(Box::new(State::Count(Each::Timed(0))))),
+            kind::HASH_TIMED_LISTPACK => (Kind::Hash, State::Earliest(Box::new(State::Whole(Whole::TimedListpack)))),
             kind::MODULE | kind::MODULE_OLD => return Err(module(input.clone())),
             other => return Err(input.invalid(What::Type(other))),
         };
-        Ok(Reading { kind, state })
+        let is_timed = (kind::HASH_TIMED_FIRST..=kind::HASH_TIMED_LISTPACK).contains(&of_type);
+        Ok(Reading { kind, is_timed, state })
     }
 
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Whether each field comes with a deadline: see [`Value::Timed`].
+    pub fn is_timed(&self) -> bool {
+        self.is_timed
     }
 
     /// Reads on, and appends what it reads to `out`. Where the input ends too early nothing has changed, neither here nor there.
@@ -115,6 +131,13 @@ impl Reading {
 }
 
 fn advance(kind: Kind, state: &mut State, input: &mut Input<'_>, out: &mut Vec<u8>) -> Result<Step, Invalid> {
+    if let State::Earliest(next) = state {
+        let earliest_ms = u64::from_le_bytes(input.array()?);
+        *state = match &**next {
+            State::Count(Each::Timed(_)) => State::Count(Each::Timed(earliest_ms)),
+            next => next.clone(),
+        };
+    }
     if let State::Count(each) = state {
         let is_stream = kind == Kind::Stream;
         let place = input.invalid(What::Empty);
@@ -163,7 +186,7 @@ fn advance(kind: Kind, state: &mut State, input: &mut Input<'_>, out: &mut Vec<u
             *left -= 1;
             Ok(Step::Group(group))
         }
-        State::Count(_) | State::GroupCount(..) => unreachable!("it has gone on"),
+        State::Earliest(_) | State::Count(_) | State::GroupCount(..) => unreachable!("it has gone on"),
     }
 }
 
@@ -201,6 +224,17 @@ fn read_one(kind: Kind, each: &mut Each, input: &mut Input<'_>, out: &mut Vec<u8
         Each::Pair => {
             packed::push(out, &input.string()?);
             packed::push(out, &input.string()?);
+        }
+        Each::Timed(earliest_ms) => {
+            let place = input.invalid(What::Deadline);
+            let expire_ms = match input.length()? {
+                0 => Some(0),
+                behind => (behind - 1).checked_add(*earliest_ms).filter(|ms| *ms <= DEADLINE_MS_MAX),
+            };
+            let expire_ms = expire_ms.ok_or(place)?;
+            packed::push(out, &input.string()?);
+            packed::push(out, &input.string()?);
+            packed::push(out, &deadline_bytes(expire_ms));
         }
         Each::Scored => {
             packed::push(out, &input.string()?);
@@ -240,11 +274,17 @@ fn read_whole(kind: Kind, whole: Whole, input: &mut Input<'_>, out: &mut Vec<u8>
     let bytes = input.string()?;
     let within = input.within(&bytes, place);
     let mut entries = 0u64;
-    let is_scored = kind == Kind::ZSet;
+    let is_timed = matches!(whole, Whole::TimedListpack);
+    let per = match kind {
+        _ if is_timed => 3,
+        Kind::Hash | Kind::ZSet => 2,
+        _ => 1,
+    };
     let mut push = |item: Item<'_>, at: u64| {
-        match is_scored && entries % 2 == 1 {
-            true => packed::push(out, &score(item, at)?.to_le_bytes()),
-            false => item.push(out),
+        match (kind, entries % per) {
+            (Kind::ZSet, 1) => packed::push(out, &score(item, at)?.to_le_bytes()),
+            (_, 2) => packed::push(out, &deadline_bytes(deadline(item, at)?)),
+            _ => item.push(out),
         }
         entries += 1;
         Ok(())
@@ -262,7 +302,7 @@ fn read_whole(kind: Kind, whole: Whole, input: &mut Input<'_>, out: &mut Vec<u8>
             ziplist::visit_integers(within, bytes.len(), |value| _ = push(Item::Integer(value), place))?;
             What::Intset
         }
-        Whole::Listpack => {
+        Whole::Listpack | Whole::TimedListpack => {
             let mut listpack = Listpack::new(within, bytes.len())?;
             while let Some(item) = listpack.advance()? {
                 push(item, listpack.place())?;
@@ -270,10 +310,9 @@ fn read_whole(kind: Kind, whole: Whole, input: &mut Input<'_>, out: &mut Vec<u8>
             What::Listpack
         }
     };
-    let (what, per) = (broken, if matches!(kind, Kind::Hash | Kind::ZSet) { 2 } else { 1 });
     match entries {
         0 => Err(Invalid { what: What::Empty, at: place }),
-        odd if !odd.is_multiple_of(per) => Err(Invalid { what, at: place }),
+        odd if !odd.is_multiple_of(per) => Err(Invalid { what: broken, at: place }),
         entries => Ok(entries / per),
     }
 }
@@ -283,6 +322,14 @@ fn score(item: Item<'_>, at: u64) -> Result<f64, Invalid> {
         Item::Integer(value) => Ok(value as f64),
         Item::Bytes(text) => double::parse(text).ok_or(Invalid { what: What::Score, at }),
     }
+}
+
+fn deadline(item: Item<'_>, at: u64) -> Result<u64, Invalid> {
+    let expire_ms = match item {
+        Item::Integer(ms) => u64::try_from(ms).ok(),
+        Item::Bytes(_) => None,
+    };
+    expire_ms.filter(|ms| *ms <= DEADLINE_MS_MAX).ok_or(Invalid { what: What::Deadline, at })
 }
 
 /// A module's value, named.
@@ -316,6 +363,7 @@ pub fn value(of_type: u8, input: &mut Input<'_>) -> Result<Value, Invalid> {
     Ok(match reading.kind {
         Kind::String => Value::String(bytes),
         Kind::Stream => Value::Stream(Box::new(Stream { entries: bytes, facts, groups })),
+        Kind::Hash if reading.is_timed => Value::Timed { bytes, count },
         kind => Value::Entries { kind, bytes, count },
     })
 }

@@ -330,7 +330,7 @@ pub fn write_group(out: &mut Vec<u8>, group: &Group, version: Version) {
     for (name, consumer) in &group.consumers {
         write::string(out, name);
         out.extend_from_slice(&consumer.seen_ms.to_le_bytes());
-        if version == Version::Eleven {
+        if version >= Version::Eleven {
             out.extend_from_slice(&consumer.active_ms.unwrap_or(NEVER).to_le_bytes());
         }
         let owned = owned.get(&consumer.number).map_or(&[][..], Vec::as_slice);

@@ -19,6 +19,14 @@ fn entries(kind: Kind, items: &[&[u8]]) -> Value {
     Value::Entries { kind, bytes, count }
 }
 
+fn timed(fields: &[(&[u8], &[u8], u64)]) -> Value {
+    let mut bytes = Vec::new();
+    for (field, value, expire_ms) in fields {
+        [field, value, &deadline_bytes(*expire_ms)[..]].iter().for_each(|item| packed::push(&mut bytes, item));
+    }
+    Value::Timed { bytes, count: fields.len() as u64 }
+}
+
 fn stream(ids: &[(u64, u64)], fields: &[&[u8]], groups: Vec<Group>) -> Value {
     let mut bytes = Vec::new();
     for (ms, seq) in ids {
@@ -57,6 +65,7 @@ fn some() -> Vec<Value> {
             Kind::ZSet,
             &[b"a", &scores[0], b"b", &scores[1], b"c", &scores[2], b"d", &scores[3], b"e", &scores[4]],
         ),
+        timed(&[(b"field", b"value", 1_700_000_000_000), (b"other", b"", 0), (b"third", b"x", DEADLINE_MS_MAX)]),
         stream(&[], &[], vec![]),
         stream(&[(1, 1), (2, 1), (2, 2), (300, 0)], &[b"f", b"1", b"g", b"x"], vec![group()]),
     ]
@@ -171,7 +180,7 @@ fn what_is_refused_is_named_with_its_place() {
     check(b"\x01\x00", What::Empty, 1);
     check(b"\x05\x01\x01a\x00\x00\x00\x00\x00\x00\xf8\x7f", What::Score, 4);
     check(b"\x08", What::Type(8), 1);
-    check(b"\x18", What::FieldTtl, 1);
+    check(b"\x18\x05\0\0\0\0\0\0\0\x01\x81\xff\xff\xff\xff\xff\xff\xff\xff", What::Deadline, 10);
     check(b"\x07\x81\x46\x22\x8d\xa4\x20\x8b\x51\x03", What::Module("RiKNpCCLU".into()), 1);
     check(b"\x12\x01\x03\x00", What::Container(3), 2);
     check(b"\x10\x06\x06\0\0\0\0\0", What::Listpack, 1);
@@ -247,7 +256,7 @@ fn file() -> Vec<u8> {
     out.extend(
         b"\xf7\x81\x46\x22\x8d\xa4\x20\x8b\x51\x03\x02\x01\x01\x05\x05\x01x\x03\0\0\0\0\x04\0\0\0\0\0\0\0\0\x00",
     );
-    write::database(&mut out, 3, 8, 1);
+    write::database(&mut out, 3, 9, 1);
     for (at, value) in some().iter().enumerate() {
         let bytes = payload::encode(value, Version::Ten);
         let body = payload::body(&bytes, VERSION_MAX).unwrap();
@@ -290,16 +299,19 @@ fn files_are_read_in_any_pieces() {
     assert_eq!(found[1], Found::Aux { name: b"redis-ver".to_vec(), value: b"7.0.15".to_vec() });
     assert_eq!(found[2], Found::Function(b"#!lua name=l".to_vec()));
     assert_eq!(found[3], Found::ModuleAux { name: "RiKNpCCLU".into() });
-    assert_eq!(found[4..6], [Found::Database(3), Found::Sizes { keys: 8, expiring: 1 }]);
-    assert_eq!(found[6], Found::Key { key: b"k\0".to_vec(), kind: Kind::String, expire_ms: None });
+    assert_eq!(found[4..6], [Found::Database(3), Found::Sizes { keys: 9, expiring: 1 }]);
+    assert_eq!(found[6], Found::Key { key: b"k\0".to_vec(), kind: Kind::String, is_timed: false, expire_ms: None });
     assert_eq!(found[7..9], [Found::Piece(Step::String), Found::Piece(Step::End)]);
-    assert_eq!(found[9], Found::Key { key: b"k\x01".to_vec(), kind: Kind::String, expire_ms: Some(u64::MAX) });
+    assert_eq!(
+        found[9],
+        Found::Key { key: b"k\x01".to_vec(), kind: Kind::String, is_timed: false, expire_ms: Some(u64::MAX) }
+    );
     assert_eq!(found.last(), Some(&Found::End { is_verified: true }));
     let keys = |found: &[Found]| found.iter().filter(|found| matches!(found, Found::Key { .. })).count();
-    assert_eq!(keys(&found), 8);
+    assert_eq!(keys(&found), 9);
     for piece in [1, 7, 1000] {
         let (other, same) = walk(&bytes, piece).unwrap();
-        assert!(keys(&other) == 8 && same == out, "{piece}");
+        assert!(keys(&other) == 9 && same == out, "{piece}");
     }
 }
 

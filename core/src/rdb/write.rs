@@ -2,7 +2,7 @@
 //! chooses smaller encodings by itself.
 
 use super::stream::{Nodes, write_facts, write_group};
-use super::{Crc64, Value, Version, kind, opcode};
+use super::{Crc64, Value, Version, deadline_of, kind, opcode};
 use crate::collection::packed::Entries;
 use crate::shard::Kind;
 use std::ops::ControlFlow;
@@ -38,7 +38,7 @@ pub fn type_of(kind: Kind, version: Version) -> u8 {
         (Kind::ZSet, _) => kind::ZSET,
         (Kind::Hash, _) => kind::HASH,
         (Kind::Stream, Version::Ten) => kind::STREAM_2,
-        (Kind::Stream, Version::Eleven) => kind::STREAM_3,
+        (Kind::Stream, Version::Eleven | Version::Twelve) => kind::STREAM_3,
     }
 }
 
@@ -50,6 +50,7 @@ pub fn value(out: &mut Vec<u8>, value: &Value, version: Version) {
             length(out, *count);
             entries(out, *kind, bytes);
         }
+        Value::Timed { bytes, count } => timed(out, bytes, *count),
         Value::Stream(stream) => {
             let mut nodes = Nodes::default();
             stream.visit(|id, fields| {
@@ -72,6 +73,25 @@ pub fn entries(out: &mut Vec<u8>, kind: Kind, packed: &[u8]) {
             false => string(out, entry),
         }
     }
+}
+
+/// Fields with their values and deadlines, as [`Value::Timed`] has them.
+fn timed(out: &mut Vec<u8>, packed: &[u8], count: u64) {
+    let deadlines = Entries::of(packed).skip(2).step_by(3).map(deadline_of);
+    let earliest_ms = deadlines.filter(|ms| *ms != 0).min().unwrap_or(0);
+    out.extend_from_slice(&earliest_ms.to_le_bytes());
+    length(out, count);
+    let mut entries = Entries::of(packed);
+    while let (Some(field), Some(value), Some(deadline)) = (entries.next(), entries.next(), entries.next()) {
+        timed_field(out, earliest_ms, deadline_of(deadline));
+        string(out, field);
+        string(out, value);
+    }
+}
+
+/// What stands in front of a field: its deadline, as it is to the earliest one.
+pub fn timed_field(out: &mut Vec<u8>, earliest_ms: u64, expire_ms: u64) {
+    length(out, if expire_ms == 0 { 0 } else { expire_ms - earliest_ms + 1 });
 }
 
 /// The beginning of a file.

@@ -5,6 +5,7 @@ use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::command::strings::as_one;
 use crate::error::{Refusal, Stop};
+use crate::event::Now;
 use cairn_storage::engine::elements::{self, element};
 use cairn_storage::engine::{Found, RowKey};
 use cairn_storage::limits::ROW_INLINE_BYTES_MAX;
@@ -18,7 +19,7 @@ use std::ops::ControlFlow;
 pub struct Edit {
     pub number: CollectionId,
     pub order: Vec<u8>,
-    /// `None`: it goes.
+    /// `None`: it goes, or, if there is a deadline, only gets that.
     pub value: Option<Vec<u8>>,
     /// Unix milliseconds; 0: never.
     pub expire_ms: u64,
@@ -105,6 +106,12 @@ pub struct Element<'a> {
 }
 
 impl Element<'_> {
+    /// Whether it is not past its time.
+    #[inline]
+    pub fn is_live(&self, now: Now) -> bool {
+        self.expire_ms == 0 || self.expire_ms >= now.unix_ms()
+    }
+
     /// Its order.
     pub fn order(&self) -> Vec<u8> {
         elements::order_of(self.head, self.rest)
@@ -129,9 +136,18 @@ impl Shard {
 
     /// An element of the collection that the row of the running command names.
     pub fn element(&self, call: &Call<'_>, number: CollectionId, order: &[u8]) -> Result<Option<Element<'_>>, Stop> {
+        Ok(self.kept_element(call, number, order)?.filter(|element| element.is_live(call.now)))
+    }
+
+    /// The same, be it past its time or not.
+    pub fn kept_element(
+        &self,
+        call: &Call<'_>,
+        number: CollectionId,
+        order: &[u8],
+    ) -> Result<Option<Element<'_>>, Stop> {
         let row = element(call.db, number, order);
-        let found = self.find(row)?;
-        Ok(found.filter(|found| super::is_live(found, call.now)).map(|found| shown(row.head, &[], found)))
+        Ok(self.find(row)?.map(|found| shown(row.head, &[], found)))
     }
 
     /// How many elements are before this order, and whether it is one's.
@@ -259,6 +275,10 @@ impl Shard {
                 Some(value) => {
                     self.keep_former(at)?;
                     Some(self.engine.put(at, 0, edit.expire_ms, value)?)
+                }
+                None if edit.expire_ms != 0 => {
+                    self.keep_former(at)?;
+                    self.engine.set_expiry(at, edit.expire_ms)?
                 }
                 None => {
                     self.keep_removed(at)?;

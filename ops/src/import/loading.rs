@@ -8,7 +8,7 @@ use cairn_core::number::double;
 use cairn_core::rdb::file::Found;
 use cairn_core::rdb::read::Step;
 use cairn_core::rdb::stream::{Group, Stream};
-use cairn_core::rdb::{Value, Version, payload};
+use cairn_core::rdb::{Value, Version, deadline_of, payload};
 use cairn_core::shard::Kind;
 use std::collections::BTreeMap;
 use std::io;
@@ -53,6 +53,8 @@ pub struct Loader {
 struct Current {
     key: Vec<u8>,
     kind: Kind,
+    /// A hash whose fields come with deadlines.
+    is_timed: bool,
     expire_ms: Option<u64>,
     count: u64,
     facts: Facts,
@@ -88,12 +90,14 @@ impl Loader {
                     self.counts.modules.push(name);
                 }
             }
-            Found::Key { key, kind, expire_ms } => {
+            Found::Key { key, kind, is_timed, expire_ms } => {
                 let is_skipped = expire_ms.is_some_and(|ms| ms <= self.now_ms);
                 self.counts.expired += u64::from(is_skipped);
                 let (facts, groups) = (Facts::default(), Vec::new());
                 let (count, is_in_pieces) = (0, false);
-                self.current = Some(Current { key, kind, expire_ms, count, facts, groups, is_in_pieces, is_skipped });
+                let current =
+                    Current { key, kind, is_timed, expire_ms, count, facts, groups, is_in_pieces, is_skipped };
+                self.current = Some(current);
             }
             Found::Piece(Step::End) => {
                 let current = self.current.take().expect("a piece is of a key");
@@ -154,6 +158,7 @@ impl Loader {
         let (name, per) = match current.kind {
             Kind::List => (&b"RPUSH"[..], 1),
             Kind::Set => (&b"SADD"[..], 1),
+            Kind::Hash if current.is_timed => return self.add_timed(key, packed),
             Kind::Hash => (&b"HSET"[..], 2),
             Kind::ZSet => (&b"ZADD"[..], 2),
             Kind::Stream => return self.add_entries(key, packed),
@@ -176,6 +181,27 @@ impl Loader {
         Ok(())
     }
 
+    /// Adds fields with deadlines to a large hash: those of one deadline at once.
+    fn add_timed(&mut self, key: &[u8], packed: &[u8]) -> io::Result<()> {
+        let entries: Vec<&[u8]> = Entries::of(packed).collect();
+        for piece in entries.chunks(PIECE_ELEMENTS * 3) {
+            let mut by_deadline: BTreeMap<u64, Vec<&[u8]>> = BTreeMap::new();
+            for field in piece.chunks(3) {
+                by_deadline.entry(deadline_of(field[2])).or_default().extend(&field[..2]);
+            }
+            for (deadline, fields) in by_deadline {
+                let (ms, number) = (deadline.to_string(), (fields.len() / 2).to_string());
+                let mut words: Vec<&[u8]> = match deadline {
+                    0 => vec![b"HSET", key],
+                    _ => vec![b"HSETEX", key, b"PXAT", ms.as_bytes(), b"FIELDS", number.as_bytes()],
+                };
+                words.extend(fields);
+                self.sink.value(key, &words)?;
+            }
+        }
+        Ok(())
+    }
+
     fn add_entries(&mut self, key: &[u8], packed: &[u8]) -> io::Result<()> {
         for entry in Entries::of(packed) {
             let (id, fields) = EntryId::split(entry);
@@ -188,7 +214,7 @@ impl Loader {
 
     /// All of a value has been read.
     fn finish(&mut self, current: Current, bytes: Vec<u8>) -> io::Result<()> {
-        let Current { key, kind, expire_ms, count, facts, groups, is_in_pieces, .. } = current;
+        let Current { key, kind, is_timed, expire_ms, count, facts, groups, is_in_pieces, .. } = current;
         self.counts.keys.entry(self.sink.db()).or_default()[kind as usize] += 1;
         let ms = expire_ms.map(|ms| ms.to_string());
         let ms = ms.as_deref().map(str::as_bytes);
@@ -210,6 +236,7 @@ impl Loader {
                 return self.sink.value(&key, &words);
             }
             Kind::Stream => Value::Stream(Box::new(Stream { entries: bytes, facts, groups })),
+            Kind::Hash if is_timed => Value::Timed { bytes, count },
             kind => Value::Entries { kind, bytes, count },
         };
         let payload = payload::encode(&value, Version::Eleven);

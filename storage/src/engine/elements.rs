@@ -46,6 +46,11 @@ pub const fn elements_of(db: u8) -> u8 {
     db + DATABASES as u8
 }
 
+/// The database whose collections a tree has the elements of.
+pub const fn database_of(tree: u8) -> u8 {
+    tree - DATABASES as u8
+}
+
 /// Whether a tree is one of elements.
 pub const fn is_elements(tree: u8) -> bool {
     tree as usize >= DATABASES
@@ -401,10 +406,16 @@ impl Engine {
 
     /// Whether a row names this number.
     fn is_owned(&self, db: u8, number: CollectionId) -> Result<bool, Missing> {
-        let Some(found) = self.get(owner(db, &owner_tail(number)))? else { return Ok(false) };
-        let Some((head, key)) = found.value.split_first_chunk() else { return Ok(false) };
-        let named = self.get(RowKey { db, head: u64::from_le_bytes(*head), key })?;
-        Ok(named.is_some_and(|found| number_of(found.kind, found.value) == Some(number)))
+        Ok(self.owner_of(db, number)?.is_some_and(|(_, names)| names))
+    }
+
+    /// The row that names a number, or did, and whether it does.
+    pub fn owner_of(&self, db: u8, number: CollectionId) -> Result<Option<(RowKey<'_>, bool)>, Missing> {
+        let Some(found) = self.get(owner(db, &owner_tail(number)))? else { return Ok(None) };
+        let Some((head, key)) = found.value.split_first_chunk() else { return Ok(None) };
+        let row = RowKey { db, head: u64::from_le_bytes(*head), key };
+        let named = self.get(row)?;
+        Ok(Some((row, named.is_some_and(|found| number_of(found.kind, found.value) == Some(number)))))
     }
 
     /// Removes some elements, at most about `most`. Whether none are left.

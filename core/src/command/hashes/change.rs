@@ -72,7 +72,7 @@ pub fn hincrby(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
         None => 0,
     };
     let after = before.checked_add(increment).ok_or(Refusal::Overflow)?;
-    edit.set(shard, call, field, itoa::Buffer::new().format(after).as_bytes())?;
+    edit.update(shard, call, field, itoa::Buffer::new().format(after).as_bytes())?;
     edit.finish(shard, call, key, Ttl::Keep)?;
     shard.notify(call, Events::HASH, "hincrby", key);
     reply.integer(after);
@@ -89,7 +89,7 @@ pub fn hincrbyfloat(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -
     let before = edit.get(shard, call, field)?.unwrap_or(b"0");
     let before = Extended::parse(before).ok_or(Refusal::text("ERR hash value is not a float"))?;
     let after = before.plus(increment).ok_or(Refusal::text("ERR increment would produce NaN or Infinity"))?.format();
-    edit.set(shard, call, field, after.as_bytes())?;
+    edit.update(shard, call, field, after.as_bytes())?;
     edit.finish(shard, call, key, Ttl::Keep)?;
     shard.notify(call, Events::HASH, "hincrbyfloat", key);
     reply.bulk(after.as_bytes());

@@ -1,6 +1,6 @@
 //! Commands that look at a hash.
 
-use crate::collection::map::Map;
+use crate::collection::map::{Map, has_deadlines};
 use crate::command::Call;
 use crate::command::sample::{Sample, ranks};
 use crate::command::scan::{ScanOptions, parse_cursor};
@@ -11,6 +11,12 @@ use std::ops::ControlFlow;
 
 fn hash<'a>(shard: &'a Shard, call: &Call<'_>) -> Result<Option<Map<'a>>, Stop> {
     let form = shard.read_collection(call, &call.args[1], Kind::Hash)?;
+    Ok(form.map(|form| Map::new(form, Kind::Hash)))
+}
+
+/// The same behind [`hash`], without another hit.
+fn hash_again<'a>(shard: &'a Shard, call: &Call<'_>) -> Result<Option<Map<'a>>, Stop> {
+    let form = shard.peek_collection(call, &call.args[1], Kind::Hash)?;
     Ok(form.map(|form| Map::new(form, Kind::Hash)))
 }
 
@@ -71,7 +77,7 @@ pub fn hgetall(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
         reply.map(0);
         return Ok(());
     };
-    reply.map(hash.len(shard, call)? as usize);
+    reply.map(hash.live_len(shard, call)? as usize);
     hash.visit(shard, call, 0, |field, value| {
         reply.bulk(field);
         reply.bulk(value);
@@ -97,7 +103,7 @@ fn all(
         reply.array(0);
         return Ok(());
     };
-    reply.array(hash.len(shard, call)? as usize);
+    reply.array(hash.live_len(shard, call)? as usize);
     hash.visit(shard, call, 0, |field, value| {
         reply.bulk(choose(field, value));
         ControlFlow::Continue(())
@@ -106,23 +112,19 @@ fn all(
 
 pub fn hrandfield(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let sample = Sample::parse(call, "withvalues")?;
-    let len = match hash(shard, call)? {
-        Some(hash) => hash.len(shard, call)?,
-        None if sample.count.is_some() => {
-            reply.array(0);
-            return Ok(());
-        }
-        None => {
-            reply.null();
-            return Ok(());
-        }
+    let ranks = match hash(shard, call)? {
+        Some(_) => live_ranks(shard, call, &sample)?,
+        None => Vec::new(),
     };
-    let ranks = ranks(shard, &sample, len);
-    let hash = hash(shard, call)?.expect("it was there just now");
+    if ranks.is_empty() && sample.count.is_none() {
+        reply.null();
+        return Ok(());
+    }
     let has_pairs = sample.has_values && reply.is_resp3;
     if sample.count.is_some() {
         reply.array(if sample.has_values && !has_pairs { 2 * ranks.len() } else { ranks.len() });
     }
+    let Some(hash) = hash_again(shard, call)? else { return Ok(()) };
     for rank in ranks {
         hash.visit(shard, call, rank, |field, value| {
             if has_pairs {
@@ -136,6 +138,36 @@ pub fn hrandfield(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> 
         })?;
     }
     Ok(())
+}
+
+/// The ranks of fields that are chosen at random, none of which is past its time.
+fn live_ranks(shard: &mut Shard, call: &Call<'_>, sample: &Sample) -> Result<Vec<u64>, Stop> {
+    let Some(hash) = hash_again(shard, call)? else { return Ok(Vec::new()) };
+    let (len, may_expire) = (hash.len(shard, call)?, has_deadlines(&hash.form));
+    let chosen = ranks(shard, sample, len);
+    let Some(hash) = hash_again(shard, call)?.filter(|_| may_expire) else { return Ok(chosen) };
+    let mut are_live = true;
+    for rank in &chosen {
+        hash.visit_kept(shard, call, *rank, |element| {
+            are_live &= element.is_live(call.now);
+            ControlFlow::Break(())
+        })?;
+        if !are_live {
+            break;
+        }
+    }
+    if are_live {
+        return Ok(chosen);
+    }
+    // Some are about to be removed: only now is it worth a look at all of them.
+    let (mut live, mut rank) = (Vec::new(), 0);
+    hash.visit_kept(shard, call, 0, |element| {
+        live.extend(element.is_live(call.now).then_some(rank));
+        rank += 1;
+        ControlFlow::Continue(())
+    })?;
+    let chosen = if live.is_empty() { Vec::new() } else { ranks(shard, sample, live.len() as u64) };
+    Ok(chosen.into_iter().map(|at| live[at as usize]).collect())
 }
 
 pub fn hscan(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
