@@ -7,6 +7,7 @@ use crate::error::Stop;
 use crate::event::Effect;
 use crate::machine::{Absence, Deed, Machine, Pause};
 use crate::parcel::{Answer, Ask, ClientFilter, Message, Parcel, RequestId, Switch};
+use crate::resp::replies::Replies;
 use crate::script::Sha;
 use crate::settings::Source;
 use crate::shard::{Row, Shard};
@@ -28,9 +29,17 @@ const TTL_SAMPLES: u64 = 64;
 pub struct Progress {
     /// The head to go on from.
     pub head: u64,
+    /// Found since it went on.
     pub keys: Vec<Vec<u8>>,
     pub digesting: Digesting,
+    /// What was found before, and how much that is.
+    pub shown: Replies,
+    pub count: usize,
     pub observed: Lsn,
+    /// Rows that it may look at before others have their turn; `None`: all.
+    pub rows_max: Option<u64>,
+    /// It has looked at so many, and goes on at once.
+    pub goes_on: bool,
 }
 
 /// Whether a question is about any rows at all, those that a transaction has changed included.
@@ -78,7 +87,7 @@ impl Machine {
             };
             match stop {
                 Stop::Refuse(refusal) => return Ok(Answer::Refused(refusal.line().into_owned())),
-                Stop::Crowded | Stop::Locked => return Err(None),
+                Stop::Crowded | Stop::Locked | Stop::Long => return Err(None),
                 Stop::Missing(missing) => match self.fetch(missing) {
                     Absence::Over => {}
                     Absence::Wait(missing) => return Err(Some(missing)),
@@ -219,6 +228,7 @@ impl Machine {
         self.shard.thresholds = self.settings.thresholds;
         self.shard.tracked.configure(self.settings.tracking_table_max_keys, self.identity.shards);
         self.give_up_keys();
+        self.shard.slices.items.set(self.settings.slice_items);
         self.shard.versions_mut().bytes_max = self.settings.txn_snapshot_memory_bytes;
         self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done

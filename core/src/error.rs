@@ -57,6 +57,8 @@ pub enum Stop {
     Crowded,
     /// A transaction that is not decided has its rows: run the command again later.
     Locked,
+    /// What it shows is too long for one turn: run it slice by slice. Only where that was allowed.
+    Long,
 }
 
 impl Stop {
@@ -64,7 +66,7 @@ impl Stop {
     pub fn into_refusal(self) -> Refusal {
         match self {
             Stop::Refuse(refusal) => refusal,
-            Stop::Missing(_) | Stop::Crowded | Stop::Locked => {
+            Stop::Missing(_) | Stop::Crowded | Stop::Locked | Stop::Long => {
                 unreachable!("a command that has to wait is not answered")
             }
         }

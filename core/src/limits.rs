@@ -129,6 +129,18 @@ pub const SCRUB_READS_MAX: usize = 4;
 pub const SCRUB_STEPS_PER_TURN: usize = 16;
 pub const SCRUB_FIRST_SECONDS: u64 = 600;
 
+/// The most that `slice-items` may be.
+pub const SLICE_ITEMS_MAX: i64 = 1 << 20;
+
+/// Bytes of a slice of a long reply, above which the next one follows; `slice-items` bounds its items. One item may exceed it by its own size.
+pub const SLICE_BYTES: usize = 256 * 1024;
+
+/// A slice of at least so many bytes is sent as it is, and not copied behind the others.
+pub const SLICE_APART_BYTES: usize = 16 * 1024;
+
+/// Turns that a long reply waits for its rows, which others hold one after the other. Then it is shown at once.
+pub const SLICE_TRIES_MAX: u32 = 10_000;
+
 /// Rows that RANDOMKEY looks at in search of a live one, before it looks at all.
 pub const RANDOM_TRIES_MAX: usize = 100;
 

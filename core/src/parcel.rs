@@ -349,6 +349,11 @@ pub enum Answer {
         keys: Vec<Vec<u8>>,
         next: u64,
     },
+    /// Items, as they are sent.
+    Shown {
+        count: usize,
+        replies: Box<Replies>,
+    },
     Text(String),
     /// Each with the place of its key, or the number of its database.
     Digests(Vec<(u32, Digest)>),

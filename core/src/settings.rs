@@ -175,6 +175,8 @@ pub struct Fields {
     /// Milliseconds that a command of an open transaction waits for locks, and that such a transaction is idle; 0: any time.
     pub txn_lock_timeout_ms: u64,
     pub txn_idle_timeout_ms: u64,
+    /// Items that a command shows at once, at most: longer replies are shown in slices.
+    pub slice_items: u64,
     /// What a shard keeps at most of rows that have changed since a snapshot that is read.
     pub txn_snapshot_memory_bytes: u64,
     /// Blind additions a second that make a counter hot (0: none is), and for how many seconds.

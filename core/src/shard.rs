@@ -10,6 +10,7 @@ mod group;
 mod long;
 mod notify;
 mod scan;
+pub mod slices;
 mod view;
 
 pub use self::scan::ScanEnd;
@@ -34,6 +35,7 @@ use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
+use slices::Slices;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
@@ -142,6 +144,7 @@ pub struct Shard {
     /// What encodings collections have for those who ask.
     pub thresholds: Thresholds,
     pub counts: ReadCounts,
+    pub(crate) slices: Slices,
     /// What the running unit has to tell others.
     pub(crate) announced: Announced,
 }
@@ -203,6 +206,7 @@ impl Shard {
             string_bytes_max: BULK_BYTES_MAX,
             thresholds: Thresholds::default(),
             counts: ReadCounts::default(),
+            slices: Slices::default(),
             announced: Announced::default(),
         }
     }

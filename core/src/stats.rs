@@ -87,6 +87,8 @@ pub struct Counters {
     /// Commands that this shard ran for clients of other shards, and those it sent to others.
     pub foreign_commands: u64,
     pub forwarded_commands: u64,
+    /// Commands whose replies were shown in slices.
+    pub sliced_commands: u64,
     pub turns: u64,
     /// Transactions that EXEC ran, or BEGIN began; what became of them; and the same of those that others stood in the way of: a key
     /// that was watched had changed, LOCK NOWAIT did not get it, a lock took too long.
@@ -130,6 +132,7 @@ impl Counters {
         self.access_denied_channel += other.access_denied_channel;
         self.foreign_commands += other.foreign_commands;
         self.forwarded_commands += other.forwarded_commands;
+        self.sliced_commands += other.sliced_commands;
         self.turns += other.turns;
         self.txns_begun += other.txns_begun;
         self.txns_committed += other.txns_committed;

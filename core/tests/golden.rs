@@ -41,6 +41,7 @@ mod fields;
 mod long;
 mod open;
 mod scan;
+mod slices;
 mod watch;
 
 use driver::{PASSWORD_HASH, World, show};

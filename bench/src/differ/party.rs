@@ -239,6 +239,9 @@ pub fn request(words: &[Vec<u8>]) -> Vec<u8> {
     bytes
 }
 
+/// With so many shards all but the shortest replies are shown in slices.
+const SLICING_SHARDS: u16 = 2;
+
 fn spawn(kind: &Kind, port: u16, dir: &Path) -> io::Result<Child> {
     let port = port.to_string();
     let mut command = match kind {
@@ -252,6 +255,9 @@ fn spawn(kind: &Kind, port: u16, dir: &Path) -> io::Result<Child> {
             let mut command = Command::new(std::env::current_exe()?);
             command.args(["serve", "--port", &port, "--bind", "127.0.0.1", "--metrics-addr", "off"]);
             command.args(["--shards", &shards.to_string(), "--memory", memory]);
+            if *shards == SLICING_SHARDS {
+                command.args(["--slice-items", "3"]);
+            }
             command.args(["--dir", &dir.join("data").display().to_string()]);
             command
         }

@@ -198,13 +198,25 @@ impl<'a> Stream<'a> {
         call: &Call<'_>,
         from: EntryId,
         to: EntryId,
+        visit: impl FnMut(EntryId, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Stop> {
+        self.visit_behind(shard, call, (from, to), 0, visit)
+    }
+
+    /// The same without the first `passed` of them.
+    pub fn visit_behind(
+        &self,
+        shard: &Shard,
+        call: &Call<'_>,
+        (from, to): (EntryId, EntryId),
+        passed: u64,
         mut visit: impl FnMut(EntryId, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Stop> {
         let from = from.max(self.state.from);
         match self.body {
             Body::Packed(mut entries) => {
                 let all = entries.by_ref().map(EntryId::split).filter(|(id, _)| (from..=to).contains(id));
-                for (id, fields) in all {
+                for (id, fields) in all.skip(passed as usize) {
                     if visit(id, fields).is_break() {
                         break;
                     }
@@ -216,7 +228,7 @@ impl<'a> Stream<'a> {
                     EntryId::MIN => 0,
                     from => shard.element_rank(call, number, &from.bytes())?.0,
                 };
-                shard.elements_from(call, number, rank, |element| match id_of(&element) {
+                shard.elements_from(call, number, rank + passed, |element| match id_of(&element) {
                     id if id > to => ControlFlow::Break(()),
                     id => visit(id, element.value),
                 })
@@ -229,15 +241,15 @@ impl<'a> Stream<'a> {
         &self,
         shard: &Shard,
         call: &Call<'_>,
-        from: EntryId,
-        to: EntryId,
+        (from, to): (EntryId, EntryId),
+        passed: u64,
         mut visit: impl FnMut(EntryId, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Stop> {
         let from = from.max(self.state.from);
         match self.body {
             Body::Packed(entries) => {
                 let all: Vec<_> = entries.map(EntryId::split).filter(|(id, _)| (from..=to).contains(id)).collect();
-                for (id, fields) in all.into_iter().rev() {
+                for (id, fields) in all.into_iter().rev().skip(passed as usize) {
                     if visit(id, fields).is_break() {
                         break;
                     }
@@ -246,9 +258,11 @@ impl<'a> Stream<'a> {
             }
             Body::Spread(number) => {
                 let (rank, is_there) = shard.element_rank(call, number, &to.bytes())?;
-                shard.elements_before(call, number, rank + u64::from(is_there), |element| match id_of(&element) {
-                    id if id < from => ControlFlow::Break(()),
-                    id => visit(id, element.value),
+                shard.elements_before(call, number, (rank + u64::from(is_there)).saturating_sub(passed), |element| {
+                    match id_of(&element) {
+                        id if id < from => ControlFlow::Break(()),
+                        id => visit(id, element.value),
+                    }
                 })
             }
         }

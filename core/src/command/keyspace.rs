@@ -15,6 +15,7 @@ use crate::glob;
 use crate::machine::{Machine, Merge};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
 use crate::route::{self, CURSOR_DROPPED_BITS, SLOTS, slot_of, slot_start};
 use crate::shard::{Row, ScanEnd, Shard};
 use cairn_storage::units::ShardId;
@@ -39,19 +40,42 @@ fn keys(shard: &Shard, now: Now, db: u8, pattern: &[u8], progress: &mut Progress
     // Unlike any other pattern, a lone star matches the empty key.
     let is_all = pattern == b"*";
     let keys = &mut progress.keys;
+    let (seen, rows_max) = (Cell::new(0), progress.rows_max.unwrap_or(u64::MAX));
     let mut visit = |key: &[u8], _: Row<'_>| {
+        seen.set(seen.get() + 1);
         if is_all || glob::is_match(pattern, key) {
             keys.push(key.to_vec());
         }
     };
-    match shard.scan_part(now, db, progress.head, &mut visit, &mut || true) {
-        ScanEnd::At(_) => Ok(Answer::Keys { keys: std::mem::take(keys), next: 0 }),
+    let end = shard.scan_part(now, db, progress.head, &mut visit, &mut || seen.get() < rows_max);
+    if let ScanEnd::Missing { from, .. } = end {
+        shard.forget_from(keys, from);
+    }
+    show_keys(progress);
+    match end {
+        ScanEnd::At(0) => {
+            progress.shown.close();
+            Ok(Answer::Shown { count: progress.count, replies: Box::new(std::mem::take(&mut progress.shown)) })
+        }
+        ScanEnd::At(next) => {
+            (progress.head, progress.goes_on) = (next, true);
+            Err(Stop::Crowded)
+        }
         ScanEnd::Missing { missing, from } => {
-            shard.forget_from(keys, from);
-            progress.head = from;
+            (progress.head, progress.goes_on) = (from, false);
             Err(missing.into())
         }
     }
+}
+
+/// What was found is a part of the reply.
+fn show_keys(progress: &mut Progress) {
+    let mut shown = Replies::default();
+    let mut reply = Reply::new(&mut shown, false);
+    progress.keys.iter().for_each(|key| reply.bulk(key));
+    progress.count += progress.keys.len();
+    progress.keys.clear();
+    progress.shown.append_apart(shown);
 }
 
 /// `count` is the number of keys to look at, whether they match or not. The answer's `next` is the head to go on
@@ -126,11 +150,16 @@ fn keys_command(machine: &mut Machine, conn: ConnId, call: &Call<'_>, _: &mut Re
 }
 
 fn merge_keys(answers: Vec<Answer>, reply: &mut Reply<'_>) {
-    let Some(lists) = key_lists(answers, reply) else { return };
-    reply.array(lists.iter().map(|(keys, _)| keys.len()).sum());
-    for key in lists.iter().flat_map(|(keys, _)| keys) {
-        reply.bulk(key);
+    if is_refused(&answers, reply) {
+        return;
     }
+    let shown = answers.into_iter().map(|answer| match answer {
+        Answer::Shown { count, replies } => (count, replies),
+        other => unreachable!("a question for keys was answered with {other:?}"),
+    });
+    let shown: Vec<_> = shown.collect();
+    reply.array(shown.iter().map(|(count, _)| count).sum());
+    shown.into_iter().for_each(|(_, replies)| reply.out.append(*replies));
 }
 
 fn scan(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

@@ -149,7 +149,9 @@ impl Machine {
                 // Whatever this shard can answer at once needs no hole.
                 let is_own = shards.iter().all(|shard| *shard == self.identity.shard)
                     && !matches!(ask, Ask::Save | Ask::AclChange(_));
-                if is_own && let Ok(answer) = self.answer(&ask, &mut Progress::default()) {
+                // What is long has its own place.
+                let mut progress = Progress { rows_max: Some(self.settings.slice_items), ..Progress::default() };
+                if is_own && let Ok(answer) = self.answer(&ask, &mut progress) {
                     merge(self, conn, vec![answer], &mut Reply::new(out, call.is_resp3));
                     if let Some(next) = self.pending.deferred.take() {
                         self.start_deferred(conn, next, call, out);

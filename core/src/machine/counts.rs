@@ -240,7 +240,7 @@ impl Machine {
         let ran = self.count_parked(&counts, &mut reply);
         let missing = match ran {
             Err(Stop::Missing(missing)) => Some(Some(missing)),
-            Err(Stop::Crowded | Stop::Locked) => Some(None),
+            Err(Stop::Crowded | Stop::Locked | Stop::Long) => Some(None),
             Ok(()) | Err(Stop::Refuse(_)) => None,
         };
         if let Some(missing) = missing {

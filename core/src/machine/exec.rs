@@ -529,7 +529,9 @@ impl Machine {
             Err(Stop::Missing(missing)) => {
                 return self.park(from, request, Work::Transaction(transaction), Some(missing));
             }
-            Err(Stop::Crowded | Stop::Locked) => return self.park(from, request, Work::Transaction(transaction), None),
+            Err(Stop::Crowded | Stop::Locked | Stop::Long) => {
+                return self.park(from, request, Work::Transaction(transaction), None);
+            }
             Err(Stop::Refuse(refusal)) => {
                 bytes.truncate(0);
                 self.count_error(None, &refusal);

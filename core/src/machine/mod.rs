@@ -19,6 +19,7 @@
 //! - `script`: scripts. Over several shards: `wide`. What both have: `ground`, `code`. Libraries of functions: `functions`.
 //! - `program`: commands that are made of commands, and `queued`: transactions that have such ones.
 //! - `idempotent`: what is done once, however often it is asked for.
+//! - `slices`: long replies are shown over several turns.
 //! - `scrub`: what is on disk is read once in a while, lest it rot unseen.
 //! - `pubsub`: who has subscribed to what, and what is announced to them.
 //! - `release`: what has become stable leaves; what never will is refused.
@@ -65,6 +66,7 @@ mod run;
 mod running;
 mod script;
 mod scrub;
+mod slices;
 mod tracking;
 mod trial;
 mod tries;
@@ -239,6 +241,7 @@ impl Machine {
         shard.announced.configure(settings.notify_keyspace_events);
         shard.thresholds = settings.thresholds;
         shard.tracked.configure(settings.tracking_table_max_keys, identity.shards);
+        shard.slices.items.set(settings.slice_items);
         shard.versions_mut().bytes_max = settings.txn_snapshot_memory_bytes;
         shard.own_slots(route::slots_of(identity.shard.0, identity.shards));
         let parts = Parts::new(shard.engine(), identity.shards);
@@ -334,7 +337,7 @@ impl Machine {
             match self.shard.expire(now, EXPIRE_ROWS_PER_TURN_MAX, |db, head| !locks.admits(db, head, true)) {
                 Err(Stop::Missing(missing)) => drop(self.fetch(missing)),
                 // What memory has no room for now expires in a later turn.
-                Ok(_) | Err(Stop::Crowded | Stop::Locked | Stop::Refuse(_)) => {}
+                Ok(_) | Err(Stop::Crowded | Stop::Locked | Stop::Long | Stop::Refuse(_)) => {}
             }
             let rows = self.shard.counts.expired.get() - before;
             if rows > 0 {

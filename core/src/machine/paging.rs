@@ -467,6 +467,7 @@ impl Machine {
             || self.parts_want_turn()
             || self.splits_want_turn()
             || self.wides_want_turn()
+            || self.parked_want_turn()
             || self.cuts_want_turn()
     }
 

@@ -3,6 +3,7 @@
 
 use super::counts::ParkedCounts;
 use super::deeds::Deed;
+use super::slices::Sliced;
 use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
 use crate::command::args::Args;
@@ -33,6 +34,8 @@ pub(super) enum Work {
     Ask(Box<Ask>, Progress),
     Transaction(Transaction),
     Script(Box<ScriptRun>),
+    /// A long reply.
+    Sliced(Box<Sliced>),
 }
 
 /// A client: whose shard, which connection, and its number.
@@ -48,6 +51,10 @@ pub(super) struct Parking {
     ready: Vec<Of>,
     /// Whose first work waits for something that nothing tells: it is tried at the end of each turn.
     crowded: Vec<Of>,
+    /// Long replies that are shown in slices.
+    pub(super) sliced: usize,
+    /// Some of those that are tried at the end of each turn go on then.
+    goes_on: bool,
 }
 
 impl Machine {
@@ -57,6 +64,12 @@ impl Machine {
         self.note_deed(Deed::Parked { from, request });
         let of = (from, request.conn, request.client);
         let parking = &mut self.parking;
+        parking.goes_on |= missing.is_none()
+            && match &work {
+                Work::Sliced(sliced) => sliced.goes_on(),
+                Work::Ask(_, progress) => progress.goes_on,
+                _ => false,
+            };
         let queue = parking.queues.entry(of).or_default();
         if queue.is_empty() {
             match missing {
@@ -95,10 +108,15 @@ impl Machine {
     /// The end of a turn: tries what waits for something that nothing tells.
     pub(super) fn run_parked(&mut self) {
         let parking = &mut self.parking;
+        parking.goes_on = false;
         if !parking.crowded.is_empty() {
             parking.ready.append(&mut parking.crowded);
             self.run_ready();
         }
+    }
+
+    pub(super) fn parked_want_turn(&self) -> bool {
+        self.parking.goes_on
     }
 
     fn run_ready(&mut self) {
@@ -115,6 +133,7 @@ impl Machine {
                     Work::Count(counts) => self.retry_counts(of.0, request, *counts),
                     Work::Transaction(transaction) => self.transact_for(of.0, request, transaction),
                     Work::Script(run) => self.run_script_for(of.0, request, run),
+                    Work::Sliced(sliced) => self.go_on_slices(of.0, request, sliced),
                     Work::Ask(ask, progress) => self.answer_later(of.0, request, &ask, progress),
                 }
                 if let Some(again) = self.parking.queues.get_mut(&of) {

@@ -104,6 +104,12 @@ impl Parts {
         self.wants_turn = true;
     }
 
+    /// Rows that one held who is no part of anything.
+    pub fn give_back(&mut self, txn: TxnId, rows: &[RowLock]) {
+        self.locks.release(txn, rows, false);
+        self.note_freed();
+    }
+
     pub fn is_undoing(&self) -> bool {
         !self.undoing.is_empty()
     }

@@ -22,6 +22,7 @@ use crate::parcel::{Ask, Message, Parcel, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
+use crate::shard::slices::Slicing;
 use cairn_storage::blob::Blob;
 use cairn_storage::error::Missing;
 use cairn_storage::units::{Lsn, ShardId};
@@ -257,7 +258,12 @@ impl Machine {
         let ran = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
             _ if let Gate::Sum(more) = gate => self.run_sum(&call, more, 0, &mut reply),
-            _ => self.run_row(run, &call, 0, &mut reply),
+            _ => {
+                self.shard.slices.how.set(Slicing::Short);
+                let ran = self.run_row(run, &call, 0, &mut reply);
+                self.shard.slices.how.set(Slicing::Whole);
+                ran
+            }
         };
         if gate == Gate::Add && ran.is_ok() {
             self.note_added(&call, false);
@@ -265,6 +271,7 @@ impl Machine {
         match ran {
             Err(Stop::Missing(missing)) => return self.park_run(from, request, db, is_resp3, args, Some(missing)),
             Err(Stop::Crowded | Stop::Locked) => return self.park_run(from, request, db, is_resp3, args, None),
+            Err(Stop::Long) => return self.begin_slices(from, request, &call),
             _ => {}
         }
         if let Err(stop) = ran {
@@ -308,6 +315,7 @@ impl Machine {
             _ => {}
         }
         self.shard.begin();
+        progress.rows_max = Some(self.settings.slice_items);
         let answer = match self.answer(ask, &mut progress) {
             Ok(answer) => answer,
             Err(missing) => {

@@ -21,6 +21,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::session::{ReplyMode, Stall};
 use crate::shard::Shard;
+use crate::shard::slices::Slicing;
 use cairn_storage::log::LogState;
 use cairn_storage::units::Lsn;
 
@@ -320,7 +321,16 @@ impl Machine {
                 }
                 Place::Here if self.is_any_split() => self.run_beside_splits(conn, run, call, mark, out),
                 Place::Here if self.is_locked(call) => Err(Stop::Locked),
-                Place::Here => self.run_row(run, call, mark, out),
+                Place::Here => {
+                    self.shard.slices.how.set(Slicing::Short);
+                    let ran = self.run_row(run, call, mark, out);
+                    self.shard.slices.how.set(Slicing::Whole);
+                    if ran == Err(Stop::Long) {
+                        self.begin_slices_here(conn, call, out);
+                        return Ok(Flow::Done);
+                    }
+                    ran
+                }
                 Place::There(_) if self.is_sub_row(conn, call) => self.run_at_sub_row(conn, run, call, mark, out),
                 Place::There(shard) => return Ok(self.forward(conn, call, shard, out)),
                 Place::Spread => return Ok(self.spread(conn, call, out)),
@@ -369,13 +379,13 @@ impl Machine {
             let missing = match ran {
                 Err(Stop::Missing(missing)) => Some(missing),
                 // It may have begun its reply.
-                Err(Stop::Crowded) => None,
+                Err(Stop::Crowded | Stop::Long) => None,
                 ran => return ran,
             };
             out.truncate(mark);
             self.shard.announced.truncate(announced);
             self.shard.restore_counts(counts);
-            let Some(missing) = missing else { return Err(Stop::Crowded) };
+            let Some(missing) = missing else { return ran };
             match self.fetch_for(missing, call) {
                 Absence::Over => {}
                 Absence::Wait(missing) => return Err(Stop::Missing(missing)),

@@ -239,7 +239,7 @@ impl Machine {
         });
         match ran {
             Err(Stop::Missing(missing)) => return self.park(from, request, Work::Script(run), Some(missing)),
-            Err(Stop::Crowded | Stop::Locked) => return self.park(from, request, Work::Script(run), None),
+            Err(Stop::Crowded | Stop::Locked | Stop::Long) => return self.park(from, request, Work::Script(run), None),
             Err(Stop::Refuse(refusal)) => {
                 reply.truncate(0);
                 self.count_error(None, &refusal);

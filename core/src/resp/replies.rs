@@ -3,11 +3,12 @@
 //! A *place* is an index of the bytes; a long value stands in front of the byte at its place, and never where a reply
 //! begins or ends: its length is announced before it, and a line end follows.
 
+use crate::limits::SLICE_APART_BYTES;
 use cairn_storage::blob::Blob;
 use std::collections::VecDeque;
 use std::ops::Deref;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Replies {
     bytes: Vec<u8>,
     /// Long values and their places, ascending.
@@ -97,6 +98,25 @@ impl Replies {
         self.bytes.extend_from_slice(&replies.bytes);
         self.blobs.extend(replies.blobs.iter().map(|(at, blob)| (base + at, blob.clone())));
         self.blob_bytes += replies.blob_bytes;
+    }
+
+    /// The same, of a part of a reply: a long one is not copied. Behind the last part is [`Replies::close`].
+    pub fn append_apart(&mut self, part: Replies) {
+        if part.len() < SLICE_APART_BYTES || part.has_blobs() || self.is_empty() {
+            return self.append(part);
+        }
+        self.push_blob(Blob::new(part.bytes));
+    }
+
+    /// A reply ends here, which no long value does.
+    pub fn close(&mut self) {
+        let end = self.bytes.len();
+        if self.blobs.back().is_some_and(|(at, _)| *at == end)
+            && let Some((_, blob)) = self.blobs.pop_back()
+        {
+            self.blob_bytes -= blob.len();
+            self.bytes.extend_from_slice(&blob);
+        }
     }
 
     /// Everything from a place on goes.

@@ -2,7 +2,7 @@
 
 use super::value::Value;
 use super::{Form, Guard, Parameter, Role, Settings};
-use crate::limits::{BULK_BYTES_MAX, DATABASES_MAX, SHARDS_MAX};
+use crate::limits::{BULK_BYTES_MAX, DATABASES_MAX, SHARDS_MAX, SLICE_ITEMS_MAX};
 
 const BYTES: Form = Form::Memory { min: 0, max: u64::MAX };
 const INT_MAX: i64 = i32::MAX as i64;
@@ -90,6 +90,7 @@ pub(super) const ACTING: &[Parameter] = &[
     }),
     acts("txn-lock-timeout", int(0, INT_MAX), "5000", |s, v| s.fields.txn_lock_timeout_ms = v.int() as u64),
     acts("txn-idle-timeout", int(0, INT_MAX), "60000", |s, v| s.fields.txn_idle_timeout_ms = v.int() as u64),
+    acts("slice-items", int(1, SLICE_ITEMS_MAX), "4096", |s, v| s.fields.slice_items = v.int() as u64),
     acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),
     acts("hot-promote-rate", int(0, INT_MAX), "1000", |s, v| s.fields.hot_promote_rate = v.int() as u64),
     acts("hot-promote-seconds", int(1, INT_MAX), "60", |s, v| s.fields.hot_promote_seconds = v.int() as u64),

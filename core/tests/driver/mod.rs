@@ -58,6 +58,8 @@ pub struct World {
     /// What shards send each other does not arrive.
     pub is_mail_held: bool,
     mail: VecDeque<(usize, Box<Parcel>)>,
+    /// The most turns that follow something; `None`: as many as there is something to do in.
+    pub turns_max: Option<u32>,
     /// Questions to the process are not answered.
     pub is_host_held: bool,
     questions: VecDeque<(usize, Ticket, HostAsk)>,
@@ -83,6 +85,7 @@ impl World {
             is_disk_held: false,
             is_mail_held: false,
             mail: VecDeque::new(),
+            turns_max: None,
             is_host_held: false,
             questions: VecDeque::new(),
             notes: Vec::new(),
@@ -300,10 +303,11 @@ impl World {
 
     /// Turns of all machines until none has an effect.
     fn settle(&mut self) {
-        loop {
+        for _ in 0..self.turns_max.unwrap_or(u32::MAX) {
             let mut is_busy = false;
             for shard in 0..self.nodes.len() {
                 self.nodes[shard].machine.end_turn(self.now);
+                is_busy |= self.nodes[shard].machine.wants_turn();
                 while let Some(effect) = self.nodes[shard].machine.poll() {
                     is_busy = true;
                     self.perform(shard, effect);

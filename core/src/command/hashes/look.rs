@@ -77,12 +77,18 @@ pub fn hgetall(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
         reply.map(0);
         return Ok(());
     };
-    reply.map(hash.live_len(shard, call)? as usize);
-    hash.visit(shard, call, 0, |field, value| {
-        reply.bulk(field);
-        reply.bulk(value);
-        ControlFlow::Continue(())
-    })
+    let mut slice = shard.slice(hash.len(shard, call)?)?;
+    if slice.is_first() {
+        reply.map(hash.live_len(shard, call)? as usize);
+    }
+    hash.visit_kept(shard, call, slice.from(), |field| {
+        if field.is_live(call.now) {
+            reply.bulk(field.rest);
+            reply.bulk(field.value);
+        }
+        slice.next(reply)
+    })?;
+    shard.end_slice(&slice)
 }
 
 pub fn hkeys(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -103,11 +109,17 @@ fn all(
         reply.array(0);
         return Ok(());
     };
-    reply.array(hash.live_len(shard, call)? as usize);
-    hash.visit(shard, call, 0, |field, value| {
-        reply.bulk(choose(field, value));
-        ControlFlow::Continue(())
-    })
+    let mut slice = shard.slice(hash.len(shard, call)?)?;
+    if slice.is_first() {
+        reply.array(hash.live_len(shard, call)? as usize);
+    }
+    hash.visit_kept(shard, call, slice.from(), |field| {
+        if field.is_live(call.now) {
+            reply.bulk(choose(field.rest, field.value));
+        }
+        slice.next(reply)
+    })?;
+    shard.end_slice(&slice)
 }
 
 pub fn hrandfield(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

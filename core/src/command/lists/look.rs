@@ -53,8 +53,17 @@ pub fn lrange(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resu
         return Ok(());
     };
     let ranks = ranks_of(start, stop, list.len(shard, call)?);
-    reply.array((ranks.end - ranks.start) as usize);
-    list.range(shard, call, ranks, |value| reply.bulk(value))
+    let mut slice = shard.slice(ranks.end - ranks.start)?;
+    if slice.is_first() {
+        reply.array((ranks.end - ranks.start) as usize);
+    }
+    if !slice.is_empty() {
+        list.visit(shard, call, ranks.start + slice.from(), |value| {
+            reply.bulk(value);
+            slice.next(reply)
+        })?;
+    }
+    shard.end_slice(&slice)
 }
 
 /// What LPOS looks for.

@@ -50,11 +50,16 @@ pub fn smembers(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Re
         reply.set(0);
         return Ok(());
     };
-    reply.set(set.len(shard, call)? as usize);
-    set.visit(shard, call, 0, |member, _| {
+    let len = set.len(shard, call)?;
+    let mut slice = shard.slice(len)?;
+    if slice.is_first() {
+        reply.set(len as usize);
+    }
+    set.visit(shard, call, slice.from(), |member, _| {
         reply.bulk(member);
-        ControlFlow::Continue(())
-    })
+        slice.next(reply)
+    })?;
+    shard.end_slice(&slice)
 }
 
 pub fn srandmember(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

@@ -5,7 +5,6 @@ use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
-use std::ops::ControlFlow;
 
 pub fn xlen(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let len = match super::read(shard, call, &call.args[1])? {
@@ -45,18 +44,20 @@ fn range(shard: &Shard, call: &Call<'_>, reply: &mut Reply<'_>, is_reverse: bool
         reply.null_array();
         return Ok(());
     }
-    let mut left = count.min(stream.count_between(shard, call, start, end)?);
-    reply.array(left as usize);
-    if left == 0 {
-        return Ok(());
+    let count = count.min(stream.count_between(shard, call, start, end)?);
+    let mut slice = shard.slice(count)?;
+    if slice.is_first() {
+        reply.array(count as usize);
     }
+    let from = slice.from();
     let visit = |id: EntryId, fields: &[u8]| {
         super::write_entry(reply, id, fields);
-        left -= 1;
-        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        slice.next(reply)
     };
     match is_reverse {
-        false => stream.visit(shard, call, start, end, visit),
-        true => stream.visit_back(shard, call, start, end, visit),
+        _ if count == 0 => {}
+        false => stream.visit_behind(shard, call, (start, end), from, visit)?,
+        true => stream.visit_back(shard, call, (start, end), from, visit)?,
     }
+    shard.end_slice(&slice)
 }

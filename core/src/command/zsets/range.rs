@@ -182,10 +182,22 @@ fn answer(shard: &Shard, call: &Call<'_>, reply: &mut Reply<'_>, query: &Query<'
     };
     let zset = ZSet::new(form);
     let ranks = query.ranks(&zset, shard, call)?;
-    begin_members(reply, (ranks.end - ranks.start) as usize, query.has_scores);
-    zset.visit_ranks(shard, call, ranks, query.is_reverse, |member, score| {
+    let count = ranks.end - ranks.start;
+    let mut slice = shard.slice(count)?;
+    if slice.is_first() {
+        begin_members(reply, count as usize, query.has_scores);
+    }
+    let from = slice.from();
+    let mut show = |member: &[u8], score| {
         put_member(reply, member, score, query.has_scores);
-    })
+        slice.next(reply)
+    };
+    match query.is_reverse {
+        _ if count == 0 => {}
+        false => zset.visit(shard, call, ranks.start + from, &mut show)?,
+        true => zset.visit_back(shard, call, ranks.end - from, &mut show)?,
+    }
+    shard.end_slice(&slice)
 }
 
 pub fn zrange(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

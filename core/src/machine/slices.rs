@@ -1,0 +1,194 @@
+//! Long replies in slices (`shard/slices.rs`): who runs the command again for each slice, and holds its rows meanwhile.
+//!
+//! A command that has found its reply long is parked, in front of what comes later from its client. At the end of each turn it shows a slice. Before the first
+//! one it locks its rows, shared, like an open transaction that has read them: so what it shows is of one moment, and who wants to change those
+//! rows waits; all others go on. It waits for nothing but pages while it holds them, so it is in no deadlock.
+
+use super::Machine;
+use super::deeds::Deed;
+use super::parked::Work;
+use super::participate::locks_of;
+use super::release::HeldReply;
+use crate::command::args::{Args, KeptArgs, copied};
+use crate::command::{Call, RowRun, Run, table};
+use crate::error::Stop;
+use crate::event::{ConnId, Now};
+use crate::limits::SLICE_TRIES_MAX;
+use crate::parcel::RequestId;
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::shard::slices::Slicing;
+use crate::tx::RowLock;
+use cairn_storage::units::{Lsn, ShardId, TxnId};
+use std::sync::Arc;
+
+/// A command that shows its items slice by slice.
+pub(super) struct Sliced {
+    command: u16,
+    args: KeptArgs,
+    db: u8,
+    is_resp3: bool,
+    /// Of its beginning: what lived then is shown to the end.
+    now: Now,
+    /// The next item.
+    at: u64,
+    out: Replies,
+    /// What it holds.
+    held: Option<(TxnId, Vec<RowLock>)>,
+    /// How often it could not get that.
+    tries: u32,
+    observed: Lsn,
+    /// Time that it has taken.
+    ns: u64,
+}
+
+impl Sliced {
+    /// Whether nothing keeps it from going on.
+    pub fn goes_on(&self) -> bool {
+        self.held.is_some()
+    }
+}
+
+impl Machine {
+    /// A command of one of this core's connections has found its reply long.
+    pub(super) fn begin_slices_here(&mut self, conn: ConnId, call: &Call<'_>, out: &Replies) {
+        let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
+        let request = self.request(hole, 0);
+        self.begin_slices(self.identity.shard, request, call);
+    }
+
+    /// The same of any client.
+    pub(super) fn begin_slices(&mut self, from: ShardId, request: RequestId, call: &Call<'_>) {
+        let sliced = Sliced {
+            command: table::id(call.spec),
+            args: kept(call.args),
+            db: call.db,
+            is_resp3: call.is_resp3,
+            now: call.now,
+            at: 0,
+            out: Replies::default(),
+            held: None,
+            tries: 0,
+            observed: Lsn(0),
+            ns: 0,
+        };
+        self.stats.counters.sliced_commands += 1;
+        self.parking.sliced += 1;
+        self.park(from, request, Work::Sliced(Box::new(sliced)), None);
+    }
+
+    /// The next slice.
+    pub(super) fn go_on_slices(&mut self, from: ShardId, request: RequestId, mut sliced: Box<Sliced>) {
+        if from == self.identity.shard && !self.is_client(request) {
+            return self.end_slices(&sliced);
+        }
+        let spec = table::spec(sliced.command);
+        let Run::Row(run) = spec.run else { unreachable!("only commands on rows show items") };
+        let kept = std::mem::take(&mut sliced.args);
+        let args = Args::new(&kept.0, &kept.1);
+        let head = self.shard.head(&args[spec.keys.first]);
+        let call = Call { spec, args: &args, db: sliced.db, is_resp3: sliced.is_resp3, now: sliced.now, head };
+        let is_held = self.hold_for_slices(&mut sliced, &call);
+        let is_whole = !is_held && sliced.tries > SLICE_TRIES_MAX && !self.is_locked(&call);
+        if !is_held && !is_whole {
+            sliced.args = kept;
+            return self.park(from, request, Work::Sliced(sliced), None);
+        }
+        let start_ns = (self.identity.clock_ns)();
+        let mut reply = Replies::default();
+        let ran = self.run_slice(&mut sliced, run, is_whole, &call, &mut reply);
+        sliced.ns += (self.identity.clock_ns)().saturating_sub(start_ns);
+        let next = self.shard.slices.next.take();
+        match ran {
+            Err(Stop::Missing(missing)) => {
+                sliced.args = kept;
+                return self.park(from, request, Work::Sliced(sliced), Some(missing));
+            }
+            Err(stop) if stop.is_passing() => {
+                sliced.args = kept;
+                return self.park(from, request, Work::Sliced(sliced), None);
+            }
+            Err(stop) => {
+                let refusal = stop.into_refusal();
+                self.count_error(Some(sliced.command), &refusal);
+                sliced.out = Replies::default();
+                Reply::new(&mut sliced.out, sliced.is_resp3).refusal(&refusal);
+            }
+            Ok(()) => {
+                sliced.out.append_apart(reply);
+                if let Some(next) = next {
+                    (sliced.at, sliced.args) = (next, kept);
+                    return self.park(from, request, Work::Sliced(sliced), None);
+                }
+            }
+        }
+        sliced.out.close();
+        self.end_slices(&sliced);
+        if from == self.identity.shard {
+            self.note_if_slow(ConnId(request.conn), sliced.ns, &call);
+        }
+        self.note_deed(Deed::Ran { from, request });
+        let reply = std::mem::take(&mut sliced.out);
+        self.hold_foreign(from, sliced.observed, HeldReply::Ran { request, reply, commands: 1 });
+    }
+
+    fn run_slice(
+        &mut self,
+        sliced: &mut Sliced,
+        run: RowRun,
+        is_whole: bool,
+        call: &Call<'_>,
+        reply: &mut Replies,
+    ) -> Result<(), Stop> {
+        // Those that show something at the same time share a turn's part.
+        let items = self.settings.slice_items;
+        self.shard.slices.items.set((items / self.parking.sliced.max(1) as u64).max(1));
+        self.shard.slices.how.set(if is_whole { Slicing::Whole } else { Slicing::From(sliced.at) });
+        self.shard.begin();
+        let counts = self.shard.read_counts();
+        let ran = self.run_row(run, call, 0, reply);
+        if sliced.at > 0 {
+            self.shard.restore_counts(counts);
+        }
+        self.shard.slices.how.set(Slicing::Whole);
+        self.shard.slices.items.set(items);
+        sliced.observed = sliced.observed.max(self.shard.observed());
+        ran
+    }
+
+    /// Whether its rows are held for it. One that others hold it waits for, also if they only look: so those that change it have their turn.
+    fn hold_for_slices(&mut self, sliced: &mut Sliced, call: &Call<'_>) -> bool {
+        if sliced.held.is_some() {
+            return true;
+        }
+        sliced.tries += 1;
+        let rows = locks_of(self, call);
+        let is_free = !rows.iter().any(|row| self.parts.locks().is_held(row.db, row.head));
+        if is_free
+            && let Ok(txn) = self.name_txn()
+            && let Ok(rows) = self.parts.locks_mut().try_hold(txn, rows)
+        {
+            sliced.held = Some((txn, rows));
+        }
+        sliced.held.is_some()
+    }
+
+    /// All has been shown, or nobody wants it any more.
+    fn end_slices(&mut self, sliced: &Sliced) {
+        self.parking.sliced -= 1;
+        if let Some((txn, rows)) = &sliced.held {
+            self.parts.give_back(*txn, rows);
+        }
+    }
+
+    /// Whether who asked is still there.
+    fn is_client(&self, request: RequestId) -> bool {
+        let session = self.sessions.get(request.conn as usize).and_then(Option::as_deref);
+        session.is_some_and(|session| session.client.id == request.client)
+    }
+}
+
+fn kept(args: &Args<'_>) -> KeptArgs {
+    let (bytes, ranges) = copied(args.iter());
+    (Arc::new(bytes), ranges)
+}

@@ -1,0 +1,98 @@
+//! Long replies in slices: a command that shows many items shows some of them in each of several turns, so that others need not wait for all.
+//!
+//! Such a command asks which of its items it is to show ([`Shard::slice`]), shows them, and says so ([`Shard::end_slice`]). It is run again for the
+//! next ones, and finds them by their number: so its rows must not change meanwhile, which who runs it sees to (`machine/slices.rs`).
+
+use super::Shard;
+use crate::error::Stop;
+use crate::limits::SLICE_BYTES;
+use crate::resp::encode::Reply;
+use std::cell::Cell;
+use std::ops::ControlFlow;
+
+/// How a command that shows items runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Slicing {
+    /// It shows all.
+    #[default]
+    Whole,
+    /// It shows all, unless they are too many for one slice: then it stops ([`Stop::Long`]).
+    Short,
+    /// It shows some, from the one with this number on.
+    From(u64),
+}
+
+/// What commands are told about slices, and tell.
+#[derive(Debug, Default)]
+pub(crate) struct Slices {
+    pub how: Cell<Slicing>,
+    /// The most items of a slice: `slice-items`.
+    pub items: Cell<u64>,
+    /// Where the next slice begins; `None`: there is none.
+    pub next: Cell<Option<u64>>,
+}
+
+/// Items that a command shows now.
+#[derive(Debug)]
+pub struct Slice {
+    total: u64,
+    from: u64,
+    count: u64,
+    shown: u64,
+    bytes_max: usize,
+    /// The weight of the reply before the first item.
+    before: Option<usize>,
+}
+
+impl Shard {
+    /// Which of so many items, in the order in which they are shown, the running command shows now.
+    pub fn slice(&self, total: u64) -> Result<Slice, Stop> {
+        let items = self.slices.items.get();
+        let (from, count, bytes_max) = match self.slices.how.get() {
+            Slicing::Whole => (0, total, usize::MAX),
+            Slicing::Short if total > items => return Err(Stop::Long),
+            Slicing::Short => (0, total, SLICE_BYTES),
+            Slicing::From(from) => (from, total.saturating_sub(from).min(items), SLICE_BYTES),
+        };
+        Ok(Slice { total, from, count, shown: 0, bytes_max, before: None })
+    }
+
+    /// The command has shown them.
+    pub fn end_slice(&self, slice: &Slice) -> Result<(), Stop> {
+        let at = slice.from + slice.shown;
+        match self.slices.how.get() {
+            Slicing::Short if slice.shown < slice.count => return Err(Stop::Long),
+            Slicing::From(_) => self.slices.next.set((at < slice.total).then_some(at)),
+            Slicing::Whole | Slicing::Short => {}
+        }
+        Ok(())
+    }
+}
+
+impl Slice {
+    /// Whether what stands before all items is shown now.
+    pub fn is_first(&self) -> bool {
+        self.from == 0
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The number of its first item.
+    pub fn from(&self) -> u64 {
+        self.from
+    }
+
+    /// An item has been shown: does another one follow?
+    #[inline]
+    pub fn next(&mut self, reply: &Reply<'_>) -> ControlFlow<()> {
+        self.shown += 1;
+        let weight = reply.out.weight();
+        let before = *self.before.get_or_insert(weight);
+        match self.shown == self.count || weight - before >= self.bytes_max {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! Long replies are shown in slices: clients see no difference, but that others are served meanwhile.
+
+use crate::driver::{World, show};
+
+/// Elements of the collections: none, few, more than a page has, and what makes slices of all sizes.
+const SIZES: [usize; 6] = [0, 1, 4, 5, 300, 2500];
+
+struct Client {
+    world: World,
+    number: u32,
+}
+
+impl Client {
+    /// Client 2 of two shards has the keys of the first one elsewhere.
+    fn new(shards: u16, number: u32, items: &str) -> Client {
+        let setting = vec!["slice-items".to_owned(), items.to_owned()];
+        Client { world: World::new(shards, &[setting]), number }
+    }
+
+    fn ask(&mut self, line: &str) -> Vec<u8> {
+        self.send(line);
+        self.world.receive(self.number).0
+    }
+
+    fn send(&mut self, line: &str) {
+        self.world.send(self.number, &show::request(&show::words(line)));
+    }
+
+    /// Collections of each kind and size.
+    fn fill(&mut self) {
+        for size in SIZES {
+            for at in 0..size {
+                self.ask(&format!("RPUSH list:{size} value:{at}"));
+                self.ask(&format!("HSET hash:{size} field:{at} value:{at}"));
+                self.ask(&format!("SADD set:{size} member:{at}"));
+                self.ask(&format!("ZADD zset:{size} {} member:{at}", at / 3));
+                self.ask(&format!("XADD stream:{size} {}-1 field value:{at}", at + 1));
+            }
+        }
+        // One element alone is longer than a slice.
+        for at in 0..3 {
+            self.ask(&format!("RPUSH list:long a \"{at}\"*300000 b"));
+        }
+    }
+}
+
+/// What shows items of a collection of that size.
+fn looks(size: usize) -> Vec<String> {
+    let middle = size / 2;
+    let mut looks = vec![
+        format!("LRANGE list:{size} 0 -1"),
+        format!("LRANGE list:{size} 1 -2"),
+        format!("LRANGE list:{size} {middle} {middle}"),
+        format!("LRANGE list:{size} 5 2"),
+        format!("HGETALL hash:{size}"),
+        format!("HKEYS hash:{size}"),
+        format!("HVALS hash:{size}"),
+        format!("SMEMBERS set:{size}"),
+        format!("XRANGE stream:{size} - +"),
+        format!("XRANGE stream:{size} 2 {middle} COUNT 3"),
+        format!("XREVRANGE stream:{size} + -"),
+        format!("XREVRANGE stream:{size} {middle} (1-1"),
+    ];
+    for command in ["ZRANGE", "ZREVRANGE"] {
+        looks.push(format!("{command} zset:{size} 0 -1"));
+        looks.push(format!("{command} zset:{size} 1 {middle} WITHSCORES"));
+    }
+    looks.push(format!("ZRANGEBYSCORE zset:{size} 1 +inf WITHSCORES LIMIT 1 100"));
+    looks.push(format!("ZREVRANGEBYSCORE zset:{size} +inf (1 LIMIT 1 -1"));
+    looks.push(format!("ZRANGE zset:{size} - + BYLEX"));
+    looks
+}
+
+#[test]
+fn slices_of_any_size_make_the_same_reply() {
+    for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
+        let mut whole = Client::new(shards, number, "1048576");
+        whole.fill();
+        for items in ["1", "2", "3", "7", "299", "300", "301", "4096"] {
+            let mut sliced = Client::new(shards, number, items);
+            sliced.fill();
+            for hello in ["HELLO 2", "HELLO 3"] {
+                whole.ask(hello);
+                sliced.ask(hello);
+                for look in SIZES.into_iter().flat_map(looks).chain(["LRANGE list:long 0 -1".to_owned()]) {
+                    assert!(whole.ask(&look) == sliced.ask(&look), "{look}, {items} a slice, {shards} shards");
+                }
+                let keys = |client: &mut Client| {
+                    let reply = client.ask("KEYS *");
+                    let mut lines: Vec<Vec<u8>> = reply.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+                    lines.sort();
+                    lines
+                };
+                assert_eq!(keys(&mut whole), keys(&mut sliced));
+            }
+        }
+    }
+}
+
+/// A world with a list and a hash of 100 elements, slices of 10, and one turn for each request.
+fn slow(shards: u16, number: u32) -> Client {
+    let mut client = Client::new(shards, number, "10");
+    for at in 0..100 {
+        client.ask(&format!("RPUSH list value:{at}"));
+        client.ask(&format!("HSET hash field:{at} value:{at}"));
+    }
+    client.ask("PEXPIRE list 300");
+    client.world.turns_max = Some(1);
+    client
+}
+
+fn count(reply: &[u8], what: &str) -> usize {
+    reply.windows(what.len()).filter(|window| *window == what.as_bytes()).count()
+}
+
+#[test]
+fn others_are_served_meanwhile_and_who_changes_the_row_waits() {
+    let mut client = slow(1, 1);
+    client.send("LRANGE list 0 -1");
+    client.world.send(2, b"RPUSH list later\r\n");
+    client.world.send(3, b"SET other value\r\n");
+    client.world.send(4, b"LLEN list\r\n");
+    assert_eq!(client.world.receive(2).0, b"");
+    assert_eq!(client.world.receive(3).0, b"+OK\r\n");
+    assert_eq!(client.world.receive(4).0, b":100\r\n");
+    assert_eq!(client.world.receive(1).0, b"", "it is still being shown");
+    // What lived when it began is shown to the end.
+    client.world.advance(301);
+    assert_eq!(client.world.receive(1).0.len(), 0);
+    client.world.turns_max = None;
+    client.world.advance(1);
+    let reply = client.world.receive(1).0;
+    assert!(reply.starts_with(b"*100\r\n") && count(&reply, "value:") == 100 && count(&reply, "later") == 0);
+    // Its time was over by then.
+    assert_eq!(client.world.receive(2).0, b":1\r\n");
+}
+
+#[test]
+fn what_is_sent_behind_it_is_done_behind_it() {
+    for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
+        let mut client = slow(shards, number);
+        client.world.turns_max = None;
+        let lines = ["LRANGE list 0 -1", "RPUSH list last", "LRANGE list -1 -1", "HGETALL hash", "HLEN hash", "PING"];
+        let bytes: Vec<u8> = lines.iter().flat_map(|line| show::request(&show::words(line))).collect();
+        client.world.send(number, &bytes);
+        let reply = client.world.receive(number).0;
+        assert!(reply.starts_with(b"*100\r\n") && reply.ends_with(b":100\r\n+PONG\r\n"), "{shards} shards");
+        assert_eq!((count(&reply, "value:"), count(&reply, "last")), (200, 1));
+    }
+}
+
+#[test]
+fn who_goes_away_leaves_nothing_locked() {
+    for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
+        let mut client = slow(shards, number);
+        client.send("LRANGE list 0 -1");
+        client.world.hang_up(number);
+        client.world.turns_max = None;
+        client.world.send(3, b"RPUSH list later\r\n");
+        assert_eq!(client.world.receive(3).0, b":101\r\n");
+    }
+}
+
+#[test]
+fn transactions_and_scripts_show_all_at_once() {
+    let mut client = slow(1, 1);
+    for line in ["MULTI", "LRANGE list 0 -1", "HGETALL hash", "KEYS *"] {
+        client.send(line);
+    }
+    client.world.receive(1);
+    assert_eq!(count(&client.ask("EXEC"), "value:"), 200);
+    let script = "EVAL \"return {redis.call('LRANGE', 'list', 0, -1), redis.call('KEYS', '*')}\" 0";
+    assert_eq!(count(&client.ask(script), "value:"), 100);
+}
+
+#[test]
+fn slice_items_has_bounds() {
+    let mut client = Client::new(1, 1, "4096");
+    for (items, is_taken) in
+        [("0", false), ("1", true), ("2", true), ("1048575", true), ("1048576", true), ("1048577", false)]
+    {
+        assert_eq!(client.ask(&format!("CONFIG SET slice-items {items}")) == b"+OK\r\n", is_taken, "{items}");
+    }
+}
+
+#[test]
+fn many_at_once_share_the_turn_and_all_end() {
+    let mut client = slow(1, 1);
+    for other in 10..40 {
+        client.world.send(other, b"HGETALL hash\r\n");
+        client.world.send(other + 100, b"KEYS *\r\n");
+    }
+    client.world.turns_max = None;
+    client.world.advance(1);
+    for other in 10..40 {
+        assert_eq!(count(&client.world.receive(other).0, "value:"), 100);
+        assert_eq!(client.world.receive(other + 100).0.len(), b"*2\r\n$4\r\nlist\r\n$4\r\nhash\r\n".len());
+    }
+}
