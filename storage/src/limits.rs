@@ -203,6 +203,9 @@ pub const ORDER_HEAD_BITS: u32 = 24;
 /// Elements of collections that are gone which one piece of background work removes.
 pub const RECLAIMED_PER_TURN: u64 = 512;
 
+/// Collections whose number of elements is known without a look.
+pub const COUNTS_KNOWN: usize = 256;
+
 const _: () = assert!(DEFERRED_PARTS_MIN <= DEFERRED_PARTS_MAX && DEFERRED_PARTS_MAX < DEFERRED_PARTS);
 const _: () = assert!(FLUSH_BYTES_MAX.is_multiple_of(BLOCK_BYTES));
 const _: () = assert!(FLUSH_BUFFERS > FLIGHTS_MAX);

@@ -153,7 +153,7 @@ pub fn push_at<'a, 'v>(
         Some(Form::Spread(spread)) => spread,
     };
     let before = shard.element_count(call, spread.number)?;
-    let last = end_of(shard, call, spread.number, end, before)?;
+    let last = end_of(shard, call, spread.number, end)?;
     let labels = match end {
         End::Left => label::before(&last, count),
         End::Right => label::behind(&last, count),
@@ -183,7 +183,7 @@ fn in_order<'v>(values: impl DoubleEndedIterator<Item = &'v [u8]>, end: End) -> 
 }
 
 /// The label of the first or last element.
-fn end_of(shard: &Shard, call: &Call<'_>, number: CollectionId, end: End, count: u64) -> Result<Vec<u8>, Stop> {
+fn end_of(shard: &Shard, call: &Call<'_>, number: CollectionId, end: End) -> Result<Vec<u8>, Stop> {
     let mut label = Vec::new();
     let take = |element: Element<'_>| {
         label = element.order();
@@ -191,7 +191,7 @@ fn end_of(shard: &Shard, call: &Call<'_>, number: CollectionId, end: End, count:
     };
     match end {
         End::Left => shard.elements_from(call, number, 0, take)?,
-        End::Right => shard.elements_before(call, number, count, take)?,
+        End::Right => shard.elements_back(call, number, take)?,
     }
     Ok(label)
 }

@@ -261,8 +261,13 @@ impl Engine {
     /// Elements of a collection.
     pub fn element_count(&self, db: u8, number: CollectionId) -> Result<u64, Missing> {
         self.await_elements(db, number)?;
+        if let Some(count) = self.counts.get(elements_of(db), number) {
+            return Ok(count);
+        }
         let first = self.element_first(db, number)?;
-        Ok(self.element_first(db, CollectionId(number.0 + 1))? - first)
+        let count = self.element_first(db, CollectionId(number.0 + 1))? - first;
+        self.counts.set(elements_of(db), number, count);
+        Ok(count)
     }
 
     /// The rank in its tree that the first element of a number has, or would have.
@@ -281,9 +286,14 @@ impl Engine {
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
         self.await_elements(db, number)?;
-        let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
         let tree = &self.rows[usize::from(elements_of(db))];
         let mut missing = None;
+        if rank == 0 {
+            let first = Key::of_head(number.0 << ORDER_HEAD_BITS);
+            tree.scan(&self.pool, first, |key, payload| self.show(number, key, payload, &mut missing, &mut visit))?;
+            return missing.map_or(Ok(()), Err);
+        }
+        let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
         tree.forward(&self.pool, &mut cursor, |key, payload| {
             self.show(number, key, payload, &mut missing, &mut visit)
         })?;
@@ -298,6 +308,9 @@ impl Engine {
         rank: u64,
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
+        if self.counts.get(elements_of(db), number) == Some(rank) {
+            return self.elements_back(db, number, visit);
+        }
         self.await_elements(db, number)?;
         let mut cursor = Cursor::new(self.element_first(db, number)? + rank);
         let tree = &self.rows[usize::from(elements_of(db))];
@@ -316,12 +329,10 @@ impl Engine {
         mut visit: impl FnMut(u64, &[u8], Found<'_>) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
         self.await_elements(db, number)?;
-        let mut cursor = Cursor::new(self.element_first(db, CollectionId(number.0 + 1))?);
         let tree = &self.rows[usize::from(elements_of(db))];
         let mut missing = None;
-        tree.backward(&self.pool, &mut cursor, |key, payload| {
-            self.show(number, key, payload, &mut missing, &mut visit)
-        })?;
+        let behind = Key::of_head((number.0 + 1) << ORDER_HEAD_BITS);
+        tree.scan_back(&self.pool, behind, |key, payload| self.show(number, key, payload, &mut missing, &mut visit))?;
         missing.map_or(Ok(()), Err)
     }
 
@@ -441,6 +452,7 @@ impl Engine {
             left -= gone as u64;
             *most = most.saturating_sub(gone as u64);
         }
+        self.counts.forget();
         Ok(left == 0)
     }
 
@@ -490,6 +502,15 @@ impl Engine {
             ControlFlow::Continue(())
         });
         visited.map_err(|missing| format!("{missing:?}"))?;
+        for (tree, number, count) in self.counts.iter().filter(|(tree, ..)| *tree == elements_of(db)) {
+            let rank =
+                |number: u64| self.element_first(db, CollectionId(number)).map_err(|missing| format!("{missing:?}"));
+            if rank(number.0 + 1)? - rank(number.0)? != count {
+                return Err(format!(
+                    "tree {tree}: collection {number} has not {count} elements, as is said to be known (E12)"
+                ));
+            }
+        }
         for number in numbers.into_iter().map(CollectionId) {
             let is_marked = self.get(marker(db, &owner_tail(number))).is_ok_and(|found| found.is_some());
             let is_orphan = self.orphans.known.contains_key(&(db, number));

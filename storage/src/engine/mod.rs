@@ -16,6 +16,7 @@
 
 mod check;
 mod checkpoint;
+mod counts;
 mod defer;
 mod deferred;
 pub mod elements;
@@ -50,6 +51,7 @@ use crate::row::{self, LongTail};
 use crate::spaces::Spaces;
 use crate::tree::{DetachedTree, Tree};
 use crate::units::{ExtentId, Lsn};
+use counts::Counts;
 use defer::Settling;
 use deferred::Deferred;
 use elements::Orphans;
@@ -121,6 +123,7 @@ pub struct Engine {
     /// The number of the next collection.
     collection: u64,
     orphans: Orphans,
+    counts: Counts,
     extents: Extents,
     /// Trees that are gone, whose pages are freed little by little.
     detached: Vec<Detached>,
@@ -168,6 +171,7 @@ impl Engine {
             spaces: Spaces::default(),
             collection: 0,
             orphans: Orphans::default(),
+            counts: Counts::default(),
             extents: Extents::default(),
             detached: Vec::new(),
             is_checkpoint_wanted: false,

@@ -28,6 +28,7 @@ impl Engine {
     fn swap_trees(&mut self, one: u8, other: u8) {
         let (at, with) = (usize::from(one), usize::from(other));
         self.rows.swap(at, with);
+        self.counts.forget();
         self.expiring.swap(at, with);
         self.outside.swap(at, with);
         self.spaces.swap(one, other);

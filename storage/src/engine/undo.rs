@@ -146,6 +146,7 @@ impl Engine {
     fn clear_tree_undoably(&mut self, db: u8) -> u64 {
         let at = usize::from(db);
         let rows = std::mem::replace(&mut self.rows[at], Tree::with_access(access(at)));
+        self.counts.forget();
         let (expiring, outside) = (std::mem::take(&mut self.expiring[at]), std::mem::take(&mut self.outside[at]));
         let space = self.spaces.of(db);
         let number = self.txns.clear(|number, txn| Cleared { number, txn, db, space, rows, expiring, outside });
@@ -210,6 +211,7 @@ impl Engine {
         let at = usize::from(db);
         assert!(self.rows[at].is_empty(), "only the group has written to what it had emptied");
         self.rows[at] = rows;
+        self.counts.forget();
         (self.expiring[at], self.outside[at]) = (expiring, outside);
         self.take_back_deferred(number);
         self.orphans.take_back(number);

@@ -268,6 +268,7 @@ impl Engine {
                 self.rows[db].replace_with(&mut self.pool, &path, len, fill)?;
             } else {
                 self.rows[db].insert_with(&mut self.pool, &path, key, len, fill)?;
+                self.counts.note(row.db, row.head, true);
             }
             if is_owner {
                 self.note_owned(row.db, named, elements::number_of(kind, value.bytes()));
@@ -357,6 +358,7 @@ impl Engine {
                 self.remove_extent(row.db, extent);
             }
             self.rows[usize::from(row.db)].remove(&mut self.pool, &path);
+            self.counts.note(row.db, row.head, false);
             if named.is_some() {
                 self.note_owned(row.db, named, None);
             }
@@ -373,6 +375,7 @@ impl Engine {
     fn detach_tree(&mut self, tree: u8) {
         let db = usize::from(tree);
         let rows = self.rows[db].detach();
+        self.counts.forget();
         let has_outside = std::mem::take(&mut self.outside[db]) > 0;
         self.detached.push(Detached { rows, has_outside });
         if std::mem::take(&mut self.expiring[db]) > 0 {

@@ -53,6 +53,48 @@ impl Tree {
             steps[leaf] = super::descend::Step { page, index: 0 };
         }
     }
+
+    /// Visits the rows in front of `behind`, the last one first, until `visit` breaks or the tree ends. What is said of [`Tree::scan`] holds here.
+    pub fn scan_back(
+        &self,
+        pool: &Pool,
+        behind: Key<'_>,
+        mut visit: impl FnMut(Key<'_>, &[u8]) -> ControlFlow<()>,
+    ) -> Result<(), Missing> {
+        if self.levels == 0 {
+            return Ok(());
+        }
+        let leaf = self.levels as usize - 1;
+        let mut steps = self.resolve(pool, behind)?.steps;
+        loop {
+            let node = pool.page(steps[leaf].page)?;
+            expect_leaf(node)?;
+            for index in (0..steps[leaf].index as usize).rev() {
+                if visit(node.key(index), node.payload(index)).is_break() {
+                    return Ok(());
+                }
+            }
+            // Up to the nearest branch with a child before, then down its right edge.
+            let mut level = leaf;
+            let mut page = loop {
+                if level == 0 {
+                    return Ok(());
+                }
+                level -= 1;
+                let step = &mut steps[level];
+                if step.index > 0 {
+                    step.index -= 1;
+                    break pool.page(step.page)?.child(step.index as usize);
+                }
+            };
+            for step in &mut steps[level + 1..leaf] {
+                let node = pool.page(page)?;
+                *step = super::descend::Step { page, index: node.count() as u16 - 1 };
+                page = node.child(node.count() - 1);
+            }
+            steps[leaf] = super::descend::Step { page, index: pool.page(page)?.count() as u16 };
+        }
+    }
 }
 
 const _: () = assert!(LEVELS_MAX <= u8::MAX as usize);

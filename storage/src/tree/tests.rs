@@ -167,6 +167,17 @@ impl Model {
         rows
     }
 
+    /// The rows before a key, backwards.
+    fn scan_back(&self, behind: &(u64, Vec<u8>), rows_max: usize) -> Vec<Row> {
+        let mut rows = Vec::new();
+        let visit = |key: Key<'_>, payload: &[u8]| {
+            rows.push(((key.head, key.tail.to_vec()), payload.to_vec()));
+            if rows.len() < rows_max { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        self.tree.scan_back(&self.pool, Key::new(behind.0, &behind.1), visit).unwrap();
+        rows
+    }
+
     /// The whole structure, and all rows.
     fn check(&self) {
         let census = self.tree.check(&self.pool).unwrap();
@@ -180,6 +191,10 @@ impl Model {
         let from = self.key(taste);
         let some: Vec<Row> = self.rows.range(from.clone()..).take(20).map(|(k, p)| (k.clone(), p.clone())).collect();
         assert_eq!(self.scan(&from, 20), some);
+        let before = self.rows.range(..from.clone()).rev().map(|(k, p)| (k.clone(), p.clone()));
+        let before: Vec<Row> = before.collect();
+        assert_eq!(self.scan_back(&from, usize::MAX), before);
+        assert_eq!(self.scan_back(&from, 20), before[..before.len().min(20)]);
         let first = self.tree.first(&self.pool).unwrap().map(|(key, _)| (key.head, key.tail.to_vec()));
         let last = self.tree.last(&self.pool).unwrap().map(|(key, _)| (key.head, key.tail.to_vec()));
         assert_eq!(first.as_ref(), self.rows.keys().next());

@@ -37,9 +37,9 @@ pub fn rotate<'a>(
     value: &[u8],
 ) -> Result<Change<'a>, Stop> {
     let list = List::peek(shard, call, key)?.expect("the caller has seen it");
-    let count = list.len(shard, call)?;
     let spread = match list.form {
         Form::Packed(packed) => {
+            let count = packed.count() as u64;
             let range = if from == End::Left { 0..1 } else { count - 1..count };
             let (start, end) = (packed.place(range.start as usize), packed.place(range.end as usize));
             let mut packing = Packing::of(packed);
@@ -51,9 +51,9 @@ pub fn rotate<'a>(
         Form::Spread(spread) => spread,
     };
     let number = spread.number;
-    let gone = end_of(shard, call, number, from, count)?;
+    let gone = end_of(shard, call, number, from)?;
     let mut edits = vec![Edit::remove(number, gone.clone())];
-    let last = end_of(shard, call, number, to, count)?;
+    let last = end_of(shard, call, number, to)?;
     let label = match to {
         _ if from == to => gone,
         End::Left => label::before(&last, 1).remove(0),

@@ -1,0 +1,117 @@
+#!/usr/bin/env python3
+"""How long others wait while one client asks for something long.
+
+    bench/stalls.py --server target/release/cairn [--server redis-server] [--elements 1000000] [--seconds 3]
+
+Each server runs alone on core 0. For each long command one client sends it again and again (a process of its own, which throws the reply away), while another one
+sends GET and waits for the reply: the longest and the 99th percentile of those waits are shown, in milliseconds, beside those of an idle server.
+A server whose name holds `cairn` is durable, the others have no persistence.
+"""
+
+import argparse, os, shutil, signal, socket, subprocess, sys, tempfile, time
+
+LONG = [
+    ("LRANGE 0 -1", "LRANGE list 0 -1"),
+    ("SMEMBERS", "SMEMBERS set"),
+    ("HGETALL", "HGETALL hash"),
+    ("ZRANGE 0 -1 WITHSCORES", "ZRANGE zset 0 -1 WITHSCORES"),
+    ("XRANGE - +", "XRANGE stream - +"),
+    ("KEYS *", "KEYS *"),
+]
+
+DRAIN = """
+import socket, sys, time
+sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
+line = (sys.argv[2] + "\\r\\nECHO the-end-of-it\\r\\n").encode()
+end = time.monotonic() + float(sys.argv[3])
+while time.monotonic() < end:
+    sock.sendall(line)
+    tail = b""
+    while not tail.endswith(b"the-end-of-it\\r\\n"):
+        tail = (tail + sock.recv(1 << 20))[-64:]
+"""
+
+
+def ask(sock, *words):
+    sock.sendall(b"*%d\r\n" % len(words) + b"".join(b"$%d\r\n%s\r\n" % (len(w), w) for w in (str(w).encode() for w in words)))
+    return sock.recv(65536)
+
+
+def fill(port, elements):
+    """Through redis-cli --pipe: collections of so many elements, and as many keys."""
+    cli = subprocess.Popen(["redis-cli", "-p", str(port), "--pipe"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    for at in range(0, elements, 100):
+        some = range(at, min(at + 100, elements))
+        lines = [
+            "RPUSH list " + " ".join(f"element:{i}" for i in some),
+            "SADD set " + " ".join(f"member:{i}" for i in some),
+            "HSET hash " + " ".join(f"field:{i} value" for i in some),
+            "ZADD zset " + " ".join(f"{i} member:{i}" for i in some),
+            "MSET " + " ".join(f"key:{i} value" for i in some),
+        ]
+        lines += [f"XADD stream {i + 1}-0 field value" for i in some]
+        cli.stdin.write(("\r\n".join(lines) + "\r\n").encode())
+    cli.stdin.close()
+    cli.wait()
+
+
+def waits(port, seconds):
+    """Milliseconds that each of many GETs took."""
+    with socket.create_connection(("127.0.0.1", port)) as sock:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        end, took = time.monotonic() + seconds, []
+        while time.monotonic() < end:
+            begun = time.monotonic()
+            ask(sock, "GET", "key:1")
+            took.append((time.monotonic() - begun) * 1000)
+            time.sleep(0.0005)
+    return sorted(took)
+
+
+def measure(server, args):
+    directory = tempfile.mkdtemp(prefix="stalls-", dir=args.dir)
+    if "cairn" in os.path.basename(server):
+        command = [server, "--port", str(args.port), "--dir", directory, "--shards", "1", "--metrics-addr", "off"]
+    else:
+        command = [server, "--port", str(args.port), "--dir", directory, "--save", "", "--appendonly", "no"]
+    child = subprocess.Popen(["taskset", "-c", "0"] + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    os.sched_setaffinity(0, {1})
+    found = {}
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", args.port)).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        fill(args.port, args.elements)
+        time.sleep(1)
+        found["nothing"] = waits(args.port, args.seconds)
+        for name, line in LONG:
+            drain = subprocess.Popen([sys.executable, "-c", DRAIN, str(args.port), line, str(args.seconds)])
+            found[name] = waits(args.port, args.seconds)
+            drain.wait()
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+    return found
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--server", action="append", required=True)
+    parser.add_argument("--elements", type=int, default=1_000_000)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--port", type=int, default=7891)
+    parser.add_argument("--dir", default=None, help="where data directories are made")
+    args = parser.parse_args()
+    results = [measure(server, args) for server in args.server]
+    print(f"longest wait, p99 in ms beside, {args.elements} elements | " + " | ".join(args.server))
+    for name in ["nothing"] + [name for name, _ in LONG]:
+        cells = [f"{found[name][-1]:.2f}, {found[name][int(len(found[name]) * 0.99)]:.2f}" for found in results]
+        print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
