@@ -1,0 +1,93 @@
+#!/usr/bin/env python3
+"""Do large collections answer like small ones? Latency of single commands on collections of 10,000 and of 10,000,000 elements.
+
+    bench/large.py --cairn target/release/cairn [--large 10000000] [--seconds 3] [--reps 3] [--server ANOTHER]
+
+A server (durable if it is Cairn's, else without persistence) runs on core 0, `cairn bench` with one client at pipeline 1 on core 1. The sizes alternate; medians of the repetitions
+are shown: p50 and p99 in microseconds, and the ratio of the p99s. LINSERT looks for its pivot from the head, in any server: it is given one that is near it,
+and one in the middle.
+"""
+
+import argparse, json, os, shutil, signal, socket, statistics, subprocess, tempfile, time
+
+COMMANDS = [
+    ("ZADD, a new score", "ZADD zset:{size} {int:SIZE} member:{num}"),
+    ("ZSCORE", "ZSCORE zset:{size} member:{num}"),
+    ("ZRANK", "ZRANK zset:{size} member:{num}"),
+    ("ZRANGE by rank, 10", "ZRANGE zset:{size} {num} {num}"),
+    ("LINDEX", "LINDEX list:{size} {num}"),
+    ("LRANGE in the middle", "LRANGE list:{size} {num} {num}"),
+    ("LSET", "LSET list:{size} {num} new"),
+    ("LINSERT near the head", "LINSERT list:{size} BEFORE pivot new"),
+    ("RPUSH", "RPUSH list:{size} new"),
+    ("HSET", "HSET hash:{size} field:{num} value"),
+    ("SISMEMBER", "SISMEMBER set:{size} member:{num}"),
+]
+
+
+def fill(port, size):
+    cli = subprocess.Popen(["redis-cli", "-p", str(port), "--pipe"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    for at in range(0, size, 100):
+        some = range(at, min(at + 100, size))
+        lines = [
+            f"RPUSH list:{size} " + " ".join("pivot" if i == 50 else f"element:{i}" for i in some),
+            f"ZADD zset:{size} " + " ".join(f"{i} member:{i}" for i in some),
+            f"HSET hash:{size} " + " ".join(f"field:{i} value" for i in some),
+            f"SADD set:{size} " + " ".join(f"member:{i}" for i in some),
+        ]
+        cli.stdin.write(("\r\n".join(lines) + "\r\n").encode())
+    cli.stdin.close()
+    cli.wait()
+
+
+def measure(args, template, size):
+    command = template.replace("{size}", str(size)).replace("SIZE", str(size))
+    run = ["taskset", "-c", "1", args.cairn, "bench", "-p", str(args.port), "-c", "1", "-P", "1", "-d", str(args.seconds), "-w", "0.3"]
+    run += ["-k", str(size), "--key-pattern", "{num}", "--command", command, "--json", "-q"]
+    report = json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
+    return report["groups"][0]["latency_us"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--cairn", required=True)
+    parser.add_argument("--server", default=None)
+    parser.add_argument("--small", type=int, default=10_000)
+    parser.add_argument("--large", type=int, default=10_000_000)
+    parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--reps", type=int, default=3)
+    parser.add_argument("--port", type=int, default=7892)
+    parser.add_argument("--dir", default=None, help="where data directories are made")
+    args = parser.parse_args()
+    directory = tempfile.mkdtemp(prefix="large-", dir=args.dir)
+    if args.server is None:
+        command = [args.cairn, "--port", str(args.port), "--dir", directory, "--shards", "1", "--metrics-addr", "off"]
+    else:
+        command = [args.server, "--port", str(args.port), "--dir", directory, "--save", "", "--appendonly", "no"]
+    child = subprocess.Popen(["taskset", "-c", "0"] + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", args.port)).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        fill(args.port, args.small)
+        fill(args.port, args.large)
+        print(f"p50, p99 us | {args.small} elements | {args.large} elements | p99 large / small", flush=True)
+        for name, template in COMMANDS:
+            found = {args.small: [], args.large: []}
+            for _ in range(args.reps):
+                for size, all in found.items():
+                    latency = measure(args, template, size)
+                    all.append((latency["p50"], latency["p99"]))
+            (small, large) = ([statistics.median(column) for column in zip(*all)] for all in found.values())
+            print(f"| {name} | {small[0]:.0f}, {small[1]:.0f} | {large[0]:.0f}, {large[1]:.0f} | {large[1] / small[1]:.2f} |", flush=True)
+    finally:
+        child.send_signal(signal.SIGTERM)
+        child.wait()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+if __name__ == "__main__":
+    main()
