@@ -22,7 +22,6 @@ use crate::parcel::{Ask, Message, Parcel, RequestId};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
-use crate::shard::slices::Slicing;
 use cairn_storage::blob::Blob;
 use cairn_storage::error::Missing;
 use cairn_storage::units::{Lsn, ShardId};
@@ -258,12 +257,7 @@ impl Machine {
         let ran = match self.admit_write() {
             Err(Stay::Refuse(refusal)) if spec.flags.has(crate::command::Flags::WRITE) => Err(refusal.into()),
             _ if let Gate::Sum(more) = gate => self.run_sum(&call, more, 0, &mut reply),
-            _ => {
-                self.shard.slices.how.set(Slicing::Short);
-                let ran = self.run_row(run, &call, 0, &mut reply);
-                self.shard.slices.how.set(Slicing::Whole);
-                ran
-            }
+            _ => self.run_short(run, &call, 0, &mut reply),
         };
         if gate == Gate::Add && ran.is_ok() {
             self.note_added(&call, false);

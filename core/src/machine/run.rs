@@ -21,7 +21,6 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::session::{ReplyMode, Stall};
 use crate::shard::Shard;
-use crate::shard::slices::Slicing;
 use cairn_storage::log::LogState;
 use cairn_storage::units::Lsn;
 
@@ -321,16 +320,7 @@ impl Machine {
                 }
                 Place::Here if self.is_any_split() => self.run_beside_splits(conn, run, call, mark, out),
                 Place::Here if self.is_locked(call) => Err(Stop::Locked),
-                Place::Here => {
-                    self.shard.slices.how.set(Slicing::Short);
-                    let ran = self.run_row(run, call, mark, out);
-                    self.shard.slices.how.set(Slicing::Whole);
-                    if ran == Err(Stop::Long) {
-                        self.begin_slices_here(conn, call, out);
-                        return Ok(Flow::Done);
-                    }
-                    ran
-                }
+                Place::Here => self.run_short(run, call, mark, out),
                 Place::There(_) if self.is_sub_row(conn, call) => self.run_at_sub_row(conn, run, call, mark, out),
                 Place::There(shard) => return Ok(self.forward(conn, call, shard, out)),
                 Place::Spread => return Ok(self.spread(conn, call, out)),
@@ -350,6 +340,7 @@ impl Machine {
             Run::Container => unreachable!("a container's subcommand was looked up"),
         };
         match ran {
+            Err(Stop::Long) => Ok(self.begin_slices_here(conn, call, out)),
             Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop, call)),
             ran => Ok(self.finish_row(id, ran, mark, call.is_resp3, out)),
         }

@@ -10,7 +10,7 @@ use super::parked::Work;
 use super::participate::locks_of;
 use super::release::HeldReply;
 use crate::command::args::{Args, KeptArgs, copied};
-use crate::command::{Call, RowRun, Run, table};
+use crate::command::{Call, Flow, RowRun, Run, table};
 use crate::error::Stop;
 use crate::event::{ConnId, Now};
 use crate::limits::SLICE_TRIES_MAX;
@@ -50,11 +50,28 @@ impl Sliced {
 }
 
 impl Machine {
+    /// As [`Machine::run_row`]; what is too long for one turn is stopped.
+    #[inline]
+    pub(super) fn run_short(
+        &mut self,
+        run: RowRun,
+        call: &Call<'_>,
+        mark: usize,
+        out: &mut Replies,
+    ) -> Result<(), Stop> {
+        self.shard.slices.how.set(Slicing::Short);
+        let ran = self.run_row(run, call, mark, out);
+        self.shard.slices.how.set(Slicing::Whole);
+        ran
+    }
+
     /// A command of one of this core's connections has found its reply long.
-    pub(super) fn begin_slices_here(&mut self, conn: ConnId, call: &Call<'_>, out: &Replies) {
+    #[cold]
+    pub(super) fn begin_slices_here(&mut self, conn: ConnId, call: &Call<'_>, out: &Replies) -> Flow {
         let hole = self.open_hole(conn, out, false, call.args.iter().map(<[u8]>::len).sum());
         let request = self.request(hole, 0);
         self.begin_slices(self.identity.shard, request, call);
+        Flow::Done
     }
 
     /// The same of any client.
