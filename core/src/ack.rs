@@ -53,6 +53,8 @@ pub struct Output {
     /// The place of the first byte of `out`.
     base: u64,
     gates: VecDeque<Gate>,
+    /// The last gate is of commands that are still being run.
+    is_in_batch: bool,
     holes: VecDeque<Hole>,
     hole_last: u64,
     /// Those that are not filled.
@@ -84,14 +86,20 @@ impl Output {
     pub fn gate(&mut self, start: usize, out: &Replies, lsn: Lsn) {
         let (from, end) = (self.base + start as u64, self.base + out.len() as u64);
         match self.gates.back_mut() {
-            // Neighbours share a gate: they were written in one turn, so they are stable within one flush.
-            Some(gate) if gate.end == from => {
+            // Neighbours of one batch share a gate. Those of a later one do not: who sends without a pause would be answered when it pauses.
+            Some(gate) if gate.end == from && self.is_in_batch => {
                 gate.end = end;
                 gate.lsn = gate.lsn.max(lsn);
             }
             // Keeps A1.
             _ => self.gates.push_back(Gate { lead: self.lead_to(from), start: from, end, lsn }),
         }
+        self.is_in_batch = true;
+    }
+
+    /// The commands that were run together have run.
+    pub fn end_batch(&mut self) {
+        self.is_in_batch = false;
     }
 
     /// What the last closed gate waits for, if there is one.

@@ -129,6 +129,9 @@ pub const SCRUB_READS_MAX: usize = 4;
 pub const SCRUB_STEPS_PER_TURN: usize = 16;
 pub const SCRUB_FIRST_SECONDS: u64 = 600;
 
+/// What the commands of one connection may take of a turn, if it has sent many: then others have their turn. One command may exceed it.
+pub const TURN_SHARE_NS: u64 = 1_000_000;
+
 /// The most that `slice-items` may be.
 pub const SLICE_ITEMS_MAX: i64 = 1 << 20;
 

@@ -164,12 +164,14 @@ pub enum Stall {
     Locked,
     /// The server stops.
     Draining,
+    /// It has had its part of the turn.
+    Share,
 }
 
 impl Stall {
     /// Whether nothing tells when it is over, so that each turn has to look.
     pub fn has_no_event(self) -> bool {
-        matches!(self, Stall::LogRoom | Stall::Paused | Stall::Outbox | Stall::Crowded | Stall::Locked)
+        matches!(self, Stall::LogRoom | Stall::Paused | Stall::Outbox | Stall::Crowded | Stall::Locked | Stall::Share)
     }
 }
 
@@ -236,6 +238,7 @@ impl Session {
     pub fn end_running(&mut self, out: Replies) {
         self.is_running = false;
         self.output.out = out;
+        self.output.end_batch();
         if self.is_pushed {
             self.output.out.append(std::mem::take(&mut self.pushes));
         }

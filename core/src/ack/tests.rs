@@ -45,6 +45,19 @@ fn replies_leave_in_order_when_stable() {
 }
 
 #[test]
+fn batches_that_follow_each_other_have_gates_of_their_own() {
+    let mut output = Output::default();
+    for (text, lsn) in [("A", 10), ("B", 20), ("C", 30)] {
+        write(&mut output, text, lsn);
+        output.end_batch();
+    }
+    assert_eq!(sent(&mut output, 9), "");
+    assert_eq!(sent(&mut output, 10), "A");
+    assert_eq!(sent(&mut output, 29), "B");
+    assert_eq!(sent(&mut output, 30), "C");
+}
+
+#[test]
 fn holes_keep_their_place() {
     let mut output = Output::default();
     write(&mut output, "a", 0);

@@ -1,8 +1,10 @@
 //! Requests of one connection that were decoded together: what they are, before any of them runs.
 
+use super::Machine;
 use crate::command::Flags;
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
+use crate::event::ConnId;
 use crate::route;
 
 /// Requests that were decoded together. Kept to be used again.
@@ -63,5 +65,28 @@ impl Batch {
     /// The heads of the first keys of some requests.
     pub fn heads_of(&self, is_meant: impl Fn(&Request) -> bool) -> impl Iterator<Item = u64> {
         self.requests.iter().filter(move |request| request.head != 0 && is_meant(request)).map(|request| request.head)
+    }
+}
+
+impl Machine {
+    /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm. What is absent is read,
+    /// as far as it may be.
+    pub(super) fn touch(&mut self, conn: ConnId, batch: &Batch) {
+        let mut heads = std::mem::take(&mut self.batch.heads);
+        heads.clear();
+        heads.extend(batch.heads_of(|_| true));
+        let mut absent = Vec::new();
+        self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
+        if !absent.is_empty() {
+            if self.shard.engine().defers() && !self.shard.versions().are_wanted() {
+                // Rows that are only set wait for their pages.
+                heads.clear();
+                heads.extend(batch.heads_of(|request| !request.is_blind()));
+                absent.clear();
+                self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
+            }
+            self.fetch_ahead(absent);
+        }
+        self.batch.heads = heads;
     }
 }

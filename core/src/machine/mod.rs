@@ -194,6 +194,10 @@ pub struct Machine {
     effects: VecDeque<Effect>,
     /// Sessions that wait for something no event of their own tells: look at them at each turn's end.
     stalled: Vec<ConnId>,
+    /// Some of them go on in the next turn.
+    has_shares: bool,
+    /// When the connection that runs commands has had its part of the turn.
+    share_ends_ns: u64,
     held: Held,
     pending: Pending,
     /// What goes to each other shard at the turn's end.
@@ -268,6 +272,8 @@ impl Machine {
             client_last: 0,
             effects: VecDeque::new(),
             stalled: Vec::new(),
+            has_shares: false,
+            share_ends_ns: 0,
             held: Held::default(),
             pending: Pending::default(),
             outbox: (0..shards).map(|_| Parcel { from: identity.shard.0, ..Parcel::default() }).collect(),

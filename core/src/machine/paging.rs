@@ -468,6 +468,7 @@ impl Machine {
             || self.splits_want_turn()
             || self.wides_want_turn()
             || self.parked_want_turn()
+            || self.has_shares
             || self.cuts_want_turn()
     }
 

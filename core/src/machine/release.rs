@@ -334,6 +334,7 @@ impl Machine {
 
     pub(super) fn stall(&mut self, conn: ConnId, stall: Stall) {
         self.session_mut(conn).stall = Some(stall);
+        self.has_shares |= stall == Stall::Share;
         if stall.has_no_event() {
             self.list_stalled(conn);
         }
@@ -357,7 +358,7 @@ impl Machine {
             Stall::LogRoom => matches!(self.admit_write(), Err(Stay::Wait(_))),
             Stall::Paused => self.pause.is_some(),
             // To run again is the only way to know.
-            Stall::Outbox | Stall::Locked => false,
+            Stall::Outbox | Stall::Locked | Stall::Share => false,
             Stall::Absent => session.absent > 0,
             Stall::Crowded => !self.shard.engine().has_room_again(),
             Stall::Draining => true,
@@ -381,6 +382,7 @@ impl Machine {
         if self.stalled.is_empty() && self.inbox.is_empty() {
             return false;
         }
+        self.has_shares = false;
         for conn in std::mem::take(&mut self.stalled) {
             let Some(session) = self.find_session(conn) else { continue };
             session.is_listed = false;

@@ -15,7 +15,7 @@ use crate::command::table::Entry;
 use crate::command::{Call, Flags, Flow, Run, Spec, debug, help};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Notice};
-use crate::limits::OUTBOX_MESSAGES_MAX;
+use crate::limits::{OUTBOX_MESSAGES_MAX, TURN_SHARE_NS};
 use crate::resp::decode::{Decoded, ProtocolError, RequestLimits};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
@@ -54,6 +54,7 @@ impl Machine {
     pub(super) fn run(&mut self, conn: ConnId, input: &[u8]) -> (usize, Option<usize>) {
         let mut batch = std::mem::take(&mut self.batch);
         let (mut at, mut need) = (0, None);
+        self.share_ends_ns = 0;
         while at < input.len() && self.session(conn).is_runnable() {
             let session = self.session(conn);
             if !session.client.is_authenticated && session.output.has_barrier() {
@@ -154,9 +155,17 @@ impl Machine {
         let mut held = Lsn(0);
         let mut taken = decoded;
         let mut clock_ns = (self.identity.clock_ns)();
+        if self.share_ends_ns == 0 {
+            self.share_ends_ns = clock_ns + TURN_SHARE_NS;
+        }
         // The next request, and the first one that may be done together with those behind it.
         let (mut at, mut together) = (0, 0);
         while let Some(request) = batch.requests.get(at) {
+            if clock_ns > self.share_ends_ns {
+                self.stall(conn, Stall::Share);
+                taken = request.start;
+                break;
+            }
             if at >= together && batch.counts_on(at) {
                 let mut to = Replying { out: &mut out, held: &mut held, clock_ns: &mut clock_ns };
                 match self.count_together(conn, input, batch, at, &mut to) {
@@ -189,27 +198,6 @@ impl Machine {
             self.hold(conn, held);
         }
         taken
-    }
-
-    /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm. What is absent is read,
-    /// as far as it may be.
-    fn touch(&mut self, conn: ConnId, batch: &Batch) {
-        let mut heads = std::mem::take(&mut self.batch.heads);
-        heads.clear();
-        heads.extend(batch.heads_of(|_| true));
-        let mut absent = Vec::new();
-        self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
-        if !absent.is_empty() {
-            if self.shard.engine().defers() && !self.shard.versions().are_wanted() {
-                // Rows that are only set wait for their pages.
-                heads.clear();
-                heads.extend(batch.heads_of(|request| !request.is_blind()));
-                absent.clear();
-                self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
-            }
-            self.fetch_ahead(absent);
-        }
-        self.batch.heads = heads;
     }
 
     /// Executes one request. `held` collects the LSN that the batch's replies wait for; `clock_ns` is when the command

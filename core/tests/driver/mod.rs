@@ -58,6 +58,8 @@ pub struct World {
     /// What shards send each other does not arrive.
     pub is_mail_held: bool,
     mail: VecDeque<(usize, Box<Parcel>)>,
+    /// What commands take: nothing, unless it is said.
+    clock_ns: fn() -> u64,
     /// The most turns that follow something; `None`: as many as there is something to do in.
     pub turns_max: Option<u32>,
     /// Questions to the process are not answered.
@@ -71,6 +73,11 @@ pub struct World {
 
 impl World {
     pub fn new(shards: u16, settings: &[Vec<String>]) -> World {
+        World::with_clock(shards, settings, || 0)
+    }
+
+    /// With a clock that says how long commands take.
+    pub fn with_clock(shards: u16, settings: &[Vec<String>], clock_ns: fn() -> u64) -> World {
         let mut parsed = Settings::default();
         for words in settings {
             let args: Vec<&str> = words[1..].iter().map(String::as_str).collect();
@@ -85,6 +92,7 @@ impl World {
             is_disk_held: false,
             is_mail_held: false,
             mail: VecDeque::new(),
+            clock_ns,
             turns_max: None,
             is_host_held: false,
             questions: VecDeque::new(),
@@ -150,7 +158,7 @@ impl World {
             os: "Linux 6.1.0 x86_64".into(),
             seed: u64::from(shard) + 1,
             hash_seed: HASH_SEED,
-            clock_ns: || 0,
+            clock_ns: self.clock_ns,
         }
     }
 

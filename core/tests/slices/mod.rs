@@ -1,6 +1,7 @@
-//! Long replies are shown in slices: clients see no difference, but that others are served meanwhile.
+//! Long replies are shown in slices, and many commands of one client are run in shares: clients see no difference, but that others are served meanwhile.
 
 use crate::driver::{World, show};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Elements of the collections: none, few, more than a page has, and what makes slices of all sizes.
 const SIZES: [usize; 6] = [0, 1, 4, 5, 300, 2500];
@@ -196,4 +197,22 @@ fn many_at_once_share_the_turn_and_all_end() {
         assert_eq!(count(&client.world.receive(other).0, "value:"), 100);
         assert_eq!(client.world.receive(other + 100).0.len(), b"*2\r\n$4\r\nlist\r\n$4\r\nhash\r\n".len());
     }
+}
+
+#[test]
+fn who_sends_very_much_at_once_has_a_share_of_the_turn() {
+    // Each look at the clock is a tenth of a millisecond later.
+    static CLOCK_NS: AtomicU64 = AtomicU64::new(0);
+    let mut world = World::with_clock(1, &[], || CLOCK_NS.fetch_add(100_000, Ordering::Relaxed));
+    world.turns_max = Some(1);
+    world.send(1, &b"INCR counter\r\nPING\r\n".repeat(100));
+    world.send(2, b"PING\r\n");
+    assert_eq!(world.receive(2).0, b"+PONG\r\n");
+    let first = count(&world.receive(1).0, "PONG");
+    assert!((1..60).contains(&first), "{first} replies in two turns");
+    world.turns_max = None;
+    world.advance(1);
+    let rest = world.receive(1).0;
+    assert_eq!(count(&rest, "PONG"), 100 - first);
+    assert!(rest.ends_with(b":100\r\n+PONG\r\n"));
 }
