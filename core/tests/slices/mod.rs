@@ -106,6 +106,7 @@ fn slow(shards: u16, number: u32) -> Client {
         client.ask(&format!("HSET hash field:{at} value:{at}"));
     }
     client.ask("PEXPIRE list 300");
+    client.ask("HPEXPIRE hash 300 FIELDS 2 field:7 field:93");
     client.world.turns_max = Some(1);
     client
 }
@@ -118,6 +119,7 @@ fn count(reply: &[u8], what: &str) -> usize {
 fn others_are_served_meanwhile_and_who_changes_the_row_waits() {
     let mut client = slow(1, 1);
     client.send("LRANGE list 0 -1");
+    client.world.send(5, b"HGETALL hash\r\n");
     client.world.send(2, b"RPUSH list later\r\n");
     client.world.send(3, b"SET other value\r\n");
     client.world.send(4, b"LLEN list\r\n");
@@ -134,6 +136,10 @@ fn others_are_served_meanwhile_and_who_changes_the_row_waits() {
     assert!(reply.starts_with(b"*100\r\n") && count(&reply, "value:") == 100 && count(&reply, "later") == 0);
     // Its time was over by then.
     assert_eq!(client.world.receive(2).0, b":1\r\n");
+    let reply = client.world.receive(5).0;
+    assert!(reply.starts_with(b"*200\r\n") && count(&reply, "value:") == 100);
+    client.world.send(5, b"HLEN hash\r\n");
+    assert_eq!(client.world.receive(5).0, b":98\r\n");
 }
 
 #[test]
