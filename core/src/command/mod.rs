@@ -7,6 +7,7 @@ mod bitmaps;
 pub mod blocking;
 pub mod client;
 pub mod cluster;
+mod complete;
 pub mod config;
 pub mod connection;
 mod databases;
