@@ -45,7 +45,7 @@ def measure(args, template, size):
     run = ["taskset", "-c", "1", args.cairn, "bench", "-p", str(args.port), "-c", "1", "-P", "1", "-d", str(args.seconds), "-w", "0.3"]
     run += ["-k", str(size), "--key-pattern", "{num}", "--command", command, "--json", "-q"]
     report = json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
-    return report["groups"][0]["latency_us"]
+    return report["groups"][0]["total"]["latency_us"]
 
 
 def main():

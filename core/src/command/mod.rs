@@ -29,6 +29,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod lists;
 pub mod memory;
+mod moves;
 pub mod program;
 pub mod pubsub;
 mod sample;

@@ -5,8 +5,8 @@
 
 use super::{
     Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes,
-    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, pubsub, save, script,
-    server, sets, slow, sort, streams, strings, transactions, wait, zsets,
+    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, moves, pubsub, save,
+    script, server, sets, slow, sort, streams, strings, transactions, wait, zsets,
 };
 use crate::command::args::Args;
 use std::sync::LazyLock;
@@ -52,7 +52,7 @@ pub static FAMILIES: &[&[Spec]] = &[
 
 /// Commands that only programs call ([`super::program`]): no client finds them.
 pub static STEPS: &[&[Spec]] =
-    &[geo::STEPS, hyperloglog::STEPS, sets::STEPS, sort::STEPS, transactions::STEPS, zsets::STEPS];
+    &[geo::STEPS, hyperloglog::STEPS, moves::STEPS, sets::STEPS, sort::STEPS, transactions::STEPS, zsets::STEPS];
 
 /// A command and its dense number.
 #[derive(Clone, Copy)]

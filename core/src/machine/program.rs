@@ -9,7 +9,7 @@ use super::ground::Ground;
 use super::place::Place;
 use crate::command::args::{Args, copied};
 use crate::command::program::Steps;
-use crate::command::{Call, Run, Spread, table};
+use crate::command::{Call, Run, table};
 use crate::error::{Refusal, Stop};
 use crate::limits::TXN_STATEMENTS_MAX;
 use crate::resp::encode::Reply;
@@ -51,7 +51,7 @@ pub(super) fn too_many() -> Called {
 
 /// Takes the steps of a command.
 pub(super) fn run(ground: &mut dyn Ground, call: &Call<'_>, reply: &mut Reply<'_>) -> End {
-    let Spread::Program(program) = call.spec.spread else { unreachable!("the caller has seen it") };
+    let program = call.spec.program().expect("the caller has seen it");
     let mark = reply.out.len();
     let end = match program(call, &mut OnGround { ground }, reply) {
         Ok(()) => return End::Done,
@@ -83,7 +83,7 @@ pub(super) fn run_task(task: &Task<'_>, ground: &mut dyn Ground, reply: &mut Rep
 impl Machine {
     /// Whether a command has to be taken in steps.
     pub(super) fn is_in_steps(&self, call: &Call<'_>) -> bool {
-        matches!(call.spec.spread, Spread::Program(_))
+        call.spec.program().is_some()
             && matches!(call.spec.run, Run::Row(_))
             && matches!(self.place(call), Place::Whole)
     }

@@ -10,7 +10,7 @@ use super::program::OnGround;
 use crate::command::args::Args;
 use crate::command::program::Steps;
 use crate::command::table::Entry;
-use crate::command::{Call, Run, Spec, Spread, script};
+use crate::command::{Call, Run, Spec, script};
 use crate::error::Stop;
 use crate::event::ConnId;
 use crate::resp::encode::Reply;
@@ -146,10 +146,7 @@ impl Machine {
     pub(super) fn is_any_in_steps(&self, call: &Call<'_>, multi: &Multi) -> bool {
         let own = self.identity.shard;
         let is_in_steps = |Command { entry: Entry { spec, .. }, args, head, .. }: Command<'_>| match spec.run {
-            Run::Row(_) => {
-                matches!(spec.spread, Spread::Program(_))
-                    && self.is_in_steps(&Call { spec, args: &args, head, ..*call })
-            }
+            Run::Row(_) => spec.program().is_some() && self.is_in_steps(&Call { spec, args: &args, head, ..*call }),
             _ => is_script(spec) && self.owners(&keys_of(&args)).iter().any(|shard| *shard != own),
         };
         let is_taken = |command: Command<'_>| {
