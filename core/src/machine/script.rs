@@ -252,6 +252,7 @@ impl Machine {
             }
         }
         self.note_deed(Deed::Ran { from, request });
+        self.attribute(request.client, 0);
         self.relay_announced(from);
         self.hold_foreign(from, self.shard.observed(), HeldReply::Ran { request, reply, commands: 1 });
     }
