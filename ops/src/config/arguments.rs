@@ -1,9 +1,10 @@
 //! The command line in redis-server's grammar: `[FILE] [--directive value ...] [-]`.
 //!
 //! A directive takes all words up to the next one that begins with `--`; later ones win. `--directive=value` is
-//! understood too. `-` reads more configuration from standard input, after the file and before the flags.
+//! understood too, and `'--directive value ...'`: one word that is a whole line of the file. `-` reads more configuration from standard input, after the file and before the flags.
 
 use super::directive::{ConfigError, Directive, Origin};
+use super::words;
 
 /// What the words say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -45,12 +46,19 @@ impl Arguments {
     }
 }
 
-fn directive(name: &str) -> Directive {
-    let (name, value) = match name.split_once('=') {
-        Some((name, value)) => (name, vec![value.to_string()]),
-        None => (name, Vec::new()),
+fn directive(word: &str) -> Directive {
+    let (name, values) = match word.split_once(['=', ' ']) {
+        Some((name, value)) if word[name.len()..].starts_with('=') => (name, vec![value.to_string()]),
+        Some((name, rest)) => (name, line(rest)),
+        None => (word, Vec::new()),
     };
-    Directive { name: name.to_ascii_lowercase(), values: value, origin: Origin::CommandLine }
+    Directive { name: name.to_ascii_lowercase(), values, origin: Origin::CommandLine }
+}
+
+/// The words of a line; if its quotes are not in order, the line as it is.
+fn line(rest: &str) -> Vec<String> {
+    let words = words::split(rest.as_bytes()).unwrap_or_else(|| vec![rest.as_bytes().to_vec()]);
+    words.into_iter().map(|word| String::from_utf8_lossy(&word).into_owned()).collect()
 }
 
 #[cfg(test)]
@@ -70,6 +78,13 @@ mod tests {
         check(&["a.conf", "--port", "7000", "-"], Some("a.conf"), true, &["port 7000"]);
         check(&["--bind", "127.0.0.1", "::1", "--PORT=1"], None, false, &["bind 127.0.0.1 ::1", "port 1"]);
         check(&["--save", "--port", "1", "--port", "2"], None, false, &["save \"\"", "port 1", "port 2"]);
+        check(
+            &["--maxmemory '700mb'", "--Bind  127.0.0.1 ::1"],
+            None,
+            false,
+            &["maxmemory 700mb", "bind 127.0.0.1 ::1"],
+        );
+        check(&["--requirepass=a b", "--save "], None, false, &["requirepass (hidden)", "save \"\""]);
         check(&["--save", "900 1", "--maxmemory", "-1"], None, false, &["save 900 1", "maxmemory -1"]);
     }
 
