@@ -61,6 +61,7 @@ fn number_of(kind: Kind) -> u32 {
 }
 
 const EXPIRES: &[u8] = b"!!expire!!";
+const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
 
 /// Mixes a row, which the caller has just seen, into a digest.
 pub fn mix_row(shard: &Shard, call: &Call<'_>, row: &Row<'_>, digest: &mut Digest) -> Result<(), Stop> {
@@ -71,10 +72,13 @@ pub fn mix_row(shard: &Shard, call: &Call<'_>, row: &Row<'_>, digest: &mut Diges
             digest.mix(value);
             ControlFlow::Continue(())
         })?,
-        Kind::Set | Kind::Hash => Map::new(row.form(), row.kind).visit(shard, call, 0, |member, value| {
+        Kind::Set | Kind::Hash => Map::new(row.form(), row.kind).visit_kept(shard, call, 0, |element| {
             match row.kind {
-                Kind::Set => digest.add(member),
-                _ => digest.add_mixed(&[member, value]),
+                Kind::Set => digest.add(element.rest),
+                _ => digest.add_mixed(&[element.rest, element.value]),
+            }
+            if element.expire_ms > 0 {
+                digest.add(FIELD_EXPIRES);
             }
             ControlFlow::Continue(())
         })?,
