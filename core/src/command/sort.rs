@@ -197,7 +197,8 @@ impl Steps for Here<'_> {
         let args = Args::new(&bytes, &ranges);
         let call = Call { spec, args: &args, is_resp3, head: self.shard.head(words[1]), ..*self.call };
         let mut out = Replies::default();
-        run(self.shard, &call, &mut Reply::new(&mut out, is_resp3))?;
+        // A step's reply is no client's.
+        self.shard.shown_whole(|shard| run(shard, &call, &mut Reply::new(&mut out, is_resp3)))?;
         Ok(out.flat())
     }
 

@@ -57,6 +57,14 @@ impl Shard {
         Ok(Slice { total, from, count, shown: 0, bytes_max, before: None })
     }
 
+    /// Runs a command whose reply is needed as a whole.
+    pub fn shown_whole<T>(&mut self, run: impl FnOnce(&mut Shard) -> T) -> T {
+        let how = self.slices.how.replace(Slicing::Whole);
+        let ran = run(self);
+        self.slices.how.set(how);
+        ran
+    }
+
     /// The command has shown them.
     pub fn end_slice(&self, slice: &Slice) -> Result<(), Stop> {
         let at = slice.from + slice.shown;
