@@ -79,8 +79,35 @@ pub enum HostAsk {
     WriteUsers { lines: Vec<Vec<u8>> },
     /// Write these parameters into the configuration file, and these users (CONFIG REWRITE).
     RewriteConfig { parameters: Vec<(String, String)>, users: Vec<String> },
+    /// Carry keys to another server (MIGRATE). Answer: a line for each of them, empty if it was taken there, else the error's line; `Err` with
+    /// an error's line if none was even sent.
+    Migrate(Box<Migration>),
     /// Stop the whole server in good order (SHUTDOWN). Not answered when it succeeds.
     Shutdown { is_forced: bool, saves: bool },
+}
+
+/// Keys on their way to another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Migration {
+    pub host: String,
+    pub port: String,
+    pub db: i64,
+    /// What connecting may take, and each write and read.
+    pub timeout_ms: u64,
+    pub user: Option<Vec<u8>>,
+    pub password: Option<Vec<u8>>,
+    /// What is there under these names is replaced.
+    pub is_replacing: bool,
+    pub carried: Vec<Carried>,
+}
+
+/// A key with its value as a payload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Carried {
+    pub key: Vec<u8>,
+    /// Milliseconds; 0: it lives for ever.
+    pub left_ms: u64,
+    pub payload: Vec<u8>,
 }
 
 /// What becomes of the passwords of a user, one step after the other.

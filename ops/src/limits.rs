@@ -12,6 +12,9 @@ pub const KNOWN_PASSWORDS_MAX: usize = 64;
 /// Passwords that wait for their slow hash. One takes some 20 ms, so the last of them waits about a second.
 pub const PASSWORD_QUEUE_MAX: usize = 64;
 
+/// MIGRATE commands that are under way at the same time, each on a thread of its own.
+pub const MIGRATIONS_MAX: usize = 16;
+
 /// Scrapes of the metrics endpoint at the same time.
 pub const SCRAPES_MAX: usize = 8;
 

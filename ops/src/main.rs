@@ -21,6 +21,7 @@ mod link;
 mod log;
 mod metrics;
 mod metrics_http;
+mod migrate;
 mod notify;
 mod password;
 mod process;

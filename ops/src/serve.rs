@@ -7,6 +7,7 @@ use crate::config::{self, Arguments, Configuration};
 use crate::log::{self, Format, Loudness};
 use crate::metrics::Metrics;
 use crate::metrics_http::{self, Admin};
+use crate::migrate::Migrations;
 use crate::password::{self, Passwords};
 use crate::{affinity, notify, users};
 use cairn_core::acl::Fresh;
@@ -90,6 +91,7 @@ fn serve(configuration: &Configuration) -> Result<(), String> {
     let host = Host {
         answerer: handle.answerer(),
         passwords: Passwords::start()?,
+        migrations: Migrations::default(),
         metrics: Arc::clone(&metrics),
         config_file: configuration.file.clone(),
         aclfile: settings.aclfile.clone(),
@@ -302,6 +304,7 @@ type Answer = Box<dyn FnOnce(Result<String, String>) + Send>;
 struct Host {
     answerer: Answerer,
     passwords: Passwords,
+    migrations: Migrations,
     metrics: Arc<Metrics>,
     config_file: Option<PathBuf>,
     /// Empty: there is none.
@@ -343,6 +346,7 @@ impl Host {
             HostAsk::WriteUsers { lines } => answer(self.write_users(&lines)),
             HostAsk::HashPassword { password } => self.passwords.hash(password, answer),
             HostAsk::RewriteConfig { parameters, users } => answer(self.rewrite(&parameters, &users)),
+            HostAsk::Migrate(migration) => self.migrations.start(*migration, answer),
             HostAsk::Shutdown { is_forced, saves } => {
                 if self.stop.send(Stop::Command { is_forced, saves }).is_err() {
                     answer(Err("Errors trying to SHUTDOWN. Check logs.".into()));

@@ -29,6 +29,7 @@ pub mod keyspace;
 pub mod latency;
 pub mod lists;
 pub mod memory;
+pub mod migrate;
 mod moves;
 pub mod program;
 pub mod pubsub;
@@ -239,6 +240,8 @@ pub struct Spec {
     pub streams: usize,
     /// Words that a key follows, where they stand among the arguments behind those that there must be; the last one of them counts.
     pub key_words: &'static [&'static str],
+    /// What finds the keys, where nothing of this says it.
+    pub keys_of: Option<fn(&Args<'_>) -> Range<usize>>,
     /// What is done with the keys, in the words of Redis's key specifications: `RW access update`. One for all keys, or one
     /// for each. Empty: what follows from the flags, see [`Spec::key_uses`].
     pub key_uses: &'static [&'static str],
@@ -269,6 +272,7 @@ impl Spec {
         keynum: 0,
         streams: 0,
         key_words: &[],
+        keys_of: None,
         key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
@@ -318,6 +322,9 @@ impl Spec {
 
     /// The positions of the keys of these arguments; `None` if their number is wrong.
     pub fn key_positions(&self, args: &Args<'_>) -> Option<Vec<usize>> {
+        if let Some(keys_of) = self.keys_of {
+            return Some(keys_of(args).collect());
+        }
         let counted = if self.keynum == 0 && self.streams == 0 { 0..0 } else { self.counted(args)? };
         Some(self.keys.positions(args.len()).chain(counted).chain(self.said(args)).collect())
     }

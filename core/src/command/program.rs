@@ -6,6 +6,7 @@
 
 use super::Call;
 use crate::error::Stop;
+use crate::event::HostAsk;
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
 use crate::shard::Shard;
@@ -18,6 +19,11 @@ pub type Program = fn(&Call<'_>, &mut dyn Steps, &mut Reply<'_>) -> Result<(), S
 pub trait Steps {
     /// Runs a command, one that only programs call ([`super::table::STEPS`]) or any other on rows, and answers its whole reply. It passes on what the command is refused with.
     fn run_as(&mut self, is_resp3: bool, words: &[&[u8]]) -> Result<Vec<u8>, Stop>;
+
+    /// Has the process do something, and answers what it says. It passes on what that is refused with.
+    fn ask_host(&mut self, _: HostAsk) -> Result<String, Stop> {
+        unreachable!("who asks the process is taken for a script over several shards")
+    }
 
     /// The shard that the program runs on: for its settings, not for rows.
     fn shard(&mut self) -> &Shard;

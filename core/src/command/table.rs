@@ -5,8 +5,8 @@
 
 use super::{
     Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes,
-    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, moves, pubsub, save,
-    script, server, sets, slow, sort, streams, strings, transactions, wait, zsets,
+    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, migrate, moves, pubsub,
+    save, script, server, sets, slow, sort, streams, strings, transactions, wait, zsets,
 };
 use crate::command::args::Args;
 use std::sync::LazyLock;
@@ -36,6 +36,7 @@ pub static FAMILIES: &[&[Spec]] = &[
     latency::SPECS,
     lists::SPECS,
     memory::SPECS,
+    migrate::SPECS,
     pubsub::SPECS,
     save::SPECS,
     script::SPECS,
@@ -51,8 +52,16 @@ pub static FAMILIES: &[&[Spec]] = &[
 ];
 
 /// Commands that only programs call ([`super::program`]): no client finds them.
-pub static STEPS: &[&[Spec]] =
-    &[geo::STEPS, hyperloglog::STEPS, moves::STEPS, sets::STEPS, sort::STEPS, transactions::STEPS, zsets::STEPS];
+pub static STEPS: &[&[Spec]] = &[
+    geo::STEPS,
+    hyperloglog::STEPS,
+    migrate::STEPS,
+    moves::STEPS,
+    sets::STEPS,
+    sort::STEPS,
+    transactions::STEPS,
+    zsets::STEPS,
+];
 
 /// A command and its dense number.
 #[derive(Clone, Copy)]

@@ -89,6 +89,8 @@ pub(super) struct Pending {
     gatherings: HashMap<HoleId, Gathering>,
     /// By ticket.
     hosts: HashMap<u64, (HoleId, HostThen)>,
+    /// The same of scripts over several shards.
+    hosts_of_wides: HashMap<u64, TxnId>,
     ticket_last: u64,
     timers: Vec<(u64, HoleId, HostThen)>,
     /// Commands that run on several shards at once (see `remote`).
@@ -238,6 +240,13 @@ impl Machine {
         }
     }
 
+    /// Has the process do something for a script over several shards.
+    pub(super) fn ask_host_for(&mut self, txn: TxnId, ask: HostAsk) {
+        self.pending.ticket_last += 1;
+        self.pending.hosts_of_wides.insert(self.pending.ticket_last, txn);
+        self.effect(Effect::HostAsk { ticket: Ticket(self.pending.ticket_last), ask });
+    }
+
     /// What is asked of another shard, or done for it, so that a hole can be filled.
     pub(super) fn request(&self, hole: HoleId, part: u32) -> RequestId {
         let HoleId { client, conn, hole } = hole;
@@ -281,6 +290,9 @@ impl Machine {
     }
 
     pub(super) fn on_host_answer(&mut self, ticket: Ticket, result: Result<String, String>) {
+        if let Some(txn) = self.pending.hosts_of_wides.remove(&ticket.0) {
+            return self.on_wide_told(txn, result);
+        }
         let Some((hole, then)) = self.pending.hosts.remove(&ticket.0) else { return };
         self.finish(hole, |machine, conn, reply| then(machine, conn, result, reply));
     }

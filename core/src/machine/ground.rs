@@ -4,6 +4,7 @@
 use super::Machine;
 use crate::command::args::Args;
 use crate::command::table::Entry;
+use crate::event::HostAsk;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End};
 use cairn_storage::units::ShardId;
@@ -29,6 +30,11 @@ pub(super) trait Ground {
 
     /// A step of one: nobody is asked whether it may be.
     fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;
+
+    /// The process does something. Only where rows of several shards can be locked meanwhile.
+    fn ask_host(&mut self, _: HostAsk, _: &mut Replies) -> Called {
+        unreachable!("who asks the process is taken for a script over several shards")
+    }
 
     /// A command on a hidden row. Its reply is in RESP2.
     fn call_hidden(&mut self, call: &HiddenCall<'_>, out: &mut Replies) -> Called;

@@ -9,10 +9,12 @@ use super::ground::Ground;
 use super::place::Place;
 use crate::command::args::{Args, copied};
 use crate::command::program::Steps;
-use crate::command::{Call, Run, table};
+use crate::command::{Call, Flow, Run, table};
 use crate::error::{Refusal, Stop};
+use crate::event::{ConnId, HostAsk};
 use crate::limits::TXN_STATEMENTS_MAX;
 use crate::resp::encode::Reply;
+use crate::resp::read::Reader;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End};
 use crate::shard::Shard;
@@ -36,6 +38,19 @@ impl Steps for OnGround<'_> {
         match error_line(&out, 0) {
             Some(line) => Err(Refusal::text(line).into()),
             None => Ok(out.flat()),
+        }
+    }
+
+    fn ask_host(&mut self, ask: HostAsk) -> Result<String, Stop> {
+        let mut out = Replies::default();
+        match self.ground.ask_host(ask, &mut out) {
+            Called::Stop => Err(Stop::Locked),
+            Called::Refused(line) => Err(Refusal::text(line).into()),
+            Called::Replied => {
+                let told = out.flat();
+                let told = Reader::new(&told).text().map(String::from_utf8_lossy);
+                Ok(told.unwrap_or_default().into_owned())
+            }
         }
     }
 
@@ -86,6 +101,12 @@ impl Machine {
         call.spec.program().is_some()
             && matches!(call.spec.run, Run::Row(_))
             && matches!(self.place(call), Place::Whole)
+    }
+
+    /// The command is taken in steps, wherever its keys are.
+    pub fn take_steps(&mut self, _conn: ConnId, call: &Call<'_>) -> Result<Flow, Stop> {
+        self.pending.deferred = Some(Machine::of_program(call));
+        Ok(Flow::Later)
     }
 
     /// A command whose keys are on several shards.

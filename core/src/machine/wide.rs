@@ -16,6 +16,8 @@
 //!   answered. Where it does not (it has looked at an address, say) it is ended.
 //! - **W2** Nothing that it was answered changes before it is committed: the rows are locked.
 
+mod ends;
+
 use super::Machine;
 use super::ask::HoleId;
 use super::code::{Means, ScriptRun, Task, run_code};
@@ -34,9 +36,9 @@ use crate::command::args::Args;
 use crate::command::table::Entry;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::{Refusal, Stop};
-use crate::event::{ConnId, Now};
+use crate::event::{ConnId, HostAsk, Now};
 use crate::hidden;
-use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, SCRIPT_RESTARTS_MAX, TXN_STATEMENTS_MAX};
+use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, TXN_STATEMENTS_MAX};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::{Called, End, Limits};
@@ -97,6 +99,8 @@ struct Outcome {
     works: Option<(Works, Form)>,
     /// This shard does them when their locks are free.
     is_waiting: bool,
+    /// The process is to do this.
+    host: Option<HostAsk>,
     /// It cannot go on, ever.
     failed: Option<String>,
     /// What it has called, if somebody wants to see that.
@@ -209,6 +213,9 @@ impl Machine {
                 if let Some((works, form)) = outcome.works {
                     self.ask_for_wide(txn, works, form, outcome.is_waiting);
                 }
+                if let Some(ask) = outcome.host {
+                    self.ask_host_for(txn, ask);
+                }
             }
             // As in Redis, what was changed before an error stays.
             End::Done => {
@@ -312,63 +319,6 @@ impl Machine {
         self.pending.wides_ready.push(txn);
     }
 
-    /// It and others wait for each other: it gives way, and begins again.
-    pub(super) fn restart_wide(&mut self, txn: TxnId) {
-        let Some(mut wide) = self.pending.wides.remove(&txn) else { return };
-        self.leave_wide(&wide.course);
-        wide.course.restarts += 1;
-        let next = self.name_txn();
-        let (Ok(next), true) = (next, wide.course.restarts <= SCRIPT_RESTARTS_MAX) else {
-            self.unwatch_for(&wide.run.code);
-            return self.answer_wide(wide.hole, "TRYAGAIN the script and others have waited for each other's locks");
-        };
-        let Course { age, used_ns, restarts, .. } = wide.course;
-        let seed = self.shard.random() & 0xffff_ffff_ffff;
-        // It grows older than those that came later, so its turn comes.
-        let mut course = Course::new(Age { txn: next, ..age }, self.now, seed);
-        (course.used_ns, course.restarts) = (used_ns, restarts);
-        wide.course = course;
-        self.pending.wides.insert(next, wide);
-        self.pending.wides_ready.push(next);
-    }
-
-    /// A tick: who has waited for too long?
-    pub(super) fn watch_wides(&mut self) {
-        let ms = self.settings.txn_lock_timeout_ms;
-        let max_ns = ms.saturating_mul(1_000_000);
-        let txns: Vec<TxnId> = self.pending.wides.keys().copied().collect();
-        for txn in txns.into_iter().filter(|_| ms > 0) {
-            let since_ns = self.pending.statements.get(&txn).map(Statement::since_ns);
-            if since_ns.is_some_and(|since_ns| self.now.mono_ns.saturating_sub(since_ns) >= max_ns)
-                && let Some(wide) = self.pending.wides.remove(&txn)
-            {
-                let line = format!(
-                    "LOCKTIMEOUT the script was undone: it has waited for a lock for {ms} ms (txn-lock-timeout)"
-                );
-                self.fail_wide(wide, &line);
-            }
-        }
-    }
-
-    fn leave_wide(&mut self, course: &Course) {
-        let txn = course.age.txn;
-        self.pending.statements.remove(&txn);
-        self.pending.works.retain(|(of, _)| *of != txn);
-        for &(shard, _) in &course.parts {
-            // This shard's work may not have begun.
-            if shard != self.identity.shard || self.parts.part(txn).is_some() {
-                self.tell(shard, txn, ToParticipant::Finish { is_committed: false });
-            }
-        }
-    }
-
-    /// Nothing comes of it.
-    fn fail_wide(&mut self, wide: Box<Wide>, line: &str) {
-        self.unwatch_for(&wide.run.code);
-        self.leave_wide(&wide.course);
-        self.answer_wide(wide.hole, line);
-    }
-
     /// It has ended: what was tried is done in earnest, and then it is answered.
     fn commit_wide(&mut self, mut wide: Box<Wide>, replies: Replies) {
         let own = self.identity.shard;
@@ -464,6 +414,15 @@ impl Ground for Running<'_> {
         self.answered(&asked, out).unwrap_or_else(|| match self.works(&call) {
             Ok((works, form)) => self.ask(works, form, asked, out),
             Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
+        })
+    }
+
+    fn ask_host(&mut self, ask: HostAsk, out: &mut Replies) -> Called {
+        let asked = Asked { words: Vec::new(), db: HIDDEN_DB, is_resp3: false };
+        self.answered(&asked, out).unwrap_or_else(|| {
+            self.course.asked = Some(asked);
+            self.outcome.host = Some(ask);
+            Called::Stop
         })
     }
 

@@ -4,7 +4,7 @@
 
 pub mod show;
 
-use cairn_core::event::{ConnId, Effect, Event, HostAsk, Now, PasswordStep, Peer, Ticket};
+use cairn_core::event::{Carried, ConnId, Effect, Event, HostAsk, Migration, Now, PasswordStep, Peer, Ticket};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::parcel::Parcel;
 use cairn_core::resp::replies::Outgoing;
@@ -397,11 +397,35 @@ impl World {
                 self.notes.extend(users);
                 Ok(String::new())
             }
+            HostAsk::Migrate(migration) => Ok(self.carry(*migration)?.join("\n")),
             HostAsk::Shutdown { is_forced, .. } => {
                 self.notes.push(format!("shutdown forced={is_forced}"));
                 Err("it goes on, for the script's sake".into())
             }
         }
+    }
+
+    /// Another server: one on port 1 does not answer, one on port 2 takes what does not begin with `no`, one on port 3 breaks off behind the first key.
+    fn carry(&mut self, migration: Migration) -> Result<Vec<String>, String> {
+        let Migration { host, port, db, timeout_ms, user, password, is_replacing, carried } = migration;
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let who = user.map(text).into_iter().chain(password.map(text)).collect::<Vec<_>>().join("/");
+        self.notes.push(format!("to {host}:{port} db={db} timeout={timeout_ms} as={who} replace={is_replacing}"));
+        if port == "1" {
+            return Err("IOERR error or timeout connecting to the client".into());
+        }
+        let mut outcomes = Vec::new();
+        for (at, Carried { key, left_ms, payload }) in carried.into_iter().enumerate() {
+            self.notes.push(format!("  {} left={left_ms} bytes={}", text(key.clone()), payload.len()));
+            outcomes.push(match port.as_str() {
+                "3" if at > 0 => "IOERR error or timeout reading to target instance".into(),
+                _ if key.starts_with(b"no") => {
+                    "ERR Target instance replied with error: BUSYKEY Target key name already exists.".into()
+                }
+                _ => String::new(),
+            });
+        }
+        Ok(outcomes)
     }
 
     fn perform_disk(&mut self, shard: usize, op: DiskOp) {

@@ -14,6 +14,7 @@ mod inspect;
 mod integrity;
 mod ledger;
 mod limits;
+mod migrate;
 mod operation;
 mod powercut;
 mod rdb;

@@ -1,0 +1,82 @@
+//! What scripts over several shards are told besides their commands' replies, and how they end without a commit: given way, timed out, refused.
+
+use super::{Answered, Course, Wide};
+use crate::limits::SCRIPT_RESTARTS_MAX;
+use crate::machine::Machine;
+use crate::machine::interact::Statement;
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::tx::{Age, ToParticipant};
+use cairn_storage::units::TxnId;
+
+impl Machine {
+    /// The process has answered.
+    pub(in crate::machine) fn on_wide_told(&mut self, txn: TxnId, told: Result<String, String>) {
+        let Some(wide) = self.pending.wides.get_mut(&txn) else { return };
+        let asked = wide.course.asked.take().expect("who is answered has asked");
+        let reply = told.map(|text| {
+            let mut replies = Replies::default();
+            Reply::new(&mut replies, false).bulk(text.as_bytes());
+            replies
+        });
+        wide.course.answers.push(Answered { asked, reply });
+        self.pending.wides_ready.push(txn);
+    }
+
+    /// It and others wait for each other: it gives way, and begins again.
+    pub(in crate::machine) fn restart_wide(&mut self, txn: TxnId) {
+        let Some(mut wide) = self.pending.wides.remove(&txn) else { return };
+        self.leave_wide(&wide.course);
+        wide.course.restarts += 1;
+        let next = self.name_txn();
+        let (Ok(next), true) = (next, wide.course.restarts <= SCRIPT_RESTARTS_MAX) else {
+            self.unwatch_for(&wide.run.code);
+            return self.answer_wide(wide.hole, "TRYAGAIN the script and others have waited for each other's locks");
+        };
+        let Course { age, used_ns, restarts, .. } = wide.course;
+        let seed = self.shard.random() & 0xffff_ffff_ffff;
+        // It grows older than those that came later, so its turn comes.
+        let mut course = Course::new(Age { txn: next, ..age }, self.now, seed);
+        (course.used_ns, course.restarts) = (used_ns, restarts);
+        wide.course = course;
+        self.pending.wides.insert(next, wide);
+        self.pending.wides_ready.push(next);
+    }
+
+    /// A tick: who has waited for too long?
+    pub(in crate::machine) fn watch_wides(&mut self) {
+        let ms = self.settings.txn_lock_timeout_ms;
+        let max_ns = ms.saturating_mul(1_000_000);
+        let txns: Vec<TxnId> = self.pending.wides.keys().copied().collect();
+        for txn in txns.into_iter().filter(|_| ms > 0) {
+            let since_ns = self.pending.statements.get(&txn).map(Statement::since_ns);
+            if since_ns.is_some_and(|since_ns| self.now.mono_ns.saturating_sub(since_ns) >= max_ns)
+                && let Some(wide) = self.pending.wides.remove(&txn)
+            {
+                let line = format!(
+                    "LOCKTIMEOUT the script was undone: it has waited for a lock for {ms} ms (txn-lock-timeout)"
+                );
+                self.fail_wide(wide, &line);
+            }
+        }
+    }
+
+    pub(super) fn leave_wide(&mut self, course: &Course) {
+        let txn = course.age.txn;
+        self.pending.statements.remove(&txn);
+        self.pending.works.retain(|(of, _)| *of != txn);
+        for &(shard, _) in &course.parts {
+            // This shard's work may not have begun.
+            if shard != self.identity.shard || self.parts.part(txn).is_some() {
+                self.tell(shard, txn, ToParticipant::Finish { is_committed: false });
+            }
+        }
+    }
+
+    /// Nothing comes of it.
+    pub(super) fn fail_wide(&mut self, wide: Box<Wide>, line: &str) {
+        self.unwatch_for(&wide.run.code);
+        self.leave_wide(&wide.course);
+        self.answer_wide(wide.hole, line);
+    }
+}
