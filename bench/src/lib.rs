@@ -5,6 +5,7 @@
 
 pub mod differ;
 pub mod disk_probe;
+pub mod fuzz;
 pub mod history;
 pub mod latency;
 pub mod load;

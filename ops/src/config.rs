@@ -10,7 +10,7 @@ mod effectless;
 mod environment;
 mod file;
 mod rewrite;
-mod words;
+pub mod words;
 
 pub use arguments::Arguments;
 pub use directive::{ConfigError, is_secret};
@@ -55,6 +55,11 @@ impl Configuration {
         }));
         configuration.file = arguments.file.map(|path| std::path::absolute(&path).unwrap_or_else(|_| path.into()));
         Ok(configuration)
+    }
+
+    /// A text alone.
+    pub fn of_text(text: &[u8]) -> Result<Configuration, ConfigError> {
+        Configuration::of(file::read_stdin(text)?)
     }
 
     /// A file alone, for `check-config`.

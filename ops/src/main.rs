@@ -14,6 +14,7 @@ mod disk;
 mod doctor;
 mod escape;
 mod export;
+mod fuzz;
 mod import;
 mod inspect;
 mod limits;
@@ -67,6 +68,8 @@ enum Tool {
     Verify(Box<cairn_bench::verify::VerifyArgs>),
     /// Does it answer what Redis answers? Random commands to a redis-server and to this program, every reply compared
     Differ(cairn_bench::differ::DifferArgs),
+    /// Does whatever reads bytes of others bear all of them? Random inputs, by seed
+    Fuzz(cairn_bench::fuzz::FuzzArgs),
     /// Can this machine run the server? Takes what `serve` takes
     #[command(after_help = DOCTOR_HELP, disable_help_flag = true)]
     Doctor {
@@ -191,6 +194,7 @@ fn tool() -> ExitCode {
         Tool::Sim(args) => cairn_bench::sim::run_all(&args),
         Tool::Verify(args) => cairn_bench::verify::run(&args),
         Tool::Differ(args) => cairn_bench::differ::run(&args),
+        Tool::Fuzz(args) => fuzz::run(&args),
         Tool::Check(args) => check::run(&args),
         Tool::Inspect { what } => inspect::run(&what),
         Tool::Import(args) => import::run(&args),
