@@ -129,7 +129,8 @@ impl Machine {
             let (idle_s, age_s) =
                 (seconds(session.client.last_active.mono_ns), seconds(session.client.accepted.mono_ns));
             let is_stranger = !session.client.is_authenticated;
-            if is_over && over_s > limit.soft_seconds {
+            // It was over before that was seen.
+            if is_over && over_s >= limit.soft_seconds {
                 self.stats.counters.output_limit_closed += 1;
                 self.cut(conn, "its output buffer is above the soft limit of client-output-buffer-limit for too long");
             } else if is_stranger && age_s >= UNAUTHENTICATED_SECONDS_MAX {
