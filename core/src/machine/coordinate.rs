@@ -349,7 +349,7 @@ impl Machine {
             let code = line.split(|byte| *byte == b' ').next().unwrap_or_default();
             self.stats.on_error(&String::from_utf8_lossy(code));
         }
-        self.fill_hole(hole, bytes);
+        self.serve_hole(hole, bytes);
     }
 
     /// The replies of all commands; those on no rows run now.

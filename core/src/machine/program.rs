@@ -9,7 +9,7 @@ use super::ground::Ground;
 use super::place::Place;
 use crate::command::args::{Args, copied};
 use crate::command::program::Steps;
-use crate::command::{Call, Flow, Run, table};
+use crate::command::{Call, Flow, Run, Spec, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
 use crate::limits::TXN_STATEMENTS_MAX;
@@ -111,17 +111,13 @@ impl Machine {
 
     /// A command whose keys are on several shards.
     pub(super) fn of_program(call: &Call<'_>) -> Deferred {
-        let (bytes, ranges) = copied(call.args.iter());
-        Deferred::Wide(Box::new(ScriptRun {
-            code: Code::Program(table::id(call.spec)),
-            bytes,
-            ranges,
-            keys: 0,
-            db: call.db,
-            is_resp3: call.is_resp3,
-            is_readonly: false,
-            subject: None,
-            tracker: None,
-        }))
+        Deferred::Wide(Machine::program_of(call.spec, call.args, call.db, call.is_resp3))
+    }
+
+    pub(super) fn program_of(spec: &Spec, args: &Args<'_>, db: u8, is_resp3: bool) -> Box<ScriptRun> {
+        let (bytes, ranges) = copied(args.iter());
+        let code = Code::Program(table::id(spec));
+        let (is_readonly, subject, tracker) = (false, None, None);
+        Box::new(ScriptRun { code, bytes, ranges, keys: 0, db, is_resp3, is_readonly, subject, tracker })
     }
 }

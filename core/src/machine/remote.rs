@@ -328,8 +328,7 @@ impl Machine {
     pub(super) fn on_ran(&mut self, request: RequestId, reply: Replies) {
         let hole = HoleId::from(request);
         let Some(spreading) = self.pending.spreads.get_mut(&hole) else {
-            self.on_served(hole);
-            return self.fill_hole(hole, reply);
+            return self.serve_hole(hole, reply);
         };
         spreading.set(request.part as usize, reply);
         if spreading.replies.iter().all(Option::is_some) {

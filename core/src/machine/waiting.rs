@@ -13,9 +13,9 @@
 //! ```
 
 use super::ask::HoleId;
-use super::place::{CROSSSLOT, Place};
+use super::place::Place;
 use super::queues::{Offer, WaitKey, WaitMessage, Waits, is_nil};
-use super::{Bug, Machine};
+use super::{Bug, Machine, ScriptRun};
 use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::blocking::Wait;
 use crate::command::{Call, Flow, RowRun, Spec, table};
@@ -40,6 +40,8 @@ struct Waiter {
     asked: Vec<(ShardId, Vec<WaitKey>)>,
     db: u8,
     is_resp3: bool,
+    /// Other keys of it are elsewhere: it is a program, which runs here.
+    is_wide: bool,
     since_ns: u64,
     deadline_ns: Option<u64>,
     /// The command has not run yet.
@@ -80,6 +82,15 @@ fn hole_of((client, hole, conn): Id) -> HoleId {
     HoleId { client, conn, hole }
 }
 
+impl Waiter {
+    /// The command, over several shards.
+    fn program(&self) -> Box<ScriptRun> {
+        let args = Args::new(&self.args.0, &self.args.1);
+        let (spec, db, is_resp3) = (self.spec, self.db, self.is_resp3);
+        Machine::program_of(spec, &args, db, is_resp3)
+    }
+}
+
 impl Machine {
     /// Runs a command that waits if there is nothing for it.
     #[cold]
@@ -115,10 +126,6 @@ impl Machine {
                     ran => return Ok(Some(self.finish_row(id, ran, mark, call.is_resp3, out))),
                 }
             }
-            Place::Nowhere if blocks.narrow.is_none() => {
-                let refusal = Refusal::text(CROSSSLOT);
-                return Ok(Some(self.finish_row(id, Err(refusal.into()), mark, call.is_resp3, out)));
-            }
             _ => {}
         }
         self.begin_waiting(conn, wait, is_new, call, out);
@@ -137,6 +144,8 @@ impl Machine {
             asked,
             db: call.db,
             is_resp3: call.is_resp3,
+            is_wide: call.spec.blocks.is_some_and(|blocks| blocks.narrow.is_none())
+                && matches!(self.place(call), Place::Whole),
             since_ns,
             deadline_ns,
             is_new,
@@ -281,7 +290,27 @@ impl Machine {
                 return self.answer_waiter(HoleId::from(request), Some(&refusal.line())).map_or((), drop);
             }
         }
-        self.tell_wait(shard, WaitMessage::Accept { request, row });
+        match self.waiter(request).filter(|waiter| waiter.is_wide) {
+            Some(waiter) => {
+                let run = waiter.program();
+                self.pending.wides_new.push((HoleId::from(request), run));
+            }
+            None => self.tell_wait(shard, WaitMessage::Accept { request, row }),
+        }
+    }
+
+    /// A command over several shards that has waited has run. Whether it was in vain: then it waits again.
+    #[cold]
+    fn has_run_in_vain(&mut self, hole: HoleId, reply: &Replies) -> bool {
+        let base = self.request(hole, 0);
+        let Some(waiter) = self.waiting.waiters.get(&id_of(hole)).filter(|waiter| waiter.is_wide) else { return false };
+        let (round, id) = (waiter.round, table::id(waiter.spec));
+        if is_nil(reply.bytes()) {
+            self.on_nothing(RequestId { part: round, ..base });
+            return true;
+        }
+        self.stats.on_command(id, 0);
+        false
     }
 
     pub(super) fn on_offer(&mut self, from: ShardId, request: RequestId, offer: Offer) {
@@ -322,10 +351,14 @@ impl Machine {
 
     /// The reply to a hole is here: if somebody has waited for it, the wait is over.
     #[inline]
-    pub(super) fn on_served(&mut self, hole: HoleId) {
+    pub(super) fn serve_hole(&mut self, hole: HoleId, reply: Replies) {
         if !self.waiting.waiters.is_empty() {
+            if self.has_run_in_vain(hole, &reply) {
+                return;
+            }
             self.forget_waiter(hole);
         }
+        self.fill_hole(hole, reply);
     }
 
     /// It waits no longer. Whether it did.

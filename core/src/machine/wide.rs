@@ -181,7 +181,7 @@ impl Machine {
         let mut replies = Replies::default();
         self.stats.on_error(line.split(' ').next().unwrap_or("ERR"));
         Reply::new(&mut replies, false).error(line);
-        self.fill_hole(hole, replies);
+        self.serve_hole(hole, replies);
     }
 
     fn go_on_wide(&mut self, txn: TxnId) {

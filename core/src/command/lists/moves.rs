@@ -20,10 +20,10 @@ pub fn rpoplpush(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> R
     move_element(shard, call, reply, End::Right, End::Left)
 }
 
-/// LMOVE and RPOPLPUSH where the keys are on two shards.
+/// LMOVE, RPOPLPUSH, and those of them that wait, where the keys are on two shards.
 pub fn move_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let (from, to) = match call.spec.name {
-        "lmove" => (end_of(call.args, 3)?, end_of(call.args, 4)?),
+        "lmove" | "blmove" => (end_of(call.args, 3)?, end_of(call.args, 4)?),
         _ => (End::Right, End::Left),
     };
     let (source, target) = (&call.args[1], &call.args[2]);
