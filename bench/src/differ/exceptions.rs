@@ -36,9 +36,6 @@ pub struct Exception {
     pub holds: fn(&Case<'_>) -> bool,
 }
 
-/// What may answer CROSSSLOT where there are several shards.
-const ONE_SHARD: &[&str] = &["COPY", "EVAL", "EVALSHA", "EVAL_RO", "RENAME", "RENAMENX"];
-
 /// How many registers a sparse HyperLogLog has, by the lengths of its runs.
 fn registers(object: &[u8]) -> Option<usize> {
     let mut runs = object.strip_prefix(b"HYLL\x01")?.get(11..)?.iter();
@@ -188,11 +185,9 @@ pub const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         name: "crossslot",
-        why: "within EXEC or a script some commands want keys of one shard; so does what moves a collection to another key",
+        why: "within an EXEC that has a command on the server, what moves or combines rows wants keys of one shard",
         ends: true,
-        holds: |case| {
-            (case.is_in_exec || case.is_one_of(ONE_SHARD)) && case.shards > 1 && case.got.begins("-CROSSSLOT")
-        },
+        holds: |case| case.is_in_exec && case.shards > 1 && case.got.begins("-CROSSSLOT"),
     },
     Exception {
         name: "exec-elsewhere",
