@@ -93,12 +93,13 @@ fn report(
     difference: Difference,
     parties: &mut [Party],
 ) -> io::Result<()> {
-    if difference.is_broken {
-        if let Some(what) = parties[difference.party].ended() {
-            println!("{}: {what}", parties[difference.party]);
-        }
-        revive(parties)?;
+    if difference.is_broken
+        && let Some(what) = parties[difference.party].ended()
+    {
+        println!("{}: {what}", parties[difference.party]);
     }
+    // A reply too many would be taken for that to what comes next.
+    revive(parties)?;
     let (smallest, shown) = shrink(sequence, difference, parties)?;
     let families =
         if args.families.is_empty() { String::new() } else { format!(" --families {}", args.families.join(",")) };

@@ -54,9 +54,7 @@ pub fn differs(sequence: &Sequence, parties: &mut [Party]) -> io::Result<Option<
         }
     };
     let Played::Differs(found) = played else { return Ok(None) };
-    if found.is_broken {
-        revive(parties)?;
-    }
+    revive(parties)?;
     Ok(Some(found))
 }
 

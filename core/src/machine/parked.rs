@@ -3,6 +3,7 @@
 
 use super::counts::ParkedCounts;
 use super::deeds::Deed;
+use super::place::Place;
 use super::slices::Sliced;
 use super::{Machine, ScriptRun, Transaction};
 use crate::answer::Progress;
@@ -95,6 +96,17 @@ impl Machine {
     pub(super) fn has_parked_of(&self, conn: ConnId) -> bool {
         let client = self.session(conn).client.id;
         self.parking.queues.contains_key(&(self.identity.shard, conn.0, client))
+    }
+
+    /// Whether a command has to wait for earlier ones of its connection: a part of one that was spread waits here for a page, or some are
+    /// at other shards, where one over several shards might overtake them.
+    #[inline]
+    pub(super) fn is_behind_others(&self, conn: ConnId, place: Place) -> bool {
+        match place {
+            Place::Here => self.is_anything_parked() && self.has_parked_of(conn),
+            Place::Whole => self.session(conn).output.has_open_holes(),
+            Place::There(_) | Place::Spread | Place::Nowhere => false,
+        }
     }
 
     /// What was missing is here, or cannot be had: who has waited for it goes on.

@@ -10,6 +10,7 @@ pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request are on several sha
                                      common {hash tag}";
 
 /// Where a command on rows runs.
+#[derive(Clone, Copy)]
 pub(super) enum Place {
     Here,
     There(ShardId),

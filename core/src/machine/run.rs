@@ -301,8 +301,7 @@ impl Machine {
         }
         let ran = match call.spec.run {
             Run::Row(run) => match self.place(call) {
-                // A part of an earlier command that was spread waits for a page here.
-                Place::Here if self.is_anything_parked() && self.has_parked_of(conn) => {
+                place if self.is_behind_others(conn, place) => {
                     self.session_mut(conn).client.commands -= 1;
                     return Err(Stall::Holes);
                 }

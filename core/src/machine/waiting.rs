@@ -126,6 +126,11 @@ impl Machine {
                     ran => return Ok(Some(self.finish_row(id, ran, mark, call.is_resp3, out))),
                 }
             }
+            // It would take its place in front of what other shards do for earlier commands.
+            _ if self.session(conn).output.has_open_holes() => {
+                self.client_mut(conn).commands -= 1;
+                return Err(Stall::Holes);
+            }
             _ => {}
         }
         self.begin_waiting(conn, wait, is_new, call, out);
