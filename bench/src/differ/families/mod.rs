@@ -75,6 +75,9 @@ pub const FAMILIES: &[&Family] = &[
 #[cfg(test)]
 const WAITS: &str = "a client that waits asks nothing else meanwhile";
 
+#[cfg(test)]
+const LATER: &str = "Redis has it since 7.4 or later: core/tests compares it with a model";
+
 /// Commands on rows or databases that are not asked, and why.
 #[cfg(test)]
 pub const NOT_ASKED: &[(&str, &str)] = &[
@@ -89,6 +92,18 @@ pub const NOT_ASKED: &[(&str, &str)] = &[
     ("bzpopmin", WAITS),
     ("decrmin", "Redis has no such command"),
     ("flushall", "the rows that push others out of memory are in a database of their own"),
+    ("hexpire", LATER),
+    ("hexpireat", LATER),
+    ("hexpiretime", LATER),
+    ("hgetdel", LATER),
+    ("hgetex", LATER),
+    ("hpersist", LATER),
+    ("hpexpire", LATER),
+    ("hpexpireat", LATER),
+    ("hpexpiretime", LATER),
+    ("hpttl", LATER),
+    ("hsetex", LATER),
+    ("httl", LATER),
     ("hot", "Redis has no such command"),
     ("memory|usage", "memory is used in another way"),
     ("object|idletime", "Redis counts seconds, here they are not counted"),
