@@ -4,8 +4,7 @@
     bench/large.py --cairn target/release/cairn [--large 10000000] [--seconds 3] [--reps 3] [--server ANOTHER]
 
 A server (durable if it is Cairn's, else without persistence) runs on core 0, `cairn bench` with one client at pipeline 1 on core 1. The sizes alternate; medians of the repetitions
-are shown: p50 and p99 in microseconds, and the ratio of the p99s. LINSERT looks for its pivot from the head, in any server: it is given one that is near it,
-and one in the middle.
+are shown: p50 and p99 in microseconds, and the ratio of the p99s. LINSERT looks for its pivot from the head, in any server: it is given one that is near it.
 """
 
 import argparse, json, os, shutil, signal, socket, statistics, subprocess, tempfile, time
@@ -14,11 +13,11 @@ COMMANDS = [
     ("ZADD, a new score", "ZADD zset:{size} {int:SIZE} member:{num}"),
     ("ZSCORE", "ZSCORE zset:{size} member:{num}"),
     ("ZRANK", "ZRANK zset:{size} member:{num}"),
-    ("ZRANGE by rank, 10", "ZRANGE zset:{size} {num} {num}"),
-    ("LINDEX", "LINDEX list:{size} {num}"),
-    ("LRANGE in the middle", "LRANGE list:{size} {num} {num}"),
-    ("LSET", "LSET list:{size} {num} new"),
-    ("LINSERT near the head", "LINSERT list:{size} BEFORE pivot new"),
+    ("ZRANGE by rank, 10 in the middle", "ZRANGE zset:{size} MIDDLE END"),
+    ("LINDEX", "LINDEX list:{size} {int:SIZE}"),
+    ("LRANGE, 10 in the middle", "LRANGE list:{size} MIDDLE END"),
+    ("LSET", "LSET list:{size} {int:SIZE} new"),
+    ("LINSERT near the head", "LINSERT list:{size} AFTER pivot new"),
     ("RPUSH", "RPUSH list:{size} new"),
     ("HSET", "HSET hash:{size} field:{num} value"),
     ("SISMEMBER", "SISMEMBER set:{size} member:{num}"),
@@ -31,9 +30,9 @@ def fill(port, size):
         some = range(at, min(at + 100, size))
         lines = [
             f"RPUSH list:{size} " + " ".join("pivot" if i == 50 else f"element:{i}" for i in some),
-            f"ZADD zset:{size} " + " ".join(f"{i} member:{i}" for i in some),
-            f"HSET hash:{size} " + " ".join(f"field:{i} value" for i in some),
-            f"SADD set:{size} " + " ".join(f"member:{i}" for i in some),
+            f"ZADD zset:{size} " + " ".join(f"{i} member:{i:012}" for i in some),
+            f"HSET hash:{size} " + " ".join(f"field:{i:012} value" for i in some),
+            f"SADD set:{size} " + " ".join(f"member:{i:012}" for i in some),
         ]
         cli.stdin.write(("\r\n".join(lines) + "\r\n").encode())
     cli.stdin.close()
@@ -41,7 +40,7 @@ def fill(port, size):
 
 
 def measure(args, template, size):
-    command = template.replace("{size}", str(size)).replace("SIZE", str(size))
+    command = template.replace("{size}", str(size)).replace("SIZE", str(size)).replace("MIDDLE END", f"{size // 2} {size // 2 + 9}")
     run = ["taskset", "-c", "1", args.cairn, "bench", "-p", str(args.port), "-c", "1", "-P", "1", "-d", str(args.seconds), "-w", "0.3"]
     run += ["-k", str(size), "--key-pattern", "{num}", "--command", command, "--json", "-q"]
     report = json.loads(subprocess.run(run, check=True, capture_output=True, text=True).stdout)
