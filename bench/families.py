@@ -8,7 +8,8 @@ repetition; the medians are shown, and Cairn's ratio to the best of the others. 
 (utime + stime of /proc/PID/stat); it holds still on a noisy machine, rates do not.
 """
 
-import argparse, os, shutil, signal, socket, statistics, subprocess, sys, tempfile, time
+import argparse, os, statistics, subprocess, time
+from servers import running
 
 FAMILIES = [
     # name, words, what makes the data first
@@ -34,13 +35,6 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def ask(port, *words):
-    with socket.create_connection(("127.0.0.1", port), 5) as sock:
-        sock.settimeout(60)
-        sock.sendall((" ".join(words) + "\r\n").encode())
-        return sock.recv(65536)
-
-
 def load(port, words, requests, args):
     subprocess.run(
         ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-P", "16", "-q", "-r", str(args.keys), "-n", str(requests)]
@@ -52,33 +46,14 @@ def load(port, words, requests, args):
 
 
 def measure(server, words, first, args):
-    directory = tempfile.mkdtemp(prefix="families-", dir=args.dir)
-    port = args.port
-    if server == args.cairn:
-        command = [server, "--port", str(port), "--dir", directory, "--shards", "1", "--metrics-addr", "off"]
-    else:
-        command = [server, "--port", str(port), "--dir", directory, "--save", "", "--appendonly", "no"]
-    process = subprocess.Popen(["taskset", "-c", "0"] + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                if ask(port, "PING").startswith(b"+PONG"):
-                    break
-            except OSError:
-                time.sleep(0.1)
-        else:
-            sys.exit(f"{server} does not start")
+    with running(server, args.port, args.dir) as process:
         if first:
-            load(port, first, args.requests if "POP" in words else 100 if "short" in first else args.requests // 2, args)
+            load(args.port, first, args.requests if "POP" in words else 100 if "short" in first else args.requests // 2, args)
         before = cpu_seconds(process.pid)
         begin = time.monotonic()
-        load(port, words, args.requests, args)
+        load(args.port, words, args.requests, args)
         seconds = time.monotonic() - begin
         return (cpu_seconds(process.pid) - before) / args.requests * 1e6, args.requests / seconds
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def main():

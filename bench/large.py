@@ -7,7 +7,8 @@ A server (durable if it is Cairn's, else without persistence) runs on core 0, `c
 are shown: p50 and p99 in microseconds, and the ratio of the p99s. LINSERT looks for its pivot from the head, in any server: it is given one that is near it.
 """
 
-import argparse, json, os, shutil, signal, socket, statistics, subprocess, tempfile, time
+import argparse, json, statistics, subprocess
+from servers import fill, running
 
 COMMANDS = [
     ("ZADD, a new score", "ZADD zset:{size} {int:SIZE} member:{num}"),
@@ -24,19 +25,13 @@ COMMANDS = [
 ]
 
 
-def fill(port, size):
-    cli = subprocess.Popen(["redis-cli", "-p", str(port), "--pipe"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+def lines(size):
     for at in range(0, size, 100):
         some = range(at, min(at + 100, size))
-        lines = [
-            f"RPUSH list:{size} " + " ".join("pivot" if i == 50 else f"element:{i}" for i in some),
-            f"ZADD zset:{size} " + " ".join(f"{i} member:{i:012}" for i in some),
-            f"HSET hash:{size} " + " ".join(f"field:{i:012} value" for i in some),
-            f"SADD set:{size} " + " ".join(f"member:{i:012}" for i in some),
-        ]
-        cli.stdin.write(("\r\n".join(lines) + "\r\n").encode())
-    cli.stdin.close()
-    cli.wait()
+        yield f"RPUSH list:{size} " + " ".join("pivot" if i == 50 else f"element:{i}" for i in some)
+        yield f"ZADD zset:{size} " + " ".join(f"{i} member:{i:012}" for i in some)
+        yield f"HSET hash:{size} " + " ".join(f"field:{i:012} value" for i in some)
+        yield f"SADD set:{size} " + " ".join(f"member:{i:012}" for i in some)
 
 
 def measure(args, template, size):
@@ -58,21 +53,9 @@ def main():
     parser.add_argument("--port", type=int, default=7892)
     parser.add_argument("--dir", default=None, help="where data directories are made")
     args = parser.parse_args()
-    directory = tempfile.mkdtemp(prefix="large-", dir=args.dir)
-    if args.server is None:
-        command = [args.cairn, "--port", str(args.port), "--dir", directory, "--shards", "1", "--metrics-addr", "off"]
-    else:
-        command = [args.server, "--port", str(args.port), "--dir", directory, "--save", "", "--appendonly", "no"]
-    child = subprocess.Popen(["taskset", "-c", "0"] + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", args.port)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        fill(args.port, args.small)
-        fill(args.port, args.large)
+    with running(args.server or args.cairn, args.port, args.dir):
+        fill(args.port, lines(args.small))
+        fill(args.port, lines(args.large))
         print(f"p50, p99 us | {args.small} elements | {args.large} elements | p99 large / small", flush=True)
         for name, template in COMMANDS:
             found = {args.small: [], args.large: []}
@@ -82,10 +65,6 @@ def main():
                     all.append((latency["p50"], latency["p99"]))
             (small, large) = ([statistics.median(column) for column in zip(*all)] for all in found.values())
             print(f"| {name} | {small[0]:.0f}, {small[1]:.0f} | {large[0]:.0f}, {large[1]:.0f} | {large[1] / small[1]:.2f} |", flush=True)
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 if __name__ == "__main__":

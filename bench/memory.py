@@ -7,7 +7,8 @@ Each server is started anew for each row, and filled; shown is what `used_memory
 elements each, what the key takes included; large: one key). Elements are of about 16 bytes.
 """
 
-import argparse, os, re, shutil, signal, socket, subprocess, tempfile, time
+import argparse, re, socket, time
+from servers import fill, running
 
 TYPES = {
     "string": lambda key, some: [f"SET {key}:{i} value:{i:010}" for i in some],
@@ -39,32 +40,13 @@ def figures(port, pid):
 
 
 def measure(server, kind, is_packed, args):
-    directory = tempfile.mkdtemp(prefix="memory-", dir=args.dir)
-    if "cairn" in os.path.basename(server):
-        command = [server, "--port", str(args.port), "--dir", directory, "--shards", "1", "--metrics-addr", "off"]
-    else:
-        command = [server, "--port", str(args.port), "--dir", directory, "--save", "", "--appendonly", "no"]
-    child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", args.port)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
+    with running(server, args.port, args.dir, core=None) as process:
         time.sleep(0.3)
-        before = figures(args.port, child.pid)
-        cli = subprocess.Popen(["redis-cli", "-p", str(args.port), "--pipe"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
-        cli.stdin.write(("\r\n".join(lines(kind, args.elements, is_packed)) + "\r\n").encode())
-        cli.stdin.close()
-        cli.wait()
+        before = figures(args.port, process.pid)
+        fill(args.port, lines(kind, args.elements, is_packed))
         time.sleep(1)
-        after = figures(args.port, child.pid)
+        after = figures(args.port, process.pid)
         return [(a - b) / args.elements for a, b in zip(after, before)]
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.wait()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def main():

@@ -8,7 +8,8 @@ sends GET and waits for the reply: the longest and the 99th percentile of those 
 A server whose name holds `cairn` is durable, the others have no persistence.
 """
 
-import argparse, os, shutil, signal, socket, subprocess, sys, tempfile, time
+import argparse, os, socket, subprocess, sys, time
+from servers import fill, running
 
 LONG = [
     ("LRANGE 0 -1", "LRANGE list 0 -1"),
@@ -37,22 +38,16 @@ def ask(sock, *words):
     return sock.recv(65536)
 
 
-def fill(port, elements):
-    """Through redis-cli --pipe: collections of so many elements, and as many keys."""
-    cli = subprocess.Popen(["redis-cli", "-p", str(port), "--pipe"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL)
+def lines(elements):
+    """Collections of so many elements, and as many keys."""
     for at in range(0, elements, 100):
         some = range(at, min(at + 100, elements))
-        lines = [
-            "RPUSH list " + " ".join(f"element:{i}" for i in some),
-            "SADD set " + " ".join(f"member:{i}" for i in some),
-            "HSET hash " + " ".join(f"field:{i} value" for i in some),
-            "ZADD zset " + " ".join(f"{i} member:{i}" for i in some),
-            "MSET " + " ".join(f"key:{i} value" for i in some),
-        ]
-        lines += [f"XADD stream {i + 1}-0 field value" for i in some]
-        cli.stdin.write(("\r\n".join(lines) + "\r\n").encode())
-    cli.stdin.close()
-    cli.wait()
+        yield "RPUSH list " + " ".join(f"element:{i}" for i in some)
+        yield "SADD set " + " ".join(f"member:{i}" for i in some)
+        yield "HSET hash " + " ".join(f"field:{i} value" for i in some)
+        yield "ZADD zset " + " ".join(f"{i} member:{i}" for i in some)
+        yield "MSET " + " ".join(f"key:{i} value" for i in some)
+        yield from (f"XADD stream {i + 1}-0 field value" for i in some)
 
 
 def waits(port, seconds):
@@ -69,32 +64,15 @@ def waits(port, seconds):
 
 
 def measure(server, args):
-    directory = tempfile.mkdtemp(prefix="stalls-", dir=args.dir)
-    if "cairn" in os.path.basename(server):
-        command = [server, "--port", str(args.port), "--dir", directory, "--shards", "1", "--metrics-addr", "off"]
-    else:
-        command = [server, "--port", str(args.port), "--dir", directory, "--save", "", "--appendonly", "no"]
-    child = subprocess.Popen(["taskset", "-c", "0"] + command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     os.sched_setaffinity(0, {1})
-    found = {}
-    try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", args.port)).close()
-                break
-            except OSError:
-                time.sleep(0.1)
-        fill(args.port, args.elements)
+    with running(server, args.port, args.dir):
+        fill(args.port, lines(args.elements))
         time.sleep(1)
-        found["nothing"] = waits(args.port, args.seconds)
+        found = {"nothing": waits(args.port, args.seconds)}
         for name, line in LONG:
             drain = subprocess.Popen([sys.executable, "-c", DRAIN, str(args.port), line, str(args.seconds)])
             found[name] = waits(args.port, args.seconds)
             drain.wait()
-    finally:
-        child.send_signal(signal.SIGTERM)
-        child.wait()
-        shutil.rmtree(directory, ignore_errors=True)
     return found
 
 
