@@ -7,6 +7,7 @@
 
 mod addresses;
 mod affinity;
+mod apart;
 mod check;
 mod check_config;
 mod config;

@@ -1,6 +1,7 @@
 //! Keys on their way to another server (MIGRATE): a thread for each command connects, sends what the shard has given it, and tells what became of each
 //! key. No core waits for it; the shard keeps the keys locked meanwhile.
 
+use crate::apart::{Then, apart};
 use crate::limits::MIGRATIONS_MAX;
 use crate::link::request;
 use cairn_bench::differ::Reply;
@@ -8,39 +9,25 @@ use cairn_core::event::Migration;
 use std::io::{self, BufReader, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
-
-/// Takes the answer, as [`cairn_core::event::HostAsk::Migrate`] says it.
-type Then = Box<dyn FnOnce(Result<String, String>) + Send>;
 
 /// So many are under way.
 #[derive(Clone, Default)]
 pub struct Migrations(Arc<AtomicUsize>);
 
 impl Migrations {
+    /// `then` gets the answer, as [`cairn_core::event::HostAsk::Migrate`] says it.
     pub fn start(&self, migration: Migration, then: Then) {
         if !self.enter() {
             return then(Err(format!("TRYAGAIN {MIGRATIONS_MAX} other MIGRATE commands are under way")));
         }
-        let under_way = self.clone();
-        // Whoever ends it takes it: the thread, or nobody else if there is none.
-        let then = Arc::new(Mutex::new(Some(then)));
-        let end = |then: &Mutex<Option<Then>>| then.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let ends = Arc::clone(&then);
-        let work = move || {
-            let told = carry(&migration);
-            under_way.leave();
-            if let Some(then) = end(&ends) {
-                then(told);
-            }
-        };
-        if let Err(error) = std::thread::Builder::new().name("cairn-migrate".into()).spawn(work) {
-            self.leave();
-            if let Some(then) = end(&then) {
-                then(Err(format!("ERR MIGRATE has no thread: {error}")));
-            }
-        }
+        let under_way = UnderWay(Arc::clone(&self.0));
+        apart("cairn-migrate", "ERR MIGRATE has no thread", then, move || {
+            // Also if there is no thread, and this is dropped with the work.
+            let _under_way = under_way;
+            carry(&migration)
+        });
     }
 
     /// Whether one more may be.
@@ -48,8 +35,13 @@ impl Migrations {
         let more = |count: usize| (count < MIGRATIONS_MAX).then_some(count + 1);
         self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
     }
+}
 
-    fn leave(&self) {
+/// One of them: dropped when it is over.
+struct UnderWay(Arc<AtomicUsize>);
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }

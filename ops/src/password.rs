@@ -4,6 +4,7 @@
 //! its own makes it, one at a time, from a bounded queue; a password that was right lately is known by a digest with
 //! a key of this process, and then the answer is immediate: connection storms do not queue.
 
+use crate::apart::Then;
 use crate::limits::{KNOWN_PASSWORDS_MAX, PASSWORD_QUEUE_MAX};
 use argon2::Argon2;
 use argon2::password_hash::{PasswordHash, PasswordHasher, PasswordVerifier, SaltString};
@@ -79,9 +80,6 @@ pub fn random(bytes: &mut [u8]) -> Result<(), String> {
     let mut source = File::open("/dev/urandom").map_err(|error| format!("/dev/urandom: {error}"))?;
     source.read_exact(bytes).map_err(|error| format!("/dev/urandom: {error}"))
 }
-
-/// What to do with the outcome.
-type Then = Box<dyn FnOnce(Result<String, String>) + Send>;
 
 enum Job {
     Check { hashes: Vec<String>, password: Vec<u8>, then: Then },

@@ -3,6 +3,7 @@
 //! Threads beside the workers: this one waits for the end; one takes the workers' reports; one hashes passwords; one
 //! takes signals; one serves metrics. None of them is on the data path.
 
+use crate::apart::{Then, apart};
 use crate::config::{self, Arguments, Configuration};
 use crate::log::{self, Format, Loudness};
 use crate::metrics::Metrics;
@@ -297,9 +298,6 @@ fn watch_signals(stop: Sender<Stop>, is_serving: Arc<AtomicBool>) -> Result<(), 
     Ok(())
 }
 
-/// Takes the answer to a question of a shard.
-type Answer = Box<dyn FnOnce(Result<String, String>) + Send>;
-
 /// Takes what the workers report.
 struct Host {
     answerer: Answerer,
@@ -337,7 +335,7 @@ impl Host {
         let _ = self.stop.send(Stop::WorkersEnded);
     }
 
-    fn on_ask(&self, ask: HostAsk, answer: Answer) {
+    fn on_ask(&self, ask: HostAsk, answer: Then) {
         match ask {
             HostAsk::CheckPassword { hashes, password } => self.passwords.check(hashes, password, answer),
             HostAsk::SettlePasswords { hashes, steps } => self.passwords.settle(hashes, steps, answer),
@@ -356,12 +354,11 @@ impl Host {
     }
 
     /// On a thread of its own: each password that stands there in clear text is hashed.
-    fn read_users(&self, fresh: Fresh, answer: Answer) {
+    fn read_users(&self, fresh: Fresh, answer: Then) {
         let path = self.aclfile.clone();
-        let read = move || answer(users::read(&path, fresh).map(|users| users::text(&users)));
-        if let Err(error) = std::thread::Builder::new().name("cairn-users".into()).spawn(read) {
-            warn!("The file of users is not read: {error}");
-        }
+        apart("cairn-users", "The file of users is not read", answer, move || {
+            users::read(&path, fresh).map(|users| users::text(&users))
+        });
     }
 
     fn write_users(&self, lines: &[Vec<u8>]) -> Result<String, String> {

@@ -105,6 +105,10 @@ impl User {
             [b'(', inner @ .., b')'] => {
                 let mut selector = Selector::new(fresh.has_all_channels);
                 for rule in inner.split(u8::is_ascii_whitespace).filter(|rule| !rule.is_empty()) {
+                    // In a file of users it would be the selector's end.
+                    if rule.ends_with(b")") {
+                        return Err(Bad::Syntax);
+                    }
                     selector.apply(rule)?;
                 }
                 self.others.push(selector);

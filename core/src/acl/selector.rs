@@ -285,6 +285,8 @@ impl Selector {
             out.extend_from_slice(match (access.reads, access.writes) {
                 (true, false) => b"%R~",
                 (false, true) => b"%W~",
+                // `~*` would be all keys, and no pattern may stand behind that.
+                _ if glob == b"*" && self.keys.len() > 1 => b"%RW~",
                 _ => b"~",
             });
             out.extend_from_slice(glob);

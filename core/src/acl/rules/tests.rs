@@ -47,9 +47,11 @@ fn users_are_shown_as_redis_shows_them() {
 
 #[test]
 fn what_is_shown_makes_the_same_user() {
-    for rules in
-        ["on ~a %R~b &c +@all -@admin +config|get (+get ~x) (%W~y -@all +set)", "off -@all +@read +select|1 allkeys"]
-    {
+    for rules in [
+        "on ~a %R~b &c +@all -@admin +config|get (+get ~x) (%W~y -@all +set)",
+        "off -@all +@read +select|1 allkeys",
+        "%RW~* ~a %R~b ~c) (~d %RW~*)",
+    ] {
         let shown = changed(rules).unwrap();
         assert_eq!(changed(&shown).unwrap(), shown);
     }
@@ -82,6 +84,14 @@ fn wrong_rules_are_refused_as_redis_refuses_them() {
         (">password", ">password: ClearPassword"),
     ] {
         assert_eq!(changed(rules), Err(expect.to_owned()), "{rules}");
+    }
+}
+
+#[test]
+fn a_selector_that_no_file_could_hold_is_refused() {
+    let mut user = User::new(b"u".to_vec(), Fresh::default());
+    for rule in ["(~a) +get)", "(~a))"] {
+        assert_eq!(user.apply(rule.as_bytes(), Fresh::default()), Err(Bad::Syntax), "{rule}");
     }
 }
 
