@@ -6,9 +6,8 @@
 //! it takes it has to give back the same, where there is a way back.
 
 mod mutate;
+mod stored;
 mod targets;
-
-pub use targets::targets;
 
 use fastrand::Rng;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,6 +21,11 @@ pub struct Target {
     pub corpus: fn() -> Vec<Vec<u8>>,
     /// Panics if something is wrong.
     pub run: fn(&[u8]),
+}
+
+/// All targets of this crate.
+pub fn targets() -> Vec<Target> {
+    targets::targets().into_iter().chain(stored::targets()).collect()
 }
 
 /// Arguments of `cairn fuzz`.

@@ -1,4 +1,4 @@
-//! What reads bytes of others in `core` and `storage`.
+//! What reads bytes of others in `core`.
 //!
 //! | target | reads | what comes out is at most | and goes back |
 //! | --- | --- | --- | --- |
@@ -7,8 +7,6 @@
 //! | `restore` | the body of a payload | the same | the value, encoded again |
 //! | `glob` | a pattern and a text | a bit | what is escaped matches itself |
 //! | `acl` | the rules of a user | as long as the input, and what each rule names | the user, described and made again |
-//! | `record` | an archive of the log | borrowed | the record, archived again |
-//! | `flush` | a flush's header | | the header, encoded again |
 
 use super::Target;
 use cairn_core::acl::{Fresh, User, merge};
@@ -18,9 +16,6 @@ use cairn_core::rdb::file::{Found, Walk};
 use cairn_core::rdb::{Crc64, VERSION_MAX, Value, Version, What, deadline_bytes, payload, write};
 use cairn_core::resp::decode::{Decoded, Decoder, RequestLimits};
 use cairn_core::shard::Kind;
-use cairn_storage::log::flush::{Flush, flush_bytes};
-use cairn_storage::log::{LogConfig, Record, Removal};
-use cairn_storage::units::{Epoch, Incarnation, Lsn, ShardId};
 
 /// Bytes that packed strings may unpack to.
 const UNPACKED_MAX: u64 = 1 << 20;
@@ -33,8 +28,6 @@ pub fn targets() -> Vec<Target> {
         Target { name: "restore", corpus: bodies, run: restore },
         Target { name: "glob", corpus: patterns, run: matches },
         Target { name: "acl", corpus: users, run: apply_rules },
-        Target { name: "record", corpus: records, run: decode_record },
-        Target { name: "flush", corpus: flushes, run: decode_flush },
     ]
 }
 
@@ -278,57 +271,4 @@ fn apply_rules(input: &[u8]) {
         assert!(again.apply(rule, fresh).is_ok(), "{}", rule.escape_ascii());
     }
     assert_eq!(again.text().escape_ascii().to_string(), text.escape_ascii().to_string());
-}
-
-fn records() -> Vec<Vec<u8>> {
-    let (head, key, db) = (0x1234_5678_9abc, &b"key"[..], 3);
-    let records = [
-        Record::Put { db, kind: 4, head, expire_ms: 1_700_000_000_000, key, value: &[7; 300] },
-        Record::Splice { db, head, offset: 1 << 20, key, bytes: b"bytes" },
-        Record::Expire { db, head, expire_ms: 0, key },
-        Record::Delete { db, removal: Removal::Expired, head, key },
-        Record::Clear { db },
-        Record::GroupBegin,
-        Record::GroupEnd,
-        Record::TxnBegin { coordinator: 1, number: 7, participants: &[1, 0, 2, 0] },
-        Record::TxnDone { coordinator: 1, number: 7 },
-        Record::Swap { one: 1, other: 2 },
-    ];
-    records.iter().map(Record::to_archive).collect()
-}
-
-fn decode_record(input: &[u8]) {
-    // An archive is aligned in the log.
-    if let Some(record) = Record::decode(input) {
-        let archive = record.to_archive();
-        assert_eq!(archive.len(), record.archive_bytes());
-        assert_eq!(Record::decode(&archive), Some(record));
-    }
-}
-
-const LOG: LogConfig = LogConfig { shard: ShardId(1), segment_bytes: 1 << 20, salt: 5, epoch: Epoch(1), planted: None };
-
-fn flushes() -> Vec<Vec<u8>> {
-    let flush = |payload: u32, carry| {
-        let (lsn, durable) = (Lsn(1 << 20), Lsn(4096));
-        let flush =
-            Flush { shard: LOG.shard, incarnation: Incarnation(3), epoch: LOG.epoch, lsn, durable, payload, carry };
-        let mut buffer = vec![0x5a; flush_bytes(payload as usize)];
-        flush.encode(LOG.salt, &mut buffer);
-        buffer
-    };
-    vec![flush(0, 0), flush(100, 0), flush(5000, 17)]
-}
-
-fn decode_flush(input: &[u8]) {
-    if input.len() >= 4096 {
-        let _ = Flush::claim(&LOG, Lsn(1 << 20), 1 << 20, input);
-    }
-    if let Ok(flush) = Flush::decode(&LOG, input) {
-        let mut buffer = input.to_vec();
-        buffer.resize(flush_bytes(flush.payload as usize), 0);
-        flush.encode(LOG.salt, &mut buffer);
-        let again = Flush::decode(&LOG, &buffer).map(|again| (again.lsn, again.payload, again.carry));
-        assert_eq!(again, Ok((flush.lsn, flush.payload, flush.carry)));
-    }
 }

@@ -30,7 +30,7 @@ mod walk;
 pub use finding::{Finding, KeyBuf, KeyRange, Part, TreeName};
 pub use log::{LogCheck, LogCheckStep, LogReport, RecordHook};
 pub use report::{Found, PagesReport, TreeReport};
-pub use show::{ShownEntries, ShownPage, ShownRow, ShownValue};
+pub use show::{ShownEntries, ShownPage, ShownRow, ShownValue, entries_of, find_in};
 
 use crate::limits::{CHECK_FINDINGS_MAX, CHECK_READS_MAX, OUTPUT_PAGES, PAGE_BYTES};
 use crate::pagefile::map::site_of;

@@ -2,7 +2,7 @@
 //! the checkpoint and its maps.
 
 use super::finding::KeyBuf;
-use crate::page::{Kind, Page};
+use crate::page::{Key, Kind, Page, judge};
 use crate::pagefile::PageFile;
 use crate::pool::Frame;
 use crate::row::{self, Header};
@@ -59,35 +59,68 @@ impl PageFile {
     pub fn show(&self, page: PageId, image: &[u8]) -> Result<ShownPage, &'static str> {
         let (offset, _) = self.page_place(page).ok_or("there is no such page")?;
         self.verify_page(page, image)?;
-        let mut scratch: Box<[Frame]> = bytemuck::zeroed_slice_box(1);
-        bytemuck::cast_slice_mut::<Frame, u8>(&mut scratch).copy_from_slice(image);
-        let node = &scratch[0].page;
-        let kind = node.kind().ok_or("it is of no kind that is known")?;
-        check_heap(node)?;
         let lsn = u64::from_le_bytes(image[8..16].try_into().expect("eight bytes"));
-        let entries = match kind {
-            Kind::Leaf => ShownEntries::Rows((0..node.count()).map(|index| self.show_row(node, index)).collect()),
-            Kind::Branch | Kind::Counted => {
-                let child = |index| (KeyBuf::new(node.key(index)), node.child(index));
-                ShownEntries::Children((0..node.count()).map(child).collect())
-            }
-        };
-        Ok(ShownPage { page, offset, lsn, used: node.used(), entries })
+        let (entries, used) = entries_of(image, |id| self.extent_bytes(id))?;
+        Ok(ShownPage { page, offset, lsn, used, entries })
     }
+}
 
-    fn show_row(&self, node: &Page, index: usize) -> ShownRow {
-        let (key, payload) = (KeyBuf::new(node.key(index)), node.payload(index));
-        if payload.is_empty() {
-            let value = ShownValue::Inline(Box::default());
-            return ShownRow { key, kind: None, expire_ms: 0, value };
+/// What an image of a tree's page holds, and the bytes that its entries take. `extent_bytes`: how long an extent is. Nothing is trusted, not even that it is as
+/// long as an image: that is an error.
+pub fn entries_of(
+    image: &[u8],
+    extent_bytes: impl Fn(ExtentId) -> Option<u64>,
+) -> Result<(ShownEntries, usize), &'static str> {
+    let scratch = scratch(image)?;
+    let node = &scratch[0].page;
+    let kind = node.kind().ok_or("it is of no kind that is known")?;
+    check_heap(node)?;
+    let entries = match kind {
+        Kind::Leaf => ShownEntries::Rows((0..node.count()).map(|index| show_row(node, index, &extent_bytes)).collect()),
+        Kind::Branch | Kind::Counted => {
+            let child = |index| (KeyBuf::new(node.key(index)), node.child(index));
+            ShownEntries::Children((0..node.count()).map(child).collect())
         }
-        let (Header { kind, expire_ms, is_outside }, rest) = Header::decode(payload);
-        let value = if is_outside && rest.len() == 4 {
-            let id = row::extent_of(rest);
-            ShownValue::Extent(id, self.extent_bytes(id))
-        } else {
-            ShownValue::Inline(rest.into())
-        };
-        ShownRow { key, kind: Some(kind), expire_ms, value }
+    };
+    Ok((entries, node.used()))
+}
+
+/// Looks for a key in an image as a tree does: it is judged as when it comes into memory, and then searched. The payload of a leaf, the child's number of a
+/// branch of a tree with so many pages.
+pub fn find_in(image: &[u8], pages: usize, head: u64, tail: &[u8]) -> Result<Option<Vec<u8>>, &'static str> {
+    let scratch = scratch(image)?;
+    judge(image, pages)?;
+    let (node, key) = (&scratch[0].page, Key::new(head, tail));
+    if node.is_leaf() {
+        return Ok(node.find(key, node.span()).map(<[u8]>::to_vec));
     }
+    let child = node.child_index(key, node.span());
+    Ok((child < node.count()).then(|| node.child(child).0.to_le_bytes().to_vec()))
+}
+
+/// A copy of an image that is aligned as pages are.
+fn scratch(image: &[u8]) -> Result<Box<[Frame]>, &'static str> {
+    let mut scratch: Box<[Frame]> = bytemuck::zeroed_slice_box(1);
+    let bytes = bytemuck::cast_slice_mut::<Frame, u8>(&mut scratch);
+    if bytes.len() != image.len() {
+        return Err("it has not the length of a page");
+    }
+    bytes.copy_from_slice(image);
+    Ok(scratch)
+}
+
+fn show_row(node: &Page, index: usize, extent_bytes: &impl Fn(ExtentId) -> Option<u64>) -> ShownRow {
+    let (key, payload) = (KeyBuf::new(node.key(index)), node.payload(index));
+    if payload.is_empty() {
+        let value = ShownValue::Inline(Box::default());
+        return ShownRow { key, kind: None, expire_ms: 0, value };
+    }
+    let (Header { kind, expire_ms, is_outside }, rest) = Header::decode(payload);
+    let value = if is_outside && rest.len() == 4 {
+        let id = row::extent_of(rest);
+        ShownValue::Extent(id, extent_bytes(id))
+    } else {
+        ShownValue::Inline(rest.into())
+    };
+    ShownRow { key, kind: Some(kind), expire_ms, value }
 }

@@ -92,6 +92,24 @@ pub(crate) fn judge(image: &[u8], pages: usize) -> Result<(), &'static str> {
     if is_sound { Ok(()) } else { Err("an entry leads out of it") }
 }
 
+/// A page of these entries, in their order, as it is on disk but for its checksum: for who tests what reads one. The payload of a branch begins with the
+/// child's number.
+pub fn specimen(kind: Kind, entries: &[(u64, &[u8], &[u8])]) -> Vec<u8> {
+    let mut page = Page::zeroed();
+    page.format(PageId(1), kind);
+    for (index, (head, tail, payload)) in entries.iter().enumerate() {
+        let key = Key::new(*head, tail);
+        if page.is_leaf() {
+            page.insert_entry(index, key, payload.len() as u32);
+            page.payload_mut(index).copy_from_slice(payload);
+        } else {
+            let child = u32::from_le_bytes(*payload.first_chunk().expect("a child's number"));
+            page.insert_entry(index, key, child);
+        }
+    }
+    page.as_bytes().to_vec()
+}
+
 /// A row's place in a tree: by head, then by tail, bytewise.
 ///
 /// What the head is (slot and hash, a score, a deadline) is the business of the tree's owner.

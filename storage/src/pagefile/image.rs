@@ -5,6 +5,7 @@
 
 use super::map::MAP_WORDS;
 use crate::checksum::crc32c;
+use crate::limits::PAGE_BYTES;
 use crate::page::{HEADER_BYTES, Page};
 
 /// What a map page is of.
@@ -78,6 +79,15 @@ pub(crate) fn verify(image: &[u8], salt: u32, number: u32, expected: u32) -> Res
         return Err("the image is another page's");
     }
     Ok(())
+}
+
+/// The words of a page of the map of pages, or of extents: nothing is trusted. A checksum is not looked at.
+pub fn map_words(image: &[u8], is_of_extents: bool) -> Result<Vec<u64>, &'static str> {
+    let kind = if is_of_extents { MapKind::Extents } else { MapKind::Pages };
+    match image.len() {
+        PAGE_BYTES => words(image, kind).map(Iterator::collect),
+        _ => Err("it has not the length of a page"),
+    }
 }
 
 /// The words of a verified map page.

@@ -54,6 +54,7 @@ mod tests;
 pub use bounds::Bounds;
 pub use bug::Bug;
 pub use checkpoint::CheckpointState;
+pub use image::map_words;
 pub use opening::{OpenStep, Opening};
 pub use read::Arrival;
 pub use scrub::{ScrubNumbers, ScrubStep, Suspect, Suspicion};

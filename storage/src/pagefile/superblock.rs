@@ -199,7 +199,8 @@ impl Superblock {
     }
 
     /// Writes the superblock to a page.
-    pub(crate) fn encode(&self, shard: ShardId, salt: u32, out: &mut [u8]) {
+    /// Writes itself into a page.
+    pub fn encode(&self, shard: ShardId, salt: u32, out: &mut [u8]) {
         assert!(self.pages.roots.len() + self.extents.roots.len() <= DIRECTORY_WORDS_MAX);
         let archive = rkyv::to_bytes::<Failure>(self).expect("memory is the only thing that it needs");
         let end = ARCHIVE_AT + archive.len();
@@ -214,8 +215,7 @@ impl Superblock {
         out[COLLECTION_AT..ARCHIVE_AT].copy_from_slice(&self.collection.to_le_bytes());
         out[ARCHIVE_AT..end].copy_from_slice(&archive);
         out[end..end + TREES].copy_from_slice(self.spaces.as_bytes());
-        let crc = crc32c(&[&salt.to_le_bytes(), &out[4..end + TREES]]);
-        out[..4].copy_from_slice(&crc.to_le_bytes());
+        seal(salt, out);
     }
 
     /// Reads a superblock. Nothing about the bytes is trusted.
@@ -226,19 +226,7 @@ impl Superblock {
         if bytes[4..8] != MAGIC {
             return Err(Invalid::Damaged("it is not a superblock"));
         }
-        let len = u32_at(bytes, 16) as usize;
-        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
-        let archive_at = match version {
-            FORMAT_1 => ARCHIVE_AT_1,
-            FORMAT_2 | FORMAT_3 => ARCHIVE_AT_2,
-            FORMAT_5 => ARCHIVE_AT_5,
-            _ => ARCHIVE_AT,
-        };
-        let spaces_bytes = match version {
-            ..=FORMAT_3 => 0,
-            FORMAT_5 => DATABASES,
-            _ => TREES,
-        };
+        let Layout { version, archive_at, len, spaces_bytes } = Layout::of(bytes);
         let Some(used) = bytes.get(4..archive_at + len + spaces_bytes) else {
             return Err(Invalid::Damaged("its length is impossible"));
         };
@@ -281,6 +269,42 @@ impl Superblock {
             return Err(Invalid::Damaged("its place in the log is impossible"));
         }
         Ok(Superblock { flush, settled, spaces, collection, ..superblock })
+    }
+}
+
+/// What stands where.
+struct Layout {
+    version: u16,
+    archive_at: usize,
+    /// Of the archive.
+    len: usize,
+    spaces_bytes: usize,
+}
+
+impl Layout {
+    fn of(bytes: &[u8]) -> Layout {
+        let version = u16::from_le_bytes([bytes[8], bytes[9]]);
+        let archive_at = match version {
+            FORMAT_1 => ARCHIVE_AT_1,
+            FORMAT_2 | FORMAT_3 => ARCHIVE_AT_2,
+            FORMAT_5 => ARCHIVE_AT_5,
+            _ => ARCHIVE_AT,
+        };
+        let spaces_bytes = match version {
+            ..=FORMAT_3 => 0,
+            FORMAT_5 => DATABASES,
+            _ => TREES,
+        };
+        Layout { version, archive_at, len: u32_at(bytes, 16) as usize, spaces_bytes }
+    }
+}
+
+/// Gives a page the checksum that its other bytes want, if their length is possible.
+pub fn seal(salt: u32, page: &mut [u8]) {
+    let Layout { archive_at, len, spaces_bytes, .. } = Layout::of(page);
+    if let Some(used) = page.get(4..archive_at + len + spaces_bytes) {
+        let crc = crc32c(&[&salt.to_le_bytes(), used]);
+        page[..4].copy_from_slice(&crc.to_le_bytes());
     }
 }
 
