@@ -134,7 +134,9 @@ impl Machine {
         let exec = self.pending.execs.get_mut(&txn).expect("it is under way");
         let Some(look) = &mut exec.look else { return self.go(txn) };
         exec.stage = Stage::Looking;
-        let asked: Vec<_> = look.asked.iter_mut().map(|(shard, rows)| (*shard, std::mem::take(rows))).collect();
+        let mut asked: Vec<_> = look.asked.iter_mut().map(|(shard, rows)| (*shard, std::mem::take(rows))).collect();
+        // This shard may refuse at once, and then nobody is asked any more.
+        asked.sort_by_key(|(shard, _)| *shard == self.identity.shard);
         for (shard, rows) in asked {
             self.tell(shard, txn, ToParticipant::Look(rows));
         }
