@@ -335,17 +335,15 @@ impl Machine {
         }
     }
 
-    /// What it has accepted is gone: it waits again, where it stood.
+    /// What it has accepted is gone: it waits again, where it stood. Another key may have something, so it asks again even if its time is over.
     pub(super) fn on_nothing(&mut self, request: RequestId) {
-        let now_ns = self.now.mono_ns;
         let hole = HoleId::from(request);
         let Some(waiter) = self.waiter(request) else { return };
         let rows = std::mem::take(&mut waiter.rows);
         waiter.round += 1;
         waiter.state = State::Waiting;
-        let is_over = waiter.deadline_ns.is_some_and(|deadline| deadline <= now_ns);
         self.leave_queues(request, rows);
-        if is_over { self.end_wait(hole, None) } else { self.waiting.begun.push(hole) }
+        self.waiting.begun.push(hole);
     }
 
     fn leave_queues(&mut self, request: RequestId, rows: Vec<(ShardId, Vec<RowId>)>) {
@@ -412,7 +410,10 @@ impl Machine {
             waiter.deadline_ns.is_some_and(|deadline| deadline <= now_ns) && matches!(waiter.state, State::Waiting)
         };
         let waiters = self.waiting.waiters.iter();
-        let over: Vec<Id> = waiters.filter(|(_, waiter)| is_over(waiter)).map(|(id, _)| *id).collect();
+        // Who has not asked yet, or is about to ask again, is told first what there is.
+        let has_asked = |id: Id| !self.waiting.begun.contains(&hole_of(id));
+        let over: Vec<Id> =
+            waiters.filter(|(id, waiter)| is_over(waiter) && has_asked(**id)).map(|(id, _)| *id).collect();
         over.into_iter().for_each(|id| self.end_wait(hole_of(id), None));
     }
 
