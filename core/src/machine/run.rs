@@ -344,6 +344,7 @@ impl Machine {
     ) -> Result<(), Stop> {
         self.note_hot(call)?;
         let announced = self.shard.announced.mark();
+        let changes = self.shard.engine().group_changes();
         loop {
             let counts = self.shard.read_counts();
             let mut ran = self.prepare(call);
@@ -365,6 +366,8 @@ impl Machine {
             self.shard.restore_counts(counts);
             let Some(missing) = missing else { return ran };
             match self.fetch_for(missing, call) {
+                // It has begun to change what it would look at: that is taken back with all of its group, which begins again.
+                Absence::Over if self.shard.engine().group_changes() != changes => return Err(Stop::Crowded),
                 Absence::Over => {}
                 Absence::Wait(missing) => return Err(Stop::Missing(missing)),
                 Absence::Crowded => return Err(Stop::Crowded),

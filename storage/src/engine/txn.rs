@@ -80,6 +80,11 @@ impl Engine {
         self.log.next_number().map(|number| TxnId { coordinator, number })
     }
 
+    /// Changes so far of the open group, if it can be undone.
+    pub fn group_changes(&self) -> usize {
+        self.txns.kept()
+    }
+
     /// As [`Engine::open_group`], of a group that can be undone: by [`Engine::rollback_group`] until it is closed.
     pub fn open_undoable_group(&mut self) {
         self.open_group();
