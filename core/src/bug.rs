@@ -18,5 +18,11 @@ cairn_storage::bugs! {
     OfferTwice "offer-twice" "A client that waits for several keys accepts what each of their shards has for it",
     ServeGone "serve-gone" "A shard serves a client that waits no more with what it was offered",
     NextForgotten "next-forgotten" "Who comes next in a queue is not offered what another one has declined",
+    WaitsAgain "waits-again" "Who has waited to move something between two shards, and has, waits again before it is answered",
+    IdByClock "id-by-clock" "XADD answers the id that the clock gives, and writes the one behind the last",
+    ReadAlone "read-alone" "Of those who wait in XREAD the first one is told what has come",
+    GiveTwice "give-twice" "What a consumer is given stays new for its group if it would have waited",
+    ClaimKept "claim-kept" "Who claims something is given it, and it stays who had it",
+    AckUnwritten "ack-unwritten" "XACK of what was given more than once answers and changes nothing",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

@@ -17,6 +17,7 @@ pub use self::scan::ScanEnd;
 
 use self::group::Group;
 use crate::announce::Announced;
+use crate::bug::Bug;
 use crate::collection::{Form, Thresholds};
 use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
@@ -147,6 +148,7 @@ pub struct Shard {
     pub(crate) slices: Slices,
     /// What the running unit has to tell others.
     pub(crate) announced: Announced,
+    pub(crate) planted: Option<Bug>,
 }
 
 impl From<engine::Stop> for Stop {
@@ -208,6 +210,7 @@ impl Shard {
             counts: ReadCounts::default(),
             slices: Slices::default(),
             announced: Announced::default(),
+            planted: None,
         }
     }
 

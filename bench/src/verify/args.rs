@@ -65,6 +65,7 @@ pub enum Choice {
     WriteSkew,
     Counter,
     Queue,
+    Stream,
     All,
 }
 
@@ -77,8 +78,12 @@ Workloads:
   write-skew   transactions that read two keys and write one, under WATCH
   counter      ADD, DECRMIN, INCRBY and GET of counters that HOT splits over the
                shards; what was added is there, what was taken was there
-  queue        BLPOP, BLMPOP, BZPOPMIN and their kin over lists and sorted sets
-               that others push to; each element goes to one client, in its order
+  queue        BLPOP, BLMPOP, BZPOPMIN, BLMOVE and their kin over lists and sorted
+               sets that others push to; each element goes to one client, in its
+               order, and what is moved is in one place
+  stream       XADD, XREAD, XREADGROUP, XACK and XAUTOCLAIM; each entry is given to
+               one consumer of a group, until another one claims it, and is
+               pending until it is acknowledged
 
 Examples:
   cairn verify --serve-here --kills 20

@@ -2,7 +2,7 @@
 //! with its times, the server is killed and started again meanwhile, and in the end checkers judge the histories. Beside the server: all
 //! that it knows of it is what a client can know.
 //!
-//! - `list_append`, `register`, `bank`, `write_skew`, `counter`, `queue` are the checkers: pure, over histories with spans (`span`), with findings (`anomaly`).
+//! - `list_append`, `register`, `bank`, `write_skew`, `counter`, `queue`, `stream` are the checkers: pure, over histories with spans (`span`), with findings (`anomaly`).
 //! - `workload` asks, and records. `exchange` is what one client says and hears. The simulator drives these too: `crate::sim::histories`.
 //! - `window` cuts long runs into parts whose histories are checked one after the other; `left` is what one leaves to the next.
 //! - `drive`, `server`, `run` touch the world: sockets, a clock, a process.
@@ -22,6 +22,7 @@ pub mod register;
 mod run;
 mod server;
 pub mod span;
+pub mod stream;
 pub mod window;
 pub mod workload;
 pub mod write_skew;

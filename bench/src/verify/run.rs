@@ -4,8 +4,9 @@ use super::args::{Choice, VerifyArgs};
 use super::drive::{Deed, Drive, Sum};
 use super::server::Server;
 use super::window::{Verdict, Verdicts, Windows};
-use super::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Workload};
+use super::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Streams, Workload};
 use crate::load::connection::{Greeting, Target};
+use clap::ValueEnum;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::{self, BufRead, BufReader, IsTerminal, Write};
 use std::net::TcpStream;
@@ -116,14 +117,14 @@ fn workloads(args: &VerifyArgs, window: u64) -> Vec<Box<dyn Workload>> {
             Choice::WriteSkew => Box::new(Pairs::new(seed, clients, shards)),
             Choice::Counter => Box::new(Counters::new(seed, clients, keys, shards)),
             Choice::Queue => Box::new(Queues::new(seed, clients, keys, shards, None)),
+            Choice::Stream => Box::new(Streams::new(seed, clients, keys, shards, None)),
             Choice::ListAppend | Choice::All => Box::new(Lists::new(seed, clients, keys, shards)),
         }
     };
     match args.workload {
         Choice::All => {
-            [Choice::ListAppend, Choice::Register, Choice::Bank, Choice::WriteSkew, Choice::Counter, Choice::Queue]
-                .map(one)
-                .into()
+            let all = Choice::value_variants().iter().filter(|choice| **choice != Choice::All);
+            all.map(|choice| one(*choice)).collect()
         }
         choice => vec![one(choice)],
     }

@@ -35,6 +35,7 @@ impl Machine {
     /// From now on it has a bug, if any.
     pub fn plant(&mut self, bug: Option<Bug>) {
         self.planted = bug;
+        self.shard.planted = bug;
     }
 
     /// From now on deeds are noted.

@@ -292,6 +292,7 @@ impl Machine {
         let mut chosen = Vec::new();
         for (at, entry) in queue.iter().enumerate() {
             let takes = entry.blocks().takes;
+            let takes = takes || self.planted == Some(Bug::ReadAlone);
             let is_passed = entry.is_offered || entry.has_declined || takes && is_taken;
             if !is_passed && self.is_worth_a_try(entry) {
                 is_taken |= takes;

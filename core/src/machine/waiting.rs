@@ -310,7 +310,7 @@ impl Machine {
         let base = self.request(hole, 0);
         let Some(waiter) = self.waiting.waiters.get(&id_of(hole)).filter(|waiter| waiter.is_wide) else { return false };
         let (round, id) = (waiter.round, table::id(waiter.spec));
-        if is_nil(reply.bytes()) {
+        if is_nil(reply.bytes()) || self.planted == Some(Bug::WaitsAgain) {
             self.on_nothing(RequestId { part: round, ..base });
             return true;
         }

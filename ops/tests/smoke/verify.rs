@@ -29,7 +29,7 @@ fn what_the_server_answers_is_possible_whenever_it_is_killed() {
     let (status, said) = run(&args);
     assert!(status.success() && said.contains("5 kills") && said.ends_with("no anomaly\n"), "{said}");
     assert!(said.contains("4 windows"), "{said}");
-    for name in ["list-append", "register", "bank", "write-skew", "queue"] {
+    for name in ["list-append", "register", "bank", "write-skew", "queue", "stream"] {
         assert!(said.lines().any(|line| line.trim().starts_with(name) && line.contains(": sound")), "{name}: {said}");
     }
     assert_eq!(dir.path().read_dir().unwrap().count(), 0, "it leaves nothing behind");

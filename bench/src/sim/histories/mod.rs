@@ -20,7 +20,7 @@ use super::network::{End, WireId};
 use super::world::{ANSWERED_NS, Happening, World};
 use super::{Failure, said};
 use crate::verify::exchange::{Exchange, Taken, Wrong};
-use crate::verify::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Tally, Workload};
+use crate::verify::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Streams, Tally, Workload};
 use ballast::Ballast;
 use fastrand::Rng;
 use moves::Moves;
@@ -146,15 +146,22 @@ impl Histories {
     pub fn draw(rng: &mut Rng, shards: usize, is_wide: bool) -> Histories {
         let clients = rng.u32(2..13);
         let (seed, keys, shards) = (rng.u64(..), rng.u32(2..9), shards as u16);
+        let few = keys.div_ceil(3);
         let mut workloads: Vec<Box<dyn Workload>> = vec![
-            Box::new(Lists::new(seed, clients, keys, shards).with_all()),
-            Box::new(Registers::new(seed, clients, keys.div_ceil(3))),
-            Box::new(Bank::new(seed, clients, keys, shards)),
-            Box::new(Pairs::new(seed, clients, shards)),
-            Box::new(Counters::new(seed, clients, keys.div_ceil(3), shards)),
-            Box::new(Moves::new(seed, clients, shards)),
-            Box::new(Queues::new(seed, clients, keys.div_ceil(3), shards, Some(PATIENCE_NS))),
+            Box::new(Queues::new(seed, clients, few, shards, Some(PATIENCE_NS))),
+            Box::new(Streams::new(seed, clients, few, shards, Some(PATIENCE_NS))),
         ];
+        // Else many wait at a time, for the same.
+        if rng.u8(..4) > 0 {
+            workloads.extend::<[Box<dyn Workload>; 6]>([
+                Box::new(Lists::new(seed, clients, keys, shards).with_all()),
+                Box::new(Registers::new(seed, clients, few)),
+                Box::new(Bank::new(seed, clients, keys, shards)),
+                Box::new(Pairs::new(seed, clients, shards)),
+                Box::new(Counters::new(seed, clients, few, shards)),
+                Box::new(Moves::new(seed, clients, shards)),
+            ]);
+        }
         // They end all snapshots.
         if rng.bool() {
             workloads.push(Box::new(Wholes::new(seed, clients)));

@@ -1,8 +1,9 @@
 //! Elements that are pushed to lists and sorted sets and taken from them, by clients that wait until there is one. Each element is pushed once, so
 //! its fate can be told: it was given to one client, or is there in the end; or somebody took it who was never answered. Whoever was told that
-//! there is nothing was told so rightly.
+//! there is nothing was told so rightly. What is moved is taken from one list and pushed to another one, both or neither: it has a fate in each.
 //!
 //! - `fate`: what became of each element, and whether that can be.
+//! - `unseen`: what those who were never answered have moved, and whether they can have taken what is gone.
 //! - `order`: whether the first ones came first.
 //! - Here: what is recorded, and who was told that there is nothing.
 
@@ -10,6 +11,7 @@ mod fate;
 mod order;
 #[cfg(test)]
 mod tests;
+mod unseen;
 
 use super::anomaly::{Anomaly, Kind};
 use super::limits::ANOMALIES_MAX;
@@ -27,6 +29,15 @@ pub enum Order {
     Any,
     /// The least score first.
     Least,
+    /// As `First`, at the other ends: only what is moved comes here.
+    Moved,
+}
+
+impl Order {
+    /// Whether elements come in the order in which they were pushed.
+    pub fn is_of_arrival(self) -> bool {
+        matches!(self, Order::First | Order::Moved)
+    }
 }
 
 /// A list or a sorted set.
@@ -42,6 +53,7 @@ impl fmt::Display for Key {
             Order::First => "first",
             Order::Any => "any",
             Order::Least => "least",
+            Order::Moved => "moved",
         };
         write!(f, "q:{name}:{}", self.number)
     }
@@ -72,6 +84,8 @@ pub struct Pop {
     pub count_max: usize,
     /// It waits if there is nothing.
     pub is_patient: bool,
+    /// What it takes is pushed there. What is known to have been is recorded as a push, too.
+    pub to: Option<Key>,
     pub taken: Taken,
 }
 
@@ -115,8 +129,10 @@ impl QueueHistory {
     }
 
     pub fn check(&self) -> Vec<Anomaly> {
-        let fates = Fates::new(self);
+        let arrivals = unseen::arrivals(self);
+        let fates = Fates::new(self, &arrivals);
         let mut anomalies = fates.check();
+        anomalies.extend(unseen::check(&fates, &arrivals));
         anomalies.extend(order::check(&fates));
         anomalies.extend(self.unserved(&fates));
         anomalies.truncate(ANOMALIES_MAX);
@@ -144,9 +160,19 @@ impl QueueHistory {
         for pop in self.pops.iter().filter(|pop| pop.taken == Taken::Nothing) {
             let Some(patience_ns) = (if pop.is_patient { self.patience_ns } else { Some(0) }) else { continue };
             for key in &pop.keys {
+                // Who does not wait is offered nothing; and who is offered something takes it, at once or when it can.
+                let may_hold = |other: &Pop| match &other.taken {
+                    Taken::Nothing => false,
+                    Taken::From(of, _) => of == key,
+                    Taken::Unknown | Taken::Refused => true,
+                };
                 let is_held = |other: &Pop| {
                     let until = other.span.completed.saturating_add(patience_ns);
-                    !std::ptr::eq(other, pop) && other.span.invoked < pop.span.completed && until > pop.span.completed
+                    !std::ptr::eq(other, pop)
+                        && other.is_patient
+                        && may_hold(other)
+                        && other.span.invoked < pop.span.completed
+                        && until > pop.span.completed
                 };
                 if pop.is_patient && by_key[key].iter().any(|other| is_held(other)) {
                     continue;

@@ -7,7 +7,7 @@ use crate::verify::anomaly::{Anomaly, Kind};
 
 pub fn check(fates: &Fates<'_>) -> Vec<Anomaly> {
     let mut anomalies = Vec::new();
-    for key in fates.keys().filter(|key| key.order != Order::Any) {
+    for key in fates.keys().into_iter().filter(|key| key.order != Order::Any) {
         let all: Vec<&Fate<'_>> = fates.of(key).collect();
         for later in &all {
             // What is given twice is found elsewhere.
@@ -22,7 +22,7 @@ pub fn check(fates: &Fates<'_>) -> Vec<Anomaly> {
             witness.extend([earlier, later].map(|it| format!("{} was pushed {}", it.element.number, it.push.span)));
             anomalies.push(Anomaly { kind: Kind::Stale, what, witness });
         }
-        if key.order == Order::First {
+        if key.order.is_of_arrival() {
             anomalies.extend(all.iter().flat_map(|later| {
                 let is_wrong = |earlier: &&&Fate<'_>| is_pushed_before(earlier, later) && earlier.left > later.left;
                 let wrong =
@@ -42,7 +42,7 @@ pub fn check(fates: &Fates<'_>) -> Vec<Anomaly> {
 /// Whether, when `pop` took the later one, the earlier one stood before it if it was there.
 fn stands_before(earlier: &Fate<'_>, later: &Fate<'_>, pop: &Pop) -> bool {
     match later.push.key.order {
-        Order::First => is_pushed_before(earlier, later),
+        Order::First | Order::Moved => is_pushed_before(earlier, later),
         Order::Least => earlier.element.score < later.element.score && earlier.push.span.is_before(&pop.span),
         Order::Any => false,
     }

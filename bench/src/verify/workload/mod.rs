@@ -8,6 +8,7 @@ mod once;
 mod pairs;
 mod queues;
 mod register;
+mod streams;
 #[cfg(test)]
 mod tests;
 mod turnover;
@@ -18,6 +19,7 @@ pub use list_append::Lists;
 pub use pairs::Pairs;
 pub use queues::Queues;
 pub use register::Registers;
+pub use streams::Streams;
 
 use super::anomaly::Anomaly;
 use super::span::Outcome;
@@ -105,6 +107,11 @@ pub trait Workload {
 /// The number of the shard that a key is on, if there are so many.
 pub fn shard_of(key: &str, shards: u16) -> u32 {
     u32::from(slot(key.as_bytes())) * u32::from(shards) / u32::from(SLOTS)
+}
+
+/// How long those who wait do so at most. Where nobody judges who is told that there is nothing they do not hold up the others for long.
+fn wait_ms_max(patience_ns: Option<u64>) -> u32 {
+    if patience_ns.is_some() { 400 } else { 40 }
 }
 
 /// Whether they are on several.

@@ -1,7 +1,7 @@
 //! Lists and sorted sets that some push to and others take from, most of them waiting until there is something: BLPOP and its kin over keys of
-//! several shards, and transactions that take here and push there.
+//! several shards, BLMOVE and its kin between any two lists, and transactions that take here and push there.
 
-use super::{Request, Tally, Turnover, Workload, executed, is_across, number, unexpected};
+use super::{Request, Tally, Turnover, Workload, executed, is_across, number, unexpected, wait_ms_max};
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::Anomaly;
 use crate::verify::queue::{Element, Key, Order, Pop, Push, QueueHistory, Taken};
@@ -13,13 +13,12 @@ const USES_MAX: u32 = 60;
 const ELEMENTS_MAX: usize = 3;
 const KEYS_MAX: usize = 3;
 const SCORES: i64 = 6;
-/// Who waits does so for so long at most.
-const WAIT_MS_MAX: u32 = 400;
 
 /// Keys and those who use them.
 pub struct Queues {
     rng: Rng,
     shards: u16,
+    wait_ms_max: u32,
     /// The keys of each order.
     keys: [Turnover; ORDERS.len()],
     element_last: u32,
@@ -28,7 +27,9 @@ pub struct Queues {
     tally: Tally,
 }
 
-const ORDERS: [Order; 3] = [Order::First, Order::Any, Order::Least];
+const ORDERS: [Order; 4] = [Order::First, Order::Any, Order::Least, Order::Moved];
+/// Those of keys that are pushed to.
+const PUSHED: [Order; 3] = [Order::First, Order::Any, Order::Least];
 
 /// What a client is about.
 #[derive(Clone)]
@@ -43,6 +44,12 @@ enum What {
     Taking {
         keys: Vec<Key>,
         count_max: usize,
+        is_patient: bool,
+    },
+    /// From one list to another.
+    Passing {
+        from: Key,
+        to: Key,
         is_patient: bool,
     },
     /// It watches a key that it will push to, and has not begun to take.
@@ -63,6 +70,7 @@ impl Queues {
         Queues {
             rng: Rng::with_seed(seed),
             shards,
+            wait_ms_max: wait_ms_max(patience_ns),
             keys: ORDERS.map(|_| Turnover::new(keys, USES_MAX)),
             element_last: 0,
             under_way: vec![None; clients as usize],
@@ -71,8 +79,8 @@ impl Queues {
         }
     }
 
-    fn any_order(&mut self) -> Order {
-        ORDERS[self.rng.usize(..ORDERS.len())]
+    fn any_order(&mut self, orders: &[Order]) -> Order {
+        orders[self.rng.usize(..orders.len())]
     }
 
     /// A key of this order, which is used.
@@ -101,7 +109,7 @@ impl Queues {
         let count = [1, 1, 1, 2, 3][self.rng.usize(..5)];
         let mut pushes: Vec<(Key, Vec<Element>)> = Vec::new();
         for _ in 0..count {
-            let order = self.any_order();
+            let order = self.any_order(&PUSHED);
             let key = self.key(order);
             if pushes.iter().all(|(known, _)| *known != key) {
                 let elements = (0..self.rng.usize(1..=ELEMENTS_MAX)).map(|_| self.element()).collect();
@@ -122,20 +130,21 @@ impl Queues {
     }
 
     fn take(&mut self, request: &mut Request) -> What {
-        let order = self.any_order();
+        let order = self.any_order(&ORDERS);
+        let beside = if self.rng.bool() { Order::First } else { Order::Moved };
         let mut keys: Vec<Key> = Vec::new();
         for _ in 0..self.rng.usize(1..=KEYS_MAX) {
             // What has no order may stand beside what has.
-            let order = if order == Order::Any && self.rng.bool() { Order::First } else { order };
+            let order = if order == Order::Any && self.rng.bool() { beside } else { order };
             let key = self.key(order);
             if !keys.contains(&key) {
                 keys.push(key);
             }
         }
-        let is_left = keys.iter().any(|key| key.order == Order::First) || self.rng.bool();
+        let has = |order| keys.iter().any(|key| key.order == order);
+        let is_left = has(Order::First) || !has(Order::Moved) && self.rng.bool();
         let names: Vec<String> = keys.iter().map(Key::to_string).collect();
-        let (names, count, wait_ms) = (names.join(" "), keys.len(), self.rng.u32(1..=WAIT_MS_MAX));
-        let timeout = format!("{}.{:03}", wait_ms / 1000, wait_ms % 1000);
+        let (names, count, timeout) = (names.join(" "), keys.len(), self.timeout());
         let is_list = order != Order::Least;
         match self.rng.u8(..10) {
             0 => {
@@ -164,12 +173,49 @@ impl Queues {
         What::Taking { keys, count_max: 1, is_patient: true }
     }
 
+    /// Seconds.
+    fn timeout(&mut self) -> String {
+        let wait_ms = self.rng.u32(1..=self.wait_ms_max);
+        format!("{}.{:03}", wait_ms / 1000, wait_ms % 1000)
+    }
+
+    /// Moves an element. What comes to a list in its order comes at the left.
+    fn pass(&mut self, request: &mut Request) -> What {
+        let order = if self.rng.bool() { Order::First } else { Order::Any };
+        let (from, to, timeout) = (self.key(order), self.key(Order::Moved), self.timeout());
+        let is_patient = self.rng.u8(..5) > 0;
+        let is_left = order == Order::First || self.rng.bool();
+        let end = if is_left { "LEFT" } else { "RIGHT" };
+        match (is_patient, is_left || self.rng.bool()) {
+            (true, true) => request.say(&format!("BLMOVE {from} {to} {end} LEFT {timeout}")),
+            (true, false) => request.say(&format!("BRPOPLPUSH {from} {to} {timeout}")),
+            (false, true) => request.say(&format!("LMOVE {from} {to} {end} LEFT")),
+            (false, false) => request.say(&format!("RPOPLPUSH {from} {to}")),
+        }
+        What::Passing { from, to, is_patient }
+    }
+
+    /// What was asked for with `pass` is over.
+    fn passed(&mut self, span: Span, (from, to): (Key, Key), is_patient: bool, taken: Taken) {
+        let outcome = match &taken {
+            Taken::From(_, elements) => {
+                let elements = elements.iter().map(|number| Element { number: *number, score: 0 }).collect();
+                self.pushed(span, Outcome::Committed, to, elements);
+                Outcome::Committed
+            }
+            Taken::Unknown => Outcome::Unknown,
+            _ => Outcome::Aborted,
+        };
+        self.history.pop(Pop { span, keys: vec![from], count_max: 1, is_patient, to: Some(to), taken });
+        self.end(&[from, to], outcome);
+    }
+
     fn pushed(&mut self, span: Span, outcome: Outcome, key: Key, elements: Vec<Element>) {
         self.history.push(Push { span, outcome, key, elements });
     }
 
     fn popped(&mut self, span: Span, key: Key, taken: Taken) {
-        self.history.pop(Pop { span, keys: vec![key], count_max: 1, is_patient: false, taken });
+        self.history.pop(Pop { span, keys: vec![key], count_max: 1, is_patient: false, to: None, taken });
     }
 
     fn end(&mut self, keys: &[Key], outcome: Outcome) {
@@ -217,6 +263,17 @@ fn taken(frame: &Frame, keys: &[Key]) -> Result<Taken, String> {
     }
 }
 
+/// All that a key has, in the order in which it came.
+fn left(key: Key, frame: &Frame) -> Result<Vec<u32>, String> {
+    let Frame::Array(frames) = frame else { return Err(unexpected("all of it", frame)) };
+    let element = |frame| number(frame)?.and_then(|it| u32::try_from(it).ok()).ok_or("no element".to_owned());
+    let mut elements = frames.iter().map(element).collect::<Result<Vec<_>, _>>()?;
+    if key.order == Order::Moved {
+        elements.reverse();
+    }
+    Ok(elements)
+}
+
 impl Workload for Queues {
     fn name(&self) -> &'static str {
         "queue"
@@ -226,13 +283,14 @@ impl Workload for Queues {
 
     fn begin(&mut self, client: u32, now: u64, request: &mut Request) {
         let what = match self.rng.u8(..20) {
-            0..9 => self.push(request),
-            9..11 => {
+            0..4 => self.push(request),
+            4..6 => {
                 let (from, to) = (self.key(Order::Any), self.key(Order::First));
                 request.say(&format!("WATCH {to}"));
                 request.say(&format!("LLEN {to}"));
                 What::Watching { from, to }
             }
+            6..10 => self.pass(request),
             _ => self.take(request),
         };
         self.under_way[client as usize] = Some(Doing { since: now, what });
@@ -272,7 +330,15 @@ impl Workload for Queues {
             What::Taking { keys, count_max, is_patient } => {
                 let taken = taken(&replies[0], &keys)?;
                 self.end(&keys, if taken == Taken::Nothing { Outcome::Aborted } else { Outcome::Committed });
-                self.history.pop(Pop { span, keys, count_max, is_patient, taken });
+                self.history.pop(Pop { span, keys, count_max, is_patient, to: None, taken });
+            }
+            What::Passing { from, to, is_patient } => {
+                let taken = match number(&replies[0])?.map(u32::try_from) {
+                    None => Taken::Nothing,
+                    Some(Ok(number)) => Taken::From(from, vec![number]),
+                    Some(Err(_)) => return Err(unexpected("what was moved", &replies[0])),
+                };
+                self.passed(span, (from, to), is_patient, taken);
             }
             What::Watching { from, to } => {
                 let [Frame::Line(b"+OK"), Frame::Integer(_)] = replies else {
@@ -300,10 +366,7 @@ impl Workload for Queues {
                 self.moved(span, (from, to, element), taken);
             }
             What::Reading(key) => {
-                let Frame::Array(frames) = &replies[0] else { return Err(unexpected("all of it", &replies[0])) };
-                let element =
-                    |frame| number(frame)?.and_then(|it| u32::try_from(it).ok()).ok_or("no element".to_owned());
-                self.history.last(key, frames.iter().map(element).collect::<Result<_, _>>()?);
+                self.history.last(key, left(key, &replies[0])?);
                 self.tally.committed += 1;
             }
         }
@@ -322,8 +385,9 @@ impl Workload for Queues {
             }
             What::Taking { keys, count_max, is_patient } => {
                 self.end(&keys, Outcome::Unknown);
-                self.history.pop(Pop { span, keys, count_max, is_patient, taken: Taken::Unknown });
+                self.history.pop(Pop { span, keys, count_max, is_patient, to: None, taken: Taken::Unknown });
             }
+            What::Passing { from, to, is_patient } => self.passed(span, (from, to), is_patient, Taken::Unknown),
             What::Watching { .. } => {}
             What::Moving { from, to, element } => self.moved(span, (from, to, element), Some(Taken::Unknown)),
             What::Reading(key) => self.keys[key.order as usize].read_again(key.number),

@@ -1,5 +1,6 @@
 //! Commands that change the entries of a stream.
 
+use crate::bug::Bug;
 use crate::collection::packed;
 use crate::collection::stream::id::{EntryId, NewId};
 use crate::collection::stream::{Keep, State, StreamEdit, Trim};
@@ -129,7 +130,8 @@ pub fn xadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     if trimmed > 0 {
         shard.notify(call, Events::STREAM, "xtrim", key);
     }
-    super::write_id(reply, id);
+    let by_clock = EntryId { ms: call.now.unix_ms(), seq: 0 };
+    super::write_id(reply, if shard.planted == Some(Bug::IdByClock) { by_clock } else { id });
     Ok(())
 }
 

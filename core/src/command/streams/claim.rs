@@ -1,5 +1,6 @@
 //! Commands about what was delivered and is not acknowledged: XACK, XPENDING, XCLAIM, XAUTOCLAIM.
 
+use crate::bug::Bug;
 use crate::collection::stream::groups::{GroupEdit, Groups, Pending};
 use crate::collection::stream::id::EntryId;
 use crate::collection::stream::{Stream, StreamEdit};
@@ -73,8 +74,10 @@ pub fn xack(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     let ids: Vec<EntryId> = ids.iter().map(|id| EntryId::parse(id, 0)).collect::<Result<_, _>>()?;
     let mut acknowledged = 0;
     for id in ids {
-        if edit.pending(&groups, id)?.is_some() {
-            edit.set_pending(&groups, id, None)?;
+        if let Some(was) = edit.pending(&groups, id)? {
+            if shard.planted != Some(Bug::AckUnwritten) || was.count == 1 {
+                edit.set_pending(&groups, id, None)?;
+            }
             acknowledged += 1;
         }
     }
@@ -219,7 +222,8 @@ pub fn xautoclaim(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> 
     }
     for (id, was) in &found {
         let count = if is_only_ids { was.count } else { was.count.wrapping_add(1) };
-        let now = Pending { consumer: consumer.number, delivered_ms: now_ms, count };
+        let owner = if shard.planted == Some(Bug::ClaimKept) { was.consumer } else { consumer.number };
+        let now = Pending { consumer: owner, delivered_ms: now_ms, count };
         edit.set_pending(&place.groups, *id, Some(now))?;
         consumer.active_ms = Some(now_ms);
     }

@@ -1,5 +1,6 @@
 //! XREAD and XREADGROUP: what has come to streams since an id, and what a group has not been given yet.
 
+use crate::bug::Bug;
 use crate::collection::stream::groups::{Consumer, GroupEdit, Groups, Pending};
 use crate::collection::stream::id::EntryId;
 use crate::collection::stream::{Facts, Stream, StreamEdit};
@@ -343,7 +344,9 @@ fn deliver(
     let delivered_ms = call.now.unix_ms() as i64;
     for id in &ids {
         edit.group.read = read_up_to(&facts, edit.group.read, *id);
-        edit.group.last = *id;
+        if shard.planted != Some(Bug::GiveTwice) || options.block_ms.is_none() {
+            edit.group.last = *id;
+        }
         if !options.acknowledges {
             let pending = Pending { consumer: consumer.number, delivered_ms, count: 1 };
             edit.set_pending(&groups, *id, Some(pending))?;
