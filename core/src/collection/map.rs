@@ -100,6 +100,11 @@ impl<'a> Map<'a> {
         })
     }
 
+    /// Whether it stands in its row: then its members have no order.
+    pub fn is_packed(&self) -> bool {
+        matches!(self.form, Form::Packed(_))
+    }
+
     /// Visits all that is kept: members stand where an element has the rest of its order.
     pub fn visit_kept(
         &self,

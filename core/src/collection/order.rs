@@ -13,6 +13,11 @@ pub fn of_member(member: &[u8], seed: u64) -> Vec<u8> {
     order
 }
 
+/// Where a member stands among others: those of one place by their bytes.
+pub fn place_of(member: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(member, seed) >> (64 - 8 * ORDER_BYTES_MIN)
+}
+
 /// The places that [`of_member`] has: a SCAN's cursor is one of them, and members of one place are answered together.
 pub const PLACES: u64 = 1 << (8 * ORDER_BYTES_MIN);
 
@@ -62,6 +67,6 @@ mod tests {
         let order = of_member(b"member", 7);
         let place = u64::from_be_bytes([0, 0, 0, 0, 0, order[0], order[1], order[2]]);
         assert_eq!(of_place(place), order[..3]);
-        assert!(place < PLACES && &order[3..] == b"member");
+        assert!(place < PLACES && &order[3..] == b"member" && place == place_of(b"member", 7));
     }
 }

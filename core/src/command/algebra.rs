@@ -1,7 +1,8 @@
 //! Union, intersection and difference of sets and sorted sets, wherever they are.
 
+pub mod long;
+
 use super::Call;
-use super::program::Steps;
 use crate::collection::map::Map;
 use crate::collection::zset::{ZSet, score_of};
 use crate::error::{Refusal, Stop};
@@ -82,26 +83,18 @@ impl<'a> Source<'a> {
         Ok(Source { members: Members::Row { shard, call, map, has_scores }, weight: 1.0, len })
     }
 
-    /// The set at a key of whatever shard.
-    pub fn set_of(steps: &mut dyn Steps, key: &[u8]) -> Result<Option<Source<'a>>, Stop> {
-        let reply = steps.run(&[b"smembers", key])?;
-        let mut reader = Reader::new(&reply);
-        let members = (0..reader.array()).filter_map(|_| reader.text()).map(|member| (member.to_vec(), 1.0)).collect();
-        Ok(Source::of_members(members))
-    }
-
-    /// The same; a sorted set will do as well.
-    pub fn zset_of(steps: &mut dyn Steps, key: &[u8]) -> Result<Option<Source<'a>>, Stop> {
-        Ok(Source::of_members(scored(&steps.run(&[b"zset|members", key])?)))
-    }
-
     fn of_members(mut members: Scored) -> Option<Source<'a>> {
         members.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let len = members.len() as u64;
         (len > 0).then_some(Source { members: Members::Sent(members), weight: 1.0, len })
     }
 
-    fn score(&self, member: &[u8]) -> Result<Option<f64>, Stop> {
+    /// Whether its members come in no order that means anything.
+    fn is_packed(&self) -> bool {
+        matches!(&self.members, Members::Row { map, .. } if map.is_packed())
+    }
+
+    pub fn score(&self, member: &[u8]) -> Result<Option<f64>, Stop> {
         match &self.members {
             Members::Row { shard, call, map, has_scores } => {
                 Ok(map.get(shard, call, member)?.map(|value| if *has_scores { score_of(value) } else { 1.0 }))
@@ -114,7 +107,16 @@ impl<'a> Source<'a> {
     }
 
     /// Visits members and scores, without their weight. One that stops stops all.
-    pub fn visit(&self, mut visit: impl FnMut(&[u8], f64) -> Result<ControlFlow<()>, Stop>) -> Result<(), Stop> {
+    pub fn visit(&self, visit: impl FnMut(&[u8], f64) -> Result<ControlFlow<()>, Stop>) -> Result<(), Stop> {
+        self.visit_from(0, visit)
+    }
+
+    /// The same, from the member of that rank on.
+    fn visit_from(
+        &self,
+        rank: u64,
+        mut visit: impl FnMut(&[u8], f64) -> Result<ControlFlow<()>, Stop>,
+    ) -> Result<(), Stop> {
         let mut stop = None;
         let mut show = |member: &[u8], score| {
             visit(member, score).unwrap_or_else(|other| {
@@ -123,10 +125,11 @@ impl<'a> Source<'a> {
             })
         };
         match &self.members {
-            Members::Row { shard, call, map, has_scores } => map
-                .visit(shard, call, 0, |member, value| show(member, if *has_scores { score_of(value) } else { 1.0 }))?,
+            Members::Row { shard, call, map, has_scores } => map.visit(shard, call, rank, |member, value| {
+                show(member, if *has_scores { score_of(value) } else { 1.0 })
+            })?,
             Members::Sent(members) => {
-                let _ = members.iter().try_for_each(|(member, score)| show(member, *score));
+                let _ = members.iter().skip(rank as usize).try_for_each(|(member, score)| show(member, *score));
             }
         }
         stop.map_or(Ok(()), Err)
@@ -153,6 +156,18 @@ pub struct Combination {
 impl Combination {
     pub fn new(operation: Operation) -> Combination {
         Combination { operation, aggregate: Aggregate::Sum, limit: u64::MAX }
+    }
+
+    /// What it takes, in members that are looked at, of sets with so many.
+    pub fn items(self, lens: impl Iterator<Item = u64>) -> u64 {
+        let (count, sum, least, first) = lens.fold((0, 0, u64::MAX, None), |(count, sum, least, first), len| {
+            (count + 1, sum + len, least.min(len), first.or(Some(len)))
+        });
+        match self.operation {
+            Operation::Union => sum,
+            Operation::Intersection => least.saturating_mul(count),
+            Operation::Difference => first.unwrap_or(0).saturating_mul(count),
+        }
     }
 
     /// The members that result, in an order that hangs on nothing but the sources. `None` among these: nothing is there.

@@ -28,6 +28,7 @@ pub mod keys;
 pub mod keyspace;
 pub mod latency;
 pub mod lists;
+pub mod long;
 pub mod memory;
 pub mod migrate;
 mod moves;

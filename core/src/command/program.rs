@@ -2,18 +2,26 @@
 //! commands on rows of one shard each (or of several, if that one knows how); all of them are one transaction, as if a script had called them.
 //!
 //! A program may be ended at any step and run again from its beginning with the same answers: it must then take the same steps. So what it
-//! makes hangs on nothing but its arguments and what it was answered.
+//! makes hangs on nothing but its arguments and what it was answered. One whose work may be long keeps what it has come to ([`super::long`]), and
+//! goes on from there.
 
-use super::Call;
+use super::args::{Args, copied};
+use super::{Call, Run, table};
 use crate::error::Stop;
 use crate::event::HostAsk;
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
+use crate::resp::replies::Replies;
 use crate::shard::Shard;
+use crate::shard::slices::Slicing;
+use std::any::Any;
 use std::ops::Range;
 
 /// Takes the steps of a command and answers it. Refused, nothing of it has happened.
 pub type Program = fn(&Call<'_>, &mut dyn Steps, &mut Reply<'_>) -> Result<(), Stop>;
+
+/// What a program has come to.
+pub type Kept = Box<dyn Any + Send>;
 
 /// Where a program's steps are taken.
 pub trait Steps {
@@ -28,6 +36,24 @@ pub trait Steps {
     /// The shard that the program runs on: for its settings, not for rows.
     fn shard(&mut self) -> &Shard;
 
+    /// Whether the program may stop to let others have their turn, and goes on from what it keeps.
+    fn rests(&mut self) -> bool {
+        false
+    }
+
+    /// Items that it deals with before it rests.
+    fn items(&mut self) -> u64 {
+        self.shard().slices.items.get()
+    }
+
+    /// What it has kept: it goes on from there.
+    fn kept(&mut self) -> Option<Kept> {
+        None
+    }
+
+    /// It stops. All that it was answered so far is in what it keeps, and will not be asked again. `rests`: it waits for nothing but its next turn.
+    fn keep(&mut self, _: Kept, _rests: bool) {}
+
     /// As `run_as`, in RESP2.
     fn run(&mut self, words: &[&[u8]]) -> Result<Vec<u8>, Stop> {
         self.run_as(false, words)
@@ -38,6 +64,47 @@ pub trait Steps {
         let answer = self.run_as(reply.is_resp3, words)?;
         reply.out.extend_from_slice(&answer);
         Ok(())
+    }
+}
+
+/// The steps of a command whose rows are all on this shard. The last one alone may change something.
+pub struct Here<'a> {
+    pub shard: &'a mut Shard,
+    pub call: &'a Call<'a>,
+    /// Nothing that the command looks at changes while others have their turn.
+    pub rests: bool,
+}
+
+impl Steps for Here<'_> {
+    fn run_as(&mut self, is_resp3: bool, words: &[&[u8]]) -> Result<Vec<u8>, Stop> {
+        let spec = table::step(words[0]).expect("programs call what there is").spec;
+        let Run::Row(run) = spec.run else { unreachable!("steps are on rows") };
+        let (bytes, ranges) = copied(words.iter().copied());
+        let args = Args::new(&bytes, &ranges);
+        let call = Call { spec, args: &args, is_resp3, head: self.shard.head(words[1]), ..*self.call };
+        let mut out = Replies::default();
+        // A step's reply is no client's.
+        self.shard.shown_whole(|shard| run(shard, &call, &mut Reply::new(&mut out, is_resp3)))?;
+        Ok(out.flat())
+    }
+
+    fn shard(&mut self) -> &Shard {
+        self.shard
+    }
+
+    fn rests(&mut self) -> bool {
+        self.rests && self.shard.slices.how.get() != Slicing::Whole
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.shard.slices.kept.take()
+    }
+
+    fn keep(&mut self, kept: Kept, _: bool) {
+        // One that has not been long until now begins anew.
+        if let Slicing::From(_) = self.shard.slices.how.get() {
+            self.shard.slices.kept.replace(Some(kept));
+        }
     }
 }
 

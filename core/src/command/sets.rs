@@ -223,4 +223,7 @@ pub const SPECS: &[Spec] = &[
 ];
 
 /// Steps of commands on several sets.
-pub const STEPS: &[Spec] = &[Spec { name: "set|store", flags: STORE, run: Run::Row(algebra::put), ..SET }];
+pub const STEPS: &[Spec] = &[
+    Spec { name: "set|slice", flags: Flags::READONLY, run: Run::Row(algebra::slice), ..SET },
+    Spec { name: "set|store", flags: STORE, run: Run::Row(algebra::put), ..SET },
+];

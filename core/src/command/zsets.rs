@@ -452,7 +452,8 @@ pub const SPECS: &[Spec] = &[
 
 /// Steps of commands on several sorted sets.
 pub const STEPS: &[Spec] = &[
-    Spec { name: "zset|members", flags: Flags::READONLY, run: Run::Row(algebra::members), ..ZSET },
+    Spec { name: "zset|slice", flags: Flags::READONLY, run: Run::Row(algebra::slice), ..ZSET },
+    Spec { name: "zset|scores", flags: Flags::READONLY, run: Run::Row(algebra::scores), ..ZSET },
     Spec { name: "zset|range", flags: Flags::READONLY, keys: SECOND, run: Run::Row(range::of_store), ..ZSET },
     Spec { name: "zset|store", flags: Flags::WRITE.and(Flags::DENYOOM), run: Run::Row(steps::put), ..ZSET },
 ];

@@ -3,6 +3,7 @@
 
 use super::Machine;
 use crate::command::args::Args;
+use crate::command::program::Kept;
 use crate::command::table::Entry;
 use crate::event::HostAsk;
 use crate::resp::replies::Replies;
@@ -30,6 +31,21 @@ pub(super) trait Ground {
 
     /// A step of one: nobody is asked whether it may be.
     fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;
+
+    /// Whether what runs alone on it may rest, keep what it has come to, and go on from there ([`crate::command::program::Steps`]).
+    fn rests(&self) -> bool {
+        false
+    }
+
+    fn items(&mut self) -> u64 {
+        self.machine().settings.slice_items
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        None
+    }
+
+    fn keep(&mut self, _: Kept, _rests: bool) {}
 
     /// The process does something. Only where rows of several shards can be locked meanwhile.
     fn ask_host(&mut self, _: HostAsk, _: &mut Replies) -> Called {

@@ -8,7 +8,7 @@ use super::exec::error_line;
 use super::ground::Ground;
 use super::place::Place;
 use crate::command::args::{Args, copied};
-use crate::command::program::Steps;
+use crate::command::program::{Kept, Steps};
 use crate::command::{Call, Flow, Run, Spec, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
@@ -22,6 +22,8 @@ use crate::shard::Shard;
 /// Steps on a ground.
 pub(super) struct OnGround<'a> {
     pub ground: &'a mut dyn Ground,
+    /// Nothing but this program runs on it.
+    pub is_alone: bool,
 }
 
 impl Steps for OnGround<'_> {
@@ -57,6 +59,24 @@ impl Steps for OnGround<'_> {
     fn shard(&mut self) -> &Shard {
         &self.ground.machine().shard
     }
+
+    fn rests(&mut self) -> bool {
+        self.is_alone && self.ground.rests()
+    }
+
+    fn items(&mut self) -> u64 {
+        self.ground.items()
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        if self.is_alone { self.ground.kept() } else { None }
+    }
+
+    fn keep(&mut self, kept: Kept, rests: bool) {
+        if self.is_alone {
+            self.ground.keep(kept, rests);
+        }
+    }
 }
 
 /// What a script over several shards is answered when it has called too much.
@@ -65,10 +85,10 @@ pub(super) fn too_many() -> Called {
 }
 
 /// Takes the steps of a command.
-pub(super) fn run(ground: &mut dyn Ground, call: &Call<'_>, reply: &mut Reply<'_>) -> End {
+fn run(ground: &mut dyn Ground, is_alone: bool, call: &Call<'_>, reply: &mut Reply<'_>) -> End {
     let program = call.spec.program().expect("the caller has seen it");
     let mark = reply.out.len();
-    let end = match program(call, &mut OnGround { ground }, reply) {
+    let end = match program(call, &mut OnGround { ground, is_alone }, reply) {
         Ok(()) => return End::Done,
         Err(Stop::Refuse(refusal)) => End::Refused(refusal.line().into_owned()),
         Err(_) => End::Stopped,
@@ -79,7 +99,7 @@ pub(super) fn run(ground: &mut dyn Ground, call: &Call<'_>, reply: &mut Reply<'_
 
 /// The same for one of the commands of a script.
 pub(super) fn call(ground: &mut dyn Ground, call: &Call<'_>, out: &mut Replies) -> Called {
-    match run(ground, call, &mut Reply::new(out, call.is_resp3)) {
+    match run(ground, false, call, &mut Reply::new(out, call.is_resp3)) {
         End::Done => Called::Replied,
         End::Refused(line) => Called::Refused(line),
         _ => Called::Stop,
@@ -92,7 +112,7 @@ pub(super) fn run_task(task: &Task<'_>, ground: &mut dyn Ground, reply: &mut Rep
     let spec = table::spec(id);
     let head = task.args.get(spec.keys.first).map_or(0, |key| ground.machine().shard.head(key));
     let call = Call { spec, args: &task.args, db: task.db, is_resp3: reply.is_resp3, now: task.now, head };
-    run(ground, &call, reply)
+    run(ground, true, &call, reply)
 }
 
 impl Machine {

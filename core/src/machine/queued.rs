@@ -129,7 +129,7 @@ fn is_touched(own_db: u8, ground: &mut dyn Ground, watched: &Watched) -> Result<
     let Watched { db, key, version, was_live, swaps, .. } = watched;
     let numbers = [*version, u64::from(*was_live), *swaps].map(|number| number.to_string());
     let [version, was_live, swaps] = numbers.each_ref().map(String::as_bytes);
-    let mut steps = OnGround { ground };
+    let mut steps = OnGround { ground, is_alone: false };
     let mut run = |words: &[&[u8]]| match steps.run(words) {
         Ok(reply) => Ok(reply),
         Err(Stop::Refuse(refusal)) => Err(End::Refused(refusal.line().into_owned())),

@@ -10,6 +10,7 @@ use super::parked::Work;
 use super::participate::locks_of;
 use super::release::HeldReply;
 use crate::command::args::{Args, KeptArgs, copied};
+use crate::command::program::Kept;
 use crate::command::{Call, Flow, RowRun, Run, table};
 use crate::error::Stop;
 use crate::event::{ConnId, Now};
@@ -32,6 +33,8 @@ pub(super) struct Sliced {
     now: Now,
     /// The next item.
     at: u64,
+    /// What it has come to, if that is more than a number.
+    state: Option<Kept>,
     out: Replies,
     /// What it holds.
     held: Option<(TxnId, Vec<RowLock>)>,
@@ -83,6 +86,7 @@ impl Machine {
             is_resp3: call.is_resp3,
             now: call.now,
             at: 0,
+            state: None,
             out: Replies::default(),
             held: None,
             tries: 0,
@@ -163,8 +167,11 @@ impl Machine {
         self.shard.slices.how.set(if is_whole { Slicing::Whole } else { Slicing::From(sliced.at) });
         self.shard.begin();
         let counts = self.shard.read_counts();
+        let is_first = sliced.at == 0 && sliced.state.is_none();
+        self.shard.slices.kept.replace(sliced.state.take());
         let ran = self.run_row(run, call, 0, reply);
-        if sliced.at > 0 {
+        sliced.state = self.shard.slices.kept.take();
+        if !is_first {
             self.shard.restore_counts(counts);
         }
         self.shard.slices.how.set(Slicing::Whole);

@@ -33,6 +33,7 @@ use super::trial::Tried;
 use crate::acl::Subject;
 use crate::announce::Announcement;
 use crate::command::args::Args;
+use crate::command::program::Kept;
 use crate::command::table::Entry;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::{Refusal, Stop};
@@ -66,6 +67,8 @@ struct Course {
     restarts: u32,
     statements: u32,
     answers: Vec<Answered>,
+    /// What a program has come to: it goes on from there.
+    kept: Option<Kept>,
     /// The command that a shard works on.
     asked: Option<Asked>,
     parts: Vec<(ShardId, bool)>,
@@ -101,6 +104,8 @@ struct Outcome {
     is_waiting: bool,
     /// The process is to do this.
     host: Option<HostAsk>,
+    /// It goes on in its next turn.
+    is_resting: bool,
     /// It cannot go on, ever.
     failed: Option<String>,
     /// What it has called, if somebody wants to see that.
@@ -124,6 +129,7 @@ impl Course {
             restarts: 0,
             statements: 0,
             answers: Vec::new(),
+            kept: None,
             asked: None,
             parts: Vec::new(),
             observed: Lsn(0),
@@ -215,6 +221,9 @@ impl Machine {
                 }
                 if let Some(ask) = outcome.host {
                     self.ask_host_for(txn, ask);
+                }
+                if outcome.is_resting {
+                    self.pending.wides_ready.push(txn);
                 }
             }
             // As in Redis, what was changed before an error stays.
@@ -415,6 +424,27 @@ impl Ground for Running<'_> {
             Ok((works, form)) => self.ask(works, form, asked, out),
             Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
         })
+    }
+
+    fn rests(&self) -> bool {
+        true
+    }
+
+    /// Those that are under way share a turn's part.
+    fn items(&mut self) -> u64 {
+        let wides = self.machine.pending.wides.len() as u64 + 1;
+        (self.machine.settings.slice_items / wides).max(1)
+    }
+
+    fn kept(&mut self) -> Option<Kept> {
+        self.course.kept.take()
+    }
+
+    fn keep(&mut self, kept: Kept, rests: bool) {
+        self.course.kept = Some(kept);
+        self.course.answers.clear();
+        (self.at, self.course.bytes) = (0, 0);
+        self.outcome.is_resting |= rests;
     }
 
     fn ask_host(&mut self, ask: HostAsk, out: &mut Replies) -> Called {

@@ -4,10 +4,11 @@
 //! next ones, and finds them by their number: so its rows must not change meanwhile, which who runs it sees to (`machine/slices.rs`).
 
 use super::Shard;
+use crate::command::program::Kept;
 use crate::error::Stop;
 use crate::limits::SLICE_BYTES;
 use crate::resp::encode::Reply;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
 /// How a command that shows items runs.
@@ -30,6 +31,8 @@ pub(crate) struct Slices {
     pub items: Cell<u64>,
     /// Where the next slice begins; `None`: there is none.
     pub next: Cell<Option<u64>>,
+    /// What the command has come to, if that is more than a number.
+    pub kept: RefCell<Option<Kept>>,
 }
 
 /// Items that a command shows now.
@@ -55,6 +58,16 @@ impl Shard {
             Slicing::From(from) => (from, total.saturating_sub(from).min(items), SLICE_BYTES),
         };
         Ok(Slice { total, from, count, shown: 0, bytes_max, before: None })
+    }
+
+    /// Whether so much work is done at once; if not, the running command goes on as a program that rests now and then, or stops to become one.
+    pub fn is_short(&self, items: u64) -> Result<bool, Stop> {
+        match self.slices.how.get() {
+            Slicing::Whole => Ok(true),
+            Slicing::Short if items > self.slices.items.get() => Err(Stop::Long),
+            Slicing::Short => Ok(true),
+            Slicing::From(_) => Ok(false),
+        }
     }
 
     /// Runs a command whose reply is needed as a whole.

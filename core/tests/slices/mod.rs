@@ -98,6 +98,117 @@ fn slices_of_any_size_make_the_same_reply() {
     }
 }
 
+/// Sets and sorted sets that share members, some of them packed, and what a SORT looks up.
+fn fill_overlapping(client: &mut Client) {
+    for (name, members) in [("a", 0..900), ("b", 300..700), ("c", 5..9), ("d", 600..1500), ("e", 0..0)] {
+        for at in members {
+            client.ask(&format!("SADD set:{name} member:{at}"));
+            client.ask(&format!("ZADD zset:{name} {} member:{at}", at % 7));
+            client.ask(&format!("RPUSH list:{name} {}", (at * 7919) % 1000));
+        }
+    }
+    for at in 0..1000 {
+        client.ask(&format!("SET weight:{at} {}", (at * 31) % 50));
+        client.ask(&format!("HSET hash:{at} field text:{}", (at * 17) % 30));
+    }
+}
+
+/// What combines them; those whose reply has no order begin with `S`.
+const COMBINATIONS: [&str; 26] = [
+    "SUNION set:a set:b set:c set:d set:e",
+    "SUNION set:d set:nothing",
+    "SINTER set:a set:b",
+    "SINTER set:a set:b set:d",
+    "SINTER set:d set:a set:e",
+    "SDIFF set:a set:b set:c",
+    "SDIFF set:c set:a",
+    "SDIFF set:d set:e set:b",
+    "SINTER set:a list:a",
+    "SINTERCARD 2 set:a set:d",
+    "SINTERCARD 2 set:a set:d LIMIT 123",
+    "ZUNION 3 zset:a zset:d set:b WITHSCORES",
+    "ZUNION 2 zset:a zset:d WEIGHTS -2 0.5 AGGREGATE MAX WITHSCORES",
+    "ZINTER 3 zset:a zset:d set:b WEIGHTS 1 2 3 WITHSCORES",
+    "ZINTER 2 zset:a zset:b AGGREGATE MIN",
+    "ZDIFF 3 zset:d zset:b set:c WITHSCORES",
+    "ZINTERCARD 2 zset:a zset:b LIMIT 5",
+    "ZINTERCARD 2 zset:a zset:b",
+    "ZUNION 2 zset:a list:a",
+    "SORT_RO list:a",
+    "SORT_RO list:d DESC LIMIT 100 350",
+    "SORT list:a ALPHA LIMIT 0 3",
+    "SORT list:a BY weight:* GET # GET hash:*->field",
+    "SORT list:b BY hash:*->field ALPHA DESC LIMIT 2 200 GET weight:*",
+    "SORT zset:a BY nosort LIMIT 10 300 GET # GET none",
+    "SORT set:a BY nosort",
+];
+
+/// What stores them, and what is there then.
+const STORES: [[&str; 2]; 5] = [
+    ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
+    ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
+    ["ZUNIONSTORE to 2 zset:a zset:d", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZINTERSTORE to 2 zset:a set:b", "ZRANGE to 0 -1 WITHSCORES"],
+    ["SORT list:d BY weight:* STORE to", "LRANGE to 0 -1"],
+];
+
+/// A reply, its lines in an order if those of the command have none.
+fn settled(line: &str, reply: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines: Vec<Vec<u8>> = reply.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+    if ["SUN", "SIN", "SDI", "SME"].iter().any(|name| line.starts_with(name)) {
+        lines.sort();
+    }
+    lines
+}
+
+#[test]
+fn what_combines_or_sorts_answers_the_same_piece_by_piece() {
+    for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
+        let mut whole = Client::new(1, 1, "1048576");
+        fill_overlapping(&mut whole);
+        for items in ["1", "7", "100", "899", "4096"] {
+            let mut pieces = Client::new(shards, number, items);
+            fill_overlapping(&mut pieces);
+            for hello in ["HELLO 2", "HELLO 3"] {
+                whole.ask(hello);
+                pieces.ask(hello);
+                for line in COMBINATIONS.iter().chain(STORES.iter().flatten()) {
+                    let (expect, got) = (settled(line, &whole.ask(line)), settled(line, &pieces.ask(line)));
+                    assert!(
+                        got.len() > 1 && got == expect,
+                        "{line}, {items} a piece, {shards} shards: {} and {} lines",
+                        expect.len(),
+                        got.len()
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
+    for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
+        for line in ["SUNION set:a set:d", "ZINTER 2 zset:a zset:b", "SORT list:a", "SDIFF set:a set:b"] {
+            let mut client = Client::new(shards, number, "10");
+            fill_overlapping(&mut client);
+            let expect = settled(line, &client.ask(line));
+            client.world.turns_max = Some(4);
+            client.send(line);
+            client.world.send(3, b"PING\r\n");
+            assert_eq!(client.world.receive(3).0, b"+PONG\r\n");
+            for change in ["SADD set:a new", "ZADD zset:a 1 new", "RPUSH list:a 5"] {
+                client.world.send(4, &show::request(&show::words(change)));
+            }
+            assert_eq!(client.world.receive(number).0, b"", "{line} is under way");
+            client.world.turns_max = None;
+            client.world.advance(1);
+            assert!(settled(line, &client.world.receive(number).0) == expect, "{line}, {shards} shards");
+            assert_eq!(client.world.receive(4).0, b":1\r\n:1\r\n:901\r\n", "{line}");
+        }
+    }
+}
+
 /// A world with a list and a hash of 100 elements, slices of 10, and one turn for each request.
 fn slow(shards: u16, number: u32) -> Client {
     let mut client = Client::new(shards, number, "10");

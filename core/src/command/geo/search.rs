@@ -335,7 +335,7 @@ pub fn program(call: &Call<'_>, taken: &mut dyn Steps, reply: &mut Reply<'_>) ->
     let members = read_scored(&taken.run(&words)?);
     let target = call.spec.row_keys(call.args).find(|at| (way == Way::Stored) == (*at == 1));
     let target = target.expect("a command with one key is on one shard");
-    steps::store(taken, &call.args[target], event(way), &members, reply)
+    steps::store(taken, &call.args[target], event(way), steps::each(&members), reply)
 }
 
 pub fn georadius(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

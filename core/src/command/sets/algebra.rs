@@ -1,9 +1,10 @@
 //! Intersection, union and difference of sets.
 
 use crate::collection::map::MapEdit;
+use crate::command::algebra::long::{LongCombination, Shows, Words, show_slice};
 use crate::command::algebra::{Combination, Operation, Source};
-use crate::command::program::Steps;
-use crate::command::{Call, table};
+use crate::command::program::{Here, Steps};
+use crate::command::{Call, long, table};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
@@ -64,45 +65,65 @@ impl Query {
     }
 }
 
-type Members = Vec<Vec<u8>>;
-
-fn members(sources: Vec<Option<Source<'_>>>, query: &Query) -> Result<Members, Stop> {
-    Ok(query.combination.of(sources)?.into_iter().map(|(member, _)| member).collect())
-}
-
-fn answer(members: &Members, then: Then, reply: &mut Reply<'_>) {
-    if then == Then::Answer {
-        reply.set(members.len());
-        members.iter().for_each(|member| reply.bulk(member));
-    } else {
-        reply.integer(members.len() as i64);
-    }
-}
-
 /// All commands of this family where the keys are on this shard.
 pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::of(call)?;
     let sources: Result<_, Stop> = query.keys.clone().map(|at| Source::set(shard, call, &call.args[at])).collect();
-    let members = members(sources?, &query)?;
-    if query.then == Then::Store {
-        store(shard, call, call.spec.name, members.iter().map(Vec::as_slice))?;
+    let sources: Vec<Option<Source<'_>>> = sources?;
+    let items = query.combination.items(sources.iter().map(|source| source.as_ref().map_or(0, |source| source.len)));
+    if query.then != Then::Store && !shard.is_short(items)? {
+        return program(call, &mut Here { shard, call, rests: true }, reply);
     }
-    answer(&members, query.then, reply);
+    let found = query.combination.of(sources)?;
+    match query.then {
+        Then::Answer => {
+            reply.set(found.len());
+            found.iter().for_each(|(member, _)| reply.bulk(member));
+            return Ok(());
+        }
+        Then::Store => store(shard, call, call.spec.name, found.iter().map(|(member, _)| member.as_slice()))?,
+        Then::Count => {}
+    }
+    reply.integer(found.len() as i64);
     Ok(())
 }
 
-/// The same where they are on several.
+const WORDS: Words = Words { slice: b"set|slice", among: b"smismember" };
+
+/// The same where they are on several, or are large.
 pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::of(call)?;
-    let sources: Result<_, Stop> = query.keys.clone().map(|at| Source::set_of(steps, &call.args[at])).collect();
-    let members = members(sources?, &query)?;
-    if query.then == Then::Store {
-        let mut words: Vec<&[u8]> = vec![b"set|store", &call.args[1], call.spec.name.as_bytes()];
-        words.extend(members.iter().map(Vec::as_slice));
-        steps.run(&words)?;
+    let shows = if query.then == Then::Answer { Shows::Set } else { Shows::Nothing };
+    let work = long::work(steps, || {
+        let operands = query.keys.clone().map(|at| (call.args[at].to_vec(), 1.0));
+        Ok(LongCombination::new(query.combination, WORDS, operands, shows, reply.is_resp3))
+    })?;
+    if query.then == Then::Answer {
+        reply.out.append(work.out);
+        return Ok(());
     }
-    answer(&members, query.then, reply);
+    let count = work.found.len() as i64;
+    if query.then == Then::Store {
+        store_of(call, steps, work)?;
+    }
+    reply.integer(count);
     Ok(())
+}
+
+fn store_of(call: &Call<'_>, steps: &mut dyn Steps, work: Box<LongCombination>) -> Result<(), Stop> {
+    let mut words: Vec<&[u8]> = vec![b"set|store", &call.args[1], call.spec.name.as_bytes()];
+    words.extend(work.found.texts());
+    let stored = steps.run(&words);
+    if stored.as_ref().is_err_and(Stop::is_passing) {
+        steps.keep(work, false);
+    }
+    stored.map(drop)
+}
+
+/// A step: `key rank`. A slice of a set.
+pub fn slice(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let source = Source::set(shard, call, &call.args[1])?;
+    show_slice(shard, source.as_ref(), call.args.integer(2)? as u64, reply)
 }
 
 /// A step: `key command [member ...]`.

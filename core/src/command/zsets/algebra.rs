@@ -2,19 +2,22 @@
 
 use super::range::{begin_members, put_member, store};
 use crate::command::Call;
-use crate::command::algebra::{Aggregate, Combination, Operation, Scored, Source, by_score};
+use crate::command::algebra::long::{LongCombination, Shows, Words, show_slice};
+use crate::command::algebra::{Aggregate, Combination, Operation, Source, by_score};
 use crate::command::args::Args;
-use crate::command::program::Steps;
+use crate::command::long;
+use crate::command::program::{Here, Steps};
 use crate::error::{Refusal, Stop};
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
-use std::ops::{ControlFlow, Range};
+use std::ops::Range;
 
 /// `numkeys key [key ...]` and options.
-struct Query<'a> {
-    /// `None`: nothing is there.
-    sources: Vec<Option<Source<'a>>>,
+struct Query {
+    keys: Range<usize>,
+    /// Of each key.
+    weights: Vec<f64>,
     combination: Combination,
     has_scores: bool,
 }
@@ -62,29 +65,23 @@ impl Kind {
         Ok(at + 1..at + 1 + keys)
     }
 
-    /// What results from these sources, and whether scores are answered.
-    fn result(
-        self,
-        call: &Call<'_>,
-        keys: Range<usize>,
-        sources: Vec<Option<Source<'_>>>,
-    ) -> Result<(Scored, bool), Stop> {
-        let mut query = Query { sources, combination: Combination::new(self.operation), has_scores: false };
-        query.parse_options(call.args, keys, self.takes)?;
-        Ok((query.combination.of(query.sources)?, query.has_scores))
+    fn query(self, call: &Call<'_>) -> Result<Query, Refusal> {
+        let keys = self.keys(call)?;
+        let (weights, combination) = (vec![1.0; keys.len()], Combination::new(self.operation));
+        Ok(Query { keys, weights, combination, has_scores: false })
     }
 }
 
-impl Query<'_> {
-    fn parse_options(&mut self, args: &Args<'_>, keys: Range<usize>, takes: Takes) -> Result<(), Refusal> {
+impl Query {
+    fn parse_options(&mut self, args: &Args<'_>, takes: Takes) -> Result<(), Refusal> {
+        let keys = self.keys.clone();
         let mut at = keys.end;
         while at < args.len() {
             let left = args.len() - at;
             if takes.weights && left > keys.len() && args.is(at, "weights") {
-                for (number, source) in self.sources.iter_mut().enumerate() {
-                    let weight = double::parse(&args[at + 1 + number]);
-                    let weight = weight.ok_or(Refusal::text("ERR weight value is not a float"))?;
-                    source.iter_mut().for_each(|source| source.weight = weight);
+                for (number, weight) in self.weights.iter_mut().enumerate() {
+                    let said = double::parse(&args[at + 1 + number]);
+                    *weight = said.ok_or(Refusal::text("ERR weight value is not a float"))?;
                 }
                 at += 1 + keys.len();
             } else if takes.weights && left >= 2 && args.is(at, "aggregate") {
@@ -114,50 +111,86 @@ impl Query<'_> {
 /// All commands of this family where the keys are on this shard.
 pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let kind = Kind::of(call);
-    let keys = kind.keys(call)?;
-    let sources: Result<_, Stop> = keys.clone().map(|at| Source::zset(shard, call, &call.args[at])).collect();
-    let (members, has_scores) = kind.result(call, keys, sources?)?;
+    let mut query = kind.query(call)?;
+    let sources: Result<_, Stop> = query.keys.clone().map(|at| Source::zset(shard, call, &call.args[at])).collect();
+    let mut sources: Vec<Option<Source<'_>>> = sources?;
+    // As in Redis, the types of the keys come first.
+    query.parse_options(call.args, kind.takes)?;
+    let items = query.combination.items(sources.iter().map(|source| source.as_ref().map_or(0, |source| source.len)));
+    if kind.keynum == 1 && !shard.is_short(items)? {
+        return program(call, &mut Here { shard, call, rests: true }, reply);
+    }
+    for (source, weight) in sources.iter_mut().zip(&query.weights) {
+        source.iter_mut().for_each(|source| source.weight = *weight);
+    }
+    let mut found = query.combination.of(sources)?;
     if kind.keynum == 2 {
-        let stored = store(shard, call, &call.args[1], members, call.spec.name)?;
+        let stored = store(shard, call, &call.args[1], found, call.spec.name)?;
         reply.integer(stored);
+    } else if kind.takes.limit {
+        reply.integer(found.len() as i64);
     } else {
-        answer(kind, members, has_scores, reply);
+        found.sort_unstable_by(by_score);
+        begin_members(reply, found.len(), query.has_scores);
+        found.iter().for_each(|(member, score)| put_member(reply, member, *score, query.has_scores));
     }
     Ok(())
 }
 
-/// The same where they are on several.
+const WORDS: Words = Words { slice: b"zset|slice", among: b"zset|scores" };
+
+/// The same where they are on several, or are large.
 pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let kind = Kind::of(call);
-    let keys = kind.keys(call)?;
-    let sources: Result<_, Stop> = keys.clone().map(|at| Source::zset_of(steps, &call.args[at])).collect();
-    let (members, has_scores) = kind.result(call, keys, sources?)?;
-    if kind.keynum == 2 {
-        return super::steps::store(steps, &call.args[1], call.spec.name, &members, reply);
+    let mut query = kind.query(call)?;
+    let options = query.parse_options(call.args, kind.takes);
+    let (answers, has_scores) = (kind.keynum == 1 && !kind.takes.limit, query.has_scores);
+    let shows = if answers { Shows::Members { has_scores } } else { Shows::Nothing };
+    let work = long::work(steps, || {
+        let operands = query.keys.clone().zip(&query.weights).map(|(at, weight)| (call.args[at].to_vec(), *weight));
+        Ok(LongCombination::new(query.combination, WORDS, operands, shows, reply.is_resp3))
+    })?;
+    options?;
+    if answers {
+        reply.out.append(work.out);
+    } else if kind.takes.limit {
+        reply.integer(work.found.len() as i64);
+    } else {
+        store_of(call, steps, work, reply)?;
     }
-    answer(kind, members, has_scores, reply);
     Ok(())
 }
 
-fn answer(kind: Kind, mut members: Scored, has_scores: bool, reply: &mut Reply<'_>) {
-    if kind.takes.limit {
-        return reply.integer(members.len() as i64);
+fn store_of(
+    call: &Call<'_>,
+    steps: &mut dyn Steps,
+    work: Box<LongCombination>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Stop> {
+    let members = (0..work.found.len()).map(|at| work.found.get(at));
+    let stored = super::steps::store(steps, &call.args[1], call.spec.name, members, reply);
+    if stored.as_ref().is_err_and(Stop::is_passing) {
+        steps.keep(work, false);
     }
-    members.sort_unstable_by(by_score);
-    begin_members(reply, members.len(), has_scores);
-    members.iter().for_each(|(member, score)| put_member(reply, member, *score, has_scores));
+    stored
 }
 
-/// A step: `key`. Members and scores of a sorted set, or of a set.
-pub fn members(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+/// A step: `key rank`. A slice of a sorted set, or of a set.
+pub fn slice(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let source = Source::zset(shard, call, &call.args[1])?;
-    let Some(source) = source else {
-        reply.array(0);
-        return Ok(());
-    };
-    begin_members(reply, source.len as usize, true);
-    source.visit(|member, score| {
-        put_member(reply, member, score, true);
-        Ok(ControlFlow::Continue(()))
-    })
+    show_slice(shard, source.as_ref(), call.args.integer(2)? as u64, reply)
+}
+
+/// A step: `key member [member ...]`. Their scores in a sorted set, or in a set.
+pub fn scores(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let source = Source::zset(shard, call, &call.args[1])?;
+    let members = call.args.skip(2);
+    reply.array(members.len());
+    for member in members.iter() {
+        match source.as_ref().map_or(Ok(None), |source| source.score(member))? {
+            Some(score) => reply.double(score),
+            None => reply.null(),
+        }
+    }
+    Ok(())
 }

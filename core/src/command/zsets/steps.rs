@@ -9,17 +9,22 @@ use crate::resp::encode::Reply;
 use crate::shard::Shard;
 
 /// Sets a key to a sorted set of these members and answers how many they are. `event`: what that is called, mostly a command's name.
-pub fn store(
+pub fn store<'m>(
     steps: &mut dyn Steps,
     key: &[u8],
     event: &str,
-    members: &Scored,
+    members: impl Iterator<Item = (&'m [u8], f64)>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Stop> {
-    let scores: Vec<[u8; 8]> = members.iter().map(|(_, score)| score.to_le_bytes()).collect();
+    let members: Vec<(&[u8], [u8; 8])> = members.map(|(member, score)| (member, score.to_le_bytes())).collect();
     let mut words: Vec<&[u8]> = vec![b"zset|store", key, event.as_bytes()];
-    words.extend(members.iter().zip(&scores).flat_map(|((member, _), score)| [member.as_slice(), score]));
+    words.extend(members.iter().flat_map(|(member, score)| [*member, score.as_slice()]));
     steps.answer(&words, reply)
+}
+
+/// Members and scores, one by one.
+pub fn each(members: &Scored) -> impl Iterator<Item = (&[u8], f64)> {
+    members.iter().map(|(member, score)| (member.as_slice(), *score))
 }
 
 /// A step: `key event [member score ...]`, a score as the 8 bytes of a double.
@@ -41,7 +46,7 @@ pub fn zrangestore(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>
     let mut words: Vec<&[u8]> = call.args.iter().collect();
     words[0] = b"zset|range";
     let members = scored(&steps.run(&words)?);
-    store(steps, &call.args[1], call.spec.name, &members, reply)
+    store(steps, &call.args[1], call.spec.name, each(&members), reply)
 }
 
 /// ZMPOP whose keys are on several shards: the first that has something is popped.
