@@ -4,13 +4,13 @@ import contextlib, os, shutil, signal, socket, subprocess, sys, tempfile, time
 
 
 @contextlib.contextmanager
-def running(server, port, directory=None, core=0):
-    """The process, when it answers. One whose name holds `cairn` is durable and has one shard, others have no persistence. `core`: where it runs; None: anywhere."""
+def running(server, port, directory=None, core=0, shards=1):
+    """The process, when it answers. One whose name holds `cairn` is durable and has so many shards, others have no persistence. `core`: where it runs; None: anywhere."""
     data = tempfile.mkdtemp(prefix="measure-", dir=directory)
     command = [] if core is None else ["taskset", "-c", str(core)]
     command += [server, "--port", str(port), "--dir", data]
     if "cairn" in os.path.basename(server):
-        command += ["--shards", "1", "--metrics-addr", "off"]
+        command += ["--shards", str(shards), "--metrics-addr", "off"]
     else:
         command += ["--save", "", "--appendonly", "no"]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -3,7 +3,7 @@
 
     bench/stalls.py --server target/release/cairn [--server redis-server] [--elements 1000000] [--seconds 3]
 
-Each server runs alone on core 0. For each long command one client sends it again and again (a process of its own, which throws the reply away), while another one
+Each server runs alone on core 0; `--shards N` gives one that is named cairn so many. For each long command one client sends it again and again (a process of its own, which throws the reply away), while another one
 sends GET and waits for the reply: the longest and the 99th percentile of those waits are shown, in milliseconds, beside those of an idle server.
 A server whose name holds `cairn` is durable, the others have no persistence.
 """
@@ -18,6 +18,11 @@ LONG = [
     ("ZRANGE 0 -1 WITHSCORES", "ZRANGE zset 0 -1 WITHSCORES"),
     ("XRANGE - +", "XRANGE stream - +"),
     ("KEYS *", "KEYS *"),
+    ("SUNION of two", "SUNION set other"),
+    ("SINTER of two", "SINTER set other"),
+    ("ZUNION of two WITHSCORES", "ZUNION 2 zset set WITHSCORES"),
+    ("SORT", "SORT numbers"),
+    ("SORT ALPHA LIMIT 0 10", "SORT list ALPHA LIMIT 0 10"),
 ]
 
 DRAIN = """
@@ -46,6 +51,8 @@ def lines(elements):
         yield "SADD set " + " ".join(f"member:{i}" for i in some)
         yield "HSET hash " + " ".join(f"field:{i} value" for i in some)
         yield "ZADD zset " + " ".join(f"{i} member:{i}" for i in some)
+        yield "SADD other " + " ".join(f"member:{i + elements // 2}" for i in some)
+        yield "RPUSH numbers " + " ".join(str(i * 7919 % elements) for i in some)
         yield "MSET " + " ".join(f"key:{i} value" for i in some)
         yield from (f"XADD stream {i + 1}-0 field value" for i in some)
 
@@ -63,13 +70,17 @@ def waits(port, seconds):
     return sorted(took)
 
 
+def chosen(args):
+    return [(name, line) for name, line in LONG if not args.only or args.only in name]
+
+
 def measure(server, args):
     os.sched_setaffinity(0, {1})
-    with running(server, args.port, args.dir):
+    with running(server, args.port, args.dir, shards=args.shards):
         fill(args.port, lines(args.elements))
         time.sleep(1)
         found = {"nothing": waits(args.port, args.seconds)}
-        for name, line in LONG:
+        for name, line in chosen(args):
             drain = subprocess.Popen([sys.executable, "-c", DRAIN, str(args.port), line, str(args.seconds)])
             found[name] = waits(args.port, args.seconds)
             drain.wait()
@@ -81,12 +92,14 @@ def main():
     parser.add_argument("--server", action="append", required=True)
     parser.add_argument("--elements", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=3)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--only", help="rows whose names hold this")
     parser.add_argument("--port", type=int, default=7891)
     parser.add_argument("--dir", default=None, help="where data directories are made")
     args = parser.parse_args()
     results = [measure(server, args) for server in args.server]
     print(f"longest wait, p99 in ms beside, {args.elements} elements | " + " | ".join(args.server))
-    for name in ["nothing"] + [name for name, _ in LONG]:
+    for name in ["nothing"] + [name for name, _ in chosen(args)]:
         cells = [f"{found[name][-1]:.2f}, {found[name][int(len(found[name]) * 0.99)]:.2f}" for found in results]
         print(f"| {name} | " + " | ".join(cells) + " |")
 

@@ -27,6 +27,8 @@ pub struct Words {
     pub slice: &'static [u8],
     /// `key member [member ...]`: what is there of each: 0 or 1, a score or a null.
     pub among: &'static [u8],
+    /// Whether slices have scores; if not they are all 1.
+    pub has_scores: bool,
 }
 
 /// What is answered of the members that result.
@@ -47,29 +49,38 @@ struct Operand {
     weight: f64,
     /// Members in all.
     total: u64,
-    /// A slice of them, and the next one of it.
+    /// A slice of them, the next one of it, and where that stands if it is there.
     here: Bag,
     at: usize,
+    place: u64,
     /// The rank of the next slice; `None`: this is the last one.
     next: Option<u64>,
 }
 
 impl Operand {
     /// Asks for the next slice.
-    fn advance(&mut self, slice: &[u8], steps: &mut dyn Steps) -> Result<(), Stop> {
+    fn advance(&mut self, words: Words, steps: &mut dyn Steps) -> Result<(), Stop> {
         let rank = self.next.expect("there is one").to_string();
-        let answer = steps.run(&[slice, &self.key, rank.as_bytes()])?;
+        let answer = steps.run(&[words.slice, &self.key, rank.as_bytes()])?;
         let mut reader = Reader::new(&answer);
         let items = reader.array();
         let mut integer = || if let Some(Item::Integer(integer)) = reader.next() { integer } else { -1 };
         (self.total, self.next) = (integer() as u64, u64::try_from(integer()).ok());
         self.here.clear();
         self.at = 0;
-        for _ in 0..items.saturating_sub(2) / 2 {
-            let (Some(member), Some(score)) = (reader.text(), reader.text().and_then(double::parse)) else { break };
+        for _ in 0..items.saturating_sub(2) / if words.has_scores { 2 } else { 1 } {
+            let member = reader.text();
+            let score = if words.has_scores { reader.text().and_then(double::parse) } else { Some(1.0) };
+            let (Some(member), Some(score)) = (member, score) else { break };
             self.here.push(member, score);
         }
         Ok(())
+    }
+
+    /// The next member is that of this number.
+    fn step_to(&mut self, at: usize, seed: u64) {
+        self.at = at;
+        self.place = self.head().map_or(u64::MAX, |(member, _)| order::place_of(member, seed));
     }
 
     /// The next member, if it is here, and its score.
@@ -122,7 +133,8 @@ impl LongCombination {
         shows: Shows,
         is_resp3: bool,
     ) -> LongCombination {
-        let begun = |(key, weight)| Operand { key, weight, total: 0, here: Bag::default(), at: 0, next: Some(0) };
+        let begun =
+            |(key, weight)| Operand { key, weight, total: 0, here: Bag::default(), at: 0, place: 0, next: Some(0) };
         LongCombination {
             combination,
             words,
@@ -142,7 +154,7 @@ impl LongCombination {
         self.seed = steps.shard().hash_seed();
         let mut here = 0;
         while at < self.operands.len() && here < items {
-            self.operands[at].advance(self.words.slice, steps)?;
+            self.operands[at].advance(self.words, steps)?;
             here += self.operands[at].here.len() as u64;
             at += 1;
             self.phase = Phase::Begins(at);
@@ -171,8 +183,12 @@ impl LongCombination {
             _ if is_nothing => self.end_walk(),
             Operation::Union => {
                 // Those of one that is packed are in no order.
-                let packed = self.operands.iter_mut().filter(|operand| operand.next.is_none());
-                packed.for_each(|operand| sort_by_place(&mut operand.here, self.seed));
+                for operand in &mut self.operands {
+                    if operand.next.is_none() {
+                        sort_by_place(&mut operand.here, self.seed);
+                    }
+                    operand.step_to(0, self.seed);
+                }
                 self.phase = Phase::Union;
             }
             Operation::Intersection | Operation::Difference => self.filter(),
@@ -199,28 +215,32 @@ impl LongCombination {
         for _ in 0..items {
             for operand in &mut self.operands {
                 if operand.at == operand.here.len() && operand.next.is_some() {
-                    operand.advance(self.words.slice, steps)?;
+                    operand.advance(self.words, steps)?;
+                    operand.step_to(0, self.seed);
                 }
             }
-            let seed = self.seed;
-            let heads = self.operands.iter().filter_map(|operand| Some((operand.head()?.0, operand)));
-            let least = heads.map(|(member, _)| (order::place_of(member, seed), member)).min();
-            let Some((_, least)) = least else {
+            let heads = self.operands.iter().filter_map(|operand| Some((operand.place, operand.head()?.0)));
+            let Some((place, least)) = heads.min() else {
                 self.end_walk();
                 return Ok(());
             };
-            let least = least.to_vec();
             let mut sum: Option<f64> = None;
-            for operand in &mut self.operands {
-                if let Some((member, score)) = operand.head()
+            for operand in &self.operands {
+                if operand.place == place
+                    && let Some((member, score)) = operand.head()
                     && member == least
                 {
                     let score = number_or_zero(operand.weight * score);
                     sum = Some(sum.map_or(score, |sum| self.combination.aggregate.join(sum, score)));
-                    operand.at += 1;
                 }
             }
-            self.found.push(&least, sum.expect("it is somebody's"));
+            self.found.push(least, sum.expect("it is somebody's"));
+            let least = self.found.text(self.found.len() - 1);
+            for operand in &mut self.operands {
+                if operand.place == place && operand.head().is_some_and(|(member, _)| member == least) {
+                    operand.step_to(operand.at + 1, self.seed);
+                }
+            }
         }
         self.end_run();
         Ok(())
@@ -275,7 +295,7 @@ impl LongCombination {
         let room = self.combination.limit.saturating_sub(self.found.len() as u64);
         let is_last = self.operands[0].next.is_none() || left.len() as u64 >= room;
         if !is_last {
-            self.operands[0].advance(self.words.slice, steps)?;
+            self.operands[0].advance(self.words, steps)?;
         }
         for at in 0..left.len().min(usize::try_from(room).unwrap_or(usize::MAX)) {
             let (member, score) = left.get(at);
@@ -346,8 +366,15 @@ fn sort_by_place(bag: &mut Bag, seed: u64) {
     members.iter().for_each(|(member, score)| bag.push(member, *score));
 }
 
-/// A step shows a slice of a set: how many members it has, the rank of the next slice or -1, then members and scores.
-pub fn show_slice(shard: &Shard, source: Option<&Source<'_>>, rank: u64, reply: &mut Reply<'_>) -> Result<(), Stop> {
+/// A step shows a slice of a set: how many members it has, the rank of the next slice or -1, then members, and their scores if
+/// it has some.
+pub fn show_slice(
+    shard: &Shard,
+    source: Option<&Source<'_>>,
+    has_scores: bool,
+    rank: u64,
+    reply: &mut Reply<'_>,
+) -> Result<(), Stop> {
     let (mut bag, mut bytes) = (Bag::default(), 0);
     let items = shard.slices.items.get() as usize;
     let total = source.map_or(0, |source| source.len);
@@ -361,12 +388,14 @@ pub fn show_slice(shard: &Shard, source: Option<&Source<'_>>, rank: u64, reply: 
         })?;
     }
     let next = rank + bag.len() as u64;
-    reply.array(2 + 2 * bag.len());
+    reply.array(2 + bag.len() * if has_scores { 2 } else { 1 });
     reply.integer(total as i64);
     reply.integer(if next < total && !bag.is_empty() { next as i64 } else { -1 });
     for (member, score) in (0..bag.len()).map(|at| bag.get(at)) {
         reply.bulk(member);
-        reply.double(score);
+        if has_scores {
+            reply.double(score);
+        }
     }
     Ok(())
 }

@@ -2,37 +2,51 @@
 
 use std::cmp::Ordering;
 
-/// Texts and numbers. To drop it costs as little for a million of them as for one.
+/// Texts and numbers. It grows, and goes, by parts: neither takes long at any time.
 #[derive(Debug, Default)]
 pub struct Bag {
+    parts: Vec<Part>,
+}
+
+#[derive(Debug, Default)]
+struct Part {
     bytes: Vec<u8>,
     /// Where each one ends, and its number.
     ends: Vec<(usize, f64)>,
 }
 
+/// Texts of a part. All parts but the last one have so many.
+const PART_TEXTS: usize = 4096;
+
 impl Bag {
     pub fn len(&self) -> usize {
-        self.ends.len()
+        let last = self.parts.last().map_or(0, |part| part.ends.len());
+        self.parts.len().saturating_sub(1) * PART_TEXTS + last
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.parts.is_empty()
     }
 
     pub fn push(&mut self, text: &[u8], number: f64) {
-        self.bytes.extend_from_slice(text);
-        self.ends.push((self.bytes.len(), number));
+        if self.parts.last().is_none_or(|part| part.ends.len() == PART_TEXTS) {
+            self.parts.push(Part::default());
+        }
+        let part = self.parts.last_mut().expect("there is one by now");
+        part.bytes.extend_from_slice(text);
+        part.ends.push((part.bytes.len(), number));
     }
 
     /// The text and the number that were put in after `at` others.
     pub fn get(&self, at: usize) -> (&[u8], f64) {
-        let start = if at == 0 { 0 } else { self.ends[at - 1].0 };
-        let (end, number) = self.ends[at];
-        (&self.bytes[start..end], number)
+        let (part, at) = (&self.parts[at / PART_TEXTS], at % PART_TEXTS);
+        let start = if at == 0 { 0 } else { part.ends[at - 1].0 };
+        let (end, number) = part.ends[at];
+        (&part.bytes[start..end], number)
     }
 
     pub fn set_number(&mut self, at: usize, number: f64) {
-        self.ends[at].1 = number;
+        self.parts[at / PART_TEXTS].ends[at % PART_TEXTS].1 = number;
     }
 
     pub fn text(&self, at: usize) -> &[u8] {
@@ -44,8 +58,7 @@ impl Bag {
     }
 
     pub fn clear(&mut self) {
-        self.bytes.clear();
-        self.ends.clear();
+        self.parts.clear();
     }
 }
 
@@ -118,6 +131,14 @@ mod tests {
         }
         assert_eq!((bag.len(), bag.get(0), bag.get(1)), (4, (&b""[..], 1.0), (&b"abc"[..], -2.5)));
         assert_eq!(bag.texts().collect::<Vec<_>>(), [&b""[..], b"abc", b"", b"d"]);
+        for at in 4..2 * PART_TEXTS + 2 {
+            bag.push(at.to_string().as_bytes(), 0.0);
+            bag.set_number(at, at as f64);
+            assert_eq!(bag.len(), at + 1);
+        }
+        for at in [4, PART_TEXTS - 1, PART_TEXTS, PART_TEXTS + 1, 2 * PART_TEXTS + 1] {
+            assert_eq!(bag.get(at), (at.to_string().as_bytes(), at as f64));
+        }
         bag.clear();
         assert!(bag.is_empty());
     }

@@ -88,7 +88,7 @@ pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     Ok(())
 }
 
-const WORDS: Words = Words { slice: b"set|slice", among: b"smismember" };
+const WORDS: Words = Words { slice: b"set|slice", among: b"smismember", has_scores: false };
 
 /// The same where they are on several, or are large.
 pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -123,7 +123,7 @@ fn store_of(call: &Call<'_>, steps: &mut dyn Steps, work: Box<LongCombination>) 
 /// A step: `key rank`. A slice of a set.
 pub fn slice(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let source = Source::set(shard, call, &call.args[1])?;
-    show_slice(shard, source.as_ref(), call.args.integer(2)? as u64, reply)
+    show_slice(shard, source.as_ref(), false, call.args.integer(2)? as u64, reply)
 }
 
 /// A step: `key command [member ...]`.

@@ -148,14 +148,11 @@ impl Sorting {
         let before = self.elements.len();
         let count = reader.array();
         if let Source::Set = source {
-            let _lengths = (reader.next(), reader.next());
-            for _ in 0..(count - 2) / 2 {
-                self.elements.push(reader.text().unwrap_or_default(), 0.0);
-                reader.next();
-            }
-        } else {
-            (0..count).for_each(|_| self.elements.push(reader.text().unwrap_or_default(), 0.0));
+            // How many there are, and where the next slice begins.
+            let _known = (reader.next(), reader.next());
         }
+        let members = if let Source::Set = source { count - 2 } else { count };
+        (0..members).for_each(|_| self.elements.push(reader.text().unwrap_or_default(), 0.0));
         let got = (self.elements.len() - before) as u64;
         // It is locked, so they are as many as they were.
         let start = if got == 0 { range.end } else { first + got };

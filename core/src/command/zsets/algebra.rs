@@ -137,7 +137,7 @@ pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     Ok(())
 }
 
-const WORDS: Words = Words { slice: b"zset|slice", among: b"zset|scores" };
+const WORDS: Words = Words { slice: b"zset|slice", among: b"zset|scores", has_scores: true };
 
 /// The same where they are on several, or are large.
 pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
@@ -178,7 +178,7 @@ fn store_of(
 /// A step: `key rank`. A slice of a sorted set, or of a set.
 pub fn slice(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let source = Source::zset(shard, call, &call.args[1])?;
-    show_slice(shard, source.as_ref(), call.args.integer(2)? as u64, reply)
+    show_slice(shard, source.as_ref(), true, call.args.integer(2)? as u64, reply)
 }
 
 /// A step: `key member [member ...]`. Their scores in a sorted set, or in a set.
