@@ -19,10 +19,9 @@ pub struct Migrations(Arc<AtomicUsize>);
 impl Migrations {
     /// `then` gets the answer, as [`cairn_core::event::HostAsk::Migrate`] says it.
     pub fn start(&self, migration: Migration, then: Then) {
-        if !self.enter() {
+        let Some(under_way) = self.enter() else {
             return then(Err(format!("TRYAGAIN {MIGRATIONS_MAX} other MIGRATE commands are under way")));
-        }
-        let under_way = UnderWay(Arc::clone(&self.0));
+        };
         apart("cairn-migrate", "ERR MIGRATE has no thread", then, move || {
             // Also if there is no thread, and this is dropped with the work.
             let _under_way = under_way;
@@ -30,10 +29,11 @@ impl Migrations {
         });
     }
 
-    /// Whether one more may be.
-    fn enter(&self) -> bool {
+    /// One more, if there may be.
+    fn enter(&self) -> Option<UnderWay> {
         let more = |count: usize| (count < MIGRATIONS_MAX).then_some(count + 1);
-        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok()
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).ok()?;
+        Some(UnderWay(Arc::clone(&self.0)))
     }
 }
 
@@ -130,9 +130,10 @@ mod tests {
     #[test]
     fn so_many_are_under_way_and_no_more() {
         let migrations = Migrations::default();
-        assert!((0..MIGRATIONS_MAX).all(|_| migrations.enter()));
-        assert!(!migrations.enter());
-        drop(UnderWay(Arc::clone(&migrations.0)));
-        assert!(migrations.enter() && !migrations.enter());
+        let mut all: Vec<UnderWay> = (0..MIGRATIONS_MAX).map(|_| migrations.enter().unwrap()).collect();
+        assert!(migrations.enter().is_none());
+        all.pop();
+        all.extend(migrations.enter());
+        assert!(all.len() == MIGRATIONS_MAX && migrations.enter().is_none());
     }
 }
