@@ -157,6 +157,9 @@ fn differences(a: &Rows, b: &Rows) -> BTreeSet<(u8, Vec<u8>)> {
 fn shown(rows: &Rows, db: u8, key: &[u8]) -> String {
     const SHOWN_BYTES: usize = 24;
     let Some(row) = rows.get(db, key) else { return "nothing".to_owned() };
+    if let Some(collection) = &row.collection {
+        return format!("a {} of {} (until {})", collection.name(), collection.len(), row.expire_ms);
+    }
     let head = row.value[..row.value.len().min(SHOWN_BYTES)].escape_ascii();
     format!("\"{head}\" ({} bytes, until {})", row.value.len(), row.expire_ms)
 }
@@ -168,7 +171,11 @@ mod tests {
     use std::rc::Rc;
 
     fn put(key: &str, value: &str) -> Change {
-        Change::Put { db: 0, key: key.as_bytes().into(), row: Row { value: Rc::new(value.into()), expire_ms: 0 } }
+        Change::Put {
+            db: 0,
+            key: key.as_bytes().into(),
+            row: Row { value: Rc::new(value.into()), collection: None, expire_ms: 0 },
+        }
     }
 
     fn rows(changes: &[Change]) -> Rows {

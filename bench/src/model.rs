@@ -1,8 +1,14 @@
-//! The reference model: what the commands on strings and keys do to rows, written to be read, not to be fast.
+//! The reference model: what the commands on strings, keys and collections do to rows, written to be read, not to be fast.
 //!
 //! It knows one shard's rows and nothing of logs, pages or connections. A command is run on [`Rows`] and answers its
 //! reply in RESP2, the *steps* that it took and the keys that it looked at. A step is what a crash takes or leaves as
 //! a whole. Texts and the order of checks are those of Redis 7.2.
+
+mod collections;
+#[cfg(test)]
+mod tests;
+
+pub use collections::Collection;
 
 use cairn_core::number::Extended;
 use cairn_storage::engine::elements::elements_of;
@@ -13,10 +19,12 @@ use std::rc::Rc;
 /// Databases.
 pub const DATABASES: u8 = 16;
 
-/// A string and its time to live: Unix milliseconds, 0 for ever.
+/// A string, or a collection, and its time to live: Unix milliseconds, 0 for ever.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
+    /// Of a collection: nothing.
     pub value: Rc<Vec<u8>>,
+    pub collection: Option<Rc<Collection>>,
     pub expire_ms: u64,
 }
 
@@ -74,6 +82,10 @@ impl Rows {
     /// The rows of a database in the order of their keys.
     pub fn iter(&self, db: u8) -> impl Iterator<Item = (&Rc<[u8]>, &Row)> {
         self.databases[usize::from(db)].iter()
+    }
+
+    pub fn collections(&self) -> impl Iterator<Item = &Collection> {
+        self.databases.iter().flat_map(BTreeMap::values).filter_map(|row| row.collection.as_deref())
     }
 
     pub fn apply(&mut self, change: &Change) {
@@ -173,7 +185,8 @@ impl Command<'_> {
                 let is_moved = self.rename(args, false)?;
                 self.integer(i64::from(is_moved));
             }
-            _ => panic!("the model does not know {}", String::from_utf8_lossy(&name)),
+            name if self.run_collection(name, args)? => {}
+            name => panic!("the model does not know {}", String::from_utf8_lossy(name)),
         }
         Ok(())
     }
@@ -194,12 +207,18 @@ impl Command<'_> {
     }
 
     fn put(&self, db: u8, key: &[u8], value: Vec<u8>, expire_ms: u64) -> Change {
-        Change::Put { db, key: key.into(), row: Row { value: Rc::new(value), expire_ms } }
+        Change::Put { db, key: key.into(), row: Row { value: Rc::new(value), collection: None, expire_ms } }
     }
 
     fn write(&mut self, key: &[u8], value: Vec<u8>, expire_ms: u64) {
         self.out.seen.push((self.db, key.to_vec()));
         self.step(vec![self.put(self.db, key, value, expire_ms)]);
+    }
+
+    /// A row has another time to live.
+    fn live_until(&mut self, key: &[u8], row: Row, expire_ms: u64) {
+        self.out.seen.push((self.db, key.to_vec()));
+        self.step(vec![Change::Put { db: self.db, key: key.into(), row: Row { expire_ms, ..row } }]);
     }
 
     /// Removes the row, whether its time has come or not. Whether a live one was there.
@@ -243,7 +262,8 @@ impl Command<'_> {
     }
 
     fn kind(&mut self, key: &[u8]) {
-        let kind = if self.look(key).is_some() { "string" } else { "none" };
+        let kind = |row: Row| row.collection.map_or("string", |collection| collection.name());
+        let kind = self.look(key).map_or("none", kind);
         self.simple(kind);
     }
 
@@ -458,7 +478,7 @@ impl Command<'_> {
         if is_allowed && when <= self.now_ms as i64 {
             self.remove(args[1]);
         } else if is_allowed {
-            self.write(args[1], row.value.to_vec(), when as u64);
+            self.live_until(args[1], row, when as u64);
         }
         self.integer(i64::from(is_allowed));
         Ok(())
@@ -466,10 +486,11 @@ impl Command<'_> {
 
     fn persist(&mut self, key: &[u8]) {
         let row = self.look(key).filter(|row| row.expire_ms != 0);
-        if let Some(row) = &row {
-            self.write(key, row.value.to_vec(), 0);
+        let is_there = row.is_some();
+        if let Some(row) = row {
+            self.live_until(key, row, 0);
         }
-        self.integer(i64::from(row.is_some()));
+        self.integer(i64::from(is_there));
     }
 
     /// COPY source target [DB n] [REPLACE], the options in this order.
@@ -534,67 +555,4 @@ impl Command<'_> {
 fn integer(text: &[u8]) -> Result<i64, Refused> {
     let parsed = std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
     parsed.filter(|value| value.to_string().as_bytes() == text).ok_or(NOT_INTEGER)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Runs commands, given as lines of words, one after the other at millisecond 1000, and compares the replies.
-    fn check(script: &[(&str, &str)]) {
-        let mut rows = Rows::default();
-        for (line, expect) in script {
-            let words: Vec<&str> = line.split(' ').collect();
-            let reply = run(&mut rows, 1000, 0, &words).reply;
-            assert_eq!(String::from_utf8(reply).unwrap().replace("\r\n", " "), format!("{expect} "), "{line}");
-        }
-    }
-
-    #[test]
-    fn strings() {
-        check(&[
-            ("SET a 1 NX GET", "$-1"),
-            ("SET a 2 NX GET", "$1 1"),
-            ("INCR a", ":2"),
-            ("APPEND a x", ":2"),
-            ("INCR a", "-ERR value is not an integer or out of range"),
-            ("SETRANGE b 2 z", ":3"),
-            ("GETRANGE a -1 -1", "$1 x"),
-            ("MSETNX a 1 c 2", ":0"),
-            ("MSET c 1 d 2", "+OK"),
-            ("MGET a c e", "*3 $2 2x $1 1 $-1"),
-            ("DEL a c e", ":2"),
-        ]);
-    }
-
-    #[test]
-    fn times_to_live_and_names() {
-        check(&[
-            ("SET a 1 PX 500", "+OK"),
-            ("PTTL a", ":500"),
-            ("SET a 2 KEEPTTL", "+OK"),
-            ("PEXPIRETIME a", ":1500"),
-            ("PEXPIREAT a 1400 GT", ":0"),
-            ("COPY a b", ":1"),
-            ("PERSIST a", ":1"),
-            ("TTL a", ":-1"),
-            ("RENAMENX a b", ":0"),
-            ("RENAME b a", "+OK"),
-            ("PTTL a", ":500"),
-            ("SET a 1 PXAT 900", "+OK"),
-            ("EXISTS a b", ":0"),
-        ]);
-    }
-
-    #[test]
-    fn a_step_is_what_happens_together() {
-        let mut rows = Rows::default();
-        let mut steps = |line: &str| {
-            let words: Vec<&str> = line.split(' ').collect();
-            run(&mut rows, 0, 0, &words).steps.iter().map(Vec::len).collect::<Vec<_>>()
-        };
-        assert_eq!(steps("MSET a 1 b 2"), [2]);
-        assert_eq!(steps("DEL a b c"), [1, 1]);
-        assert_eq!(steps("GET a"), [0; 0]);
-    }
 }

@@ -22,11 +22,12 @@ fn seeds_pass() {
     }
     // A simulator in which nothing happens finds nothing.
     let Figures { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, harms, floods, .. } = sum;
+    assert!(sum.collections > 10 * SEEDS && sum.large > SEEDS / 2, "{sum:?}");
     let Figures { rots, rots_found, rots_mended, .. } = sum;
     assert!(rots > SEEDS / 4 && rots_found > SEEDS / 30 && rots_mended > 0, "{sum:?}");
     assert!(sum.pages_rotten > SEEDS / 4 && sum.redos_blocked > SEEDS / 20, "{sum:?}");
     let Figures { stuck, saves, saves_failed, lastsaves, .. } = sum;
-    assert!(stuck > SEEDS / 10 && saves > SEEDS / 3 && saves_failed > 0 && lastsaves > SEEDS / 3, "{sum:?}");
+    assert!(stuck > SEEDS / 10 && saves > SEEDS / 3 && saves_failed > 0 && lastsaves > SEEDS / 5, "{sum:?}");
     let Figures { checkpoints, page_reads, page_writes_failed, pages_reported, unusable, redos, .. } = sum;
     let least = [crashes / 4, shutdowns, recoveries_cut, writes_failed, space_lost, harms, 10 * floods];
     let pages = [checkpoints / 4, page_reads / 10, 2 * page_writes_failed, 2 * pages_reported, 2 * unusable, redos / 4];

@@ -10,6 +10,9 @@ pub struct Figures {
     pub recoveries_cut: u64,
     /// Shards that came back with some of the log to be redone.
     pub redos: u64,
+    /// Collections that shards came back with; of these, those that are too large for their rows.
+    pub collections: u64,
+    pub large: u64,
     pub writes_failed: u64,
     pub space_lost: u64,
     pub harms: u64,
@@ -50,6 +53,8 @@ impl std::ops::AddAssign for Figures {
         self.shutdowns += other.shutdowns;
         self.recoveries_cut += other.recoveries_cut;
         self.redos += other.redos;
+        self.collections += other.collections;
+        self.large += other.large;
         self.writes_failed += other.writes_failed;
         self.space_lost += other.space_lost;
         self.harms += other.harms;

@@ -48,6 +48,7 @@ mod rot;
 mod scan;
 pub mod shard;
 mod sparse;
+mod stored;
 mod tasks;
 mod trace;
 mod verdict;

@@ -1,13 +1,15 @@
 //! One opening of a shard, as the server does it, over disks on which a crash or an error may meet any of its steps.
 
-use super::checks::{Checked, RECOVERY};
+use super::checks::{Checked, RECOVERY, STRUCTURE};
 use super::clock::{MS, US};
 use super::disk::{Disk, EIO};
 use super::faults::{Fate, Planted};
 use super::pages::{Ended, PageDisk};
 use super::restart::MEMORY_BYTES;
+use super::stored::{self, Elements};
 use super::world::World;
-use crate::model::{DATABASES, Row, Rows};
+use crate::model::{DATABASES, Rows};
+use cairn_storage::engine::elements::elements_of;
 use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
 use cairn_storage::log::{LogConfig, LogStart, Recovery, Resume, Step};
@@ -17,8 +19,8 @@ use cairn_storage::pool::{Fetch, Fetched};
 use cairn_storage::txn::{Decisions, Tail};
 use cairn_storage::units::{Lsn, SegmentId};
 use fastrand::Rng;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::rc::Rc;
 
 /// How often in a row what is absent may be asked for in vain, where memory is enough for everything: writes that are under way
 /// may have to end first. Whoever asks on asks for ever.
@@ -273,22 +275,41 @@ impl Files<'_> {
     pub(super) fn read_all(&mut self, engine: &mut Engine, rows: &mut Rows) -> Result<(), Halt> {
         rows.set_spaces(engine.spaces());
         for db in 0..DATABASES {
-            let mut from = 0;
-            loop {
-                let start = from;
-                let visit = |head, key: &[u8], found: Found<'_>| {
-                    from = head;
-                    rows.put(db, key.into(), Row { value: Rc::new(found.value.to_vec()), expire_ms: found.expire_ms });
-                    ControlFlow::Continue(())
-                };
-                let Err(missing) = engine.scan(db, start, visit) else { break };
-                engine.fetch(missing);
-                // So that there is room for what comes.
-                engine.work(0, 0);
-                self.serve(engine, &mut Trouble::default())?;
+            let (mut found, mut elements) = (BTreeMap::new(), Elements::default());
+            self.read_tree(engine, db, |_, key, row| {
+                found.insert(key.to_vec(), (row.kind, row.expire_ms, row.value.to_vec()));
+            })?;
+            self.read_tree(engine, elements_of(db), |head, key, row| elements.put(head, key, row.value))?;
+            for (key, (kind, expire_ms, value)) in found {
+                let row = stored::row(kind, &value, expire_ms, &elements);
+                let row = row.map_err(|what| Halt::Broken(format!("{STRUCTURE}: {}: {what}", key.escape_ascii())))?;
+                rows.put(db, key.into(), row);
             }
         }
         Ok(())
+    }
+
+    /// Reads all rows of a tree; some of them more than once.
+    fn read_tree(
+        &mut self,
+        engine: &mut Engine,
+        tree: u8,
+        mut take: impl FnMut(u64, &[u8], Found<'_>),
+    ) -> Result<(), Halt> {
+        let mut from = 0;
+        loop {
+            let start = from;
+            let visit = |head, key: &[u8], found: Found<'_>| {
+                from = head;
+                take(head, key, found);
+                ControlFlow::Continue(())
+            };
+            let Err(missing) = engine.scan(tree, start, visit) else { return Ok(()) };
+            engine.fetch(missing);
+            // So that there is room for what comes.
+            engine.work(0, 0);
+            self.serve(engine, &mut Trouble::default())?;
+        }
     }
 
     /// Has all pages brought in.

@@ -8,6 +8,7 @@ use super::judge::Judge;
 use super::opening::{Halt, Opened, Trouble};
 use super::world::{HASH_SEED, World};
 use crate::model::Rows;
+use cairn_core::limits::PACKED_BYTES_MAX;
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::{Settings, Source};
 use cairn_storage::engine::Engine;
@@ -86,6 +87,10 @@ impl World {
                 }
             };
             self.figures.redos += u64::from(engine.redo_left() > 0);
+            for collection in survivors.collections() {
+                self.figures.collections += 1;
+                self.figures.large += u64::from(collection.bytes() > PACKED_BYTES_MAX);
+            }
             let kept = self.judge.recover(shard, survivors)?;
             self.note(format_args!("shard {shard} is back, ends at {end}, {kept} steps more than told"));
             engines.push(engine);

@@ -77,7 +77,7 @@ mod tests {
     fn rows(keys: &[&str]) -> Rows {
         let mut rows = Rows::default();
         for key in keys {
-            rows.put(0, key.as_bytes().into(), Row { value: Rc::default(), expire_ms: 0 });
+            rows.put(0, key.as_bytes().into(), Row { value: Rc::default(), collection: None, expire_ms: 0 });
         }
         rows
     }

@@ -1,5 +1,7 @@
 //! What the clients ask: commands on a few hot keys, so that they meet each other often.
 
+mod collections;
+
 use super::checks::Args;
 use fastrand::Rng;
 
@@ -28,6 +30,8 @@ pub struct Workload {
     pub is_wide: bool,
     /// All clients connect to the first shard.
     pub is_one_sided: bool,
+    /// A command in so many is on a collection.
+    collected_in: u32,
     /// What was counted last, if it is likely to be counted again: increments that follow each other are done together.
     counted: Option<Vec<u8>>,
     /// There is one shard only: of transactions over several the model knows nothing.
@@ -55,6 +59,7 @@ impl Workload {
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],
             huge_in: [300, 10_000, 10_000, 10_000][rng.usize(..4)],
+            collected_in: [3, 6, 20][rng.usize(..3)],
             counted: None,
             serial: 0,
         }
@@ -66,6 +71,9 @@ impl Workload {
             return self.count(rng);
         }
         self.counted = None;
+        if rng.u32(..self.collected_in) == 0 {
+            return collections::command(self, rng, now_ms);
+        }
         match rng.u32(..100) {
             0..12 if self.is_wide => self.fill(rng),
             0..24 => self.set(rng, now_ms),

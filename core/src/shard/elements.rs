@@ -261,7 +261,10 @@ impl Shard {
                 .iter()
                 .flat_map(|change| &change.edits)
                 .map(|edit| edit.order.len() + ELEMENT_BYTES as usize + edit.value.as_ref().map_or(0, inside));
-            self.engine.prepare_neighbours(all, bytes.sum())?;
+            // A kind with two orders changes both by turns.
+            let mut all: Vec<(RowKey<'_>, u64)> = all.collect();
+            all.sort_unstable_by_key(|(row, _)| (row.db, row.head, row.key));
+            self.engine.prepare_neighbours(all.into_iter(), bytes.sum())?;
         }
         Ok(())
     }

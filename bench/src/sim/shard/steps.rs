@@ -70,7 +70,7 @@ impl Taste {
         let max = if rng.u32(..self.long_in) == 0 { self.long_max } else { self.value_max };
         let (len, first) = (rng.usize(..max), rng.u8(..));
         let value = (0..len).map(|at| first.wrapping_add(at as u8)).collect();
-        Row { value: Rc::new(value), expire_ms: [0, 0, 1000, 2000][rng.usize(..4)] }
+        Row { value: Rc::new(value), collection: None, expire_ms: [0, 0, 1000, 2000][rng.usize(..4)] }
     }
 
     fn put(self, rng: &mut Rng) -> (u8, Rc<[u8]>, Row) {

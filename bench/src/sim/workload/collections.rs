@@ -1,0 +1,173 @@
+//! Commands on hashes, sets, sorted sets and lists. Each kind has keys of its own, few enough that they are met often; members are few or, now and then, so many
+//! that the collection does not fit its row.
+
+use super::{TAGS, Workload, lifetime};
+use crate::sim::checks::Args;
+use fastrand::Rng;
+
+const KEYS: u32 = 3;
+const KINDS: [&str; 4] = ["hash", "set", "zset", "list"];
+/// Members that a collection may have; with this many it is far beyond its row.
+const MEMBERS: u32 = 120;
+/// Members that are named together at most, mostly and now and then.
+const SOME: usize = 4;
+const MANY: usize = 60;
+
+/// A key of this kind and, of all kinds, of a tag.
+fn key(kind: &str, tag: u32, rng: &mut Rng) -> Vec<u8> {
+    format!("{kind}{{t{tag}}}{}", rng.u32(..KEYS)).into_bytes()
+}
+
+/// Short and long ones.
+fn member(rng: &mut Rng) -> Vec<u8> {
+    let number = rng.u32(..MEMBERS);
+    let mut member = format!("member:{number}").into_bytes();
+    if number.is_multiple_of(7) {
+        member.resize(30 + number as usize, b'm');
+    }
+    member
+}
+
+/// Such arguments, for some members or many.
+fn several(rng: &mut Rng, mut one: impl FnMut(&mut Rng) -> Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+    let count = if rng.u8(..8) == 0 { rng.usize(1..=MANY) } else { rng.usize(1..=SOME) };
+    (0..count).flat_map(|_| one(rng)).collect()
+}
+
+pub fn command(workload: &mut Workload, rng: &mut Rng, now_ms: u64) -> Args {
+    let kind = KINDS[rng.usize(..KINDS.len())];
+    let tag = rng.u32(..TAGS);
+    let key = key(kind, tag, rng);
+    match rng.u8(..20) {
+        0..4 => whole(kind, tag, &key, rng, now_ms),
+        _ if kind == "hash" => hash(workload, &key, rng),
+        _ if kind == "set" => set(&key, tag, rng),
+        _ if kind == "zset" => zset(&key, rng),
+        _ => list(workload, &key, tag, rng),
+    }
+}
+
+fn with(name: &str, key: &[u8], args: &[Vec<u8>]) -> Args {
+    let args: Vec<&[u8]> = std::iter::once(key).chain(args.iter().map(Vec::as_slice)).collect();
+    super::command(name, &args)
+}
+
+/// A command on a key as a whole.
+fn whole(kind: &str, tag: u32, key: &[u8], rng: &mut Rng, now_ms: u64) -> Args {
+    let other = self::key(kind, tag, rng);
+    match rng.u8(..12) {
+        0 => super::command("DEL", &[key]),
+        1 => super::command("UNLINK", &[key]),
+        2 => super::command("RENAME", &[key, &other]),
+        3 => super::command("RENAMENX", &[key, &other]),
+        4 | 5 => super::command("COPY", &[key, &other, b"REPLACE"]),
+        6 => super::command("COPY", &[key, key, b"DB", [&b"1"[..], b"15"][rng.usize(..2)], b"REPLACE"]),
+        7 => super::command("PERSIST", &[key]),
+        8 => super::command("TYPE", &[key]),
+        9 => super::command("PTTL", &[key]),
+        _ => {
+            let (_, ms) = lifetime(rng, now_ms);
+            let ms = if ms < now_ms / 2 { now_ms + ms } else { ms };
+            super::command("PEXPIREAT", &[key, ms.to_string().as_bytes()])
+        }
+    }
+}
+
+fn hash(workload: &mut Workload, key: &[u8], rng: &mut Rng) -> Args {
+    match rng.u8(..16) {
+        0..6 => {
+            let pairs = several(rng, |rng| {
+                workload.serial += 1;
+                vec![member(rng), format!("v{}", workload.serial).into_bytes()]
+            });
+            with("HSET", key, &pairs)
+        }
+        6 => with("HSETNX", key, &[member(rng), b"new".to_vec()]),
+        7..10 => {
+            let fields = several(rng, |rng| vec![member(rng)]);
+            with("HDEL", key, &fields)
+        }
+        10 => {
+            let field = [b"count".to_vec(), member(rng)][usize::from(rng.u8(..8) == 0)].clone();
+            with("HINCRBY", key, &[field, rng.i32(-5..9).to_string().into_bytes()])
+        }
+        11 => with("HLEN", key, &[]),
+        12 => with(["HGET", "HEXISTS", "HSTRLEN"][rng.usize(..3)], key, &[member(rng)]),
+        _ => {
+            let fields = several(rng, |rng| vec![member(rng)]);
+            with("HMGET", key, &fields)
+        }
+    }
+}
+
+fn set(key: &[u8], tag: u32, rng: &mut Rng) -> Args {
+    let some = several(rng, |rng| vec![member(rng)]);
+    match rng.u8(..12) {
+        0..5 => with("SADD", key, &some),
+        5..8 => with("SREM", key, &some),
+        8 => with("SMOVE", key, &[self::key("set", tag, rng), member(rng)]),
+        9 => with("SCARD", key, &[]),
+        10 => with("SISMEMBER", key, &[member(rng)]),
+        _ => with("SMISMEMBER", key, &some),
+    }
+}
+
+fn zset(key: &[u8], rng: &mut Rng) -> Args {
+    let score = |rng: &mut Rng| rng.i32(-20..20).to_string().into_bytes();
+    match rng.u8(..20) {
+        0..7 => {
+            let options = ["", "", "", "NX", "XX", "GT", "LT"][rng.usize(..7)];
+            let pairs = several(rng, |rng| vec![score(rng), member(rng)]);
+            let options = [options, ["", "CH"][rng.usize(..2)]].map(|option| option.as_bytes().to_vec());
+            let said = options.into_iter().filter(|option| !option.is_empty());
+            with("ZADD", key, &said.chain(pairs).collect::<Vec<_>>())
+        }
+        7..9 => {
+            let some = several(rng, |rng| vec![member(rng)]);
+            with("ZREM", key, &some)
+        }
+        9 => with("ZINCRBY", key, &[score(rng), member(rng)]),
+        10 => with("ZPOPMIN", key, &[rng.u32(1..6).to_string().into_bytes()]),
+        11 => {
+            let (from, to) = (rng.i32(-3..100), rng.i32(-3..100));
+            with("ZREMRANGEBYRANK", key, &[from, to.min(from + 8)].map(|rank| rank.to_string().into_bytes()))
+        }
+        12 => with("ZCARD", key, &[]),
+        13 => with("ZCOUNT", key, &[score(rng), score(rng)]),
+        14 | 15 => with(["ZSCORE", "ZRANK"][rng.usize(..2)], key, &[member(rng)]),
+        _ => {
+            let range = [rng.i32(-20..60), rng.i32(-20..60)].map(|rank| rank.to_string().into_bytes());
+            let scores = rng.bool().then(|| b"WITHSCORES".to_vec());
+            with("ZRANGE", key, &range.into_iter().chain(scores).collect::<Vec<_>>())
+        }
+    }
+}
+
+fn list(workload: &mut Workload, key: &[u8], tag: u32, rng: &mut Rng) -> Args {
+    let mut element = |rng: &mut Rng| {
+        workload.serial += 1;
+        let mut element = format!("e{}", workload.serial).into_bytes();
+        element.resize(element.len() + rng.usize(..40), b'e');
+        // Some are found again.
+        if rng.u8(..3) == 0 { vec![b'x' + rng.u8(..3)] } else { element }
+    };
+    let end = |rng: &mut Rng| ["LEFT", "RIGHT"][rng.usize(..2)].as_bytes().to_vec();
+    let index = |rng: &mut Rng| rng.i32(-40..40).to_string().into_bytes();
+    match rng.u8(..20) {
+        0..6 => {
+            let some = several(rng, |rng| vec![element(rng)]);
+            with(["LPUSH", "RPUSH"][rng.usize(..2)], key, &some)
+        }
+        6 | 7 => with(["LPOP", "RPOP"][rng.usize(..2)], key, &[]),
+        8 => with("LLEN", key, &[]),
+        9 => with("LINDEX", key, &[index(rng)]),
+        10 => with("LSET", key, &[index(rng), element(rng)]),
+        11 | 12 => {
+            with("LINSERT", key, &[[&b"BEFORE"[..], b"AFTER"][rng.usize(..2)].to_vec(), b"x".to_vec(), element(rng)])
+        }
+        13 => with("LREM", key, &[rng.i32(-2..3).to_string().into_bytes(), b"y".to_vec()]),
+        14 => with("LTRIM", key, &[rng.i32(0..4).to_string().into_bytes(), rng.i32(-4..120).to_string().into_bytes()]),
+        15 | 16 => with("LMOVE", key, &[self::key("list", tag, rng), end(rng), end(rng)]),
+        _ => with("LRANGE", key, &[index(rng), index(rng)]),
+    }
+}
