@@ -83,4 +83,5 @@ def main():
         print(f"| {name} | " + " | ".join(cells) + f" | {cpu[args.cairn] / best:.2f} |", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
