@@ -101,10 +101,7 @@ impl Steps for Here<'_> {
     }
 
     fn keep(&mut self, kept: Kept, _: bool) {
-        // One that has not been long until now begins anew.
-        if let Slicing::From(_) = self.shard.slices.how.get() {
-            self.shard.slices.kept.replace(Some(kept));
-        }
+        self.shard.rest(kept, Stop::Long);
     }
 }
 

@@ -70,6 +70,28 @@ impl Shard {
         }
     }
 
+    /// The items that the running command may look at before it rests.
+    pub fn items_now(&self) -> u64 {
+        match self.slices.how.get() {
+            Slicing::Whole => u64::MAX,
+            Slicing::Short | Slicing::From(_) => self.slices.items.get(),
+        }
+    }
+
+    /// What the running command has come to before, if it has rested.
+    pub fn rested<T: 'static>(&self) -> Option<Box<T>> {
+        let kept = self.slices.kept.take()?;
+        Some(kept.downcast().expect("a command has one kind of work"))
+    }
+
+    /// The running command stops, and goes on from there; if it has not been long until now, it begins anew.
+    pub fn rest(&self, kept: Kept, stop: Stop) -> Stop {
+        if let Slicing::From(_) = self.slices.how.get() {
+            self.slices.kept.replace(Some(kept));
+        }
+        stop
+    }
+
     /// Runs a command whose reply is needed as a whole.
     pub fn shown_whole<T>(&mut self, run: impl FnOnce(&mut Shard) -> T) -> T {
         let how = self.slices.how.replace(Slicing::Whole);

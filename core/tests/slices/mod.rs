@@ -114,7 +114,13 @@ fn fill_overlapping(client: &mut Client) {
 }
 
 /// What combines them; those whose reply has no order begin with `S`.
-const COMBINATIONS: [&str; 26] = [
+const COMBINATIONS: [&str; 32] = [
+    "LPOS list:a 7",
+    "LPOS list:d 100 COUNT 0",
+    "LPOS list:d 100 RANK -1 COUNT 0",
+    "LPOS list:a 899 RANK -1 MAXLEN 899",
+    "LPOS list:a nothing",
+    "LPOS list:a 0 MAXLEN 1",
     "SUNION set:a set:b set:c set:d set:e",
     "SUNION set:d set:nothing",
     "SINTER set:a set:b",
@@ -189,7 +195,9 @@ fn what_combines_or_sorts_answers_the_same_piece_by_piece() {
 #[test]
 fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
     for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
-        for line in ["SUNION set:a set:d", "ZINTER 2 zset:a zset:b", "SORT list:a", "SDIFF set:a set:b"] {
+        for line in
+            ["LPOS list:a nothing", "SUNION set:a set:d", "ZINTER 2 zset:a zset:b", "SORT list:a", "SDIFF set:a set:b"]
+        {
             let mut client = Client::new(shards, number, "10");
             fill_overlapping(&mut client);
             let expect = settled(line, &client.ask(line));

@@ -122,38 +122,53 @@ pub fn lpos(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         return Ok(());
     };
     let len = list.len(shard, call)?;
-    let (mut index, mut skipped, mut found) = (0, rank.unsigned_abs() - 1, Vec::new());
+    let mut search =
+        shard.rested().unwrap_or_else(|| Box::new(Search { skipped: rank.unsigned_abs() - 1, ..Search::default() }));
     // 0 is all of them.
     let found_max = count.map_or(1, |count| if count == 0 { u64::MAX } else { count });
+    let index_max = if len_max > 0 { len.min(len_max) } else { len };
+    let rests_at = search.index.saturating_add(shard.items_now()).min(index_max);
+    let at = if rank > 0 { search.index } else { len - search.index };
     let look = |value: &[u8]| {
-        if len_max > 0 && index == len_max {
-            return ControlFlow::Break(());
-        }
         if value == wanted {
-            if skipped > 0 {
-                skipped -= 1;
+            if search.skipped > 0 {
+                search.skipped -= 1;
             } else {
-                found.push(if rank > 0 { index } else { len - index - 1 });
+                search.found.push(if rank > 0 { search.index } else { len - search.index - 1 });
             }
         }
-        index += 1;
-        if found.len() as u64 == found_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        search.index += 1;
+        let is_over = search.found.len() as u64 == found_max || search.index == rests_at;
+        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     };
-    if rank > 0 {
-        list.visit(shard, call, 0, look)?
-    } else {
-        list.visit_back(shard, call, len, look)?
+    let looked = if rank > 0 { list.visit(shard, call, at, look) } else { list.visit_back(shard, call, at, look) };
+    match looked {
+        Err(stop) => return Err(shard.rest(search, stop)),
+        Ok(()) if (search.found.len() as u64) < found_max && search.index < index_max => {
+            return Err(shard.rest(search, Stop::Long));
+        }
+        Ok(()) => {}
     }
     if count.is_some() {
-        reply.array(found.len());
-        found.into_iter().for_each(|index| reply.integer(index as i64));
+        reply.array(search.found.len());
+        search.found.into_iter().for_each(|index| reply.integer(index as i64));
     } else {
-        match found.first() {
+        match search.found.first() {
             Some(index) => reply.integer(*index as i64),
             None => reply.null(),
         }
     }
     Ok(())
+}
+
+/// How far LPOS has come.
+#[derive(Default)]
+struct Search {
+    /// Elements that it has looked at.
+    index: u64,
+    /// Those like the one that is wanted which do not count yet.
+    skipped: u64,
+    found: Vec<u64>,
 }
 
 #[cfg(test)]
