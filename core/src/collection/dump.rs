@@ -6,8 +6,8 @@ use super::packed::Entries;
 use super::stream::groups::{Consumer, Groups, Pending};
 use super::stream::id::EntryId;
 use super::stream::{self, Stream};
-use super::zset::{self, ZSet, ZSetEdit};
-use super::{Form, list};
+use super::zset::{ZSet, ZSetEdit};
+use super::{Form, list, score};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::limits::RESTORE_ELEMENTS_MAX;
@@ -210,7 +210,7 @@ pub fn restore(shard: &mut Shard, call: &Call<'_>, key: &[u8], ttl: Ttl, value: 
             let mut entries = Entries::of(&bytes);
             let mut members = Vec::new();
             while let (Some(member), Some(score)) = (entries.next(), entries.next()) {
-                members.push((member.to_vec(), zset::score_of(score)));
+                members.push((member.to_vec(), score::of_bytes(score)));
             }
             ZSetEdit::of(members).finish(shard, call, key, ttl)
         }

@@ -18,6 +18,7 @@ pub mod list;
 pub mod map;
 pub mod order;
 pub mod packed;
+pub mod score;
 pub mod stream;
 pub mod zset;
 

@@ -7,10 +7,11 @@
 //! | the row's | that of the member | the score |
 //! | the next one | that of (score, member) | none |
 //!
-//! A score is 8 bytes, little-endian; -0 is kept as 0, as in Redis's smaller encoding. What is counted and what has ranks is in the second order.
+//! Of the bytes of a score see [`score`]. What is counted and what has ranks is in the second order.
 
 use super::map::Map;
 use super::packed::{Packed, Packing};
+use super::score::{self, ScoreBytes};
 use super::{Form, Spread, order};
 use crate::command::Call;
 use crate::error::Stop;
@@ -24,7 +25,7 @@ use std::collections::BTreeMap;
 use std::iter;
 use std::ops::{ControlFlow, Range};
 
-/// Bytes of a score.
+/// Bytes of a score in an order.
 const SCORE_BYTES: usize = 8;
 
 /// A place between members, as the order of scores or that of members has them.
@@ -56,7 +57,7 @@ impl<'a> ZSet<'a> {
     }
 
     pub fn score(&self, shard: &'a Shard, call: &Call<'_>, member: &[u8]) -> Result<Option<f64>, Stop> {
-        Ok(self.by_member().get(shard, call, member)?.map(score_of))
+        Ok(self.by_member().get(shard, call, member)?.map(score::of_bytes))
     }
 
     /// Members.
@@ -213,15 +214,10 @@ fn by_score(number: CollectionId) -> CollectionId {
     CollectionId(number.0 + 1)
 }
 
-/// A score's bytes.
-pub fn score_of(bytes: &[u8]) -> f64 {
-    f64::from_le_bytes(bytes.try_into().expect("a score has its length"))
-}
-
 /// Members and scores of a packed one.
 fn entries(packed: Packed<'_>) -> impl Iterator<Item = (&[u8], f64)> {
     let mut entries = packed.iter();
-    iter::from_fn(move || Some((entries.next()?, score_of(entries.next()?))))
+    iter::from_fn(move || Some((entries.next()?, score::of_bytes(entries.next()?))))
 }
 
 /// A member and its score, of an element of the second order.
@@ -270,7 +266,7 @@ impl Changes {
             (None, None) => Ok(Scores { old: None, new: None }),
             (None, Some(number)) => {
                 let found = shard.element(call, number, &order::of_member(member, shard.hash_seed()))?;
-                let score = found.map(|element| score_of(element.value));
+                let score = found.map(|element| score::of_bytes(element.value));
                 Ok(Scores { old: score, new: score })
             }
         }
@@ -302,7 +298,7 @@ impl ZSetEdit {
         let mut packing = Packing::new(0);
         for (member, score) in &members {
             packing.push(member);
-            packing.push(&score.to_le_bytes());
+            packing.push(ScoreBytes::of(*score).as_bytes());
             if packing.len() > PACKED_BYTES_MAX {
                 let added = members.len() as i64;
                 let members =
@@ -334,7 +330,7 @@ impl ZSetEdit {
                     packing.replace(range, &[]);
                 }
                 let at = place(packing.packed(), (member, new));
-                packing.replace(at..at, &[member, &new.to_le_bytes()]);
+                packing.replace(at..at, &[member, ScoreBytes::of(new).as_bytes()]);
                 *is_changed = true;
                 self.spread_if_large();
                 Ok((old, Some(new)))
@@ -455,7 +451,7 @@ impl Changes {
                 edits.push(Edit::remove(id, by_member));
                 continue;
             };
-            edits.push(Edit::put(id, by_member, new.to_le_bytes().to_vec()));
+            edits.push(Edit::put(id, by_member, ScoreBytes::of(new).as_bytes().to_vec()));
             edits.push(Edit::put(by_score(id), order::of_score(new, &member), Vec::new()));
         }
         let value = Spread { number: id, tag, rest: &[] }.encode();
@@ -477,7 +473,7 @@ fn find(packed: Packed<'_>, member: &[u8]) -> Option<(Range<usize>, f64)> {
         let found = entries.next()?;
         let score = entries.next()?;
         if found == member {
-            return Some((start..entries.at(), score_of(score)));
+            return Some((start..entries.at(), score::of_bytes(score)));
         }
     }
 }
@@ -488,8 +484,41 @@ fn place(packed: Packed<'_>, new: (&[u8], f64)) -> usize {
     loop {
         let at = entries.at();
         let (Some(member), Some(score)) = (entries.next(), entries.next()) else { return at };
-        if compare(new, (member, score_of(score))).is_lt() {
+        if compare(new, (member, score::of_bytes(score))).is_lt() {
             return at;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What earlier versions wrote has 8 bytes a score, and may stand beside what is written today.
+    #[test]
+    fn members_of_all_versions_are_read() {
+        let row = [
+            &[0][..],
+            &[1, b'a', 8, 0, 0, 0, 0, 0, 0, 0xf8, 0xbf],
+            &[1, b'b', 0],
+            &[1, b'c', 8, 0, 0, 0, 0, 0, 0, 0xf0, 0x3f],
+            &[1, b'd', 1, 2],
+            &[1, b'e', 8, 0x66, 0x66, 0x66, 0x66, 0x66, 0x66, 0x02, 0x40],
+            &[1, b'f', 2, 0x10, 0x27],
+        ]
+        .concat();
+        let packed = Packed::of(&row);
+        let members = [(&b"a"[..], -1.5), (b"b", 0.0), (b"c", 1.0), (b"d", 2.0), (b"e", 2.3), (b"f", 10_000.0)];
+        assert!(entries(packed).eq(members));
+        assert!(find(packed, b"c").is_some_and(|(_, score)| score == 1.0));
+        let mut packing = Packing::of(packed);
+        for (member, score) in members {
+            let (range, _) = find(packing.packed(), member).expect("it is there");
+            packing.replace(range, &[]);
+            let at = place(packing.packed(), (member, score));
+            packing.replace(at..at, &[member, ScoreBytes::of(score).as_bytes()]);
+        }
+        assert!(entries(packing.packed()).eq(members));
+        assert_eq!(packing.len(), row.len() - 7);
     }
 }

@@ -4,7 +4,8 @@ pub mod long;
 
 use super::Call;
 use crate::collection::map::Map;
-use crate::collection::zset::{ZSet, score_of};
+use crate::collection::score;
+use crate::collection::zset::ZSet;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
 use crate::resp::read::Reader;
@@ -97,7 +98,7 @@ impl<'a> Source<'a> {
     pub fn score(&self, member: &[u8]) -> Result<Option<f64>, Stop> {
         match &self.members {
             Members::Row { shard, call, map, has_scores } => {
-                Ok(map.get(shard, call, member)?.map(|value| if *has_scores { score_of(value) } else { 1.0 }))
+                Ok(map.get(shard, call, member)?.map(|value| if *has_scores { score::of_bytes(value) } else { 1.0 }))
             }
             Members::Sent(members) => {
                 let found = members.binary_search_by(|(known, _)| known.as_slice().cmp(member));
@@ -126,7 +127,7 @@ impl<'a> Source<'a> {
         };
         match &self.members {
             Members::Row { shard, call, map, has_scores } => map.visit(shard, call, rank, |member, value| {
-                show(member, if *has_scores { score_of(value) } else { 1.0 })
+                show(member, if *has_scores { score::of_bytes(value) } else { 1.0 })
             })?,
             Members::Sent(members) => {
                 let _ = members.iter().skip(rank as usize).try_for_each(|(member, score)| show(member, *score));

@@ -1,7 +1,8 @@
 //! Commands that look at a sorted set.
 
 use super::range::{Interval, begin_members, parse_members, parse_scores, put_member};
-use crate::collection::zset::{ZSet, score_of};
+use crate::collection::score;
+use crate::collection::zset::ZSet;
 use crate::command::Call;
 use crate::command::sample::{Sample, ranks};
 use crate::command::scan::{ScanOptions, parse_cursor};
@@ -149,7 +150,7 @@ pub fn zscan(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
         None => 0,
         Some(zset) => zset.by_member().scan(shard, call, cursor, options.count as u64, |member, score| {
             if options.wants(member) {
-                members.push((member.to_vec(), score_of(score)));
+                members.push((member.to_vec(), score::of_bytes(score)));
             }
         })?,
     };
