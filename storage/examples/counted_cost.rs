@@ -128,7 +128,7 @@ fn by_key(count: u64, payload: &[u8], pool: &mut Pool) {
 fn reads(tree: &CountedTree, pool: &Pool, samples: u64) {
     let len = tree.len();
     best("at rank", samples, |number| {
-        black_box(tree.at(pool, mix(number) % len).expect(HERE));
+        black_box(tree.at(pool, mix(number) % len, |_, payload| payload.len()).expect(HERE));
     });
     best("100 rows from a rank, forward", samples / 10, |number| read(tree, pool, mix(number) % len, true));
     best("100 rows from a rank, backward", samples / 10, |number| read(tree, pool, mix(number) % len, false));

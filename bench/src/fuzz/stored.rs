@@ -97,9 +97,21 @@ fn pages() -> Vec<Vec<u8>> {
     ];
     let children: &[(u64, &[u8], &[u8])] =
         &[(0, b"", &[2, 0, 0, 0]), (9, b"a", &[3, 0, 0, 0]), (9, b"b", &[231, 3, 0, 0])];
-    let all = [specimen(Kind::Leaf, rows), specimen(Kind::Branch, children), specimen(Kind::Counted, children)];
+    let all =
+        [specimen(Kind::Leaf, rows), specimen(Kind::Branch, children), specimen(Kind::Counted, children), bundles()];
     // Header and slots, and the end of the heap.
     all.iter().map(|page| [&page[..32 + 24 * rows.len()], &page[PAGE_BYTES - HEAP_BYTES..]].concat()).collect()
+}
+
+/// A leaf whose second entry is a bundle of three rows.
+fn bundles() -> Vec<u8> {
+    let three = [1, 0x12, 0x10, 3, b'a', b'b', 3, b'a', b'b', 0x83, b'a', b'b', 3, b'a', b'b'];
+    let entries: &[(u64, &[u8], &[u8])] = &[(5, b"", b"\x01"), (7, b"key\0\0", &three), (9, b"b", b"\x01")];
+    let mut page = specimen(Kind::Leaf, entries);
+    // Of the second slot's word the high half; and both sums.
+    page[32 + 8 * 3 + 8 + 6] = 3;
+    page[28..32].copy_from_slice(&[1, 0, 2, 0]);
+    page
 }
 
 fn page_of(input: &[u8]) -> Vec<u8> {

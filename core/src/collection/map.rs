@@ -118,7 +118,7 @@ impl<'a> Map<'a> {
                 let mut entries = packed.iter().skip(rank as usize * self.stride());
                 while let Some(member) = entries.next() {
                     let value = if self.has_values { entries.next().unwrap_or_default() } else { &[] };
-                    if visit(Element { head: 0, rest: member, expire_ms: 0, value }).is_break() {
+                    if visit(Element { head: 0, rest: member, expire_ms: 0, may_be_bundled: false, value }).is_break() {
                         break;
                     }
                 }

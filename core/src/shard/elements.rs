@@ -102,6 +102,7 @@ pub struct Element<'a> {
     pub head: u64,
     pub rest: &'a [u8],
     pub expire_ms: u64,
+    pub may_be_bundled: bool,
     pub value: &'a [u8],
 }
 
@@ -257,10 +258,15 @@ impl Shard {
         if self.engine.needs_preparation(rows) {
             // What stands outside the leaves is a reference there.
             let inside = |value: &Vec<u8>| value.len().min(ROW_INLINE_BYTES_MAX);
-            let bytes = changes
-                .iter()
-                .flat_map(|change| &change.edits)
-                .map(|edit| edit.order.len() + ELEMENT_BYTES as usize + edit.value.as_ref().map_or(0, inside));
+            let bytes_of = |kind: Kind, edit: &Edit| {
+                let own = if element_kind(kind, edit.number) == elements::ALONE {
+                    ELEMENT_BYTES as usize
+                } else {
+                    OPENED_BYTES
+                };
+                edit.order.len() + own + edit.value.as_ref().map_or(0, inside)
+            };
+            let bytes = changes.iter().flat_map(|change| change.edits.iter().map(|edit| bytes_of(change.kind, edit)));
             // A kind with two orders changes both by turns.
             let mut all: Vec<(RowKey<'_>, u64)> = all.collect();
             all.sort_unstable_by_key(|(row, _)| (row.db, row.head, row.key));
@@ -277,7 +283,7 @@ impl Shard {
             let lsn = match &edit.value {
                 Some(value) => {
                     self.keep_former(at)?;
-                    Some(self.engine.put(at, 0, edit.expire_ms, value)?)
+                    Some(self.engine.put(at, element_kind(*kind, edit.number), edit.expire_ms, value)?)
                 }
                 None if edit.expire_ms != 0 => {
                     self.keep_former(at)?;
@@ -407,7 +413,7 @@ impl Shard {
             let (mut seen, mut seen_bytes) = (0, 0);
             self.elements_from(call, number, 0, |element| {
                 seen += 1;
-                seen_bytes += (element.rest.len() + element.value.len()) as u64 + ELEMENT_BYTES;
+                seen_bytes += element_bytes(&element);
                 if seen < samples || samples == 0 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
             })?;
             bytes += (seen_bytes * count).checked_div(seen).unwrap_or(0);
@@ -416,8 +422,31 @@ impl Shard {
     }
 }
 
+/// What an element takes of memory: mostly those that may be in a bundle are.
+fn element_bytes(element: &Element<'_>) -> u64 {
+    let value = element.value.len() as u64;
+    match element.may_be_bundled {
+        true => value + BUNDLED_BYTES,
+        false => value + element.rest.len() as u64 + ELEMENT_BYTES,
+    }
+}
+
+/// What one takes in a bundle beside its value: its length, and its share of what the bundle has.
+const BUNDLED_BYTES: u64 = 2;
+
+/// The kind of the row of an element. Those of lists and streams are many, small, and come in order.
+fn element_kind(kind: Kind, number: CollectionId) -> u8 {
+    match kind {
+        Kind::List | Kind::Stream if elements::is_first_number(number) => elements::BUNDLED,
+        _ => elements::ALONE,
+    }
+}
+
 /// What a row of an element takes beside its order and value: head, header, its place in the leaf.
 const ELEMENT_BYTES: u64 = 8 + 1 + cairn_storage::page::ENTRY_BYTES as u64;
+
+/// What an element needs that comes: its row, and that of what is behind it in the bundle where it comes.
+const OPENED_BYTES: usize = 3 * ELEMENT_BYTES as usize;
 
 const CHANGED: &str = "SNAPSHOTTOOOLD The collection has changed since the transaction began, and what it was is not known as a whole. Please \
                        retry.";
@@ -431,5 +460,6 @@ fn form(row: Option<Row<'_>>, kind: Kind) -> Result<Option<Form<'_>>, Stop> {
 }
 
 fn shown<'a>(head: u64, rest: &'a [u8], found: Found<'a>) -> Element<'a> {
-    Element { head, rest, expire_ms: found.expire_ms, value: found.value }
+    let may_be_bundled = elements::may_be_bundled(found.kind, found.value.len());
+    Element { head, rest, expire_ms: found.expire_ms, may_be_bundled, value: found.value }
 }

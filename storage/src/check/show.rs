@@ -6,8 +6,9 @@ use crate::page::{Key, Kind, Page, judge};
 use crate::pagefile::PageFile;
 use crate::pool::Frame;
 use crate::row::{self, Header};
-use crate::tree::check_heap;
+use crate::tree::{check_bundle, check_heap};
 use crate::units::{ExtentId, PageId};
+use core::ops::ControlFlow;
 
 /// A page of a tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -76,7 +77,7 @@ pub fn entries_of(
     let kind = node.kind().ok_or("it is of no kind that is known")?;
     check_heap(node)?;
     let entries = match kind {
-        Kind::Leaf => ShownEntries::Rows((0..node.count()).map(|index| show_row(node, index, &extent_bytes)).collect()),
+        Kind::Leaf => ShownEntries::Rows(show_rows(node, &extent_bytes)?),
         Kind::Branch | Kind::Counted => {
             let child = |index| (KeyBuf::new(node.key(index)), node.child(index));
             ShownEntries::Children((0..node.count()).map(child).collect())
@@ -92,7 +93,7 @@ pub fn find_in(image: &[u8], pages: usize, head: u64, tail: &[u8]) -> Result<Opt
     judge(image, pages)?;
     let (node, key) = (&scratch[0].page, Key::new(head, tail));
     if node.is_leaf() {
-        return Ok(node.find(key, node.span()).map(<[u8]>::to_vec));
+        return Ok(node.find_row(key, node.span()).map(<[u8]>::to_vec));
     }
     let child = node.child_index(key, node.span());
     Ok((child < node.count()).then(|| node.child(child).0.to_le_bytes().to_vec()))
@@ -109,8 +110,19 @@ fn scratch(image: &[u8]) -> Result<Box<[Frame]>, &'static str> {
     Ok(scratch)
 }
 
-fn show_row(node: &Page, index: usize, extent_bytes: &impl Fn(ExtentId) -> Option<u64>) -> ShownRow {
-    let (key, payload) = (KeyBuf::new(node.key(index)), node.payload(index));
+fn show_rows(node: &Page, extent_bytes: &impl Fn(ExtentId) -> Option<u64>) -> Result<Vec<ShownRow>, &'static str> {
+    let mut rows = Vec::with_capacity(node.count());
+    for index in 0..node.count() {
+        check_bundle(node, index, None)?;
+        _ = node.visit_entry(index, 0, |key, payload| {
+            rows.push(show_row(KeyBuf::new(key), payload, extent_bytes));
+            ControlFlow::Continue(())
+        });
+    }
+    Ok(rows)
+}
+
+fn show_row(key: KeyBuf, payload: &[u8], extent_bytes: &impl Fn(ExtentId) -> Option<u64>) -> ShownRow {
     if payload.is_empty() {
         let value = ShownValue::Inline(Box::default());
         return ShownRow { key, kind: None, expire_ms: 0, value };

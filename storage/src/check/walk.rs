@@ -12,8 +12,9 @@ use crate::pagefile::map::{crc_of, site_of};
 use crate::pagefile::{Superblock, TreeRoot};
 use crate::pool::Frame;
 use crate::row::{self, Header};
-use crate::tree::check_heap;
+use crate::tree::{check_bundle, check_heap};
 use crate::units::{PageId, Site};
+use core::ops::ControlFlow;
 
 /// A page of a tree that is to be looked at, and what is known of it from above.
 #[derive(Clone, Debug)]
@@ -219,15 +220,29 @@ impl PagesCheck {
         for index in 0..page.count() {
             let (key, payload) = (page.key(index), page.payload(index));
             let count = &mut self.trees.counts[usize::from(node.tree)];
-            count.rows += 1;
+            count.rows += page.slot(index).rows() as u64;
             count.bytes += crate::tree::row_bytes(key.tail.len(), payload.len()) as u64;
             let judged = if usize::from(node.tree) == DEADLINES {
                 ensure(payload.is_empty() && key.tail.len() == 9, "an entry of the deadlines is not one")
             } else {
-                self.judge_row(node.tree, key, payload)
+                self.judge_entry(node, page, index)
             };
             found = found.and(judged);
         }
+        found
+    }
+
+    /// Judges the rows of an entry of a leaf.
+    fn judge_entry(&mut self, node: &Node, page: &Page, index: usize) -> Result<(), &'static str> {
+        let is_counted = is_elements(node.tree);
+        ensure(is_counted || page.slot(index).bundled() == 0, "it has a bundle")?;
+        let next = (index + 1 < page.count()).then(|| page.key(index + 1));
+        check_bundle(page, index, next.or(node.high.as_ref().map(KeyBuf::key)))?;
+        let mut found = Ok(());
+        _ = page.visit_entry(index, 0, |key, payload| {
+            found = found.and(self.judge_row(node.tree, key, payload));
+            ControlFlow::Continue(())
+        });
         found
     }
 

@@ -42,10 +42,14 @@ impl Tree {
         mut visit: impl FnMut(Key<'_>, &[u8]) -> ControlFlow<()>,
     ) -> Result<(), Missing> {
         while cursor.rank < self.len() {
-            let (node, start) = self.leaf_at(pool, cursor, cursor.rank)?;
+            let (node, below) = self.leaf_at(pool, cursor, cursor.rank)?;
+            let (start, mut within) = node.entry_of_rank(below);
             for index in start..node.count() {
-                cursor.rank += 1;
-                if visit(node.key(index), node.payload(index)).is_break() {
+                let visit = |key: Key<'_>, payload: &[u8]| {
+                    cursor.rank += 1;
+                    visit(key, payload)
+                };
+                if node.visit_entry(index, std::mem::take(&mut within), visit).is_break() {
                     return Ok(());
                 }
             }
@@ -63,10 +67,15 @@ impl Tree {
     ) -> Result<(), Missing> {
         cursor.rank = cursor.rank.min(self.len());
         while cursor.rank > 0 {
-            let (node, start) = self.leaf_at(pool, cursor, cursor.rank - 1)?;
+            let (node, below) = self.leaf_at(pool, cursor, cursor.rank - 1)?;
+            let (start, within) = node.entry_of_rank(below);
+            let mut rows = within + 1;
             for index in (0..=start).rev() {
-                cursor.rank -= 1;
-                if visit(node.key(index), node.payload(index)).is_break() {
+                let visit = |key: Key<'_>, payload: &[u8]| {
+                    cursor.rank -= 1;
+                    visit(key, payload)
+                };
+                if node.visit_entry_back(index, std::mem::replace(&mut rows, usize::MAX), visit).is_break() {
                     return Ok(());
                 }
             }
@@ -74,18 +83,18 @@ impl Tree {
         Ok(())
     }
 
-    /// The leaf of the row of this rank, which is there, and the row's place in it. The cursor remembers the leaf.
-    fn leaf_at<'a>(&self, pool: &'a Pool, cursor: &mut Cursor, rank: u64) -> Result<(&'a Page, usize), Missing> {
+    /// The leaf of the row of this rank, which is there, and the row's rank in it. The cursor remembers the leaf.
+    fn leaf_at<'a>(&self, pool: &'a Pool, cursor: &mut Cursor, rank: u64) -> Result<(&'a Page, u64), Missing> {
         if cursor.leaf.0 != 0 && cursor.changes == self.changes {
             let node = pool.page(cursor.leaf)?;
-            if let Some(index) = rank.checked_sub(cursor.first)
-                && index < node.count() as u64
+            if let Some(below) = rank.checked_sub(cursor.first)
+                && below < node.weight()
             {
-                return Ok((node, index as usize));
+                return Ok((node, below));
             }
         }
-        let (node, index) = self.leaf_of_rank(pool, rank)?;
-        *cursor = Cursor { leaf: node.id(), first: rank - index as u64, changes: self.changes, ..*cursor };
-        Ok((node, index))
+        let (node, below) = self.leaf_of_rank(pool, rank)?;
+        *cursor = Cursor { leaf: node.id(), first: rank - below, changes: self.changes, ..*cursor };
+        Ok((node, below))
     }
 }

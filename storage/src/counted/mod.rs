@@ -31,9 +31,6 @@ use crate::tree::{Access, Census, Damage, DetachedTree, Path, Tree};
 use crate::units::PageId;
 use core::ops::Deref;
 
-/// A row: its key and its payload.
-pub type Row<'a> = (Key<'a>, &'a [u8]);
-
 /// A tree with counts: its root, and what is known of the whole. The pages are in the pool.
 #[derive(Debug)]
 pub struct CountedTree {
@@ -109,30 +106,9 @@ impl CountedTree {
         self.tree.resolve(pool, key)
     }
 
-    /// The first row.
-    pub fn first<'a>(&self, pool: &'a Pool) -> Result<Option<Row<'a>>, Missing> {
-        self.tree.first(pool)
-    }
-
-    /// The last row.
-    pub fn last<'a>(&self, pool: &'a Pool) -> Result<Option<Row<'a>>, Missing> {
-        self.tree.last(pool)
-    }
-
     /// The payload of the row that an exact path leads to.
     pub fn payload<'a>(&self, pool: &'a Pool, path: &Path) -> &'a [u8] {
         self.tree.payload(pool, path)
-    }
-
-    /// The same, to be changed in place. The path stays good.
-    pub fn payload_mut<'a>(&mut self, pool: &'a mut Pool, path: &Path) -> &'a mut [u8] {
-        self.tree.payload_mut(pool, path)
-    }
-
-    /// The key of the row that an exact path leads to.
-    pub fn key<'a>(&self, pool: &'a Pool, path: &Path) -> Key<'a> {
-        self.tree.expect_exact(path);
-        pool.resident(path.leaf().page).key(path.leaf().index as usize)
     }
 
     /// Inserts a row where `path`, which [`CountedTree::resolve`] found for `key` and which is not exact, leads to. The

@@ -1,28 +1,38 @@
 //! Ranks: down the tree by the branches' counts, and up from a key by adding them.
 
-use super::Row;
 use crate::error::Missing;
-use crate::limits::LEVELS_MAX;
 use crate::page::{Key, Page};
 use crate::pool::Pool;
 use crate::tree::{Path, Step, Tree};
 use crate::units::PageId;
-use core::ops::Bound;
+use core::ops::{Bound, ControlFlow};
 
 impl Tree {
-    /// The row of this rank; the first has rank 0.
+    /// Shows the row of this rank; the first has rank 0.
     #[inline]
-    pub fn at<'a>(&self, pool: &'a Pool, rank: u64) -> Result<Option<Row<'a>>, Missing> {
+    pub fn at<T>(
+        &self,
+        pool: &Pool,
+        rank: u64,
+        mut show: impl FnMut(Key<'_>, &[u8]) -> T,
+    ) -> Result<Option<T>, Missing> {
         if rank >= self.len() {
             return Ok(None);
         }
-        let (node, index) = self.leaf_of_rank(pool, rank)?;
-        Ok(Some((node.key(index), node.payload(index))))
+        let (node, below) = self.leaf_of_rank(pool, rank)?;
+        let (index, within) = node.entry_of_rank(below);
+        let mut shown = None;
+        let visited = node.visit_entry(index, within, |key, payload| {
+            shown = Some(show(key, payload));
+            ControlFlow::Break(())
+        });
+        assert!(visited.is_break(), "an entry has the rows that its slot says");
+        Ok(shown)
     }
 
-    /// The leaf of the row of this rank, which is there, and the row's place in it.
+    /// The leaf of the row of this rank, which is there, and the row's rank in it.
     #[inline]
-    pub(super) fn leaf_of_rank<'a>(&self, pool: &'a Pool, rank: u64) -> Result<(&'a Page, usize), Missing> {
+    pub(super) fn leaf_of_rank<'a>(&self, pool: &'a Pool, rank: u64) -> Result<(&'a Page, u64), Missing> {
         let mut node = pool.page(self.root)?;
         let mut rest = rank;
         for _ in 1..self.levels() {
@@ -30,7 +40,7 @@ impl Tree {
             node = pool.page(node.child(index))?;
             rest = below;
         }
-        Ok((node, rest as usize))
+        Ok((node, rest))
     }
 
     /// Finds the place of a rank: the path to its row, or, for a rank that is the tree's length, to its end. No rank
@@ -38,12 +48,7 @@ impl Tree {
     pub fn resolve_rank(&self, pool: &Pool, rank: u64) -> Result<Path, Missing> {
         assert!(rank <= self.len());
         let levels = self.levels();
-        let mut path = Path {
-            steps: [Step::default(); LEVELS_MAX],
-            levels: levels as u8,
-            is_exact: rank < self.len(),
-            changes: self.changes,
-        };
+        let mut path = Path { is_exact: rank < self.len(), ..self.no_path() };
         if levels == 0 {
             return Ok(path);
         }
@@ -56,8 +61,11 @@ impl Tree {
             page = node.child(index);
             rest = below;
         }
-        pool.page(page)?;
-        path.steps[levels - 1] = Step { page, index: rest as u16 };
+        let node = pool.page(page)?;
+        let (index, within) = node.entry_of_rank(rest);
+        path.steps[levels - 1] = Step { page, index: index as u16 };
+        let bundle = (index < node.count()).then(|| node.bundle(index)).flatten();
+        path.within = bundle.map(|bundle| bundle.position_of(within) as u16);
         Ok(path)
     }
 
@@ -74,7 +82,9 @@ impl Tree {
             return 0;
         }
         let before = |step: &Step| pool.resident(step.page).rows()[..step.index as usize].iter().sum::<u64>();
-        path.above().iter().map(before).sum::<u64>() + u64::from(path.leaf().index)
+        let leaf = path.leaf();
+        let within = pool.resident(leaf.page).rows_before(leaf.index as usize) + self.rank_within(pool, path) as u64;
+        path.above().iter().map(before).sum::<u64>() + within
     }
 
     /// How many rows have a key between these bounds.

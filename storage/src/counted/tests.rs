@@ -76,6 +76,27 @@ fn key(which: u64) -> OwnKey {
     (number % 7 * (u64::MAX / 7), tail)
 }
 
+/// Between the keys of rows that are put at an end one after the other.
+const STRIDE: u64 = 1 << 20;
+
+/// The key of a row that is gathered.
+fn dense(number: u64) -> OwnKey {
+    (1 << 40, number.to_be_bytes()[3..].to_vec())
+}
+
+fn number(tail: &[u8]) -> u64 {
+    tail.iter().fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
+/// What a payload says: of the first byte of a row in a bundle, which kind it is does not matter.
+fn plain(payload: &[u8]) -> Vec<u8> {
+    let mut plain = payload.to_vec();
+    if let Some(first) = plain.first_mut().filter(|first| (1..32).contains(*first)) {
+        *first = 1;
+    }
+    plain
+}
+
 fn as_key(key: &OwnKey) -> Key<'_> {
     Key::new(key.0, &key.1)
 }
@@ -88,12 +109,14 @@ struct Model {
     /// Of a hundred pages, about so many are absent when a step begins.
     absent_percent: u64,
     steps: u64,
+    /// Keys and payloads are those of rows that are gathered in bundles.
+    is_dense: bool,
 }
 
 impl Model {
     fn new(tree: CountedTree, absent_percent: u64) -> Model {
         let pool = Pool::new(20_000, Box::new(|_| {}));
-        Model { pool, tree, rows: Vec::new(), images: BTreeMap::new(), absent_percent, steps: 0 }
+        Model { pool, tree, rows: Vec::new(), images: BTreeMap::new(), absent_percent, steps: 0, is_dense: false }
     }
 
     fn has_keys(&self) -> bool {
@@ -126,13 +149,38 @@ impl Model {
         }
     }
 
+    /// What `which` chooses of keys. Dense ones have the strides of rows at an end, and others between them.
+    fn key(&self, which: u64) -> OwnKey {
+        match (self.is_dense, self.rows.first()) {
+            (false, _) => key(which),
+            (true, None) => dense(1 << 38),
+            (true, Some(((_, first), _))) => {
+                let steps = which % (self.rows.len() as u64 + 2);
+                let mut key = dense(number(first) + steps * STRIDE - STRIDE / 2 * (which >> 40 & 1));
+                if which >> 41 & 15 == 0 {
+                    key.1.push((which >> 48) as u8 | 1);
+                }
+                key
+            }
+        }
+    }
+
+    /// Of so many bytes, or, if such rows are gathered, as many as they have.
+    fn payload(&self, len: usize) -> Vec<u8> {
+        let mut payload = vec![self.steps as u8; if self.is_dense { 1 + len % 40 } else { len }];
+        if self.is_dense {
+            payload[0] = 1;
+        }
+        payload
+    }
+
     fn rank(&self, which: u64) -> usize {
         (which % self.rows.len().max(1) as u64) as usize
     }
 
     fn put(&mut self, rank: usize, key: OwnKey, len: usize) {
         let len = len.min(ROW_INLINE_BYTES_MAX - 8 - key.1.len());
-        let payload = vec![self.steps as u8; len];
+        let payload = self.payload(len);
         if self.has_keys() {
             let path = self.ask(|tree, pool| tree.resolve(pool, as_key(&key)));
             let place = self.rows.binary_search_by(|(other, _)| other.cmp(&key));
@@ -140,28 +188,34 @@ impl Model {
             assert_eq!(self.tree.rank_of(&self.pool, &path), place.unwrap_or_else(|place| place) as u64);
             match place {
                 Ok(place) => {
-                    assert_eq!(self.tree.payload(&self.pool, &path), self.rows[place].1);
+                    assert_eq!(plain(self.tree.payload(&self.pool, &path)), self.rows[place].1);
                     self.tree.replace(&mut self.pool, &path, &payload).unwrap();
-                    self.rows[place].1 = payload;
+                    self.rows[place].1 = plain(&payload);
                 }
                 Err(place) => {
                     self.tree.insert(&mut self.pool, &path, as_key(&key), &payload).unwrap();
-                    self.rows.insert(place, (key, payload));
+                    self.rows.insert(place, (key, plain(&payload)));
                 }
             }
         } else {
             let path = self.ask(|tree, pool| tree.resolve_rank(pool, rank as u64));
             self.tree.insert_at(&mut self.pool, &path, &payload).unwrap();
-            self.rows.insert(rank, ((0, Vec::new()), payload));
+            self.rows.insert(rank, ((0, Vec::new()), plain(&payload)));
         }
     }
 
     fn step(&mut self, step: &Step) {
         match *step {
-            Step::Put { which, len } => self.put((which % (self.rows.len() as u64 + 1)) as usize, key(which), len),
+            Step::Put { which, len } => self.put((which % (self.rows.len() as u64 + 1)) as usize, self.key(which), len),
             Step::Push { is_front, rows, len } => {
                 for _ in 0..rows {
                     let edge = if is_front { self.rows.first() } else { self.rows.last() };
+                    if self.is_dense {
+                        let last = edge.map_or(1 << 38, |((_, tail), _)| number(tail));
+                        let next = if is_front { last - STRIDE } else { last + STRIDE };
+                        self.put(if is_front { 0 } else { self.rows.len() }, dense(next), len);
+                        continue;
+                    }
                     let edge = edge.map_or(u64::MAX / 2, |((head, _), _)| *head);
                     let head = if is_front { edge.saturating_sub(1) } else { edge.saturating_add(1) };
                     self.put(if is_front { 0 } else { self.rows.len() }, (head, vec![1]), len);
@@ -170,10 +224,10 @@ impl Model {
             Step::Replace { which, len } if !self.rows.is_empty() => {
                 let rank = self.rank(which);
                 let path = self.ask(|tree, pool| tree.resolve_rank(pool, rank as u64));
-                assert_eq!(self.tree.key(&self.pool, &path), as_key(&self.rows[rank].0));
-                let payload = vec![self.steps as u8; len.min(ROW_INLINE_BYTES_MAX - 8 - self.rows[rank].0.1.len())];
+                assert_eq!(self.tree.rank_of(&self.pool, &path), rank as u64);
+                let payload = self.payload(len.min(ROW_INLINE_BYTES_MAX - 8 - self.rows[rank].0.1.len()));
                 self.tree.replace(&mut self.pool, &path, &payload).unwrap();
-                self.rows[rank].1 = payload;
+                self.rows[rank].1 = plain(&payload);
             }
             Step::Remove { which } if !self.rows.is_empty() => {
                 let rank = self.rank(which);
@@ -188,7 +242,7 @@ impl Model {
             }
             Step::RemoveRange { which, rows } => self.remove_range(self.rank(which), rows),
             Step::Read { which, rows } => self.read(self.rank(which), rows, which),
-            Step::Count { from, to } if self.has_keys() => self.count(key(from), key(to), from),
+            Step::Count { from, to } if self.has_keys() => self.count(self.key(from), self.key(to), from),
             _ => {}
         }
         // Releasing an absent page makes its image void.
@@ -200,7 +254,7 @@ impl Model {
         let mut shown = Vec::new();
         while shown.len() < end - rank {
             let (len, left) = (self.tree.len(), (end - rank - shown.len()) as u64);
-            let show = |key: Key<'_>, payload: &[u8]| shown.push(((key.head, key.tail.to_vec()), payload.to_vec()));
+            let show = |key: Key<'_>, payload: &[u8]| shown.push(((key.head, key.tail.to_vec()), plain(payload)));
             match self.tree.remove_range(&mut self.pool, rank as u64, left, show) {
                 Ok(gone) => assert!(gone > 0 && self.tree.len() + gone == len),
                 Err(missing) => {
@@ -214,14 +268,11 @@ impl Model {
 
     /// Reads `rows` rows behind `rank` and as many before it, stopping now and then.
     fn read(&mut self, rank: usize, rows: usize, which: u64) {
-        let own = |(key, payload): (Key<'_>, &[u8])| ((key.head, key.tail.to_vec()), payload.to_vec());
-        let found = self.ask(|tree, pool| tree.at(pool, rank as u64).map(|row| row.map(own)));
+        let own = |key: Key<'_>, payload: &[u8]| ((key.head, key.tail.to_vec()), plain(payload));
+        let found = self.ask(|tree, pool| tree.at(pool, rank as u64, own));
         assert_eq!(found.as_ref(), self.rows.get(rank));
-        let first = self.ask(|tree, pool| tree.first(pool).map(|row| row.map(own)));
-        let last = self.ask(|tree, pool| tree.last(pool).map(|row| row.map(own)));
-        assert_eq!((first.as_ref(), last.as_ref()), (self.rows.first(), self.rows.last()));
         if self.has_keys() {
-            let key = key(which);
+            let key = self.key(which);
             let below = self.rows.partition_point(|(other, _)| *other < key) as u64;
             let is_there = self.rows.iter().any(|(other, _)| *other == key);
             assert_eq!(self.ask(|tree, pool| tree.rank(pool, as_key(&key))), (below, is_there));
@@ -232,7 +283,7 @@ impl Model {
             let mut cursor = Cursor::new(if is_forward { rank } else { end } as u64);
             while read.len() < end - rank {
                 let visit = |key: Key<'_>, payload: &[u8]| {
-                    read.push(own((key, payload)));
+                    read.push(own(key, payload));
                     let is_pause = read.len() % 5 == 0 || read.len() == end - rank;
                     if is_pause { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
                 };
@@ -328,6 +379,20 @@ proptest! {
         absent_percent in prop_oneof![Just(0), 1..60_u64],
     ) {
         Model::new(CountedTree::by_key(), absent_percent).run(rows, &steps);
+    }
+
+    #[test]
+    fn rows_in_bundles(
+        rows in 0..2500_usize,
+        is_front in any::<bool>(),
+        len in 0..60_usize,
+        steps in prop::collection::vec(step(), 50..200),
+        absent_percent in prop_oneof![Just(0), 1..60_u64],
+    ) {
+        let mut model = Model { is_dense: true, ..Model::new(CountedTree::by_key(), absent_percent) };
+        model.step(&Step::Push { is_front, rows, len });
+        model.check().unwrap();
+        model.run(0, &steps);
     }
 
     #[test]

@@ -41,6 +41,22 @@ const FIRST: u64 = 2;
 /// Numbers of one collection.
 const NUMBERS: u64 = 2;
 
+/// The kinds of elements' rows: what comes behind it is found by rank or by order and read in order, so it may stand in a bundle
+/// ([`crate::tree`]); or it stands by itself. One that has been in a bundle may have any kind but the latter.
+pub const BUNDLED: u8 = 1;
+pub const ALONE: u8 = 0;
+
+/// Whether an element of this kind, with so long a value, may stand in a bundle.
+#[inline]
+pub const fn may_be_bundled(kind: u8, len: usize) -> bool {
+    kind != ALONE && len < crate::tree::BUNDLED_BYTES_MAX
+}
+
+/// Whether a number is the first one of its collection.
+pub const fn is_first_number(number: CollectionId) -> bool {
+    number.0.is_multiple_of(NUMBERS)
+}
+
 /// The tree of the elements of a database's collections.
 pub const fn elements_of(db: u8) -> u8 {
     db + DATABASES as u8

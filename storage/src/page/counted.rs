@@ -38,7 +38,44 @@ impl Page {
 
     /// Rows in this page, if it is a leaf, or below it, if it is a counted branch.
     pub(crate) fn weight(&self) -> u64 {
-        if self.is_leaf() { self.count() as u64 } else { self.rows().iter().sum() }
+        if self.is_leaf() { self.count() as u64 + u64::from(self.header.beyond) } else { self.rows().iter().sum() }
+    }
+
+    /// How many entries of this leaf are bundles.
+    pub(crate) fn bundles(&self) -> usize {
+        self.header.bundles as usize
+    }
+
+    /// Whether some are.
+    #[inline]
+    pub(crate) fn has_bundles(&self) -> bool {
+        self.header.bundles > 0
+    }
+
+    /// Rows of this leaf that are in front of an entry.
+    #[inline]
+    pub(crate) fn rows_before(&self, index: usize) -> u64 {
+        if self.header.bundles == 0 {
+            return index as u64;
+        }
+        (0..index).map(|entry| self.slot(entry).rows() as u64).sum()
+    }
+
+    /// Which entry of this leaf has row `rank` of its rows, and the row's rank in it. A rank beyond all is behind the last entry.
+    #[inline]
+    pub(crate) fn entry_of_rank(&self, rank: u64) -> (usize, usize) {
+        if self.header.bundles == 0 {
+            return (rank as usize, 0);
+        }
+        let mut rest = rank as usize;
+        for entry in 0..self.count() {
+            let rows = self.slot(entry).rows();
+            if rest < rows {
+                return (entry, rest);
+            }
+            rest -= rows;
+        }
+        (self.count() + rest, 0)
     }
 
     /// Which child has row `rank` of those below this branch, and the row's rank there. A rank beyond all is of the last

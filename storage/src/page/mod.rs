@@ -14,13 +14,15 @@
 //! | 20..22 | first byte of the heap, which ends with the page |
 //! | 22..24 | garbage: bytes of the heap that no entry uses |
 //! | 24..28 | zero on disk; in memory the generation of the last change, 0 while the page is as on disk |
-//! | 28..32 | zero |
+//! | 28..30 | in a leaf: how many of its entries are bundles; else zero |
+//! | 30..32 | in a leaf: how many rows its entries are, less the entries; else zero |
 //! | 32..32+8n | heads: the search array, ascending |
 //! | 32+8n..32+16n | slots, one for each head: offset u16, tail length u16, word u32 |
 //! | 32+16n..32+24n | in a counted branch only: the rows below each child, u64 |
 //! | heap | for each slot its tail, and in a leaf the payload right behind it |
 //!
-//! The word of a slot is the payload's length in a leaf and the child's page id in a branch, counted or not.
+//! The word of a slot is the child's page id in a branch, counted or not. In a leaf its low half is the payload's length, its high half 0 if the
+//! entry is a row, and if it is a bundle ([`crate::tree`]) how many rows that has.
 //!
 //! Valid: the kind and version are known; entries ascend strictly by (head, tail), but for a branch's first, which
 //! is (0, empty) and stands for whatever lower bound the parent knows; every slot's bytes lie in the heap and
@@ -40,6 +42,7 @@ pub(crate) use search::{Span, lower_bound};
 pub(crate) use slotted::Slot;
 
 use crate::limits::PAGE_BYTES;
+use crate::tree::Bundle;
 use crate::units::{Generation, PageId};
 use bytemuck::{Pod, Zeroable};
 
@@ -82,13 +85,20 @@ pub(crate) fn judge(image: &[u8], pages: usize) -> Result<(), &'static str> {
         return Err("its heap begins in its slots");
     }
     let slots = image[HEADER_BYTES + 8 * count..HEADER_BYTES + 16 * count].chunks_exact(8);
-    let is_sound =
-        slots.map(|slot| u64::from_le_bytes(slot.try_into().expect("eight bytes"))).fold(true, |is_sound, slot| {
-            let Slot { offset, tail, word } = Slot::unpack(slot);
-            let (offset, word) = (usize::from(offset), word as usize);
-            let end = offset + usize::from(tail) + if is_leaf { word } else { 0 };
-            is_sound & (offset >= heap || offset == end) & (end <= PAGE_BYTES) & (is_leaf || word != 0 && word < pages)
-        });
+    let slots = slots.map(|slot| Slot::unpack(u64::from_le_bytes(slot.try_into().expect("eight bytes"))));
+    let (is_sound, bundles, beyond) = slots.fold((true, 0, 0), |(is_sound, bundles, beyond), slot| {
+        let (offset, word) = (usize::from(slot.offset), slot.word as usize);
+        let end = offset + usize::from(slot.tail) + if is_leaf { slot.len() } else { 0 };
+        let is_within = (offset >= heap || offset == end) & (end <= PAGE_BYTES);
+        let is_sound = is_sound & is_within & (is_leaf || word != 0 && word < pages);
+        (is_sound, bundles + usize::from(slot.bundled() > 0), beyond + slot.rows() - 1)
+    });
+    if is_leaf && (short(28), short(30)) != (bundles, beyond) {
+        return Err("its bundles are miscounted");
+    }
+    if is_leaf && is_sound && bundles > 0 {
+        judge_bundles(image, count)?;
+    }
     if is_sound { Ok(()) } else { Err("an entry leads out of it") }
 }
 
@@ -108,6 +118,18 @@ pub fn specimen(kind: Kind, entries: &[(u64, &[u8], &[u8])]) -> Vec<u8> {
         }
     }
     page.as_bytes().to_vec()
+}
+
+/// Judges the bundles of a leaf whose entries are within it.
+fn judge_bundles(image: &[u8], count: usize) -> Result<(), &'static str> {
+    let slots = image[HEADER_BYTES + 8 * count..HEADER_BYTES + 16 * count].chunks_exact(8);
+    let slots = slots.map(|slot| Slot::unpack(u64::from_le_bytes(slot.try_into().expect("eight bytes"))));
+    for slot in slots.filter(|slot| slot.bundled() > 0) {
+        let start = usize::from(slot.offset);
+        let (tail, payload) = image[start..start + usize::from(slot.tail) + slot.len()].split_at(slot.tail.into());
+        Bundle::of(Key::new(0, tail), payload).judge(slot.bundled())?;
+    }
+    Ok(())
 }
 
 /// A row's place in a tree: by head, then by tail, bytewise.
@@ -152,7 +174,8 @@ struct Header {
     heap: u16,
     garbage: u16,
     generation: u32,
-    zero: u32,
+    bundles: u16,
+    beyond: u16,
 }
 
 /// A page, as it is on disk.

@@ -87,7 +87,7 @@ impl Page {
         }
         let slot = self.slot(index);
         let start = slot.offset as usize;
-        (start, start + slot.tail as usize + slot.word as usize)
+        (start, start + slot.tail as usize + slot.len())
     }
 
     /// Loads the first lines of a row.

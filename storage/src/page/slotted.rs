@@ -15,11 +15,41 @@ pub(crate) struct Slot {
     pub offset: u16,
     /// Bytes of the tail.
     pub tail: u16,
-    /// Bytes of the payload (leaf), or the child's page id (branch).
+    /// Bytes of the payload and what it is a bundle of (leaf), or the child's page id (branch).
     pub word: u32,
 }
 
 impl Slot {
+    /// The word of a leaf's entry: of one row, or, where `bundled` is not 0, of so many.
+    #[inline(always)]
+    pub(crate) fn word_of(len: usize, bundled: usize) -> u32 {
+        debug_assert!(len <= PAGE_BYTES && bundled <= usize::from(u16::MAX));
+        len as u32 | (bundled as u32) << 16
+    }
+
+    /// Bytes of a leaf's payload.
+    #[inline(always)]
+    pub(crate) fn len(self) -> usize {
+        self.word as u16 as usize
+    }
+
+    /// The rows of a bundle; 0 for an entry that is one row.
+    #[inline(always)]
+    pub(crate) fn bundled(self) -> usize {
+        (self.word >> 16) as usize
+    }
+
+    /// The rows of a leaf's entry.
+    #[inline(always)]
+    pub(crate) fn rows(self) -> usize {
+        self.bundled().max(1)
+    }
+
+    #[inline(always)]
+    pub(super) fn with_len(self, len: usize) -> Slot {
+        Slot { word: Slot::word_of(len, self.bundled()), ..self }
+    }
+
     #[inline(always)]
     pub(crate) fn unpack(word: u64) -> Slot {
         Slot { offset: word as u16, tail: (word >> 16) as u16, word: (word >> 32) as u32 }
@@ -45,6 +75,24 @@ impl Page {
         self.words[count + index] = slot.pack();
     }
 
+    /// A bundle of one row is a row from now on, whose payload is undefined.
+    pub(crate) fn unbundle(&mut self, index: usize) {
+        let slot = self.slot(index);
+        assert!(self.is_leaf() && slot.bundled() == 1);
+        self.count_bundle(slot, false);
+        self.set_slot(index, Slot { word: Slot::word_of(slot.len(), 0), ..slot });
+    }
+
+    /// How many rows a bundle has.
+    pub(crate) fn set_bundled(&mut self, index: usize, rows: usize) {
+        let slot = self.slot(index);
+        assert!(self.is_leaf() && slot.bundled() > 0 && rows > 0);
+        let new = Slot { word: Slot::word_of(slot.len(), rows), ..slot };
+        self.count_bundle(slot, false);
+        self.count_bundle(new, true);
+        self.set_slot(index, new);
+    }
+
     #[inline(always)]
     pub(crate) fn tail(&self, index: usize) -> &[u8] {
         let slot = self.slot(index);
@@ -58,7 +106,18 @@ impl Page {
 
     /// The bytes that an entry has in the heap.
     pub(crate) fn heap_len(&self, slot: Slot) -> usize {
-        slot.tail as usize + if self.is_leaf() { slot.word as usize } else { 0 }
+        slot.tail as usize + if self.is_leaf() { slot.len() } else { 0 }
+    }
+
+    /// An entry has come, or gone.
+    #[inline(always)]
+    fn count_bundle(&mut self, slot: Slot, has_come: bool) {
+        if slot.bundled() == 0 || !self.is_leaf() {
+            return;
+        }
+        let (bundles, beyond) = (&mut self.header.bundles, &mut self.header.beyond);
+        let more = slot.rows() as u16 - 1;
+        (*bundles, *beyond) = if has_come { (*bundles + 1, *beyond + more) } else { (*bundles - 1, *beyond - more) };
     }
 
     /// What an entry costs in all.
@@ -171,6 +230,7 @@ impl Page {
         self.words[index] = key.head;
         self.words[count + 1 + index] = Slot { offset, ..slot }.pack();
         self.header.count += 1;
+        self.count_bundle(slot, true);
         let offset = offset as usize;
         self.as_bytes_mut()[offset..offset + key.tail.len()].copy_from_slice(key.tail);
     }
@@ -187,6 +247,7 @@ impl Page {
             self.words.copy_within(count + index + 1..2 * count, count + index - 1);
         }
         self.header.count -= 1;
+        self.count_bundle(slot, false);
         if slot.offset == self.header.heap {
             self.header.heap += len as u16;
         } else {
@@ -221,7 +282,8 @@ impl Page {
             let (start, len) = (slot.offset as usize, from.heap_len(slot));
             heap -= len;
             self.as_bytes_mut()[heap..heap + len].copy_from_slice(&from.as_bytes()[start..start + len]);
-            self.set_slot(place, Slot { offset: heap as u16, ..slot });
+            self.words[old + add + place] = Slot { offset: heap as u16, ..slot }.pack();
+            self.count_bundle(slot, true);
         }
         self.header.heap = heap as u16;
     }

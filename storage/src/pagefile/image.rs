@@ -30,7 +30,7 @@ const VERSION: u8 = 1;
 pub(crate) fn of_page(page: &Page, stamp: Stamp, out: &mut [u8]) -> u32 {
     out.copy_from_slice(page.as_bytes());
     out[8..16].copy_from_slice(&stamp.lsn.to_le_bytes());
-    out[24..32].fill(0);
+    out[24..28].fill(0);
     seal(out, stamp.salt)
 }
 

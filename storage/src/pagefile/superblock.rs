@@ -16,7 +16,7 @@
 //!
 //! Formats 1 to 5 have no collections: their archives, at 36, have half of the trees. Formats 1 to 3 have no spaces (database n has space n), and their trees hold nothing
 //! behind the checkpoint's LSN. Their archives are at 28, of format 1 at 20, which does not say where the flush begins. Formats 1 and 2 have one
-//! database less. They are read, and not written. There is no format 4.
+//! database less. Trees of formats 1 to 6 have no bundles. They are read, and not written. There is no format 4.
 //!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
 //! It stands at site `generation % 2`.
@@ -31,7 +31,7 @@ use rkyv::with::Skip;
 use rkyv::{Archive, Deserialize, Serialize};
 
 const MAGIC: [u8; 4] = *b"CRNP";
-pub const FORMAT: u16 = 6;
+pub const FORMAT: u16 = 7;
 const FLUSH_AT: usize = 20;
 const SETTLED_AT: usize = 28;
 const COLLECTION_AT: usize = 36;
@@ -45,6 +45,7 @@ const FORMAT_3: u16 = 3;
 const ARCHIVE_AT_2: usize = 28;
 const FORMAT_5: u16 = 5;
 const ARCHIVE_AT_5: usize = 36;
+const FORMAT_6: u16 = 6;
 
 /// The flush is not known.
 const UNKNOWN: u64 = u64::MAX;
@@ -233,7 +234,7 @@ impl Superblock {
         if crc32c(&[&salt.to_le_bytes(), used]) != u32_at(bytes, 0) {
             return Err(Invalid::Damaged("the checksum does not hold"));
         }
-        if !matches!(version, FORMAT | FORMAT_5 | FORMAT_3 | FORMAT_2 | FORMAT_1) {
+        if !matches!(version, FORMAT | FORMAT_6 | FORMAT_5 | FORMAT_3 | FORMAT_2 | FORMAT_1) {
             return Err(Invalid::Version(version));
         }
         if u16::from_le_bytes([bytes[10], bytes[11]]) != shard.0 {
@@ -246,7 +247,7 @@ impl Superblock {
         let flush = (version != FORMAT_1 && flush != UNKNOWN).then_some(flush);
         let archive = &bytes[archive_at..archive_at + len];
         let superblock = match version {
-            FORMAT => rkyv::from_bytes::<Superblock, Failure>(archive),
+            FORMAT | FORMAT_6 => rkyv::from_bytes::<Superblock, Failure>(archive),
             FORMAT_5 | FORMAT_3 => rkyv::from_bytes::<Earlier<DATABASES>, Failure>(archive).map(Superblock::from),
             _ => rkyv::from_bytes::<Earlier<DATABASES_2>, Failure>(archive).map(Superblock::from),
         };
@@ -261,7 +262,7 @@ impl Superblock {
         let spaces = Spaces::from_bytes(&bytes[archive_at + len..][..spaces_bytes]);
         let spaces = spaces.ok_or(Invalid::Damaged("two databases share a space"))?;
         let settled = if version >= FORMAT_5 { u64_at(bytes, SETTLED_AT) } else { superblock.lsn };
-        let collection = if version >= FORMAT { u64_at(bytes, COLLECTION_AT) } else { 0 };
+        let collection = if version >= FORMAT_6 { u64_at(bytes, COLLECTION_AT) } else { 0 };
         if collection > COLLECTIONS_MAX {
             return Err(Invalid::Damaged("there are more collections than can be"));
         }

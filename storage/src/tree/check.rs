@@ -107,8 +107,10 @@ impl Tree {
                 let is_right = kind != Kind::Counted || node.rows()[index] == census.rows - before;
                 ensure(is_right, page, "miscounts the rows below it")?;
             } else {
-                census.rows += 1;
+                census.rows += node.slot(index).rows() as u64;
                 census.bytes += (8 + key.tail.len() + node.payload(index).len()) as u64;
+                let high = if index + 1 < node.count() { Some(node.key(index + 1)) } else { bounds.1 };
+                self.check_bundle(node, index, high)?;
             }
         }
         if kind == Kind::Leaf {
@@ -119,11 +121,29 @@ impl Tree {
     }
 }
 
+impl Tree {
+    /// Keeps I6: what an entry is a bundle of is in front of `high`.
+    fn check_bundle(&self, node: &Page, index: usize, high: Option<Key<'_>>) -> Result<(), Damage> {
+        let page = node.id();
+        ensure(self.access == Access::KeyAndRank || node.slot(index).bundled() == 0, page, "has a bundle")?;
+        check_bundle(node, index, high).map_err(|what| Damage { page, what })
+    }
+}
+
+/// Whether an entry of a leaf is valid if it is a bundle, and all its rows are in front of `high`.
+pub(crate) fn check_bundle(node: &Page, index: usize, high: Option<Key<'_>>) -> Result<(), &'static str> {
+    let Some(bundle) = node.bundle(index) else { return Ok(()) };
+    bundle.judge(node.slot(index).bundled())?;
+    let last = bundle.places().last().map(|place| bundle.key_of(&place));
+    let is_within = high.is_none_or(|high| last.is_none_or(|last| last.key() < high));
+    if is_within { Ok(()) } else { Err("a bundle has rows beyond the next entry") }
+}
+
 fn ensure(holds: bool, page: PageId, what: &'static str) -> Result<(), Damage> {
     if holds { Ok(()) } else { Err(Damage { page, what }) }
 }
 
-/// Every slot's bytes lie in the heap, overlap no other's, and fill it together with the garbage. Nothing about the page
+/// Every slot's bytes lie in the heap, overlap no other's, and fill it together with the garbage; a leaf has as many bundles and rows as it says. Nothing about the page
 /// is trusted but its length.
 pub(crate) fn check_heap(node: &Page) -> Result<(), &'static str> {
     let sound = |holds: bool, what| if holds { Ok(()) } else { Err(what) };
@@ -141,5 +161,9 @@ pub(crate) fn check_heap(node: &Page) -> Result<(), &'static str> {
     ranges.sort_unstable();
     sound(ranges.windows(2).all(|pair| pair[0].1 <= pair[1].0), "two entries overlap")?;
     let used: usize = ranges.iter().map(|(start, end)| end - start).sum();
-    sound(heap + used + node.garbage() == bytes, "its garbage is miscounted")
+    sound(heap + used + node.garbage() == bytes, "its garbage is miscounted")?;
+    let slots = || (0..node.count()).map(|index| node.slot(index));
+    let (bundles, rows) =
+        (slots().filter(|slot| slot.bundled() > 0).count(), slots().map(|slot| slot.rows() as u64).sum());
+    sound(!node.is_leaf() || (node.bundles(), node.weight()) == (bundles, rows), "its bundles are miscounted")
 }

@@ -1,7 +1,7 @@
 //! Rows in order.
 
 use super::Tree;
-use super::descend::expect_leaf;
+use super::descend::{Path, expect_leaf};
 use crate::error::Missing;
 use crate::limits::LEVELS_MAX;
 use crate::page::Key;
@@ -24,11 +24,12 @@ impl Tree {
         let leaf = self.levels as usize - 1;
         let path = self.resolve(pool, from)?;
         let mut steps = path.steps;
+        let mut rank = self.rank_within(pool, &path);
         loop {
             let node = pool.page(steps[leaf].page)?;
             expect_leaf(node)?;
             for index in steps[leaf].index as usize..node.count() {
-                if visit(node.key(index), node.payload(index)).is_break() {
+                if node.visit_entry(index, std::mem::take(&mut rank), &mut visit).is_break() {
                     return Ok(());
                 }
             }
@@ -54,6 +55,15 @@ impl Tree {
         }
     }
 
+    /// How many rows of the bundle that a fresh path leads into are in front of its place.
+    #[inline]
+    pub(crate) fn rank_within(&self, pool: &Pool, path: &Path) -> usize {
+        let Some(position) = path.within else { return 0 };
+        let leaf = path.leaf();
+        let bundle = pool.resident(leaf.page).bundle(leaf.index as usize);
+        bundle.expect("a path within a bundle leads to one").rank_of(usize::from(position))
+    }
+
     /// Visits the rows in front of `behind`, the last one first, until `visit` breaks or the tree ends. What is said of [`Tree::scan`] holds here.
     pub fn scan_back(
         &self,
@@ -65,12 +75,20 @@ impl Tree {
             return Ok(());
         }
         let leaf = self.levels as usize - 1;
-        let mut steps = self.resolve(pool, behind)?.steps;
+        let path = self.resolve(pool, behind)?;
+        let mut steps = path.steps;
+        let rank = self.rank_within(pool, &path);
+        if rank > 0 {
+            let node = pool.page(steps[leaf].page)?;
+            if node.visit_entry_back(steps[leaf].index as usize, rank, &mut visit).is_break() {
+                return Ok(());
+            }
+        }
         loop {
             let node = pool.page(steps[leaf].page)?;
             expect_leaf(node)?;
             for index in (0..steps[leaf].index as usize).rev() {
-                if visit(node.key(index), node.payload(index)).is_break() {
+                if node.visit_entry_back(index, usize::MAX, &mut visit).is_break() {
                     return Ok(());
                 }
             }

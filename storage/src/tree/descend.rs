@@ -22,6 +22,8 @@ pub struct Path {
     pub(crate) steps: [Step; LEVELS_MAX],
     pub(crate) levels: u8,
     pub(crate) is_exact: bool,
+    /// The entry that it leads to is a bundle: the row's position there, or that of the row that the gap is in front of.
+    pub(crate) within: Option<u16>,
     pub(crate) changes: u32,
 }
 
@@ -51,6 +53,7 @@ impl Tree {
         if let Some((node, index)) = pool.recall(self.root, key.head)
             && index < node.count()
             && node.key(index) == key
+            && !node.has_bundles()
         {
             return Ok(Some(node.payload(index)));
         }
@@ -65,14 +68,16 @@ impl Tree {
             node = child;
         }
         expect_leaf(node)?;
+        if node.has_bundles() {
+            return Ok(node.find_row(key, span));
+        }
         Ok(node.find(key, span))
     }
 
     /// Finds the place of a key. Changes nothing.
     #[inline]
     pub fn resolve(&self, pool: &Pool, key: Key<'_>) -> Result<Path, Missing> {
-        let mut path =
-            Path { steps: [Step::default(); LEVELS_MAX], levels: self.levels, is_exact: false, changes: self.changes };
+        let mut path = self.no_path();
         if self.levels == 0 {
             return Ok(path);
         }
@@ -93,6 +98,9 @@ impl Tree {
         let (index, is_exact) = node.seek(key, span);
         path.steps[leaf] = Step { page, index: index as u16 };
         path.is_exact = is_exact;
+        if self.is_counted() {
+            Tree::seek_within(node, key, &mut path);
+        }
         Ok(path)
     }
 
@@ -113,13 +121,13 @@ impl Tree {
     /// leaf has room for that, the path is the leaf alone: good for [`Tree::payload`] and [`Tree::replace`], not for more.
     #[inline]
     pub fn resolve_replacement(&self, pool: &Pool, key: Key<'_>, len: usize) -> Result<Path, Missing> {
-        if let Some((node, index)) = pool.recall(self.root, key.head)
+        if !self.is_counted()
+            && let Some((node, index)) = pool.recall(self.root, key.head)
             && index < node.count()
             && node.key(index) == key
             && node.has_room_for(index, len)
         {
-            let mut path =
-                Path { steps: [Step::default(); LEVELS_MAX], levels: 1, is_exact: true, changes: self.changes };
+            let mut path = Path { levels: 1, is_exact: true, ..self.no_path() };
             path.steps[0] = Step { page: node.id(), index: index as u16 };
             return Ok(path);
         }
@@ -130,14 +138,22 @@ impl Tree {
     pub fn payload<'a>(&self, pool: &'a Pool, path: &Path) -> &'a [u8] {
         self.expect_exact(path);
         let leaf = path.leaf();
-        pool.resident(leaf.page).payload(leaf.index as usize)
+        let (node, index) = (pool.resident(leaf.page), leaf.index as usize);
+        match path.within {
+            None => node.payload(index),
+            Some(position) => Tree::payload_within(node, index, position),
+        }
     }
 
-    /// The same, to be changed in place. The path stays good.
+    /// The same, to be changed in place but for the header of a row in a bundle. The path stays good.
     pub fn payload_mut<'a>(&mut self, pool: &'a mut Pool, path: &Path) -> &'a mut [u8] {
         self.expect_exact(path);
         let leaf = path.leaf();
-        pool.resident_mut(leaf.page).payload_mut(leaf.index as usize)
+        let (node, index) = (pool.resident_mut(leaf.page), leaf.index as usize);
+        let Some(position) = path.within else { return node.payload_mut(index) };
+        let bundle = node.bundle(index).expect("a path within a bundle leads to one");
+        let range = bundle.at(usize::from(position)).0.range();
+        &mut node.payload_mut(index)[range]
     }
 
     pub(crate) fn expect_exact(&self, path: &Path) {
@@ -150,7 +166,13 @@ impl Tree {
         assert!(path.levels == self.levels, "the path begins at the root");
     }
 
-    /// The first row.
+    /// A path that leads nowhere yet.
+    pub(crate) fn no_path(&self) -> Path {
+        let (steps, changes) = ([Step::default(); LEVELS_MAX], self.changes);
+        Path { steps, levels: self.levels, is_exact: false, within: None, changes }
+    }
+
+    /// The first row. Not of a tree that counts.
     pub fn first<'a>(&self, pool: &'a Pool) -> Result<Option<(Key<'a>, &'a [u8])>, Missing> {
         self.edge(pool, |_| 0)
     }
@@ -178,6 +200,7 @@ impl Tree {
         pool: &'a Pool,
         mut choose: impl FnMut(&Page) -> usize,
     ) -> Result<Option<(Key<'a>, &'a [u8])>, Missing> {
+        assert!(!self.is_counted(), "an entry may be a bundle");
         if self.levels == 0 {
             return Ok(None);
         }

@@ -55,7 +55,9 @@ impl DetachedTree {
             } else if let Some(show) = &mut show {
                 let leaf = pool.page(page)?;
                 expect_leaf(leaf)?;
-                (0..leaf.count()).for_each(|index| show(leaf.payload(index)));
+                // What is in a bundle stands inside: nobody has a use for it.
+                let rows = (0..leaf.count()).filter(|index| leaf.slot(*index).bundled() == 0);
+                rows.for_each(|index| show(leaf.payload(index)));
             }
             self.stack.pop();
             self.stack.extend(children);

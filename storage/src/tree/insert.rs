@@ -2,17 +2,18 @@
 //! only when there is none: leaves stay fuller, and the tree smaller, than by splitting alone.
 
 use super::descend::{Path, Step};
+use super::gather::GATHERED_MIN;
 use super::{Access, KeyCopy, Tree, row_bytes, row_fits};
 use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, NEIGHBOUR_SPACE_PERCENT_MAX};
-use crate::page::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES};
+use crate::page::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES, Slot};
 use crate::pool::{Pool, PoolFull};
 use crate::units::PageId;
 
 /// A row's place.
 #[derive(Clone, Copy)]
-struct Place {
-    page: PageId,
-    index: usize,
+pub(super) struct Place {
+    pub page: PageId,
+    pub index: usize,
 }
 
 impl Tree {
@@ -35,7 +36,15 @@ impl Tree {
     ) -> Result<(), PoolFull> {
         assert!(!path.is_exact && path.changes == self.changes, "the path is to a gap, and fresh");
         assert!(row_fits(key.tail.len(), len));
-        let place = self.insert_space(pool, path, key, len)?;
+        let opened;
+        let path = match path.within {
+            None => path,
+            Some(_) => {
+                opened = self.open(pool, path, key)?;
+                &opened
+            }
+        };
+        let place = self.insert_space(pool, path, key, Slot::word_of(len, 0))?;
         fill(pool.resident_mut(place.page).payload_mut(place.index));
         self.changes = self.changes.wrapping_add(1);
         self.rows += 1;
@@ -59,11 +68,14 @@ impl Tree {
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<(), PoolFull> {
         self.expect_exact(path);
+        if path.within.is_some() {
+            return self.replace_bundled(pool, path, len, fill);
+        }
         let leaf = path.leaf();
         let mut place = Place { page: leaf.page, index: leaf.index as usize };
         let node = pool.resident_mut(place.page);
         let old = node.slot(place.index);
-        if old.word as usize != len {
+        if old.len() != len {
             assert!(row_fits(old.tail as usize, len));
             if node.has_room_for(place.index, len) {
                 node.resize_payload(place.index, len);
@@ -71,10 +83,32 @@ impl Tree {
                 place = self.move_row(pool, path, len)?;
             }
             self.changes = self.changes.wrapping_add(1);
-            self.bytes = self.bytes + len as u64 - u64::from(old.word);
+            self.bytes = self.bytes + len as u64 - old.len() as u64;
         }
         fill(pool.resident_mut(place.page).payload_mut(place.index));
         Ok(())
+    }
+
+    /// Replaces a row of a bundle, which it leaves.
+    #[cold]
+    fn replace_bundled(
+        &mut self,
+        pool: &mut Pool,
+        path: &Path,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<(), PoolFull> {
+        let leaf = path.leaf();
+        let (node, index) = (pool.resident(leaf.page), leaf.index as usize);
+        let position = path.within.expect("the path is within a bundle");
+        let bundle = node.bundle(index).expect("it leads to one");
+        let key = bundle.key_of(&bundle.at(usize::from(position)).0);
+        let first = self.open(pool, path, key.key())?;
+        let behind = first.within.map(|position| position + 1);
+        let mut alone = self.open(pool, &Path { within: behind, ..first }, key.key())?;
+        pool.resident_mut(alone.leaf().page).unbundle(alone.leaf().index as usize);
+        alone.within = None;
+        self.replace_with(pool, &alone, len, fill)
     }
 
     /// Replaces a row whose leaf is too full for its new length.
@@ -87,36 +121,67 @@ impl Tree {
         let key = KeyCopy::new(node.key(leaf.index as usize));
         node.remove_entry(leaf.index as usize);
         self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, 1));
-        self.insert_space(pool, path, key.key(), len)
+        self.insert_space(pool, path, key.key(), Slot::word_of(len, 0))
     }
 
-    /// Makes an entry for the row; the payload's bytes are undefined.
+    /// Makes an entry with this word; the payload's bytes are undefined.
     #[inline]
-    fn insert_space(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, len: usize) -> Result<Place, PoolFull> {
+    pub(super) fn insert_space(
+        &mut self,
+        pool: &mut Pool,
+        path: &Path,
+        key: Key<'_>,
+        word: u32,
+    ) -> Result<Place, PoolFull> {
         if path.levels == 0 {
             pool.reserve(1)?;
             self.root = self.allocate(pool, Kind::Leaf);
             self.levels = 1;
-            pool.resident_mut(self.root).insert_entry(0, key, len as u32);
+            pool.resident_mut(self.root).insert_entry(0, key, word);
             return Ok(Place { page: self.root, index: 0 });
         }
         let leaf = path.leaf();
         let place = Place { page: leaf.page, index: leaf.index as usize };
         let node = pool.resident_mut(place.page);
-        if node.free() >= ENTRY_BYTES + key.tail.len() + len {
-            node.insert_entry(place.index, key, len as u32);
-            pool.note_count(place.page);
-            self.count_rows(pool, path.above(), |node, index| node.add_rows(index, 1));
+        let slot = Slot { offset: 0, tail: key.tail.len() as u16, word };
+        if node.free() >= ENTRY_BYTES + node.heap_len(slot) {
+            self.insert_entry(pool, path, place, key, word);
             return Ok(place);
         }
-        self.insert_into_full(pool, path, key, len)
+        self.insert_into_full(pool, path, key, word)
+    }
+
+    /// Puts an entry into a leaf that has room for it.
+    #[inline(always)]
+    fn insert_entry(&self, pool: &mut Pool, path: &Path, place: Place, key: Key<'_>, word: u32) {
+        pool.resident_mut(place.page).insert_entry(place.index, key, word);
+        pool.note_count(place.page);
+        let rows = rows_of(word);
+        self.count_rows(pool, path.above(), |node, index| node.add_rows(index, rows));
     }
 
     #[cold]
-    fn insert_into_full(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, len: usize) -> Result<Place, PoolFull> {
-        let new = New { key, word: len as u32, bytes: ENTRY_BYTES + key.tail.len() + len, rows: 0 };
+    fn insert_into_full(&mut self, pool: &mut Pool, path: &Path, key: Key<'_>, word: u32) -> Result<Place, PoolFull> {
+        let slot = Slot { offset: 0, tail: 0, word };
+        let new = New { key, word, bytes: ENTRY_BYTES + key.tail.len() + slot.len(), rows: 0 };
+        let mut path = *path;
+        let leaf = path.leaf().page;
+        // The parts of a bundle that was opened stay as they are.
+        if slot.bundled() == 0
+            && let Some(index) = self.gather(pool, &path)
+        {
+            path.steps[path.levels as usize - 1].index = index as u16;
+            if pool.resident(leaf).free() >= new.bytes {
+                let place = Place { page: leaf, index };
+                self.insert_entry(pool, &path, place, key, word);
+                return Ok(place);
+            }
+        }
+        let path = &path;
         let level = path.levels as usize - 1;
-        let edge = self.beyond(pool, path, level, path.steps[level].index as usize);
+        let index = path.steps[level].index as usize;
+        let edge =
+            self.beyond(pool, path, level, index).or_else(|| beside_bundles(pool.resident(leaf), key.head, index));
         if edge.is_none()
             && let Some(place) = self.hand_over(pool, path, new)
         {
@@ -125,7 +190,7 @@ impl Tree {
         // Each level may be split, and the root get a parent.
         pool.reserve(path.levels as usize + 1)?;
         let (separator, right, place) = self.split(pool, path.leaf().page, path.leaf().index as usize, new, edge);
-        self.insert_child(pool, path, separator, right);
+        self.insert_child(pool, path, (separator, right), rows_of(word));
         Ok(place)
     }
 
@@ -146,8 +211,9 @@ impl Tree {
             // A branch's first child stays first, and what is new goes behind it: both are on the left, because the first
             // separator is the shortest, and another in its place might not fit on the right.
             Some(Edge::Front) => index + 1,
-            Some(Edge::Back) => deal.count() - 1,
+            Some(Edge::Back) => index,
         };
+        let cut = if deal.fits(cut) { cut } else { deal.middle() };
         let separator = self.separator(&deal, cut);
         let right = self.allocate(pool, old.kind().expect("a page of a tree has a kind"));
         let place = deal.perform(pool, left, right, cut);
@@ -155,8 +221,8 @@ impl Tree {
     }
 
     /// Puts a new child into the parent of the path's leaf, splitting what is full on the way up.
-    fn insert_child(&mut self, pool: &mut Pool, path: &Path, separator: KeyCopy, child: PageId) {
-        let (mut separator, mut child) = (separator, child);
+    fn insert_child(&mut self, pool: &mut Pool, path: &Path, new: (KeyCopy, PageId), added: u64) {
+        let (mut separator, mut child) = new;
         for level in (0..path.levels as usize - 1).rev() {
             let step = path.steps[level];
             let index = step.index as usize + 1;
@@ -168,7 +234,7 @@ impl Tree {
                 node.insert_entry(index, separator.key(), child.0);
                 pool.note_count(step.page);
                 self.recount(pool, step.page, index);
-                self.count_rows(pool, &path.steps[..level], |node, index| node.add_rows(index, 1));
+                self.count_rows(pool, &path.steps[..level], |node, index| node.add_rows(index, added));
                 return;
             }
             let old = separator;
@@ -249,7 +315,8 @@ impl Tree {
         self.recount(pool, parent.page, separator_index - 1);
         self.recount(pool, parent.page, separator_index);
         let above = path.above();
-        self.count_rows(pool, &above[..above.len() - 1], |node, index| node.add_rows(index, 1));
+        let added = rows_of(new.word);
+        self.count_rows(pool, &above[..above.len() - 1], |node, index| node.add_rows(index, added));
         Some(place)
     }
 
@@ -264,10 +331,35 @@ impl Tree {
     }
 }
 
-/// An end of the tree.
+/// Whether a row with this head that is put at `index` will be followed by more of its kind: it is at an end of rows with its head, of which some
+/// are in bundles.
+fn beside_bundles(node: &Page, head: u64, index: usize) -> Option<Edge> {
+    let (heads, count) = (node.heads(), node.count());
+    let has_bundle = |entries: &mut dyn Iterator<Item = usize>| {
+        let mut own = entries.take(GATHERED_MIN).take_while(|entry| heads[*entry] == head);
+        own.any(|entry| node.slot(entry).bundled() > 0)
+    };
+    let (before, behind) = (index > 0 && heads[index - 1] == head, index < count && heads[index] == head);
+    if before && !behind && has_bundle(&mut (0..index).rev()) {
+        return Some(if index == count { Edge::Back } else { Edge::Front });
+    }
+    if behind && !before && has_bundle(&mut (index..count)) {
+        return Some(if index == 0 { Edge::Front } else { Edge::Back });
+    }
+    None
+}
+
+/// The rows of an entry of a leaf with this word.
+fn rows_of(word: u32) -> u64 {
+    Slot { offset: 0, tail: 0, word }.rows() as u64
+}
+
+/// An end of the tree, or of what belongs together in it.
 #[derive(Clone, Copy)]
 enum Edge {
+    /// What is new stays with what is in front of it.
     Front,
+    /// What is new goes with what is behind it.
     Back,
 }
 
@@ -320,6 +412,14 @@ impl Deal<'_> {
         node.key(index)
     }
 
+    fn is_bundle(&self, index: usize) -> bool {
+        if index == self.index {
+            return self.new.word >> 16 != 0;
+        }
+        let (node, index) = self.old(index - usize::from(index > self.index));
+        node.slot(index).bundled() > 0
+    }
+
     /// How many entries the left page gets so that both are about equally full: the fuller one has at most half of
     /// all bytes and half of the largest entry, which always fits if there was one page.
     fn middle(&self) -> usize {
@@ -345,7 +445,10 @@ impl Deal<'_> {
     /// The separator of the two pages if the left one gets `cut` entries. In branches it moves up as it is.
     fn separator(&self, cut: usize) -> KeyCopy {
         let right = self.key(cut);
-        if self.left.is_leaf() { KeyCopy::between(self.key(cut - 1), right) } else { KeyCopy::new(right) }
+        let left = self.key(cut - 1);
+        // Behind all rows of a bundle, which have one head, is the next entry's key; what is between the two may not be.
+        let is_short = self.left.is_leaf() && (!self.is_bundle(cut - 1) || left.head < right.head);
+        if is_short { KeyCopy::between(left, right) } else { KeyCopy::new(right) }
     }
 
     /// Fills both pages; answers where the new entry is.

@@ -17,11 +17,15 @@
 //! - I4: every page has one parent, or is the root.
 //! - I5: a counted branch has for each child the number of rows below it. Where rows move between two children, both
 //!   numbers are taken from the children anew; where a row comes or goes they change by one up to the root.
+//! - I6: an entry of a leaf is a row, or, in a tree that counts, a bundle of several ([`bundle`]); all of these are in front of the next entry, and of
+//!   the next leaf's separator. Who uses a tree sees rows.
 
+mod bundle;
 mod check;
 mod cursor;
 mod descend;
 mod detach;
+mod gather;
 mod insert;
 mod locate;
 mod remove;
@@ -30,8 +34,9 @@ mod touch;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use check::check_heap;
+pub(crate) use bundle::{Bundle, PAYLOAD_BYTES_MAX as BUNDLED_BYTES_MAX};
 pub use check::{Census, Damage};
+pub(crate) use check::{check_bundle, check_heap};
 pub use descend::Path;
 pub(crate) use descend::Step;
 pub use detach::DetachedTree;
@@ -160,7 +165,7 @@ pub const fn row_fits(tail: usize, payload: usize) -> bool {
 
 /// A key on the stack, to outlive the pages that it is taken from.
 #[derive(Clone, Copy)]
-struct KeyCopy {
+pub(crate) struct KeyCopy {
     head: u64,
     len: u16,
     tail: [u8; KEY_INLINE_BYTES_MAX],
@@ -183,7 +188,7 @@ impl KeyCopy {
         KeyCopy::new(Key::new(right.head, &right.tail[..shared + 1]))
     }
 
-    fn key(&self) -> Key<'_> {
+    pub(crate) fn key(&self) -> Key<'_> {
         Key::new(self.head, &self.tail[..self.len as usize])
     }
 }

@@ -7,6 +7,7 @@ use crate::limits::NEIGHBOUR_SPACE_PERCENT_MAX;
 use crate::page::{Key, Page, SPACE_BYTES};
 use crate::pool::Pool;
 use crate::units::PageId;
+use core::ops::ControlFlow;
 
 impl Tree {
     /// Removes the row that an exact path leads to.
@@ -15,12 +16,19 @@ impl Tree {
         let leaf = path.leaf();
         let node = pool.resident_mut(leaf.page);
         let slot = node.slot(leaf.index as usize);
+        if slot.rows() > 1 {
+            self.take(pool, path);
+            if pool.resident(leaf.page).used() < SPACE_BYTES / 2 {
+                self.thin(pool, path);
+            }
+            return;
+        }
         node.remove_entry(leaf.index as usize);
         let is_sparse = node.used() < SPACE_BYTES / 2;
         pool.note_count(leaf.page);
         self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, 1));
         self.rows -= 1;
-        self.bytes -= row_bytes(slot.tail as usize, slot.word as usize) as u64;
+        self.bytes -= row_bytes(slot.tail as usize, slot.len()) as u64;
         self.changes = self.changes.wrapping_add(1);
         if is_sparse {
             self.thin(pool, path);
@@ -38,24 +46,32 @@ impl Tree {
     ) -> usize {
         self.expect_whole(path);
         let leaf = path.leaf();
+        let start = leaf.index as usize;
+        let own = pool.resident(leaf.page).slot(start).rows();
+        if self.rank_within(pool, path) > 0 || own > rows {
+            return self.take_run(pool, path, rows, &mut show);
+        }
         let node = pool.resident_mut(leaf.page);
         let old = *node;
-        let start = leaf.index as usize;
-        let end = old.count().min(start.saturating_add(rows));
-        for index in start..end {
-            show(old.key(index), old.payload(index));
-            self.bytes -= row_bytes(old.tail(index).len(), old.payload(index).len()) as u64;
+        let (mut end, mut gone) = (start, 0);
+        while end < old.count() && gone + old.slot(end).rows() <= rows {
+            _ = old.visit_entry(end, 0, |key, payload| {
+                show(key, payload);
+                ControlFlow::Continue(())
+            });
+            self.bytes -= row_bytes(old.tail(end).len(), old.payload(end).len()) as u64;
+            gone += old.slot(end).rows();
+            end += 1;
         }
         node.clear();
         node.append(&old, 0..start);
         node.append(&old, end..old.count());
         pool.note_count(leaf.page);
-        let gone = (end - start) as u64;
-        self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, gone));
-        self.rows -= gone;
+        self.count_rows(pool, path.above(), |node, index| node.subtract_rows(index, gone as u64));
+        self.rows -= gone as u64;
         self.changes = self.changes.wrapping_add(1);
         self.thin(pool, path);
-        end - start
+        gone
     }
 
     /// Frees or joins the sparse pages of the path, from the leaf up.

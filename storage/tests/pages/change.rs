@@ -1,7 +1,7 @@
 //! Changes of rows: in the engine, and in the model of what its rows ought to be.
 
 use crate::shard::{Model, row};
-use cairn_storage::engine::elements::{element, number_of, order_of, owner, owner_tail};
+use cairn_storage::engine::elements::{ALONE, BUNDLED, element, number_of, order_of, owner, owner_tail};
 use cairn_storage::engine::{Engine, Stop};
 use cairn_storage::error::Missing;
 use cairn_storage::log::Removal;
@@ -37,10 +37,21 @@ pub fn is_collection(value: &[u8]) -> bool {
 }
 
 fn order(at: u32) -> [u8; 6] {
-    // Some have a head in common.
+    // Many have a head in common.
     let mut order = [0; 6];
-    order[..4].copy_from_slice(&(at << 7).to_be_bytes());
+    order[..3].copy_from_slice(&(at >> 7).to_be_bytes()[1..]);
+    order[3..].copy_from_slice(&((at & 127) << 9).to_be_bytes()[1..]);
     order
+}
+
+/// The kind of an element of the collection at a key: those of some may stand in bundles, of others those that came later, as in a directory that an
+/// earlier version has begun.
+fn kind(key: &[u8], order: &[u8]) -> u8 {
+    match key.last().map_or(0, |last| last % 3) {
+        0 => ALONE,
+        1 if order < &self::order(60)[..] => ALONE,
+        _ => BUNDLED,
+    }
 }
 
 fn encode(elements: &BTreeMap<Vec<u8>, Vec<u8>>) -> Vec<u8> {
@@ -97,7 +108,7 @@ fn collect(engine: &mut Engine, db: u8, key: &[u8], count: u32) -> Result<Lsn, S
         .prepare_neighbours(rows.chain([row(db, key), owner(db, &tail)]).map(|row| (row, 0)), 120 * elements.len())?;
     engine.open_group();
     for (order, value) in &elements {
-        engine.put(element(db, number, order), 0, 0, value).expect("it was prepared");
+        engine.put(element(db, number, order), kind(key, order), 0, value).expect("it was prepared");
     }
     engine.put_owner(row(db, key), number).expect("it was prepared");
     engine.put(row(db, key), COLLECTION, 0, &number.0.to_le_bytes()).expect("it was prepared");
@@ -177,7 +188,7 @@ impl Change {
             Change::Element(db, key, at, value) => {
                 let (number, order) = (number(engine, *db, key)?, order(*at));
                 match value {
-                    Some(value) => engine.put(element(*db, number, &order), 0, 0, value),
+                    Some(value) => engine.put(element(*db, number, &order), kind(key, &order), 0, value),
                     None => {
                         let removed = engine.delete(element(*db, number, &order), Removal::Deleted)?;
                         Ok(removed.unwrap_or_else(|| engine.log().appended()))

@@ -149,7 +149,7 @@ fn a_list_is_what_it_was_after_checkpoints_evictions_and_openings() {
         assert!(rows(&mut paged, &tree) == model);
         for _ in 0..500 {
             let rank = rng(model.len() as u64);
-            let found = paged.run(|pool| Ok(tree.at(pool, rank)?.map(|(_, found)| found[..8].to_vec())));
+            let found = paged.run(|pool| tree.at(pool, rank, |_, found| found[..8].to_vec()));
             assert_eq!(found, Some(model[rank as usize].to_le_bytes().to_vec()));
         }
         // And whole, every count with it.

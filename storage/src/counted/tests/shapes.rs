@@ -45,7 +45,7 @@ fn rows_at_either_end_leave_full_leaves() {
 #[test]
 fn an_empty_tree_answers() {
     let (mut pool, mut tree) = (pool(10), CountedTree::by_key());
-    assert_eq!((tree.at(&pool, 0), tree.first(&pool), tree.last(&pool)), (Ok(None), Ok(None), Ok(None)));
+    assert_eq!(tree.at(&pool, 0, |_, _| ()), Ok(None));
     assert_eq!(tree.rank(&pool, Key::of_head(5)), Ok((0, false)));
     assert_eq!(tree.remove_range(&mut pool, 0, 10, |_, _| unreachable!()), Ok(0));
     tree.forward(&pool, &mut Cursor::new(0), |_, _| unreachable!()).unwrap();
@@ -78,7 +78,7 @@ fn a_full_pool_refuses_and_changes_nothing() {
     let path = tree.resolve_rank(&pool, 3).unwrap();
     assert!(tree.replace(&mut pool, &path, &payload).is_err());
     tree.check(&pool).unwrap();
-    assert_eq!(tree.at(&pool, 3).unwrap().unwrap().1, [1; 40]);
+    assert_eq!(tree.at(&pool, 3, |_, payload| payload.to_vec()), Ok(Some(vec![1; 40])));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn a_range_knows_what_it_will_miss() {
     };
     assert_eq!(absent(&pool, 1000), expect);
     assert_eq!(absent(&pool, 3), expect[..3]);
-    assert_eq!(tree.at(&pool, 300), Err(Missing::Page(expect[0])));
+    assert_eq!(tree.at(&pool, 300, |_, _| ()), Err(Missing::Page(expect[0])));
     images.iter().for_each(|(page, image)| pool.supply(*page, image).unwrap());
     assert!(absent(&pool, 1000).is_empty());
 }
@@ -199,5 +199,30 @@ fn a_branch_finds_by_rank() {
             page.remove_entry(index);
             counts.remove(index);
         }
+    }
+}
+
+/// The elements of a list, put at an end or in the middle of the tree: they take little more than their bytes, and so when some have gone and come.
+#[test]
+fn rows_in_bundles_take_little() {
+    for (is_front, is_last) in [(false, true), (true, true), (false, false), (true, false)] {
+        let (mut pool, mut tree) = (pool(2000), CountedTree::by_key());
+        let key = |number: u64| ((1 << 40) + (number << 20)).to_be_bytes();
+        let payload = [&[1][..], &[b'x'; 16]].concat();
+        let put = |pool: &mut Pool, tree: &mut CountedTree, head: u64, number: u64| {
+            let bytes = key(number);
+            let key = Key::new(head, &bytes[3..]);
+            let path = tree.resolve(pool, key).unwrap();
+            tree.insert(pool, &path, key, &payload).unwrap();
+        };
+        if !is_last {
+            (0..1000).for_each(|number| [4, 6].iter().for_each(|head| put(&mut pool, &mut tree, *head, number)));
+        }
+        let before = tree.pages();
+        let rows = 50_000;
+        (0..rows).for_each(|at| put(&mut pool, &mut tree, 5, if is_front { rows - at } else { rows + at }));
+        let bytes_a_row = (tree.pages() - before) as f64 * 8192.0 / rows as f64;
+        assert!(bytes_a_row < 18.4, "{is_front} {is_last}: {bytes_a_row}");
+        pool.check(&tree.check(&pool).unwrap().pages).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     ARCHIVE_AT_1, ARCHIVE_AT_2, ARCHIVE_AT_5, DATABASES_2, Earlier, FLUSH_AT, FORMAT_1, FORMAT_2, FORMAT_3, FORMAT_5,
-    MAGIC, SETTLED_AT, UNKNOWN,
+    FORMAT_6, MAGIC, SETTLED_AT, UNKNOWN,
 };
 use super::{FORMAT, Invalid, MapRoot, Superblock, TreeRoot};
 use crate::checksum::crc32c;
@@ -134,6 +134,18 @@ fn the_earlier_formats_are_read() {
     assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(expect.clone()));
     let page = earlier(&old, FORMAT_2, 8192, &[]);
     assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(Superblock { flush: Some(8192), ..expect }));
+}
+
+/// It says what today's does, of trees without bundles.
+#[test]
+fn format_6_is_read() {
+    let mut page = vec![0; PAGE_BYTES];
+    largest().encode(ShardId(3), 9, &mut page);
+    page[8..10].copy_from_slice(&FORMAT_6.to_le_bytes());
+    let end = super::ARCHIVE_AT + super::u32_at(&page, 16) as usize + TREES;
+    let crc = crc32c(&[&9u32.to_le_bytes(), &page[4..end]]);
+    page[..4].copy_from_slice(&crc.to_le_bytes());
+    assert_eq!(Superblock::decode(ShardId(3), 9, &page), Ok(largest()));
 }
 
 #[test]
