@@ -56,7 +56,9 @@ def samples(data):
 def profile(words, first, args):
     with running(args.cairn, args.port, args.dir) as process, tempfile.TemporaryDirectory(dir=args.dir) as temporary:
         if first:
-            load(args.port, first, 2_000_000 if "POP" in words else 100 if "short" in first else 100_000, args)
+            # What is popped has to last.
+            count, keys = (4_000_000, 4_000_000) if "POP" in words else (100 if "short" in first else args.keys, args.keys)
+            load(args.port, first, count, argparse.Namespace(keys=keys))
         loading = subprocess.Popen([sys.executable, "-c", f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r}); "
                                     f"import argparse, families; families.load({args.port}, {words!r}, 100_000_000, argparse.Namespace(keys={args.keys}))"],
                                    stderr=subprocess.DEVNULL, start_new_session=True)

@@ -14,7 +14,7 @@ use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::flush::{Flush, flush_bytes};
 use cairn_storage::log::{LogConfig, Record, Removal};
 use cairn_storage::page::{Kind, specimen};
-use cairn_storage::pagefile::superblock::seal;
+use cairn_storage::pagefile::superblock::{seal, unmixed};
 use cairn_storage::pagefile::{MapRoot, Superblock, TreeRoot, map_words};
 use cairn_storage::units::{Epoch, Incarnation, Lsn, ShardId};
 
@@ -175,6 +175,7 @@ fn superblocks() -> Vec<Vec<u8>> {
         .map(|superblock| {
             let mut page = vec![0; PAGE_BYTES];
             superblock.encode(LOG.shard, SALT, &mut page);
+            let mut page = unmixed(SALT, &page);
             // Zeros behind it say nothing.
             page.truncate(PAGE_BYTES - page.iter().rev().take_while(|byte| **byte == 0).count());
             page
@@ -205,6 +206,7 @@ mod tests {
         }
         for mut page in superblocks() {
             page.resize(PAGE_BYTES, 0);
+            seal(SALT, &mut page);
             assert!(Superblock::decode(LOG.shard, SALT, &page).is_ok());
         }
         for mut page in maps() {

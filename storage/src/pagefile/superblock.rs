@@ -18,6 +18,9 @@
 //! behind the checkpoint's LSN. Their archives are at 28, of format 1 at 20, which does not say where the flush begins. Formats 1 and 2 have one
 //! database less. Trees of formats 1 to 6 have no bundles. They are read, and not written. There is no format 4.
 //!
+//! From the archive on format 7 is mixed with a sequence of numbers that begins with the checksum ([`mix`]), so that two superblocks have no sector behind the first in common. Else one
+//! that a power cut has torn, and another one that was torn over it, could make the first whole again: and lead to sites that have other images by then.
+//!
 //! **Valid** is one with the magic, of this shard, page size and format, whose checksum holds and whose archive is one.
 //! It stands at site `generation % 2`.
 
@@ -227,6 +230,8 @@ impl Superblock {
         if bytes[4..8] != MAGIC {
             return Err(Invalid::Damaged("it is not a superblock"));
         }
+        let plain = unmixed(salt, bytes);
+        let bytes = &plain[..];
         let Layout { version, archive_at, len, spaces_bytes } = Layout::of(bytes);
         let Some(used) = bytes.get(4..archive_at + len + spaces_bytes) else {
             return Err(Invalid::Damaged("its length is impossible"));
@@ -300,12 +305,36 @@ impl Layout {
     }
 }
 
-/// Gives a page the checksum that its other bytes want, if their length is possible.
+/// Gives a page, whose bytes are not mixed, the checksum that they want, if their length is possible; and mixes them.
 pub fn seal(salt: u32, page: &mut [u8]) {
     let Layout { archive_at, len, spaces_bytes, .. } = Layout::of(page);
     if let Some(used) = page.get(4..archive_at + len + spaces_bytes) {
         let crc = crc32c(&[&salt.to_le_bytes(), used]);
         page[..4].copy_from_slice(&crc.to_le_bytes());
+        mix(salt, page);
+    }
+}
+
+/// A page as it was before it was sealed, but for its checksum.
+pub fn unmixed(salt: u32, page: &[u8]) -> Vec<u8> {
+    let mut plain = page.to_vec();
+    mix(salt, &mut plain);
+    plain
+}
+
+/// Mixes what stands behind the header of a page of today's format, or undoes that. The numbers are those of SplitMix64.
+fn mix(salt: u32, page: &mut [u8]) {
+    let Layout { version, archive_at, len, spaces_bytes } = Layout::of(page);
+    let mut state = u64::from(salt) << 32 | u64::from(u32_at(page, 0));
+    let Some(mixed) = page.get_mut(archive_at..archive_at + len + spaces_bytes).filter(|_| version == FORMAT) else {
+        return;
+    };
+    for word in mixed.chunks_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut number = (state ^ state >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let number = (number ^ number >> 31).to_le_bytes();
+        word.iter_mut().zip(number).for_each(|(byte, number)| *byte ^= number);
     }
 }
 
