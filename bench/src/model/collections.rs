@@ -84,35 +84,29 @@ impl Command<'_> {
     }
 
     fn hash(&mut self, key: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        match self.look(key).and_then(|row| row.collection).as_deref() {
-            None => BTreeMap::new(),
-            Some(Collection::Hash(fields)) => fields.clone(),
-            Some(other) => panic!("a {} has a hash's key", other.name()),
-        }
+        self.of_kind(key, "hash", |kept| if let Collection::Hash(fields) = kept { Some(fields.clone()) } else { None })
     }
 
     fn set_of(&mut self, key: &[u8]) -> BTreeSet<Vec<u8>> {
-        match self.look(key).and_then(|row| row.collection).as_deref() {
-            None => BTreeSet::new(),
-            Some(Collection::Set(members)) => members.clone(),
-            Some(other) => panic!("a {} has a set's key", other.name()),
-        }
+        self.of_kind(key, "set", |kept| if let Collection::Set(members) = kept { Some(members.clone()) } else { None })
     }
 
     fn zset(&mut self, key: &[u8]) -> BTreeMap<Vec<u8>, i64> {
-        match self.look(key).and_then(|row| row.collection).as_deref() {
-            None => BTreeMap::new(),
-            Some(Collection::ZSet(scores)) => scores.clone(),
-            Some(other) => panic!("a {} has a sorted set's key", other.name()),
-        }
+        self.of_kind(
+            key,
+            "sorted set",
+            |kept| if let Collection::ZSet(scores) = kept { Some(scores.clone()) } else { None },
+        )
     }
 
     fn list(&mut self, key: &[u8]) -> VecDeque<Vec<u8>> {
-        match self.look(key).and_then(|row| row.collection).as_deref() {
-            None => VecDeque::new(),
-            Some(Collection::List(elements)) => elements.clone(),
-            Some(other) => panic!("a {} has a list's key", other.name()),
-        }
+        self.of_kind(key, "list", |kept| if let Collection::List(all) = kept { Some(all.clone()) } else { None })
+    }
+
+    /// What is at a key that only collections of one kind have; nothing is an empty one.
+    fn of_kind<T: Default>(&mut self, key: &[u8], kind: &str, of: impl FnOnce(&Collection) -> Option<T>) -> T {
+        let Some(collection) = self.look(key).and_then(|row| row.collection) else { return T::default() };
+        of(&collection).unwrap_or_else(|| panic!("a {} has the key of a {kind}", collection.name()))
     }
 
     /// What a collection's row becomes: an empty one goes.

@@ -149,7 +149,7 @@ impl LongCombination {
         }
     }
 
-    /// Gets the first slices. Whether more is to be got.
+    /// Gets first slices, from that of this operand on. Behind the last one it is known how the combination goes.
     fn begin(&mut self, steps: &mut dyn Steps, mut at: usize, items: u64) -> Result<(), Stop> {
         self.seed = steps.shard().hash_seed();
         let mut here = 0;

@@ -230,6 +230,7 @@ impl Sorting {
         let asked = numbers.iter().flat_map(|at| keys.clone().map(|key| (key, self.elements.text(*at as usize))));
         let found = look_up(asked, steps)?;
         let mut found = found.texts();
+        let gets = if self.get.is_empty() { &[Get::Element][..] } else { &self.get };
         let mut part = Replies::default();
         let mut reply = Reply::new(&mut part, self.is_resp3);
         if shown == 0 {
@@ -237,8 +238,7 @@ impl Sorting {
         }
         for at in numbers {
             let element = self.elements.text(*at as usize);
-            let element_alone = [Get::Element];
-            for get in if self.get.is_empty() { &element_alone[..] } else { &self.get } {
+            for get in gets {
                 let value = match get {
                     Get::Element => Some(element),
                     Get::Nothing => None,
