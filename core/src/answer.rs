@@ -223,13 +223,8 @@ impl Machine {
             }
         }
         self.stats.configure(&self.settings);
-        self.shard.string_bytes_max = self.settings.proto_max_bulk_len;
-        self.shard.announced.configure(self.settings.notify_keyspace_events);
-        self.shard.thresholds = self.settings.thresholds;
-        self.shard.tracked.configure(self.settings.tracking_table_max_keys, self.identity.shards);
+        self.shard.configure(&self.settings, self.identity.shards);
         self.give_up_keys();
-        self.shard.slices.items.set(self.settings.slice_items);
-        self.shard.versions_mut().bytes_max = self.settings.txn_snapshot_memory_bytes;
         self.slowlog.truncate(self.settings.slowlog_max_len);
         Answer::Done
     }

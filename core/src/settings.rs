@@ -17,6 +17,7 @@ use crate::acl::{self, Acl, Fresh, User};
 use crate::collection::Thresholds;
 use crate::event::Peer;
 use crate::notify::Events;
+use crate::rdb::Version;
 use std::borrow::Cow;
 use std::fmt;
 use value::Value;
@@ -175,6 +176,8 @@ pub struct Fields {
     /// Milliseconds that a command of an open transaction waits for locks, and that such a transaction is idle; 0: any time.
     pub txn_lock_timeout_ms: u64,
     pub txn_idle_timeout_ms: u64,
+    /// What DUMP, FUNCTION DUMP and MIGRATE write.
+    pub dump_payload_version: Version,
     /// Items that a command shows at once, at most: longer replies are shown in slices.
     pub slice_items: u64,
     /// What a shard keeps at most of rows that have changed since a snapshot that is read.

@@ -24,7 +24,9 @@ use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::limits::BULK_BYTES_MAX;
 use crate::notify::Events;
+use crate::rdb::Version;
 use crate::route;
+use crate::settings::Settings;
 use crate::tracking::Tracked;
 use crate::tx::{Watched, Watches};
 use crate::unstable::Unstable;
@@ -142,6 +144,8 @@ pub struct Shard {
     input: Option<Arc<Vec<u8>>>,
     /// The most that APPEND and SETRANGE may make of a string: `proto-max-bulk-len`.
     pub string_bytes_max: usize,
+    /// What DUMP writes: `dump-payload-version`.
+    pub payload_version: Version,
     /// What encodings collections have for those who ask.
     pub thresholds: Thresholds,
     pub counts: ReadCounts,
@@ -206,12 +210,24 @@ impl Shard {
             random: random_seed,
             input: None,
             string_bytes_max: BULK_BYTES_MAX,
+            payload_version: Version::default(),
             thresholds: Thresholds::default(),
             counts: ReadCounts::default(),
             slices: Slices::default(),
             announced: Announced::default(),
             planted: None,
         }
+    }
+
+    /// What has been set is so from now on, where there are so many shards.
+    pub(crate) fn configure(&mut self, settings: &Settings, shards: u16) {
+        self.string_bytes_max = settings.proto_max_bulk_len;
+        self.payload_version = settings.dump_payload_version;
+        self.announced.configure(settings.notify_keyspace_events);
+        self.thresholds = settings.thresholds;
+        self.tracked.configure(settings.tracking_table_max_keys, shards);
+        self.slices.items.set(settings.slice_items);
+        self.versions.bytes_max = settings.txn_snapshot_memory_bytes;
     }
 
     pub fn engine(&self) -> &Engine {

@@ -1,4 +1,5 @@
-//! `cairn export`: everything that a running server has, as an RDB file that Redis 7.0 and later load.
+//! `cairn export`: everything that a running server has, as an RDB file: of the version of its payloads (`dump-payload-version`), 11 unless it
+//! says otherwise, which Redis 7.2 and later load.
 
 use crate::link::{self, Address, Link, request};
 use crate::say;
@@ -98,14 +99,16 @@ impl Output {
 
 /// How many keys were written, and which were not, with the reason.
 fn write_all(link: &mut Link, output: &mut Output, is_quiet: bool) -> io::Result<(u64, Vec<String>)> {
-    write::header(&mut output.bytes, Version::Ten);
+    let Reply::Bulk { bytes: Some(libraries), .. } = link.demand(&["FUNCTION", "DUMP"])? else {
+        return Err(io::Error::other("FUNCTION DUMP: it is no string"));
+    };
+    let version = payload::version(&libraries).unwrap_or(Version::default() as u16);
+    write::header(&mut output.bytes, version);
     let now_s = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     write::aux(&mut output.bytes, "cairn-ver", env!("CARGO_PKG_VERSION").as_bytes());
     write::aux(&mut output.bytes, "ctime", now_s.to_string().as_bytes());
-    // Its body is what a file has of them.
-    if let Reply::Bulk { bytes: Some(libraries), .. } = link.demand(&["FUNCTION", "DUMP"])? {
-        output.bytes.extend_from_slice(body_of(&libraries)?);
-    }
+    // Their body is what a file has of them.
+    output.bytes.extend_from_slice(body_of(&libraries)?);
     let sizes = link.sizes()?;
     let bar = bar(sizes.iter().map(|(_, keys)| keys).sum(), is_quiet);
     let (mut written, mut refused) = (0, Vec::new());

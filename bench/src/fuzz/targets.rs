@@ -180,7 +180,7 @@ fn restore(body: &[u8]) {
 
 fn files() -> Vec<Vec<u8>> {
     let mut out = Vec::new();
-    write::header(&mut out, Version::Ten);
+    write::header(&mut out, Version::Ten as u16);
     write::aux(&mut out, "redis-ver", b"7.0.15");
     write::function(&mut out, b"#!lua name=l");
     write::database(&mut out, 3, 8, 1);

@@ -6,18 +6,17 @@ use crate::collection::dump;
 use crate::command::keys::{database, taken};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
-use crate::rdb::{VERSION_MAX, Version, payload};
+use crate::rdb::{VERSION_MAX, payload};
 use crate::resp::encode::Reply;
 use crate::shard::{Shard, Ttl};
 use cairn_storage::blob::Blob;
 
-/// The payload is of a version that Redis 7.0 reads too.
 fn dump(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let Some(row) = shard.read(call, &call.args[1])? else {
         reply.null();
         return Ok(());
     };
-    let payload = dump::dump(shard, call, &row, Version::Ten)?;
+    let payload = dump::dump(shard, call, &row, shard.payload_version)?;
     reply.blob(Blob::new(payload));
     Ok(())
 }

@@ -201,7 +201,7 @@ fn restore(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Rep
 
 fn dump(machine: &mut Machine, _: ConnId, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     machine.refresh_functions()?;
-    reply.bulk(&machine.functions.libraries().payload());
+    reply.bulk(&machine.functions.libraries().payload(machine.settings.dump_payload_version));
     Ok(Flow::Done)
 }
 

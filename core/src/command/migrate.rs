@@ -9,7 +9,6 @@ use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::event::{Carried, ConnId, HostAsk, Migration};
 use crate::machine::Machine;
-use crate::rdb::Version;
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
 use crate::shard::Shard;
@@ -117,7 +116,7 @@ fn look(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
         return Ok(());
     };
     let left_ms = row.expire_ms.map_or(0, |ms| ms.saturating_sub(call.now.unix_ms()).max(1));
-    let payload = dump::dump(shard, call, &row, Version::Ten)?;
+    let payload = dump::dump(shard, call, &row, shard.payload_version)?;
     reply.array(2);
     reply.blob(Blob::new(payload));
     reply.integer(left_ms as i64);

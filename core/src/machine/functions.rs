@@ -15,6 +15,7 @@ use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Level, Notice};
 use crate::hidden;
 use crate::limits::{FUNCTION_LOAD_MS_MAX, FUNCTIONS_BYTES_MAX, HIDDEN_DB, SCRIPT_MS_MAX};
+use crate::rdb::Version;
 use crate::resp::encode::Reply;
 use crate::script::library::{Function, Heading, Libraries, Library};
 use crate::script::payload;
@@ -240,7 +241,7 @@ impl Change {
         if libraries.bytes() > FUNCTIONS_BYTES_MAX {
             return Err(refused("OOM the libraries of functions take too much memory"));
         }
-        let row = [&version.to_le_bytes()[..], &libraries.payload()].concat();
+        let row = [&version.to_le_bytes()[..], &libraries.payload(Version::default())].concat();
         let words: [&[u8]; 3] = [b"SET", hidden::FUNCTIONS, &row];
         for shard in 0..ground.machine().identity.shards {
             ask_hidden(ground, &HiddenCall { shard: ShardId(shard), head, words: &words, is_exclusive: true })?;

@@ -241,12 +241,7 @@ impl Machine {
         let shards = usize::from(identity.shards);
         assert!(usize::from(identity.shard.0) < shards);
         let mut shard = Shard::new(engine, identity.hash_seed, identity.seed);
-        shard.string_bytes_max = settings.proto_max_bulk_len;
-        shard.announced.configure(settings.notify_keyspace_events);
-        shard.thresholds = settings.thresholds;
-        shard.tracked.configure(settings.tracking_table_max_keys, identity.shards);
-        shard.slices.items.set(settings.slice_items);
-        shard.versions_mut().bytes_max = settings.txn_snapshot_memory_bytes;
+        shard.configure(&settings, identity.shards);
         shard.own_slots(route::slots_of(identity.shard.0, identity.shards));
         let parts = Parts::new(shard.engine(), identity.shards);
         let redo = Redo::new(shard.engine().redo_left(), now.mono_ns);

@@ -44,16 +44,21 @@ pub use self::input::Input;
 
 use crate::shard::Kind;
 use std::fmt;
+use std::ops::RangeInclusive;
 
 /// The highest version that is read.
 pub const VERSION_MAX: u16 = 12;
 
+/// The versions that `dump-payload-version` may be: those that every value can be written in.
+pub const VERSIONS_WRITTEN: RangeInclusive<u16> = Version::Ten as u16..=Version::Eleven as u16;
+
 /// A version that is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Version {
     /// Redis 7.0 and later read it.
     Ten = 10,
     /// From 7.2 on: with the times at which consumers of streams were active.
+    #[default]
     Eleven = 11,
     /// From 7.4 on. A payload of a hash whose fields expire is of this one, whatever was asked for.
     Twelve = 12,

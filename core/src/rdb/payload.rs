@@ -23,6 +23,12 @@ pub fn seal(mut body: Vec<u8>, version: Version) -> Vec<u8> {
     body
 }
 
+/// The version of a payload, if it is long enough to have one.
+pub fn version(payload: &[u8]) -> Option<u16> {
+    let (_, footer) = payload.split_last_chunk::<FOOTER_BYTES>()?;
+    Some(u16::from_le_bytes([footer[0], footer[1]]))
+}
+
 /// The body of a payload that is whole and of a version up to `version_max`.
 pub fn body(payload: &[u8], version_max: u16) -> Result<&[u8], Invalid> {
     let short = || Invalid { what: What::Short((FOOTER_BYTES - payload.len()) as u64), at: payload.len() as u64 };

@@ -212,7 +212,7 @@ fn footers_are_checked() {
 
 fn file() -> Vec<u8> {
     let mut out = Vec::new();
-    write::header(&mut out, Version::Ten);
+    write::header(&mut out, Version::Ten as u16);
     write::aux(&mut out, "redis-ver", b"7.0.15");
     write::function(&mut out, b"#!lua name=l");
     // Of a module: its id, when it was written, an integer, a string, the end.

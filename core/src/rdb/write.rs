@@ -95,8 +95,8 @@ pub fn timed_field(out: &mut Vec<u8>, earliest_ms: u64, expire_ms: u64) {
 }
 
 /// The beginning of a file.
-pub fn header(out: &mut Vec<u8>, version: Version) {
-    out.extend_from_slice(format!("REDIS{:04}", version as u16).as_bytes());
+pub fn header(out: &mut Vec<u8>, version: u16) {
+    out.extend_from_slice(format!("REDIS{version:04}").as_bytes());
 }
 
 pub fn aux(out: &mut Vec<u8>, name: &str, value: &[u8]) {

@@ -3,6 +3,7 @@
 
 use super::payload;
 use super::source::ScriptFlags;
+use crate::rdb::Version;
 use crate::resp::decode::unquote;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -148,8 +149,8 @@ impl Libraries {
     }
 
     /// As FUNCTION DUMP answers.
-    pub fn payload(&self) -> Vec<u8> {
-        payload::encode(self.iter().map(|library| library.text.as_slice()))
+    pub fn payload(&self, version: Version) -> Vec<u8> {
+        payload::encode(self.iter().map(|library| library.text.as_slice()), version)
     }
 }
 

@@ -3,6 +3,7 @@
 use super::value::Value;
 use super::{Form, Guard, Parameter, Role, Settings};
 use crate::limits::{BULK_BYTES_MAX, DATABASES_MAX, SHARDS_MAX, SLICE_ITEMS_MAX};
+use crate::rdb::{VERSIONS_WRITTEN, Version};
 
 const BYTES: Form = Form::Memory { min: 0, max: u64::MAX };
 const INT_MAX: i64 = i32::MAX as i64;
@@ -90,6 +91,14 @@ pub(super) const ACTING: &[Parameter] = &[
     }),
     acts("txn-lock-timeout", int(0, INT_MAX), "5000", |s, v| s.fields.txn_lock_timeout_ms = v.int() as u64),
     acts("txn-idle-timeout", int(0, INT_MAX), "60000", |s, v| s.fields.txn_idle_timeout_ms = v.int() as u64),
+    acts(
+        "dump-payload-version",
+        int(*VERSIONS_WRITTEN.start() as i64, *VERSIONS_WRITTEN.end() as i64),
+        "11",
+        |s, v| {
+            s.fields.dump_payload_version = if v.int() == 10 { Version::Ten } else { Version::Eleven };
+        },
+    ),
     acts("slice-items", int(1, SLICE_ITEMS_MAX), "4096", |s, v| s.fields.slice_items = v.int() as u64),
     acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),
     acts("hot-promote-rate", int(0, INT_MAX), "1000", |s, v| s.fields.hot_promote_rate = v.int() as u64),

@@ -50,8 +50,9 @@ impl Drop for Redis {
     }
 }
 
+/// One that writes what redis-server 7.0 reads.
 fn cairn(dir: &Path, shards: &str) -> Server {
-    Recipe::new(dir).with(&["--shards", shards]).start()
+    Recipe::new(dir).with(&["--shards", shards, "--dump-payload-version", "10"]).start()
 }
 
 fn ask(connection: &mut Connection, line: &str) -> Value {

@@ -11,7 +11,7 @@ use crate::event::{ConnId, Now};
 use crate::limits::DIGEST_KEYS_MAX;
 use crate::machine::{Machine, Merge};
 use crate::parcel::{Answer, Ask};
-use crate::rdb::{Version, payload};
+use crate::rdb::payload;
 use crate::resp::encode::Reply;
 use crate::route;
 use crate::shard::{Row, ScanEnd, Shard};
@@ -71,7 +71,7 @@ fn object(shard: &Shard, call: &Call<'_>, key: &[u8]) -> Result<Answer, Stop> {
     let row = shard.peek(call, key)?.ok_or(Refusal::NoSuchKey)?;
     let encoding = encoding_of(shard, call, &row)?;
     // As it would stand in a file: without the byte of its type.
-    let length = dump::dump(shard, call, &row, Version::Ten)?.len() - payload::FOOTER_BYTES - 1;
+    let length = dump::dump(shard, call, &row, shard.payload_version)?.len() - payload::FOOTER_BYTES - 1;
     Ok(Answer::Text(format!(
         "Value at:0x0 refcount:1 encoding:{encoding} serializedlength:{length} lru:0 lru_seconds_idle:0"
     )))
