@@ -104,9 +104,13 @@ pub const ROW_INLINE_BYTES_MAX: usize = PAGE_BYTES / 4;
 /// would need more rows than there are pages to grow beyond.
 pub const LEVELS_MAX: usize = 12;
 
-/// Neighbouring pages are joined, or share their rows, if they are then at most this full: what they get right
-/// after must not undo it.
+/// Neighbouring pages are joined if they are then at most this full: what they get right after must not undo it.
 pub const NEIGHBOUR_SPACE_PERCENT_MAX: usize = 90;
+
+/// Neighbouring leaves share their rows if each has then room for so many more, within these bounds.
+pub const SHARED_ROOM_ROWS: usize = 9;
+pub const SHARED_ROOM_BYTES_MIN: usize = PAGE_BYTES / 30;
+pub const SHARED_ROOM_BYTES_MAX: usize = PAGE_BYTES / 10;
 
 /// Keys that one call of `Tree::touch` serves. Their lines fit into a first-level cache.
 pub const TOUCH_KEYS_MAX: usize = 64;

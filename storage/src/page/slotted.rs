@@ -277,15 +277,26 @@ impl Page {
         self.words[old..old + add].copy_from_slice(&from.heads()[range.clone()]);
         self.header.count += add as u16;
         let mut heap = self.heap();
+        // What has been appended before stands together: it is copied together.
+        let mut run = 0..0;
         for (place, index) in (old..).zip(range) {
             let slot = from.slot(index);
             let (start, len) = (slot.offset as usize, from.heap_len(slot));
+            if start + len != run.start {
+                self.copy_heap(heap, from, run);
+                run = start + len..start + len;
+            }
+            run.start = start;
             heap -= len;
-            self.as_bytes_mut()[heap..heap + len].copy_from_slice(&from.as_bytes()[start..start + len]);
             self.words[old + add + place] = Slot { offset: heap as u16, ..slot }.pack();
             self.count_bundle(slot, true);
         }
+        self.copy_heap(heap, from, run);
         self.header.heap = heap as u16;
+    }
+
+    fn copy_heap(&mut self, to: usize, from: &Page, range: Range<usize>) {
+        self.as_bytes_mut()[to..to + range.len()].copy_from_slice(&from.as_bytes()[range]);
     }
 
     /// Moves the heap's bytes together, so that the garbage is free again.

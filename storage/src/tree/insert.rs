@@ -4,7 +4,7 @@
 use super::descend::{Path, Step};
 use super::gather::GATHERED_MIN;
 use super::{Access, KeyCopy, Tree, row_bytes, row_fits};
-use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, NEIGHBOUR_SPACE_PERCENT_MAX};
+use crate::limits::{KEY_INLINE_BYTES_MAX, LEVELS_MAX, SHARED_ROOM_BYTES_MAX, SHARED_ROOM_BYTES_MIN, SHARED_ROOM_ROWS};
 use crate::page::{ENTRY_BYTES, Key, Kind, Page, SPACE_BYTES, Slot};
 use crate::pool::{Pool, PoolFull};
 use crate::units::PageId;
@@ -182,10 +182,14 @@ impl Tree {
         let index = path.steps[level].index as usize;
         let edge =
             self.beyond(pool, path, level, index).or_else(|| beside_bundles(pool.resident(leaf), key.head, index));
-        if edge.is_none()
-            && let Some(place) = self.hand_over(pool, path, new)
-        {
-            return Ok(place);
+        if edge.is_none() {
+            let mut handed = self.hand_over(pool, path, new);
+            if handed.is_none() && self.make_room(pool, path, new) {
+                handed = self.hand_over(pool, path, new);
+            }
+            if let Some(place) = handed {
+                return Ok(place);
+            }
         }
         // Each level may be split, and the root get a parent.
         pool.reserve(path.levels as usize + 1)?;
@@ -204,19 +208,19 @@ impl Tree {
         edge: Option<Edge>,
     ) -> (KeyCopy, PageId, Place) {
         let old = *pool.resident(left);
-        let deal = Deal { left: &old, right: None, index, new };
+        let deal = Deal { left: &old, right: None, new: Some((index, new)) };
         // What is put at an end will be followed by more of its kind: the page stays as full as it is.
         let cut = match edge {
-            None => deal.middle(),
+            None => None,
             // A branch's first child stays first, and what is new goes behind it: both are on the left, because the first
             // separator is the shortest, and another in its place might not fit on the right.
-            Some(Edge::Front) => index + 1,
-            Some(Edge::Back) => index,
+            Some(Edge::Front) => Some(index + 1),
+            Some(Edge::Back) => Some(index),
         };
-        let cut = if deal.fits(cut) { cut } else { deal.middle() };
+        let cut = cut.filter(|cut| deal.fits(deal.left_of(*cut))).unwrap_or_else(|| deal.middle().0);
         let separator = self.separator(&deal, cut);
         let right = self.allocate(pool, old.kind().expect("a page of a tree has a kind"));
-        let place = deal.perform(pool, left, right, cut);
+        let place = deal.perform(pool, left, right, cut).expect("it has a new entry");
         (separator, right, place)
     }
 
@@ -273,50 +277,74 @@ impl Tree {
     /// when no neighbour is in memory and has room.
     fn hand_over(&self, pool: &mut Pool, path: &Path, new: New<'_>) -> Option<Place> {
         let parent = path.steps[(path.levels as usize).checked_sub(2)?];
-        let leaf = path.leaf();
-        let branch = pool.resident(parent.page);
-        let room_max = 2 * SPACE_BYTES * NEIGHBOUR_SPACE_PERCENT_MAX / 100;
-        let own = pool.resident(leaf.page).used() + new.bytes;
-        let parent_index = parent.index as usize;
-        let candidates = [parent_index.checked_sub(1), (parent_index + 1 < branch.count()).then_some(parent_index + 1)];
-        let (used, neighbour) = candidates
-            .into_iter()
-            .flatten()
-            .filter_map(|index| Some((pool.page(branch.child(index)).ok()?.used(), index)))
-            .min()?;
-        if own + used > room_max {
+        let own = parent.index as usize;
+        let (used, neighbour) = neighbours(pool, parent.page, own).min()?;
+        if pool.resident(path.leaf().page).used() + new.bytes + used > 2 * (SPACE_BYTES - new.room()) {
             return None;
         }
-        let neighbour_page = branch.child(neighbour);
-        let (old, other) = (*pool.resident(leaf.page), *pool.resident(neighbour_page));
-        let is_left = neighbour < parent_index;
-        let (left, right, index) = if is_left {
-            (&other, &old, leaf.index as usize + other.count())
-        } else {
-            (&old, &other, leaf.index as usize)
+        let index = path.leaf().index as usize;
+        let index =
+            if neighbour < own { index + pool.resident(child(pool, parent.page, neighbour)).count() } else { index };
+        let place = self.deal(pool, parent.page, neighbour.min(own), Some((index, new)))?;
+        #[cfg(test)]
+        if self.is_forgetful {
+            return place;
+        }
+        let above = path.above();
+        let added = rows_of(new.word);
+        self.count_rows(pool, &above[..above.len() - 1], |node, index| node.add_rows(index, added));
+        place
+    }
+
+    /// Has a neighbour of the path's full leaf hand rows to the one behind it, so that it has room for some of the leaf's. Whether one did. Only where
+    /// rows are small: of larger ones so few fit into what is gained that their moves cost more than it is worth.
+    fn make_room(&self, pool: &mut Pool, path: &Path, new: New<'_>) -> bool {
+        let Some(level) = (path.levels as usize).checked_sub(2).filter(|_| new.room() < SHARED_ROOM_BYTES_MAX) else {
+            return false;
         };
-        let deal = Deal { left, right: Some(right), index, new };
-        let cut = deal.middle();
-        if !deal.fits(cut) {
+        let parent = path.steps[level];
+        let own = parent.index as usize;
+        let leaf_used = pool.resident(path.leaf().page).used() + new.bytes;
+        let best = neighbours(pool, parent.page, own).flat_map(|(used, neighbour)| {
+            let behind = neighbours(pool, parent.page, neighbour).filter(|(_, index)| *index != own);
+            behind.map(move |(behind_used, behind)| (used + behind_used, neighbour.min(behind)))
+        });
+        let Some((used, left)) = best.min() else { return false };
+        // What they have together, dealt to both, leaves room for the leaf's.
+        if used / 2 + leaf_used > 2 * (SPACE_BYTES - new.room()) {
+            return false;
+        }
+        self.deal(pool, parent.page, left, None).is_some()
+    }
+
+    /// Deals the rows of child `left` of a branch and of the next one evenly to both, and a new row with them, whose place it answers. `None` when that
+    /// cannot be.
+    fn deal(
+        &self,
+        pool: &mut Pool,
+        parent: PageId,
+        left: usize,
+        new: Option<(usize, New<'_>)>,
+    ) -> Option<Option<Place>> {
+        let (left_page, right_page) = (child(pool, parent, left), child(pool, parent, left + 1));
+        let (first, second) = (*pool.resident(left_page), *pool.resident(right_page));
+        let deal = Deal { left: &first, right: Some(&second), new };
+        let (cut, left_bytes) = deal.middle();
+        if !deal.fits(left_bytes) {
             return None;
         }
         let separator = self.separator(&deal, cut);
-        let separator_index = parent_index.max(neighbour);
-        if !pool.resident(parent.page).has_room_for_separator(separator_index, separator.len as usize) {
+        if !pool.resident(parent).has_room_for_separator(left + 1, separator.len as usize) {
             return None;
         }
-        pool.resident_mut(parent.page).set_separator(separator_index, separator.key());
-        let (left, right) = if is_left { (neighbour_page, leaf.page) } else { (leaf.page, neighbour_page) };
-        let place = deal.perform(pool, left, right, cut);
+        pool.resident_mut(parent).set_separator(left + 1, separator.key());
+        let place = deal.perform(pool, left_page, right_page, cut);
         #[cfg(test)]
         if self.is_forgetful {
             return Some(place);
         }
-        self.recount(pool, parent.page, separator_index - 1);
-        self.recount(pool, parent.page, separator_index);
-        let above = path.above();
-        let added = rows_of(new.word);
-        self.count_rows(pool, &above[..above.len() - 1], |node, index| node.add_rows(index, added));
+        self.recount(pool, parent, left);
+        self.recount(pool, parent, left + 1);
         Some(place)
     }
 
@@ -354,6 +382,17 @@ fn rows_of(word: u32) -> u64 {
     Slot { offset: 0, tail: 0, word }.rows() as u64
 }
 
+/// The neighbours of a branch's child that are in memory: the bytes that they use, and which they are.
+fn neighbours(pool: &Pool, branch: PageId, index: usize) -> impl Iterator<Item = (usize, usize)> {
+    let node = pool.resident(branch);
+    let all = [index.checked_sub(1), (index + 1 < node.count()).then_some(index + 1)];
+    all.into_iter().flatten().filter_map(move |index| Some((pool.page(node.child(index)).ok()?.used(), index)))
+}
+
+fn child(pool: &Pool, branch: PageId, index: usize) -> PageId {
+    pool.resident(branch).child(index)
+}
+
 /// An end of the tree, or of what belongs together in it.
 #[derive(Clone, Copy)]
 enum Edge {
@@ -373,19 +412,35 @@ struct New<'a> {
     rows: u64,
 }
 
-/// The entries of one or two neighbouring pages and a new one, to be dealt anew to two pages.
+impl New<'_> {
+    /// The room that two leaves have each at least when they have shared their rows: what they get right after must not fill them again.
+    fn room(&self) -> usize {
+        (SHARED_ROOM_ROWS * self.bytes).clamp(SHARED_ROOM_BYTES_MIN, SHARED_ROOM_BYTES_MAX)
+    }
+}
+
+/// The entries of one or two neighbouring pages, and mostly a new one, to be dealt anew to two pages.
 struct Deal<'a> {
     left: &'a Page,
     right: Option<&'a Page>,
     /// Where the new entry goes, counted from the left page's first entry.
-    index: usize,
-    new: New<'a>,
+    new: Option<(usize, New<'a>)>,
 }
 
 impl Deal<'_> {
     /// Entries, the new one included.
     fn count(&self) -> usize {
-        self.left.count() + self.right.map_or(0, Page::count) + 1
+        self.left.count() + self.right.map_or(0, Page::count) + usize::from(self.new.is_some())
+    }
+
+    /// The new entry, if it is the one with this index.
+    fn new_at(&self, index: usize) -> Option<New<'_>> {
+        self.new.filter(|(at, _)| *at == index).map(|(_, new)| new)
+    }
+
+    /// An entry with this index that is not new.
+    fn old_at(&self, index: usize) -> (&Page, usize) {
+        self.old(index - usize::from(self.new.is_some_and(|(at, _)| index > at)))
     }
 
     /// The page that holds an old entry, and the entry's index in it.
@@ -397,49 +452,57 @@ impl Deal<'_> {
     }
 
     fn bytes(&self, index: usize) -> usize {
-        if index == self.index {
-            return self.new.bytes;
+        if let Some(new) = self.new_at(index) {
+            return new.bytes;
         }
-        let (node, index) = self.old(index - usize::from(index > self.index));
+        let (node, index) = self.old_at(index);
         node.entry_bytes(index)
     }
 
     fn key(&self, index: usize) -> Key<'_> {
-        if index == self.index {
-            return self.new.key;
+        if let Some(new) = self.new_at(index) {
+            return new.key;
         }
-        let (node, index) = self.old(index - usize::from(index > self.index));
+        let (node, index) = self.old_at(index);
         node.key(index)
     }
 
     fn is_bundle(&self, index: usize) -> bool {
-        if index == self.index {
-            return self.new.word >> 16 != 0;
+        if let Some(new) = self.new_at(index) {
+            return new.word >> 16 != 0;
         }
-        let (node, index) = self.old(index - usize::from(index > self.index));
+        let (node, index) = self.old_at(index);
         node.slot(index).bundled() > 0
     }
 
-    /// How many entries the left page gets so that both are about equally full: the fuller one has at most half of
+    /// Bytes of all entries.
+    fn all(&self) -> usize {
+        self.left.used() + self.right.map_or(0, Page::used) + self.new.map_or(0, |(_, new)| new.bytes)
+    }
+
+    /// How many entries the left page gets so that both are about equally full, and their bytes: the fuller one has at most half of
     /// all bytes and half of the largest entry, which always fits if there was one page.
-    fn middle(&self) -> usize {
-        let all = self.left.used() + self.right.map_or(0, Page::used) + self.new.bytes;
-        let mut left = 0;
+    fn middle(&self) -> (usize, usize) {
+        let (all, mut left) = (self.all(), 0);
         for index in 0..self.count() {
             let bytes = self.bytes(index);
-            if 2 * left + bytes > all {
-                return index.max(1);
+            if 2 * left + bytes > all && index > 0 {
+                return (index, left);
             }
             left += bytes;
         }
-        self.count() - 1
+        let last = self.count() - 1;
+        (last, left - self.bytes(last))
     }
 
-    /// Whether both pages can hold what they get.
-    fn fits(&self, cut: usize) -> bool {
-        let left: usize = (0..cut).map(|index| self.bytes(index)).sum();
-        let right: usize = (cut..self.count()).map(|index| self.bytes(index)).sum();
-        left <= SPACE_BYTES && right <= SPACE_BYTES
+    /// Bytes of the left page if it gets `cut` entries.
+    fn left_of(&self, cut: usize) -> usize {
+        (0..cut).map(|index| self.bytes(index)).sum()
+    }
+
+    /// Whether both pages can hold what they get, if that is so much for the left one.
+    fn fits(&self, left_bytes: usize) -> bool {
+        left_bytes <= SPACE_BYTES && self.all() - left_bytes <= SPACE_BYTES
     }
 
     /// The separator of the two pages if the left one gets `cut` entries. In branches it moves up as it is.
@@ -452,15 +515,13 @@ impl Deal<'_> {
     }
 
     /// Fills both pages; answers where the new entry is.
-    fn perform(&self, pool: &mut Pool, left: PageId, right: PageId, cut: usize) -> Place {
-        let is_left = self.index < cut;
-        let cut_old = cut - usize::from(is_left);
-        let count_old = self.count() - 1;
-        let place = if is_left {
-            Place { page: left, index: self.index }
-        } else {
-            Place { page: right, index: self.index - cut }
-        };
+    fn perform(&self, pool: &mut Pool, left: PageId, right: PageId, cut: usize) -> Option<Place> {
+        let cut_old = cut - usize::from(self.new.is_some_and(|(index, _)| index < cut));
+        let count_old = self.count() - usize::from(self.new.is_some());
+        let place = self.new.map(|(index, new)| match index < cut {
+            true => (Place { page: left, index }, new),
+            false => (Place { page: right, index: index - cut }, new),
+        });
         for (page, range) in [(left, 0..cut_old), (right, cut_old..count_old)] {
             let middle = self.left.count();
             let node = pool.resident_mut(page);
@@ -469,15 +530,15 @@ impl Deal<'_> {
             if let Some(old) = self.right {
                 node.append(old, range.start.max(middle) - middle..range.end.max(middle) - middle);
             }
-            if page == place.page {
-                node.insert_entry(place.index, self.new.key, self.new.word);
+            if let Some((place, new)) = place.filter(|(place, _)| place.page == page) {
+                node.insert_entry(place.index, new.key, new.word);
                 if node.is_counted() {
-                    node.set_rows(place.index, self.new.rows);
+                    node.set_rows(place.index, new.rows);
                 }
             }
             pool.note_count(page);
         }
-        place
+        place.map(|(place, _)| place)
     }
 }
 

@@ -242,6 +242,12 @@ fn run(taste: Taste, steps: usize, does_evict: bool) {
 const HASHED: Taste = Taste { heads: 1 << 40, tails: 60, tail_max: 20, payload_max: 300, insert_percent: 80 };
 const CROWDED: Taste = Taste { heads: 3, tails: 2000, tail_max: 511, payload_max: 200, insert_percent: 75 };
 const BULKY: Taste = Taste { heads: 300, tails: 3, tail_max: 40, payload_max: 2040, insert_percent: 70 };
+const SMALL: Taste = Taste { heads: 1 << 14, tails: 4, tail_max: 8, payload_max: 4, insert_percent: 95 };
+
+#[test]
+fn small_rows() {
+    run(SMALL, 8000, false);
+}
 
 #[test]
 fn hashed_heads() {
@@ -264,4 +270,5 @@ fn absent_pages() {
     run(Taste { heads: 400, ..HASHED }, 2400, true);
     run(CROWDED, 2400, true);
     run(BULKY, 1200, true);
+    run(SMALL, 8000, true);
 }

@@ -100,6 +100,25 @@ fn a_full_leaf_splits_in_the_middle_and_hands_over_before_it_splits_again() {
 }
 
 #[test]
+fn leaves_of_small_rows_in_random_order_are_fuller_than_neighbours_alone_would_make_them() {
+    let (mut pool, mut tree, mut random) = (pool(1000), Tree::new(), Random(1));
+    let (mut rows, mut filled) = (0, 0.0);
+    while rows < 60_000 {
+        let (head, tail) = (random.next(), [7; 16]);
+        let path = tree.resolve(&pool, Key::new(head, &tail)).unwrap();
+        tree.insert(&mut pool, &path, Key::new(head, &tail), &[1]).unwrap();
+        rows += 1;
+        // Not at one moment: all leaves are split at about the same time.
+        if rows > 20_000 && rows % 1000 == 0 {
+            let used = rows * (ENTRY_BYTES + tail.len() + 1);
+            filled += used as f64 / (tree.pages() as usize * SPACE_BYTES) as f64 / 40.0;
+        }
+    }
+    pool.check(&tree.check(&pool).unwrap().pages).unwrap();
+    assert!((0.85..0.9).contains(&filled), "{filled}");
+}
+
+#[test]
 fn a_neighbour_that_is_absent_is_left_alone() {
     check(
         "put 20-35  : 20-35
