@@ -13,7 +13,8 @@
 //! - **E10** While redo and groups are done with: a number that a row names has the key of that row beside it (head 1). A number without such a row is
 //!   an *orphan*: on the list of these or, from a checkpoint on, in the tree (head 0), until its elements are gone.
 //!   What is on the list need not be an orphan: it is looked at before anything is removed, and nothing is removed during a replay, where a row may
-//!   be between two keys.
+//!   be between two keys. A collection that is *begun* is made before its row names it: it is known as an orphan that is not removed yet, so that it is
+//!   one after a crash; what replays a log takes all numbers that were given to rows for such.
 //! - **E11** No number is given twice, and an element's head says which was.
 
 use super::read::Found;
@@ -135,6 +136,8 @@ pub(super) struct Orphans {
     known: BTreeMap<Orphan, bool>,
     /// Those of which the tree does not.
     unmarked: Vec<Orphan>,
+    /// Those that are known, and not in the queue: a row is to name them.
+    begun: Vec<Orphan>,
     /// Of databases that were emptied, until that is decided.
     set_aside: Vec<(u64, Orphan, bool)>,
     /// Databases whose markers have not been read since the start.
@@ -161,6 +164,21 @@ impl Orphans {
         }
     }
 
+    /// A row is to name it: it does not go before [`Orphans::end`].
+    fn begin(&mut self, orphan: Orphan) {
+        self.known.insert(orphan, false);
+        self.unmarked.push(orphan);
+        self.begun.push(orphan);
+    }
+
+    fn end(&mut self, orphan: Orphan) {
+        let begun = self.begun.len();
+        self.begun.retain(|other| *other != orphan);
+        if self.begun.len() < begun {
+            self.queue.push_back(orphan);
+        }
+    }
+
     /// The first one is gone.
     fn pop(&mut self) {
         if let Some(orphan) = self.queue.pop_front() {
@@ -176,6 +194,11 @@ impl Orphans {
         for orphan in queue {
             if let Some(kept) = keep(orphan) {
                 self.add(kept, known[&orphan]);
+            }
+        }
+        for orphan in std::mem::take(&mut self.begun) {
+            if let Some(kept) = keep(orphan) {
+                self.begin(kept);
             }
         }
     }
@@ -225,21 +248,42 @@ impl Engine {
         Ok(CollectionId(number))
     }
 
+    /// The same of a collection whose elements are put before its row names it, each by itself: nobody finds them before. Followed by
+    /// [`Engine::end_collection`], whatever becomes of it; what is begun at a crash is an orphan.
+    pub fn begin_collection(&mut self, row: RowKey<'_>) -> Result<CollectionId, Stop> {
+        let number = self.next_collection()?;
+        self.put_owner(row, number)?;
+        self.orphans.begin((row.db, number));
+        Ok(number)
+    }
+
+    /// A collection that was begun is named by its row, or never will be.
+    pub fn end_collection(&mut self, db: u8, number: CollectionId) {
+        self.orphans.end((db, number));
+    }
+
     /// Notes which row names a collection: the row of [`owner`]. Keeps E10.
     pub fn put_owner(&mut self, row: RowKey<'_>, number: CollectionId) -> Result<(), Stop> {
         let value = [&row.head.to_le_bytes(), row.key].concat();
         self.put(owner(row.db, &owner_tail(number)), 0, 0, &value).map(drop)
     }
 
-    /// What a record says of numbers. Keeps E11.
+    /// What a record that is replayed says of numbers. Keeps E10 and E11.
     #[inline]
     pub(super) fn note_number(&mut self, record: &Record<'_>) {
-        if let Record::Put { db, head, .. } = record
-            && is_elements(*db)
-            && *head >> ORDER_HEAD_BITS >= FIRST
-        {
-            let number = *head >> ORDER_HEAD_BITS;
-            self.collection = self.collection.max(number - number % NUMBERS + NUMBERS);
+        let Record::Put { db, head, key, .. } = record else { return };
+        if !is_elements(*db) {
+            return;
+        }
+        let number = match (*head, key.first_chunk()) {
+            (OWNERS, Some(number)) => u64::from_be_bytes(*number),
+            (MARKERS | OWNERS, _) => return,
+            (element, _) => element >> ORDER_HEAD_BITS,
+        };
+        self.collection = self.collection.max(number - number % NUMBERS + NUMBERS);
+        if *head == OWNERS {
+            // It may have been begun and no more.
+            self.orphans.add((database_of(*db), CollectionId(number)), false);
         }
     }
 

@@ -115,6 +115,42 @@ fn collect(engine: &mut Engine, db: u8, key: &[u8], count: u32) -> Result<Lsn, S
     Ok(engine.close_group())
 }
 
+/// A collection whose elements are put one by one before its row names it.
+pub struct Begun {
+    pub db: u8,
+    key: Vec<u8>,
+    number: CollectionId,
+    left: Vec<(Vec<u8>, Vec<u8>)>,
+    count: u32,
+}
+
+impl Begun {
+    pub fn begin(engine: &mut Engine, db: u8, key: &[u8], count: u32) -> Result<Begun, Stop> {
+        let number = engine.begin_collection(row(db, key))?;
+        Ok(Begun { db, key: key.to_vec(), number, left: collected(count).into_iter().collect(), count })
+    }
+
+    /// Puts some elements. Whether all are there.
+    pub fn go_on(&mut self, engine: &mut Engine, elements: usize) -> Result<bool, Stop> {
+        for _ in 0..elements {
+            let Some((order, value)) = self.left.last() else { break };
+            engine.put(element(self.db, self.number, order), kind(&self.key, order), 0, value)?;
+            self.left.pop();
+        }
+        Ok(self.left.is_empty())
+    }
+
+    /// The row names it: it is what this change would have made.
+    pub fn name(&self, engine: &mut Engine) -> Result<(Lsn, Change), Stop> {
+        let lsn = engine.put(row(self.db, &self.key), COLLECTION, 0, &self.number.0.to_le_bytes())?;
+        Ok((lsn, Change::Collect(self.db, self.key.clone(), self.count)))
+    }
+
+    pub fn end(&self, engine: &mut Engine) {
+        engine.end_collection(self.db, self.number);
+    }
+}
+
 fn rename(engine: &mut Engine, db: u8, from: &[u8], to: &[u8]) -> Result<Lsn, Stop> {
     let number = number(engine, db, from)?;
     let tail = owner_tail(number);

@@ -69,6 +69,9 @@ pub fn step(shard: &mut Shard, taste: Taste) -> Result<(), Cut> {
                 shard.change(Change::Rename(db, key, other))?;
             }
         }
+        53..60 => shard.begin_or_go_on(db, &key)?,
+        // Who has begun a collection keeps its database where it is.
+        28 | 29 if shard.begun.is_some() => {}
         28 if shard.rng.below(40) == 0 => shard.change(Change::Clear(1))?,
         29 if shard.rng.below(8) == 0 => shard.change(Change::Swap(0, 1))?,
         _ => {

@@ -1,6 +1,6 @@
 //! A shard on simulated disks, and what its rows ought to be.
 
-use crate::change::{Change, decode, is_collection, read_row};
+use crate::change::{Begun, Change, decode, is_collection, read_row};
 use crate::disk::{Done, PageDisk};
 use crate::log_disk::{Disk, Rng};
 use cairn_storage::engine::elements::elements_of;
@@ -37,6 +37,8 @@ pub struct Shard {
     base: Model,
     history: Vec<(Lsn, Change)>,
     pub model: Model,
+    /// A collection that no row names yet.
+    pub begun: Option<Begun>,
     /// Operations that may still complete before the power is cut.
     pub ops_left: usize,
     pub acknowledged: Lsn,
@@ -77,6 +79,7 @@ impl Shard {
             base: Model::new(),
             history: Vec::new(),
             model: Model::new(),
+            begun: None,
             ops_left: usize::MAX,
             acknowledged: Lsn(0),
             is_eager: false,
@@ -114,6 +117,29 @@ impl Shard {
             self.turn_io().expect("nothing cuts the power");
         }
         panic!("a command never ends: {:?}", self.engine.page_file().unwrap().numbers());
+    }
+
+    /// Begins a collection, goes on with the one that was begun, has a row name it, or gives it up.
+    pub fn begin_or_go_on(&mut self, db: u8, key: &[u8]) -> Result<(), Cut> {
+        let Some(mut begun) = self.begun.take() else {
+            let count = [1, 20, 200][self.rng.below(3) as usize];
+            self.begun = Some(self.run(|engine| Begun::begin(engine, db, key, count))?);
+            return Ok(());
+        };
+        let elements = self.rng.below(60) as usize;
+        let is_whole = self.run(|engine| begun.go_on(engine, elements))?;
+        let gives_up = self.rng.below(12) == 0;
+        if !is_whole && !gives_up {
+            self.begun = Some(begun);
+            return Ok(());
+        }
+        if is_whole {
+            let (lsn, change) = self.run(|engine| begun.name(engine))?;
+            change.apply(&mut self.model);
+            self.history.push((lsn, change));
+        }
+        begun.end(&mut self.engine);
+        Ok(())
     }
 
     /// Makes several puts as one.
@@ -298,6 +324,7 @@ impl Shard {
         let (engine, end) =
             open(&mut self.log, &mut self.pages, self.memory_bytes, planted, bounds).map_err(|it| it.to_string())?;
         self.engine = engine;
+        self.begun = None;
         self.ops_left = usize::MAX;
         if end < self.acknowledged {
             return Err(format!("acknowledged up to {}, recovered up to {end}", self.acknowledged));
@@ -350,7 +377,7 @@ impl Shard {
             while engine.free_some(64)? {}
             Ok(())
         })?;
-        let is_reclaimed = self.engine.collections_gone() == 0;
+        let is_reclaimed = self.engine.collections_gone() == 0 && self.begun.is_none();
         for db in (0..3).filter(|_| is_counted) {
             let count = model.keys().filter(|id| id.0 == db).count() as u64;
             let collections = model.iter().filter(|(id, row)| id.0 == db && is_collection(&row.1));
