@@ -3,6 +3,7 @@
 //! While a command runs, the shard notes the highest LSN that the command has observed: of what it wrote, and of the
 //! last unstable change of each key that it read. The reply waits for that one and no longer.
 
+mod begun;
 mod databases;
 pub mod elements;
 mod expire;

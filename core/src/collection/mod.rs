@@ -94,6 +94,22 @@ pub struct Threshold {
     pub value_bytes: u64,
 }
 
+/// What there is among entries.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    /// Bytes of the longest.
+    longest: u64,
+    /// Whether one of them is no integer.
+    has_text: bool,
+}
+
+impl Tally {
+    pub fn add(&mut self, kind: Kind, entry: &[u8]) {
+        self.longest = self.longest.max(entry.len() as u64);
+        self.has_text |= kind != Kind::Set || parse_integer(entry).is_none();
+    }
+}
+
 impl Default for Thresholds {
     fn default() -> Thresholds {
         let threshold = |entries| Threshold { entries, value_bytes: 64 };
@@ -115,15 +131,18 @@ impl Thresholds {
         if self.is_last(kind, old) {
             return old;
         }
-        let (mut longest, mut are_integers) = (0, true);
-        for entry in entries {
-            longest = longest.max(entry.len() as u64);
-            are_integers &= kind == Kind::Set && parse_integer(entry).is_some();
-        }
+        let mut tally = Tally::default();
+        entries.for_each(|entry| tally.add(kind, entry));
+        self.tag_of(kind, old, count, tally)
+    }
+
+    /// The same, of entries that were counted one by one.
+    pub fn tag_of(&self, kind: Kind, old: u8, count: u64, tally: Tally) -> u8 {
+        let Tally { longest, has_text } = tally;
         let fits = |threshold: Threshold| count <= threshold.entries && longest <= threshold.value_bytes;
         let new = match kind {
             Kind::Hash => u8::from(!fits(self.hash)),
-            Kind::Set if old == 0 && are_integers && count <= self.intset_entries => 0,
+            Kind::Set if old == 0 && !has_text && count <= self.intset_entries => 0,
             Kind::Set => 1 + u8::from(!fits(self.set)),
             Kind::ZSet => u8::from(!fits(self.zset)),
             Kind::String | Kind::List | Kind::Stream => old,

@@ -210,7 +210,7 @@ pub fn compare(one: (&[u8], f64), other: (&[u8], f64)) -> Ordering {
 }
 
 /// The number of the second order.
-fn by_score(number: CollectionId) -> CollectionId {
+pub fn by_score(number: CollectionId) -> CollectionId {
     CollectionId(number.0 + 1)
 }
 

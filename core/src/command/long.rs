@@ -4,6 +4,7 @@
 //! turn's end. The rows that it looks at are locked meanwhile, so all is of one moment.
 
 pub mod bag;
+pub mod stock;
 
 use super::program::Steps;
 use crate::error::Stop;

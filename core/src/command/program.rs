@@ -46,6 +46,11 @@ pub trait Steps {
         self.shard().slices.items.get()
     }
 
+    /// The shard that it may make a collection on that its first key is to name, piece by piece. `None`: what it stores it stores by a step.
+    fn maker(&mut self) -> Option<(&mut Shard, &Call<'_>)> {
+        None
+    }
+
     /// What it has kept: it goes on from there.
     fn kept(&mut self) -> Option<Kept> {
         None
@@ -94,6 +99,10 @@ impl Steps for Here<'_> {
 
     fn rests(&mut self) -> bool {
         self.rests && self.shard.slices.how.get() != Slicing::Whole
+    }
+
+    fn maker(&mut self) -> Option<(&mut Shard, &Call<'_>)> {
+        if self.rests() { Some((self.shard, self.call)) } else { None }
     }
 
     fn kept(&mut self) -> Option<Kept> {

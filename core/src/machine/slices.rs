@@ -9,9 +9,10 @@ use super::deeds::Deed;
 use super::parked::Work;
 use super::participate::locks_of;
 use super::release::HeldReply;
+use super::run::Stay;
 use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::program::Kept;
-use crate::command::{Call, Flow, RowRun, Run, table};
+use crate::command::{Call, Flags, Flow, RowRun, Run, table};
 use crate::error::Stop;
 use crate::event::{ConnId, Now};
 use crate::limits::SLICE_TRIES_MAX;
@@ -20,7 +21,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::shard::slices::Slicing;
 use crate::tx::RowLock;
-use cairn_storage::units::{Lsn, ShardId, TxnId};
+use cairn_storage::units::{CollectionId, Lsn, ShardId, TxnId};
 use std::sync::Arc;
 
 /// A command that shows its items slice by slice.
@@ -35,6 +36,8 @@ pub(super) struct Sliced {
     at: u64,
     /// What it has come to, if that is more than a number.
     state: Option<Kept>,
+    /// A collection that it has begun, and its database.
+    begun: Option<(u8, CollectionId)>,
     out: Replies,
     /// What it holds.
     held: Option<(TxnId, Vec<RowLock>)>,
@@ -87,6 +90,7 @@ impl Machine {
             now: call.now,
             at: 0,
             state: None,
+            begun: None,
             out: Replies::default(),
             held: None,
             tries: 0,
@@ -117,7 +121,13 @@ impl Machine {
         }
         let start_ns = (self.identity.clock_ns)();
         let mut reply = Replies::default();
-        let ran = self.run_slice(&mut sliced, run, is_whole, &call, &mut reply);
+        let ran = match self.admit_write() {
+            _ if !spec.flags.has(Flags::WRITE) => self.run_slice(&mut sliced, run, is_whole, &call, &mut reply),
+            Ok(()) => self.run_slice(&mut sliced, run, is_whole, &call, &mut reply),
+            Err(Stay::Refuse(refusal)) => Err(refusal.into()),
+            // The log has no room.
+            Err(Stay::Wait(_)) => Err(Stop::Crowded),
+        };
         sliced.ns += (self.identity.clock_ns)().saturating_sub(start_ns);
         let next = self.shard.slices.next.take();
         match ran {
@@ -169,8 +179,10 @@ impl Machine {
         let counts = self.shard.read_counts();
         let is_first = sliced.at == 0 && sliced.state.is_none();
         self.shard.slices.kept.replace(sliced.state.take());
+        self.shard.slices.begun.set(sliced.begun.take());
         let ran = self.run_row(run, call, 0, reply);
         sliced.state = self.shard.slices.kept.take();
+        sliced.begun = self.shard.slices.begun.take();
         if !is_first {
             self.shard.restore_counts(counts);
         }
@@ -200,6 +212,9 @@ impl Machine {
     /// All has been shown, or nobody wants it any more.
     fn end_slices(&mut self, sliced: &Sliced) {
         self.parking.sliced -= 1;
+        if let Some((db, number)) = sliced.begun {
+            self.shard.engine_mut().end_collection(db, number);
+        }
         if let Some((txn, rows)) = &sliced.held {
             self.parts.give_back(*txn, rows);
         }

@@ -435,7 +435,7 @@ fn element_bytes(element: &Element<'_>) -> u64 {
 const BUNDLED_BYTES: u64 = 2;
 
 /// The kind of the row of an element. Those of lists and streams are many, small, and come in order.
-fn element_kind(kind: Kind, number: CollectionId) -> u8 {
+pub(super) fn element_kind(kind: Kind, number: CollectionId) -> u8 {
     match kind {
         Kind::List | Kind::Stream if elements::is_first_number(number) => elements::BUNDLED,
         _ => elements::ALONE,

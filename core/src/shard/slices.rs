@@ -8,6 +8,7 @@ use crate::command::program::Kept;
 use crate::error::Stop;
 use crate::limits::SLICE_BYTES;
 use crate::resp::encode::Reply;
+use cairn_storage::units::CollectionId;
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
 
@@ -33,6 +34,8 @@ pub(crate) struct Slices {
     pub next: Cell<Option<u64>>,
     /// What the command has come to, if that is more than a number.
     pub kept: RefCell<Option<Kept>>,
+    /// A collection that the command has begun, and its database.
+    pub begun: Cell<Option<(u8, CollectionId)>>,
 }
 
 /// Items that a command shows now.

@@ -150,11 +150,18 @@ const COMBINATIONS: [&str; 32] = [
 ];
 
 /// What stores them, and what is there then.
-const STORES: [[&str; 2]; 5] = [
+const STORES: [[&str; 2]; 12] = [
     ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
     ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
+    ["SINTERSTORE to set:a to set:b", "SMEMBERS to"],
+    ["SUNIONSTORE to to set:d set:a", "OBJECT ENCODING to"],
+    ["SINTERSTORE to to set:nothing", "EXISTS to"],
+    ["SDIFFSTORE to set:c set:b", "OBJECT ENCODING to"],
     ["ZUNIONSTORE to 2 zset:a zset:d", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZUNIONSTORE to 2 to zset:d WEIGHTS 2 -1", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZDIFFSTORE to 2 to zset:b", "ZRANGEBYSCORE to -3 12"],
     ["ZINTERSTORE to 2 zset:a set:b", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZUNIONSTORE to 1 list:a", "ZCARD to"],
     ["SORT list:d BY weight:* STORE to", "LRANGE to 0 -1"],
 ];
 
@@ -195,9 +202,15 @@ fn what_combines_or_sorts_answers_the_same_piece_by_piece() {
 #[test]
 fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
     for (shards, number) in [(1, 1), (2, 1), (2, 2)] {
-        for line in
-            ["LPOS list:a nothing", "SUNION set:a set:d", "ZINTER 2 zset:a zset:b", "SORT list:a", "SDIFF set:a set:b"]
-        {
+        for line in [
+            "LPOS list:a nothing",
+            "SUNION set:a set:d",
+            "ZINTER 2 zset:a zset:b",
+            "SORT list:a",
+            "SDIFF set:a set:b",
+            "SUNIONSTORE to set:a set:d",
+            "ZINTERSTORE zset:a 2 set:a zset:b",
+        ] {
             let mut client = Client::new(shards, number, "10");
             fill_overlapping(&mut client);
             let expect = settled(line, &client.ask(line));
@@ -214,6 +227,38 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
             assert!(settled(line, &client.world.receive(number).0) == expect, "{line}, {shards} shards");
             assert_eq!(client.world.receive(4).0, b":1\r\n:1\r\n:901\r\n", "{line}");
         }
+    }
+}
+
+#[test]
+fn what_is_stored_piece_by_piece_is_there_as_a_whole_or_not_at_all() {
+    for (store, look) in [("SUNIONSTORE to set:a set:d", "SCARD to"), ("ZUNIONSTORE to 2 zset:a zset:d", "ZCARD to")] {
+        let stored = || {
+            let mut client = Client::new(1, 1, "10");
+            fill_overlapping(&mut client);
+            client.ask("SET to before PX 1000000");
+            client.world.turns_max = Some(250);
+            client.send(store);
+            assert_eq!(client.world.receive(1).0, b"", "{store} is under way");
+            client.world.turns_max = Some(5);
+            client
+        };
+        // Others see what was there until all is, and who changes it waits.
+        let mut client = stored();
+        client.world.send(3, b"GET to\r\n");
+        assert_eq!(client.world.receive(3).0, b"$6\r\nbefore\r\n");
+        client.world.send(3, b"PERSIST to\r\n");
+        assert_eq!(client.world.receive(3).0, b"");
+        client.world.turns_max = None;
+        client.world.advance(1);
+        assert_eq!((client.world.receive(1).0, client.world.receive(3).0), (b":1500\r\n".to_vec(), b":0\r\n".to_vec()));
+        assert_eq!(client.ask(look), b":1500\r\n");
+        // Who goes away has stored nothing, and leaves nothing.
+        let mut client = stored();
+        client.world.hang_up(1);
+        client.world.turns_max = None;
+        client.world.send(3, b"GET to\r\n");
+        assert_eq!(client.world.receive(3).0, b"$6\r\nbefore\r\n");
     }
 }
 

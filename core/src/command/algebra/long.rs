@@ -8,15 +8,16 @@ use super::{Combination, Operation, Scored, Source, number_or_zero};
 use crate::collection::order;
 use crate::command::long::Long;
 use crate::command::long::bag::{Bag, Runs};
+use crate::command::long::stock::Stock;
 use crate::command::program::Steps;
 use crate::command::zsets::range::{begin_members, put_member};
 use crate::error::Stop;
-use crate::limits::SLICE_BYTES;
+use crate::limits::{PACKED_BYTES_MAX, SLICE_BYTES};
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
 use crate::resp::replies::Replies;
-use crate::shard::Shard;
+use crate::shard::{Kind, Shard};
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
@@ -41,6 +42,8 @@ pub enum Shows {
     Members {
         has_scores: bool,
     },
+    /// Their number: the first key is to have them, as a collection of this kind.
+    Stored(Kind),
 }
 
 /// One of the sets.
@@ -104,6 +107,8 @@ enum Phase {
     Filter(usize, Bag),
     /// All is found. So many are shown.
     Shows(usize),
+    /// It is stored.
+    Stores(Stock),
     Done,
 }
 
@@ -120,6 +125,8 @@ pub struct LongCombination {
     /// The members that result, and their scores.
     pub found: Bag,
     runs: Runs,
+    /// Whether the first key has them by now.
+    pub is_stored: bool,
     /// What is answered.
     pub out: Replies,
 }
@@ -145,6 +152,7 @@ impl LongCombination {
             phase: Phase::Begins(0),
             found: Bag::default(),
             runs: Runs::default(),
+            is_stored: false,
             out: Replies::default(),
         }
     }
@@ -318,7 +326,7 @@ impl LongCombination {
         if shown == 0 {
             match self.shows {
                 Shows::Members { has_scores } => begin_members(&mut reply, found.len(), has_scores),
-                Shows::Set | Shows::Nothing => reply.set(found.len()),
+                Shows::Set | Shows::Nothing | Shows::Stored(_) => reply.set(found.len()),
             }
         }
         let end = found.len().min(shown.saturating_add(items as usize));
@@ -328,7 +336,7 @@ impl LongCombination {
                     let (member, score) = found.get(runs.next(|one, other| by_score(found, one, other)));
                     put_member(&mut reply, member, score, has_scores);
                 }
-                Shows::Set | Shows::Nothing => reply.bulk(found.text(at)),
+                Shows::Set | Shows::Nothing | Shows::Stored(_) => reply.bulk(found.text(at)),
             }
         }
         self.out.append_apart(part);
@@ -340,13 +348,34 @@ impl LongCombination {
     }
 }
 
+impl LongCombination {
+    /// What is large is stored piece by piece, where that can be; the rest by who has asked for it.
+    fn begin_store(&mut self, kind: Kind, steps: &mut dyn Steps, items: u64) -> Result<(), Stop> {
+        let is_large = self.found.len() as u64 > items && self.found.bytes() > PACKED_BYTES_MAX;
+        self.phase = match steps.maker() {
+            Some((shard, call)) if is_large => Phase::Stores(Stock::begin(shard, call, kind)?),
+            _ => Phase::Done,
+        };
+        Ok(())
+    }
+}
+
 impl Long for LongCombination {
     fn piece(&mut self, steps: &mut dyn Steps, items: u64) -> Result<bool, Stop> {
         match self.phase {
             Phase::Begins(at) => self.begin(steps, at, items)?,
             Phase::Union => self.unite(steps, items)?,
             Phase::Filter(other, _) => self.look_among(steps, other)?,
-            Phase::Shows(shown) => self.show(shown, items),
+            Phase::Shows(shown) => match self.shows {
+                Shows::Stored(kind) => self.begin_store(kind, steps, items)?,
+                _ => self.show(shown, items),
+            },
+            Phase::Stores(ref mut stock) => {
+                let (shard, call) = steps.maker().expect("it was begun there");
+                if stock.go_on(shard, call, &self.found, items)? {
+                    (self.is_stored, self.phase) = (true, Phase::Done);
+                }
+            }
             Phase::Done => {}
         }
         Ok(matches!(self.phase, Phase::Done))

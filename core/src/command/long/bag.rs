@@ -24,6 +24,11 @@ impl Bag {
         self.parts.len().saturating_sub(1) * PART_TEXTS + last
     }
 
+    /// Bytes of all texts.
+    pub fn bytes(&self) -> usize {
+        self.parts.iter().map(|part| part.bytes.len()).sum()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }

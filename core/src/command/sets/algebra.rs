@@ -71,7 +71,7 @@ pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     let sources: Result<_, Stop> = query.keys.clone().map(|at| Source::set(shard, call, &call.args[at])).collect();
     let sources: Vec<Option<Source<'_>>> = sources?;
     let items = query.combination.items(sources.iter().map(|source| source.as_ref().map_or(0, |source| source.len)));
-    if query.then != Then::Store && !shard.is_short(items)? {
+    if !shard.is_short(items)? {
         return program(call, &mut Here { shard, call, rests: true }, reply);
     }
     let found = query.combination.of(sources)?;
@@ -93,7 +93,11 @@ const WORDS: Words = Words { slice: b"set|slice", among: b"smismember", has_scor
 /// The same where they are on several, or are large.
 pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::of(call)?;
-    let shows = if query.then == Then::Answer { Shows::Set } else { Shows::Nothing };
+    let shows = match query.then {
+        Then::Answer => Shows::Set,
+        Then::Count => Shows::Nothing,
+        Then::Store => Shows::Stored(Kind::Set),
+    };
     let work = long::work(steps, || {
         let operands = query.keys.clone().map(|at| (call.args[at].to_vec(), 1.0));
         Ok(LongCombination::new(query.combination, WORDS, operands, shows, reply.is_resp3))
@@ -103,7 +107,7 @@ pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
         return Ok(());
     }
     let count = work.found.len() as i64;
-    if query.then == Then::Store {
+    if query.then == Then::Store && !work.is_stored {
         store_of(call, steps, work)?;
     }
     reply.integer(count);

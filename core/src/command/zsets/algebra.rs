@@ -10,7 +10,7 @@ use crate::command::program::{Here, Steps};
 use crate::error::{Refusal, Stop};
 use crate::number::double;
 use crate::resp::encode::Reply;
-use crate::shard::Shard;
+use crate::shard::{self, Shard};
 use std::ops::Range;
 
 /// `numkeys key [key ...]` and options.
@@ -117,7 +117,7 @@ pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     // As in Redis, the types of the keys come first.
     query.parse_options(call.args, kind.takes)?;
     let items = query.combination.items(sources.iter().map(|source| source.as_ref().map_or(0, |source| source.len)));
-    if kind.keynum == 1 && !shard.is_short(items)? {
+    if !shard.is_short(items)? {
         return program(call, &mut Here { shard, call, rests: true }, reply);
     }
     for (source, weight) in sources.iter_mut().zip(&query.weights) {
@@ -145,7 +145,11 @@ pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
     let mut query = kind.query(call)?;
     let options = query.parse_options(call.args, kind.takes);
     let (answers, has_scores) = (kind.keynum == 1 && !kind.takes.limit, query.has_scores);
-    let shows = if answers { Shows::Members { has_scores } } else { Shows::Nothing };
+    let shows = match kind.keynum {
+        2 => Shows::Stored(shard::Kind::ZSet),
+        _ if answers => Shows::Members { has_scores },
+        _ => Shows::Nothing,
+    };
     let work = long::work(steps, || {
         let operands = query.keys.clone().zip(&query.weights).map(|(at, weight)| (call.args[at].to_vec(), *weight));
         Ok(LongCombination::new(query.combination, WORDS, operands, shows, reply.is_resp3))
@@ -153,7 +157,7 @@ pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
     options?;
     if answers {
         reply.out.append(work.out);
-    } else if kind.takes.limit {
+    } else if kind.takes.limit || work.is_stored {
         reply.integer(work.found.len() as i64);
     } else {
         store_of(call, steps, work, reply)?;
