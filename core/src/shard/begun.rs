@@ -5,9 +5,11 @@ use super::{Kind, Shard, Ttl};
 use crate::collection::Spread;
 use crate::command::Call;
 use crate::error::Stop;
+use crate::limits::SLICE_BYTES;
 use crate::shard::elements::{RowEdit, element_kind};
 use cairn_storage::engine::elements::element;
 use cairn_storage::units::CollectionId;
+use std::ops::ControlFlow;
 
 impl Shard {
     /// Begins a collection that the row of a key is to name.
@@ -45,4 +47,63 @@ impl Shard {
         let row = RowEdit::Names(spread.number, spread.encode(), ttl);
         self.edit(call, key, kind, Vec::new(), row)
     }
+
+    /// Copies elements of a collection to one that the row of a key is to name, so many in a turn. The number of that one, when all are there.
+    pub(super) fn copy_elements(
+        &mut self,
+        call: &Call<'_>,
+        number: CollectionId,
+        there: &Call<'_>,
+        (target, kind): (&[u8], Kind),
+    ) -> Result<CollectionId, Stop> {
+        let mut copying = match self.rested::<Copying>() {
+            Some(copying) => copying,
+            None => Box::new(Copying { number: self.begin_collection(there, target)?, order: 0, rank: 0 }),
+        };
+        let copied = self.copy_some(call, number, there, kind, &mut copying);
+        match copied {
+            Ok(()) if copying.order == ORDERS => Ok(copying.number),
+            copied => {
+                let stop = copied.err().unwrap_or(Stop::Long);
+                Err(self.rest(copying, stop))
+            }
+        }
+    }
+
+    fn copy_some(
+        &mut self,
+        call: &Call<'_>,
+        number: CollectionId,
+        there: &Call<'_>,
+        kind: Kind,
+        copying: &mut Copying,
+    ) -> Result<(), Stop> {
+        let (from, to) = (CollectionId(number.0 + copying.order), CollectionId(copying.number.0 + copying.order));
+        let items = self.items_now() as usize;
+        let (mut some, mut bytes) = (Vec::new(), 0);
+        self.elements_from(call, from, copying.rank, |element| {
+            bytes += element.value.len();
+            some.push((element.order(), element.value.to_vec(), element.expire_ms));
+            if some.len() < items && bytes < SLICE_BYTES { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })?;
+        for (order, value, expire_ms) in &some {
+            self.put_begun(there, kind, to, order, (value, *expire_ms))?;
+        }
+        match some.len() {
+            0 => (copying.order, copying.rank) = (copying.order + 1, 0),
+            copied => copying.rank += copied as u64,
+        }
+        Ok(())
+    }
 }
+
+/// A copy under way.
+struct Copying {
+    /// Its number.
+    number: CollectionId,
+    /// Which of a collection's orders is copied, and how many of that have been.
+    order: u64,
+    rank: u64,
+}
+
+const ORDERS: u64 = 2;

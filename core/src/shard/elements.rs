@@ -353,13 +353,13 @@ impl Shard {
         there: &Call<'_>,
         target: &[u8],
     ) -> Result<(), Stop> {
-        let change = self.copied(call, source, target)?;
+        let change = self.copied(call, source, there, target)?;
         self.edit_several(there, &[change])
     }
 
     /// A collection that is spread is in another database from now on, in place of whatever was there.
     pub(crate) fn move_spread(&mut self, call: &Call<'_>, there: &Call<'_>, key: &[u8]) -> Result<(), Stop> {
-        let change = self.copied(call, key, key)?;
+        let change = self.copied(call, key, there, key)?;
         let (bytes, rows) = (change.bytes(), change.rows() + 1);
         if !self.is_in_group() {
             let row = self.row_key(call, key);
@@ -384,22 +384,35 @@ impl Shard {
         Ok(self.engine.prepare_group(rows.into_iter())?)
     }
 
-    /// What makes a key a copy of a collection that is spread.
-    fn copied<'a>(&mut self, call: &Call<'_>, source: &[u8], target: &'a [u8]) -> Result<Change<'a>, Stop> {
+    /// What makes a key a copy of a collection that is spread. What is large is copied piece by piece: its elements are there in the end.
+    fn copied<'a>(
+        &mut self,
+        call: &Call<'_>,
+        source: &[u8],
+        there: &Call<'_>,
+        target: &'a [u8],
+    ) -> Result<Change<'a>, Stop> {
         let row = self.peek(call, source)?.expect("the caller has found it");
         let Form::Spread(spread) = row.form() else { unreachable!("the caller has seen that it is spread") };
         let (kind, ttl) = (row.kind, row.expire_ms.map_or(Ttl::Clear, Ttl::At));
         let Spread { number, tag, rest } = spread;
         let rest = rest.to_vec();
         let mut edits = Vec::new();
-        let new = self.engine.next_collection()?;
-        for at in [0, 1] {
-            self.elements_from(call, CollectionId(number.0 + at), 0, |element| {
-                let (number, order, value) = (CollectionId(new.0 + at), element.order(), Some(element.value.to_vec()));
-                edits.push(Edit { number, order, value, expire_ms: element.expire_ms });
-                ControlFlow::Continue(())
-            })?;
-        }
+        let elements = self.element_count(call, number)? + self.element_count(call, CollectionId(number.0 + 1))?;
+        let new = match self.is_short(elements)? {
+            false => self.copy_elements(call, number, there, (target, kind))?,
+            true => {
+                let new = self.engine.next_collection()?;
+                for at in [0, 1] {
+                    self.elements_from(call, CollectionId(number.0 + at), 0, |element| {
+                        let (number, value) = (CollectionId(new.0 + at), Some(element.value.to_vec()));
+                        edits.push(Edit { number, order: element.order(), value, expire_ms: element.expire_ms });
+                        ControlFlow::Continue(())
+                    })?;
+                }
+                new
+            }
+        };
         let value = Spread { number: new, tag, rest: &rest }.encode();
         Ok(Change { key: target, kind, edits, row: RowEdit::Names(new, value, ttl) })
     }

@@ -150,7 +150,7 @@ const COMBINATIONS: [&str; 32] = [
 ];
 
 /// What stores them, and what is there then.
-const STORES: [[&str; 2]; 12] = [
+const STORES: [[&str; 2]; 16] = [
     ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
     ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
     ["SINTERSTORE to set:a to set:b", "SMEMBERS to"],
@@ -162,6 +162,10 @@ const STORES: [[&str; 2]; 12] = [
     ["ZDIFFSTORE to 2 to zset:b", "ZRANGEBYSCORE to -3 12"],
     ["ZINTERSTORE to 2 zset:a set:b", "ZRANGE to 0 -1 WITHSCORES"],
     ["ZUNIONSTORE to 1 list:a", "ZCARD to"],
+    ["COPY zset:d to REPLACE", "ZRANGE to 0 -1 WITHSCORES"],
+    ["COPY set:d to REPLACE", "SMEMBERS to"],
+    ["COPY list:a to REPLACE", "LRANGE to 0 -1"],
+    ["COPY list:a to DB 3 REPLACE", "LLEN to"],
     ["SORT list:d BY weight:* STORE to", "LRANGE to 0 -1"],
 ];
 
@@ -196,6 +200,27 @@ fn what_combines_or_sorts_answers_the_same_piece_by_piece() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn what_is_moved_piece_by_piece_is_there_and_not_here() {
+    let mut client = Client::new(1, 1, "10");
+    fill_overlapping(&mut client);
+    for (kind, look) in [("set", "SMEMBERS"), ("zset", "ZRANGE"), ("list", "LRANGE")] {
+        let look = if kind == "set" { format!("{look} set:d") } else { format!("{look} {kind}:d 0 -1") };
+        let expect = settled(&look, &client.ask(&look));
+        client.ask(&format!("PEXPIRE {kind}:d 100000"));
+        for (line, reply) in [
+            (format!("MOVE {kind}:d 3"), ":1"),
+            (format!("EXISTS {kind}:d"), ":0"),
+            ("SELECT 3".to_owned(), "+OK"),
+            (format!("PTTL {kind}:d"), ":100000"),
+        ] {
+            assert_eq!(client.ask(&line), format!("{reply}\r\n").as_bytes(), "{line}");
+        }
+        assert!(settled(&look, &client.ask(&look)) == expect && expect.len() > 900, "{look}");
+        client.ask("SELECT 0");
     }
 }
 
