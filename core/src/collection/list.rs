@@ -489,6 +489,13 @@ fn neighbours(
     Ok((low, old, high))
 }
 
+/// How far one that removes elements has come.
+#[derive(Default)]
+struct Removal {
+    looked: u64,
+    edits: Vec<Edit>,
+}
+
 /// Removes elements that are like this one: so many, from an end, or all. `None`: there are none. How many go, and what becomes of the list.
 pub fn remove_like<'a>(
     shard: &Shard,
@@ -520,18 +527,27 @@ pub fn remove_like<'a>(
             }
         }
         Form::Spread(spread) => {
-            let mut edits = Vec::new();
-            let take = |element: Element<'_>| {
-                if element.value == like {
-                    edits.push(Edit::remove(spread.number, element.order()));
-                }
-                if edits.len() as u64 == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
-            match end {
-                End::Left => shard.elements_from(call, spread.number, 0, take)?,
-                End::Right => shard.elements_back(call, spread.number, take)?,
-            }
             let before = shard.element_count(call, spread.number)?;
+            let mut removal = shard.rested::<Removal>().unwrap_or_default();
+            let rests_at = removal.looked.saturating_add(shard.items_now()).min(before);
+            let looked = removal.looked;
+            let take = |element: Element<'_>| {
+                removal.looked += 1;
+                if element.value == like {
+                    removal.edits.push(Edit::remove(spread.number, element.order()));
+                }
+                let is_over = removal.edits.len() as u64 == count || removal.looked == rests_at;
+                if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            };
+            let taken = match end {
+                End::Left => shard.elements_from(call, spread.number, looked, take),
+                End::Right => shard.elements_before(call, spread.number, before - looked, take),
+            };
+            let is_over = removal.edits.len() as u64 == count || removal.looked == before;
+            if taken.is_err() || !is_over {
+                return Err(shard.rest(removal, taken.err().unwrap_or(Stop::Long)));
+            }
+            let edits = removal.edits;
             if edits.len() as u64 == before {
                 (edits.len(), change(Vec::new(), RowEdit::Goes))
             } else {

@@ -150,7 +150,7 @@ const COMBINATIONS: [&str; 32] = [
 ];
 
 /// What stores them, and what is there then.
-const STORES: [[&str; 2]; 16] = [
+const STORES: [[&str; 2]; 21] = [
     ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
     ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
     ["SINTERSTORE to set:a to set:b", "SMEMBERS to"],
@@ -166,6 +166,11 @@ const STORES: [[&str; 2]; 16] = [
     ["COPY set:d to REPLACE", "SMEMBERS to"],
     ["COPY list:a to REPLACE", "LRANGE to 0 -1"],
     ["COPY list:a to DB 3 REPLACE", "LLEN to"],
+    ["LINSERT to BEFORE 5 new", "LINSERT to AFTER new newer"],
+    ["LINSERT to AFTER nothing new", "LRANGE to 0 -1"],
+    ["RPUSH to 7 7 7", "LREM to -2 7"],
+    ["LREM to 0 7", "LREM to 0 nothing"],
+    ["LREM to 1 new", "LRANGE to 0 -1"],
     ["SORT list:d BY weight:* STORE to", "LRANGE to 0 -1"],
 ];
 
@@ -233,6 +238,8 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
             "ZINTER 2 zset:a zset:b",
             "SORT list:a",
             "SDIFF set:a set:b",
+            "LINSERT list:d BEFORE nothing x",
+            "LREM list:a 0 nothing",
             "SUNIONSTORE to set:a set:d",
             "ZINTERSTORE zset:a 2 set:a zset:b",
         ] {

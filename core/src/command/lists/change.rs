@@ -31,17 +31,24 @@ pub fn linsert(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
         reply.integer(0);
         return Ok(());
     };
-    let (mut rank, mut is_found) = (0, false);
-    list.visit(shard, call, 0, |value| {
+    let (len, mut rank) = (list.len(shard, call)?, shard.rested::<u64>().unwrap_or_default());
+    let (from, rests_at) = (*rank, rank.saturating_add(shard.items_now()).min(len));
+    let mut is_found = false;
+    let looked = list.visit(shard, call, from, |value| {
         is_found = value == pivot;
-        rank += u64::from(!is_found);
-        if is_found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    })?;
-    if !is_found {
-        reply.integer(-1);
-        return Ok(());
+        *rank += u64::from(!is_found);
+        if is_found || *rank == rests_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    match looked {
+        Err(stop) => return Err(shard.rest(rank, stop)),
+        Ok(()) if !is_found && *rank < len => return Err(shard.rest(rank, Stop::Long)),
+        Ok(()) if !is_found => {
+            reply.integer(-1);
+            return Ok(());
+        }
+        Ok(()) => {}
     }
-    let changed = insert(shard, call, key, rank + u64::from(is_behind), &call.args[4])?;
+    let changed = insert(shard, call, key, *rank + u64::from(is_behind), &call.args[4])?;
     let len = changed.len;
     shard.edit_several(call, &[changed.change])?;
     shard.notify(call, Events::LIST, "linsert", key);
