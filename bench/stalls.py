@@ -21,6 +21,11 @@ LONG = [
     ("SUNION of two", "SUNION set other"),
     ("SINTER of two", "SINTER set other"),
     ("ZUNION of two WITHSCORES", "ZUNION 2 zset set WITHSCORES"),
+    ("SUNIONSTORE of two", "SUNIONSTORE stored set other"),
+    ("ZUNIONSTORE of two", "ZUNIONSTORE stored 2 zset set"),
+    ("COPY of a sorted set", "COPY zset stored REPLACE"),
+    ("LREM of nothing", "LREM list 0 nothing"),
+    ("LINSERT beside nothing", "LINSERT list BEFORE nothing x"),
     ("SORT", "SORT numbers"),
     ("SORT ALPHA LIMIT 0 10", "SORT list ALPHA LIMIT 0 10"),
 ]
