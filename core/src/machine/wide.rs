@@ -17,35 +17,24 @@
 //! - **W2** Nothing that it was answered changes before it is committed: the rows are locked.
 
 mod ends;
+mod ground;
 
 use super::Machine;
 use super::ask::HoleId;
 use super::code::{Means, ScriptRun, Task, run_code};
-use super::ground::{Ground, HiddenCall};
 use super::interact::{Form, Statement, Works};
-use super::participate::locks_of;
-use super::place::Place;
-use super::plan::Plan;
-use super::program::too_many;
 use super::release::HeldReply;
-use super::script::{ALL_SHARDS, NOT_ALLOWED};
-use super::trial::Tried;
-use crate::acl::Subject;
 use crate::announce::Announcement;
 use crate::command::args::Args;
 use crate::command::program::Kept;
-use crate::command::table::Entry;
-use crate::command::{Call, Flags, Run, table};
-use crate::error::{Refusal, Stop};
-use crate::event::{ConnId, HostAsk, Now};
-use crate::hidden;
-use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, TXN_STATEMENTS_MAX};
+use crate::error::Stop;
+use crate::event::{HostAsk, Now};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::script::vm::{Called, End, Limits};
-use crate::tracking::Tracker;
-use crate::tx::{Age, Multi, Patience, RowLock, ToParticipant, Work};
+use crate::script::vm::{End, Limits};
+use crate::tx::{Age, ToParticipant};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
+use ground::Running;
 use std::sync::Arc;
 
 /// A script under way.
@@ -366,224 +355,4 @@ impl Machine {
         self.tell_when_stable(observed, wide.course.announced);
         self.hold_foreign(own, observed, HeldReply::Ran { request, reply: replies, commands: 1 });
     }
-}
-
-/// A run, as the script's commands see it.
-struct Running<'a> {
-    machine: &'a mut Machine,
-    subject: Option<&'a Subject>,
-    tracker: Option<Tracker>,
-    course: &'a mut Course,
-    db: u8,
-    is_readonly: bool,
-    /// Commands on rows so far.
-    at: usize,
-    outcome: Outcome,
-}
-
-impl Ground for Running<'_> {
-    fn machine(&mut self) -> &mut Machine {
-        self.machine
-    }
-
-    fn db(&mut self) -> &mut u8 {
-        &mut self.db
-    }
-
-    fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
-            Ok(entry) => entry,
-            Err(line) => return Called::Refused(line.into()),
-        };
-        if self.machine.is_monitored() && super::monitor::is_shown(entry.spec.flags) {
-            self.outcome.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
-        }
-        self.call_entry(entry, args, is_resp3, out)
-    }
-
-    fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let spec = entry.spec;
-        let head =
-            args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
-        let call = Call { spec, args, db: self.db, is_resp3, now: self.course.now, head };
-        self.machine.track_call(self.tracker, &call);
-        if let Run::Databases { .. } = spec.run {
-            return Called::Refused(ALL_SHARDS.into());
-        }
-        if let Run::Server(_) = spec.run {
-            return match self.run_server(&call, out) {
-                Ok(()) => Called::Replied,
-                Err(refusal) => Called::Refused(refusal.line().into_owned()),
-            };
-        }
-        if self.machine.is_in_steps(&call) {
-            return super::program::call(self, &call, out);
-        }
-        let asked = Asked { words: args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3 };
-        self.answered(&asked, out).unwrap_or_else(|| match self.works(&call) {
-            Ok((works, form)) => self.ask(works, form, asked, out),
-            Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
-        })
-    }
-
-    fn rests(&self) -> bool {
-        true
-    }
-
-    /// Those that are under way share a turn's part.
-    fn items(&mut self) -> u64 {
-        let wides = self.machine.pending.wides.len() as u64 + 1;
-        (self.machine.settings.slice_items / wides).max(1)
-    }
-
-    fn kept(&mut self) -> Option<Kept> {
-        self.course.kept.take()
-    }
-
-    fn keep(&mut self, kept: Kept, rests: bool) {
-        self.course.kept = Some(kept);
-        self.course.answers.clear();
-        (self.at, self.course.bytes) = (0, 0);
-        self.outcome.is_resting |= rests;
-    }
-
-    fn ask_host(&mut self, ask: HostAsk, out: &mut Replies) -> Called {
-        let asked = Asked { words: Vec::new(), db: HIDDEN_DB, is_resp3: false };
-        self.answered(&asked, out).unwrap_or_else(|| {
-            self.course.asked = Some(asked);
-            self.outcome.host = Some(ask);
-            Called::Stop
-        })
-    }
-
-    fn call_hidden(&mut self, call: &HiddenCall<'_>, out: &mut Replies) -> Called {
-        let words: Vec<Vec<u8>> = call.words.iter().map(|word| word.to_vec()).collect();
-        let asked = Asked { words, db: HIDDEN_DB, is_resp3: false };
-        self.answered(&asked, out).unwrap_or_else(|| {
-            let entry = table::entry(call.words[0]).expect("such a command is in the table");
-            let is_exclusive = call.is_exclusive || entry.spec.flags.has(Flags::WRITE);
-            let mut commands = Multi::default();
-            commands.push(entry, HIDDEN_DB, call.head, call.words.iter().copied());
-            let work = self.work(vec![hidden::lock(call.head, is_exclusive)], commands, false);
-            self.ask(Works::from([(call.shard, work)]), Form::Single, asked, out)
-        })
-    }
-}
-
-impl Running<'_> {
-    /// The next command is this one: if it was asked before, what was answered.
-    fn answered(&mut self, asked: &Asked, out: &mut Replies) -> Option<Called> {
-        let answered = self.course.answers.get(self.at);
-        self.at += 1;
-        match answered {
-            Some(Answered { asked: known, reply }) if known == asked => Some(match reply {
-                Ok(reply) => {
-                    out.copy(reply);
-                    Called::Replied
-                }
-                Err(line) => Called::Refused(line.clone()),
-            }),
-            Some(_) => {
-                self.outcome.failed = Some(OTHERWISE.into());
-                Some(Called::Stop)
-            }
-            None => None,
-        }
-    }
-
-    /// One that nobody can be asked to run: so it is when the script runs again.
-    fn refuse(&mut self, asked: Asked, line: String) -> Called {
-        if self.course.statements >= TXN_STATEMENTS_MAX {
-            return too_many();
-        }
-        self.course.statements += 1;
-        self.course.answers.push(Answered { asked, reply: Err(line.clone()) });
-        Called::Refused(line)
-    }
-
-    /// A command that was not asked before.
-    fn ask(&mut self, works: Works, form: Form, asked: Asked, out: &mut Replies) -> Called {
-        self.course.bytes += asked.words.iter().map(Vec::len).sum::<usize>();
-        if self.course.statements >= TXN_STATEMENTS_MAX || self.course.bytes > MULTI_BYTES_MAX {
-            return too_many();
-        }
-        self.course.statements += 1;
-        let own = self.machine.identity.shard;
-        if let Some((shard, work)) = works.front()
-            && *shard == own
-            && works.len() == 1
-        {
-            self.course.note_part(own, work.commands.writes > 0);
-            match self.machine.try_work(own, work) {
-                Tried::Done(result) => {
-                    self.course.observed = self.course.observed.max(self.machine.shard.observed());
-                    let reply = match result {
-                        Ok(worked) => form.write(vec![worked]),
-                        Err(why) => error_of(&why.line),
-                    };
-                    out.copy(&reply);
-                    self.course.answers.push(Answered { asked, reply: Ok(reply) });
-                    return Called::Replied;
-                }
-                Tried::Waits => self.outcome.is_waiting = true,
-                Tried::Later(_) => {}
-            }
-        }
-        self.course.asked = Some(asked);
-        self.outcome.works = Some((works, form));
-        Called::Stop
-    }
-
-    fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
-        let (age, statement) = (self.course.age, self.course.statements + 1);
-        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, view: None })
-    }
-
-    /// What the shards of a command do.
-    fn works(&self, call: &Call<'_>) -> Result<(Works, Form), Refusal> {
-        let work = |rows, commands| self.work(rows, commands, call.is_resp3);
-        let mut works = Works::new();
-        if let Place::Here = self.machine.place(call) {
-            let mut commands = Multi::default();
-            let entry = table::entry_of(call.spec);
-            commands.push(entry, call.db, call.head, call.args.iter());
-            works.push_back((self.machine.identity.shard, work(locks_of(self.machine, call), commands)));
-            return Ok((works, Form::Single));
-        }
-        let mut plan = Plan::new(self.machine);
-        plan.add(call);
-        let (parts, form) = plan.into_works()?;
-        works.extend(parts.into_iter().map(|(shard, rows, commands)| (shard, work(rows, commands))));
-        Ok((works, form))
-    }
-
-    /// Commands that are on no rows, and that need no connection.
-    fn run_server(&mut self, call: &Call<'_>, out: &mut Replies) -> Result<(), Refusal> {
-        if call.spec.name == "select" {
-            self.db = super::script::selected_db(self.machine, call)?;
-            Reply::new(out, call.is_resp3).ok();
-            return Ok(());
-        }
-        let Run::Server(run) = call.spec.run else { unreachable!("the caller has seen it") };
-        match call.spec.name {
-            "time" | "ping" | "echo" => {
-                let ran = run(self.machine, ConnId(u32::MAX), call, &mut Reply::new(out, call.is_resp3));
-                ran.map(|_| ()).map_err(Stop::into_refusal)
-            }
-            "publish" | "spublish" => {
-                let (none, is_sharded) = (ConnId(u32::MAX), call.spec.name == "spublish");
-                let receivers = self.machine.publish_now(none, is_sharded, &call.args[1], &call.args[2])?;
-                Reply::new(out, call.is_resp3).integer(receivers as i64);
-                Ok(())
-            }
-            "dbsize" | "keys" | "scan" | "randomkey" => Err(Refusal::text(ALL_SHARDS)),
-            _ => Err(Refusal::text(NOT_ALLOWED)),
-        }
-    }
-}
-
-fn error_of(line: &str) -> Replies {
-    let mut replies = Replies::default();
-    Reply::new(&mut replies, false).error(line);
-    replies
 }
