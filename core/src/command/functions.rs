@@ -1,12 +1,11 @@
 //! FCALL, FCALL_RO and FUNCTION. How functions run is in `machine/script.rs`, how libraries are kept in `machine/functions.rs`.
 
-use super::script::{EVAL, EVAL_RO, FAMILY, run};
+use super::script::{EVAL, EVAL_RO, FAMILY, eval};
 use super::{Call, Flags, Flow, Run, Spec, help};
-use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::glob;
-use crate::machine::{Change, Code, Machine, Policy};
+use crate::machine::{Change, Machine, Policy};
 use crate::resp::encode::Reply;
 use crate::script::library::Library;
 use crate::script::payload;
@@ -25,7 +24,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: EVAL,
         keynum: 2,
-        run: Run::Server(fcall),
+        run: Run::Server(eval),
         complexity: "Depends on the function that is executed.",
         summary: "Calls a function of a library, as one change.",
         synopsis: "function numkeys [key [key ...]] [arg [arg ...]]",
@@ -36,7 +35,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: EVAL_RO,
         keynum: 2,
-        run: Run::Server(fcall_ro),
+        run: Run::Server(eval),
         complexity: "Depends on the function that is executed.",
         summary: "Calls a function of a library that changes nothing.",
         synopsis: "function numkeys [key [key ...]] [arg [arg ...]]",
@@ -134,28 +133,6 @@ pub const SPECS: &[Spec] = &[
         ..FUNCTIONS
     },
 ];
-
-fn call_function(
-    machine: &mut Machine,
-    conn: ConnId,
-    call: &Call<'_>,
-    is_readonly: bool,
-    reply: &mut Reply<'_>,
-) -> Result<Flow, Stop> {
-    let code = Code::Function(machine.find_function(&call.args[1])?);
-    if parse_integer(&call.args[2]).is_none() {
-        return Err(Refusal::text("ERR Bad number of keys provided").into());
-    }
-    run(machine, conn, call, &code, is_readonly, reply)
-}
-
-fn fcall(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    call_function(machine, conn, call, false, reply)
-}
-
-fn fcall_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    call_function(machine, conn, call, true, reply)
-}
 
 fn load(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let last = call.args.len() - 1;

@@ -6,7 +6,7 @@ use crate::command::table::{self, Entry};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{IDEMPOTENT_KEY_BYTES_MAX, IDEMPOTENT_MS_MAX};
-use crate::machine::{Code, Machine, Task, Token, not_idempotent};
+use crate::machine::{Machine, Token, not_idempotent};
 use crate::resp::encode::Reply;
 use crate::tx::Multi;
 
@@ -44,26 +44,10 @@ fn idempotent(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut 
     }
     match (spec.run, spec.name) {
         (_, "multi") => multi(machine, conn, token, call, reply),
-        (_, "eval" | "evalsha" | "eval_ro" | "evalsha_ro" | "fcall" | "fcall_ro") => {
+        _ if script::is_script(spec) => {
             let own = Call { spec, args: &args, ..*call };
-            let code = match spec.name {
-                "eval" | "eval_ro" => script::by_text(machine, &own)?,
-                "evalsha" | "evalsha_ro" => script::by_sha(machine, &own)?,
-                _ => Code::Function(machine.find_function(&args[1])?),
-            };
-            let (keys, rest) = args.skip(3).split(script::key_count(&own, 2)?);
-            let is_readonly = spec.flags.has(Flags::READONLY);
-            let task = Task {
-                code: &code,
-                keys,
-                args: rest,
-                db: call.db,
-                is_readonly,
-                now: call.now,
-                subject: None,
-                tracker: None,
-            };
-            machine.run_script_once(conn, token, &task, args.iter().collect(), reply)
+            let code = script::code_of(machine, &own)?;
+            machine.run_script_once(conn, token, &script::task_of(&own, &code)?, args.iter().collect(), reply)
         }
         (Run::Row(_), _) => {
             let mut commands = Multi::default();

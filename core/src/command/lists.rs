@@ -6,7 +6,7 @@ mod look;
 mod moves;
 mod waits;
 
-use super::{Flags, Keys, Run, Spec, Spread};
+use super::{Flags, Keys, Run, Spec, Spread, blocking};
 
 const LIST: Spec = Spec { keys: Keys::ONE, categories: "list", group: "list", ..Spec::DEFAULT };
 const WRITE: Flags = Flags::WRITE.and(Flags::DENYOOM);
@@ -35,6 +35,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 2,
+        spread: Spread::Program(blocking::first_over),
         run: Run::Row(waits::blmpop),
         blocks: Some(&waits::MPOP),
         since: "7.0.0",
@@ -49,6 +50,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: Flags::WRITE.and(Flags::BLOCKING),
         keys: Keys::BUT_LAST,
+        spread: Spread::Program(blocking::first_over),
         run: Run::Row(waits::blpop),
         blocks: Some(&waits::POP),
         since: "2.0.0",
@@ -63,6 +65,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: Flags::WRITE.and(Flags::BLOCKING),
         keys: Keys::BUT_LAST,
+        spread: Spread::Program(blocking::first_over),
         run: Run::Row(waits::brpop),
         blocks: Some(&waits::POP),
         since: "2.0.0",

@@ -1,5 +1,6 @@
 //! EVAL, EVALSHA, their read-only forms, and SCRIPT. How scripts run is in `machine/script.rs`.
 
+use super::args::parse_integer;
 use super::{Call, Flags, Flow, Run, Spec, help};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
@@ -45,7 +46,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: EVAL_RO,
         keynum: 2,
-        run: Run::Server(eval_ro),
+        run: Run::Server(eval),
         since: "7.0.0",
         summary: "Runs a Lua script that changes nothing.",
         synopsis: "script numkeys [key [key ...]] [arg [arg ...]]",
@@ -56,7 +57,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: EVAL,
         keynum: 2,
-        run: Run::Server(evalsha),
+        run: Run::Server(eval),
         summary: "Runs a Lua script that is known, by its SHA-1.",
         synopsis: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
         ..FAMILY
@@ -66,7 +67,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: EVAL_RO,
         keynum: 2,
-        run: Run::Server(evalsha_ro),
+        run: Run::Server(eval),
         since: "7.0.0",
         summary: "Runs a Lua script that is known and changes nothing, by its SHA-1.",
         synopsis: "sha1 numkeys [key [key ...]] [arg [arg ...]]",
@@ -133,7 +134,7 @@ pub const SPECS: &[Spec] = &[
 ];
 
 /// How many of the arguments from `at` on are keys.
-pub(super) fn key_count(call: &Call<'_>, at: usize) -> Result<usize, Refusal> {
+fn key_count(call: &Call<'_>, at: usize) -> Result<usize, Refusal> {
     let count = call.args.integer(at)?;
     match usize::try_from(count) {
         Err(_) => Err(Refusal::text("ERR Number of keys can't be negative")),
@@ -144,56 +145,49 @@ pub(super) fn key_count(call: &Call<'_>, at: usize) -> Result<usize, Refusal> {
     }
 }
 
-pub(super) fn run(
-    machine: &mut Machine,
-    conn: ConnId,
-    call: &Call<'_>,
-    code: &Code,
-    is_readonly: bool,
-    reply: &mut Reply<'_>,
-) -> Result<Flow, Stop> {
-    let (keys, args) = call.args.skip(3).split(key_count(call, 2)?);
-    let task = Task { code, keys, args, db: call.db, is_readonly, now: call.now, subject: None, tracker: None };
-    machine.run_script(conn, &task, reply)
+/// Whether a command runs a script or a function.
+pub fn is_script(spec: &Spec) -> bool {
+    matches!(spec.name, "eval" | "eval_ro" | "evalsha" | "evalsha_ro" | "fcall" | "fcall_ro")
 }
 
-pub(super) fn by_text(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
-    key_count(call, 2)?;
-    Ok(Code::Script(machine.script_of(&call.args[1], false)?))
-}
-
-pub(super) fn by_sha(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
-    let no_script = || Refusal::text(NO_SCRIPT);
-    if call.args[1].len() != 40 {
-        return Err(no_script().into());
-    }
-    key_count(call, 2)?;
-    Ok(Code::Script(machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)?))
-}
-
-/// What EVAL or EVALSHA runs.
+/// What such a command runs.
 pub fn code_of(machine: &mut Machine, call: &Call<'_>) -> Result<Code, Stop> {
-    if call.spec.name == "eval" { by_text(machine, call) } else { by_sha(machine, call) }
+    let code = match call.spec.name {
+        "fcall" | "fcall_ro" => {
+            let function = machine.find_function(&call.args[1])?;
+            if parse_integer(&call.args[2]).is_none() {
+                return Err(Refusal::text("ERR Bad number of keys provided").into());
+            }
+            Code::Function(function)
+        }
+        "eval" | "eval_ro" => {
+            key_count(call, 2)?;
+            Code::Script(machine.script_of(&call.args[1], false)?)
+        }
+        _ => {
+            let no_script = || Refusal::text(NO_SCRIPT);
+            if call.args[1].len() != 40 {
+                return Err(no_script().into());
+            }
+            key_count(call, 2)?;
+            Code::Script(machine.find_script(Sha::parse(&call.args[1]).ok_or_else(no_script)?)?)
+        }
+    };
+    key_count(call, 2)?;
+    Ok(code)
 }
 
-fn eval(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let code = by_text(machine, call)?;
-    run(machine, conn, call, &code, false, reply)
+/// What that is given, keys and arguments.
+pub fn task_of<'a>(call: &Call<'a>, code: &'a Code) -> Result<Task<'a>, Refusal> {
+    let (keys, args) = call.args.skip(3).split(key_count(call, 2)?);
+    let is_readonly = call.spec.flags.has(Flags::READONLY);
+    Ok(Task { code, keys, args, db: call.db, is_readonly, now: call.now, subject: None, tracker: None })
 }
 
-fn eval_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let code = by_text(machine, call)?;
-    run(machine, conn, call, &code, true, reply)
-}
-
-fn evalsha(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let code = by_sha(machine, call)?;
-    run(machine, conn, call, &code, false, reply)
-}
-
-fn evalsha_ro(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
-    let code = by_sha(machine, call)?;
-    run(machine, conn, call, &code, true, reply)
+/// All six of them.
+pub(super) fn eval(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
+    let code = code_of(machine, call)?;
+    machine.run_script(conn, &task_of(call, &code)?, reply)
 }
 
 fn load(machine: &mut Machine, _: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {

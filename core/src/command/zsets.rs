@@ -10,7 +10,7 @@ mod waits;
 
 pub use change::zadd;
 
-use super::{Flags, Keys, Run, Spec, Spread};
+use super::{Flags, Keys, Run, Spec, Spread, blocking};
 
 const ZSET: Spec =
     Spec { keys: Keys::ONE, categories: "sortedset", group: "sorted-set", since: "1.2.0", ..Spec::DEFAULT };
@@ -25,6 +25,7 @@ pub const SPECS: &[Spec] = &[
         flags: Flags::WRITE.and(Flags::BLOCKING).and(Flags::MOVABLEKEYS),
         keys: Keys::NONE,
         keynum: 2,
+        spread: Spread::Program(blocking::first_over),
         run: Run::Row(waits::bzmpop),
         blocks: Some(&waits::SEVERAL),
         since: "7.0.0",
@@ -39,6 +40,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: WRITE_BLOCKING,
         keys: Keys::BUT_LAST,
+        spread: Spread::Program(blocking::first_over),
         run: Run::Row(waits::bzpopmax),
         blocks: Some(&waits::ONE),
         since: "5.0.0",
@@ -53,6 +55,7 @@ pub const SPECS: &[Spec] = &[
         arity: -3,
         flags: WRITE_BLOCKING,
         keys: Keys::BUT_LAST,
+        spread: Spread::Program(blocking::first_over),
         run: Run::Row(waits::bzpopmin),
         blocks: Some(&waits::ONE),
         since: "5.0.0",

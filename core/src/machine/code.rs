@@ -7,7 +7,7 @@ use super::idempotent::Idempotent;
 use super::queued::Queued;
 use super::script::refusal_of;
 use crate::acl::Subject;
-use crate::command::args::Args;
+use crate::command::args::{Args, copied};
 use crate::error::{Refusal, Stop};
 use crate::event::Now;
 use crate::resp::encode::Reply;
@@ -50,6 +50,14 @@ impl Code {
         }
     }
 
+    /// Whether it runs functions, of whatever libraries there are then.
+    pub(super) fn calls_functions(&self) -> bool {
+        match self {
+            Code::Exec(queued) => queued.calls_functions(),
+            _ => self.function().is_some(),
+        }
+    }
+
     /// The same with this function.
     pub(super) fn with_function(&self, function: Arc<Function>) -> Code {
         match self {
@@ -78,6 +86,16 @@ pub struct ScriptRun {
     pub subject: Option<Arc<Subject>>,
     /// Who is told when what it reads changes.
     pub tracker: Option<Tracker>,
+}
+
+impl ScriptRun {
+    /// What runs the task elsewhere, or later.
+    pub(super) fn of(task: &Task<'_>, is_resp3: bool) -> Box<ScriptRun> {
+        let (bytes, ranges) = copied(task.keys.iter().chain(task.args.iter()));
+        let Task { db, is_readonly, tracker, .. } = *task;
+        let (code, keys, subject) = (task.code.clone(), task.keys.len(), task.subject.cloned());
+        Box::new(ScriptRun { code, bytes, ranges, keys, db, is_resp3, is_readonly, subject, tracker })
+    }
 }
 
 /// A script and what it is given.

@@ -132,11 +132,16 @@ impl Machine {
     /// The function of that name, as the libraries of this moment have it.
     pub fn find_function(&mut self, name: &[u8]) -> Result<Arc<Function>, Stop> {
         self.refresh_functions()?;
+        Ok(self.known_function(name)?)
+    }
+
+    /// The same, as they were when this shard looked last.
+    pub(super) fn known_function(&self, name: &[u8]) -> Result<Arc<Function>, Refusal> {
         match (self.functions.libraries.function(name), &self.functions.broken) {
             (Some(function), _) => Ok(Arc::clone(function)),
-            (None, None) => Err(Refusal::text("ERR Function not found").into()),
+            (None, None) => Err(Refusal::text("ERR Function not found")),
             (None, Some(why)) => {
-                Err(Refusal::text(format!("ERR Function not found, and a library does not load here: {why}")).into())
+                Err(Refusal::text(format!("ERR Function not found, and a library does not load here: {why}")))
             }
         }
     }

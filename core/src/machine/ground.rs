@@ -26,6 +26,9 @@ pub(super) trait Ground {
     /// The database that commands are about: SELECT changes it.
     fn db(&mut self) -> &mut u8;
 
+    /// Whether commands that write are refused.
+    fn is_readonly(&mut self) -> &mut bool;
+
     /// A command of a client.
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called;
 

@@ -12,7 +12,7 @@
 //! ```
 //!
 //! A command is worked on by one shard after the other, in ascending order, so a transaction waits at one place at a time. What shards
-//! do for it is in `trial`; who waits for each other is found by `deadlock`.
+//! do for it is in `trial`; who waits for each other is found by `deadlock`. Commands that are taken in steps, and scripts: `wide/within`.
 
 use super::Machine;
 use super::ask::{Deferred, HoleId};
@@ -24,7 +24,7 @@ use super::remote::Spreading;
 use super::trial::{Tried, undone};
 use super::views::Summing;
 use crate::announce::Announcement;
-use crate::command::{Call, Flags, Flow, Run, table};
+use crate::command::{Call, Flags, Flow, Run, script, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
@@ -135,9 +135,10 @@ impl Machine {
         open.active_ns = now_ns;
         let is_write = spec.flags.has(Flags::WRITE);
         let is_data = is_write || spec.flags.has(Flags::READONLY) || spec.flags.has(Flags::MOVABLEKEYS);
-        let is_other = !is_on_rows && (is_data || matches!(spec.name, "multi" | "watch"));
+        let is_script = script::is_script(spec);
+        let is_other = !is_on_rows && !is_script && (is_data || matches!(spec.name, "multi" | "watch"));
         let bytes = call.args.iter().map(<[u8]>::len).sum::<usize>();
-        let refusal = if !is_on_rows && (!is_other || spec.name == "lock") {
+        let refusal = if !is_on_rows && !is_script && (!is_other || spec.name == "lock") {
             return None;
         } else if let Some(end) = &open.ended {
             ended(end)
@@ -147,6 +148,10 @@ impl Machine {
             Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
         } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
             too_much(bytes_max)
+        } else if is_script {
+            return Some(self.run_script_in_open(conn, call, out));
+        } else if self.is_in_steps_locked(call) {
+            return Some(self.run_program_in_open(conn, call, out));
         } else {
             return Some(self.run_rows_in_open(conn, call, out));
         };
@@ -177,12 +182,18 @@ impl Machine {
         Ok(flow)
     }
 
-    fn work(&self, conn: ConnId, rows: Vec<RowLock>, commands: Multi, patience: Patience) -> Box<Work> {
+    pub(super) fn work(&self, conn: ConnId, rows: Vec<RowLock>, commands: Multi, patience: Patience) -> Box<Work> {
         let client = self.client(conn);
         let open = client.open.as_ref().expect("its transaction is open");
         let (age, statement, is_resp3) = (open.age, open.statements + 1, client.is_resp3);
-        let view = open.cut.map(|cut| View { cut, sums: open.sums.clone() });
+        let view = self.view_of(age.txn);
         Box::new(Work { age, statement, rows, patience, commands, is_resp3, view })
+    }
+
+    /// What an open transaction reads, if it only does that.
+    pub(super) fn view_of(&self, txn: TxnId) -> Option<View> {
+        let open = self.client(*self.pending.opens.get(&txn)?).open.as_ref()?;
+        open.cut.map(|cut| View { cut, sums: open.sums.clone() })
     }
 
     /// LOCK.
@@ -317,7 +328,7 @@ impl Machine {
         }
     }
 
-    fn note_open_part(&mut self, txn: TxnId, shard: ShardId, is_write: bool) {
+    pub(super) fn note_open_part(&mut self, txn: TxnId, shard: ShardId, is_write: bool) {
         self.note_wide_part(txn, shard, is_write);
         if let Some(open) = self.open_of(txn) {
             open.note_part(shard, is_write);
@@ -408,6 +419,7 @@ impl Machine {
             self.stats.on_ended(Ended::RolledBack);
         }
         self.pending.statements.remove(&txn);
+        self.pending.wides.remove(&txn);
         self.pending.works.retain(|(of, _)| *of != txn);
         self.leave_parts(txn, &open);
     }
@@ -437,7 +449,9 @@ impl Machine {
         let later = if code == TOO_OLD { TOO_OLD } else { ENDED };
         open.ended = Some(End { code: later, why: why.to_owned() });
         self.client_mut(conn).open = Some(open);
-        if let Some(Statement { hole: Some(hole), .. }) = self.pending.statements.remove(&txn) {
+        let statement = self.pending.statements.remove(&txn);
+        let within = self.pending.wides.remove(&txn);
+        if let Some(hole) = statement.and_then(|it| it.hole).or(within.map(|wide| wide.hole())) {
             let mut replies = Replies::default();
             Reply::new(&mut replies, false).error(&format!("{code} the transaction was rolled back: {why}"));
             self.stats.on_error(code);
@@ -456,12 +470,13 @@ impl Machine {
             let Some(open) = &self.client(conn).open else { continue };
             let (until_ns, active_ns, is_read_only) = (open.until_ns, open.active_ns, open.is_read_only);
             let waits_since_ns = self.pending.statements.get(&txn).map(|statement| statement.since_ns);
+            let is_idle = waits_since_ns.is_none() && !self.pending.wides.contains_key(&txn);
             if until_ns.is_some_and(|until_ns| until_ns <= now_ns) {
                 self.end_open(txn, "TXNTIMEOUT", "its TIMEOUT is over");
             } else if !is_read_only && waits_since_ns.is_some_and(|since_ns| is_over(since_ns, lock_ms)) {
                 let why = format!("it has waited for a lock for {lock_ms} ms (txn-lock-timeout)");
                 self.end_open(txn, "LOCKTIMEOUT", &why);
-            } else if waits_since_ns.is_none() && is_over(active_ns, idle_ms) {
+            } else if is_idle && is_over(active_ns, idle_ms) {
                 let why = format!("it was idle for {idle_ms} ms (txn-idle-timeout)");
                 self.end_open(txn, "TXNTIMEOUT", &why);
             }
@@ -507,7 +522,7 @@ impl Machine {
     }
 }
 
-fn too_much(bytes_max: usize) -> Refusal {
+pub(super) fn too_much(bytes_max: usize) -> Refusal {
     Refusal::text(format!(
         "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
     ))

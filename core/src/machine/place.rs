@@ -5,7 +5,7 @@ use crate::command::{Call, Flags, Spread, sort};
 use crate::route;
 use cairn_storage::units::ShardId;
 
-/// BLMOVE and BRPOPLPUSH always; within a transaction what looks first, and what is taken in steps where that cannot be.
+/// Within a transaction, what is taken in steps where that cannot be.
 pub(super) const CROSSSLOT: &str = "CROSSSLOT Keys in request are on several shards, which is not supported here; give the keys a \
                                      common {hash tag}";
 

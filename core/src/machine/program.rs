@@ -9,7 +9,7 @@ use super::ground::Ground;
 use super::place::Place;
 use crate::command::args::{Args, copied};
 use crate::command::program::{Kept, Steps};
-use crate::command::{Call, Flow, Run, Spec, table};
+use crate::command::{Call, Flags, Flow, Run, Spec, sort, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
 use crate::limits::TXN_STATEMENTS_MAX;
@@ -121,6 +121,11 @@ impl Machine {
         call.spec.program().is_some()
             && matches!(call.spec.run, Run::Row(_))
             && matches!(self.place(call), Place::Whole)
+    }
+
+    /// The same where all that it looks at has to be locked: also what only its rows tell.
+    pub(super) fn is_in_steps_locked(&self, call: &Call<'_>) -> bool {
+        self.is_in_steps(call) || call.spec.flags.has(Flags::UNDECLARED) && sort::undeclared(call.args).is_some()
     }
 
     /// The command is taken in steps, wherever its keys are.

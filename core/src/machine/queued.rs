@@ -10,7 +10,7 @@ use super::program::OnGround;
 use crate::command::args::Args;
 use crate::command::program::Steps;
 use crate::command::table::Entry;
-use crate::command::{Call, Run, Spec, script};
+use crate::command::{Call, Flags, Run, script};
 use crate::error::Stop;
 use crate::event::ConnId;
 use crate::resp::encode::Reply;
@@ -19,11 +19,6 @@ use crate::script::vm::{Called, End};
 use crate::stats::Ended;
 use crate::tx::{Command, Multi, Watched};
 use std::sync::Arc;
-
-/// Whether a command is a script that may be part of such a transaction.
-fn is_script(spec: &Spec) -> bool {
-    matches!(spec.name, "eval" | "evalsha")
-}
 
 /// The keys of a script; none if their number is wrong, which it says itself.
 fn keys_of<'a>(args: &Args<'a>) -> Args<'a> {
@@ -42,6 +37,10 @@ pub struct Queued {
 }
 
 impl Queued {
+    pub(super) fn calls_functions(&self) -> bool {
+        self.scripts.iter().any(|(_, code)| code.as_ref().is_ok_and(|code| code.function().is_some()))
+    }
+
     pub(super) fn run(&self, task: &Task<'_>, means: &mut Means<'_, '_>, reply: &mut Reply<'_>) -> End {
         let mark = reply.out.len();
         self.take(task, means, reply).unwrap_or_else(|end| {
@@ -66,7 +65,7 @@ impl Queued {
                 (Some(line), _) => Called::Refused(line.to_owned()),
                 (None, Some(Err(line))) => Called::Refused(line.clone()),
                 (None, Some(Ok(code))) => run_script(
-                    &Task { code, ..*task },
+                    &Task { code, is_readonly: entry.spec.flags.has(Flags::READONLY), ..*task },
                     number,
                     &args,
                     means,
@@ -99,8 +98,13 @@ fn run_script(
 ) -> Result<Called, End> {
     let count = words.integer(2).ok().and_then(|count| usize::try_from(count).ok()).expect("it was counted");
     let (keys, args) = words.skip(3).split(count);
-    let task = &Task { keys, args, ..*task };
     let machine = means.ground.machine();
+    let code = match task.code.function().map(|function| machine.known_function(function.name.as_bytes())) {
+        Some(Err(refusal)) => return Ok(Called::Refused(refusal.line().into_owned())),
+        Some(Ok(function)) => task.code.with_function(function),
+        None => task.code.clone(),
+    };
+    let task = &Task { code: &code, keys, args, ..*task };
     let lua = machine.admit_script(task).and_then(|()| machine.take_vm_for(task.code));
     let mut lua = match lua {
         Ok(lua) => lua.expect("a script is Lua's"),
@@ -110,8 +114,11 @@ fn run_script(
     let random = lua.0.random();
     lua.0.set_random(task.now.mono_ns.wrapping_add(number as u64) & 0xffff_ffff_ffff);
     let db = *means.ground.db();
+    let is_readonly = *means.ground.is_readonly();
+    *means.ground.is_readonly() |= task.is_readonly || code.flags().no_writes;
     let end = run_lua(task, &mut Means { lua: Some(&mut lua), limits: means.limits, ground: means.ground }, reply);
     *means.ground.db() = db;
+    *means.ground.is_readonly() = is_readonly;
     lua.0.set_random(random);
     let (machine, lines) = (means.ground.machine(), lua.0.take_log());
     machine.put_vm_of(task.code, lua.0);
@@ -147,12 +154,12 @@ impl Machine {
         let own = self.identity.shard;
         let is_in_steps = |Command { entry: Entry { spec, .. }, args, head, .. }: Command<'_>| match spec.run {
             Run::Row(_) => spec.program().is_some() && self.is_in_steps(&Call { spec, args: &args, head, ..*call }),
-            _ => is_script(spec) && self.owners(&keys_of(&args)).iter().any(|shard| *shard != own),
+            _ => script::is_script(spec) && self.owners(&keys_of(&args)).iter().any(|shard| *shard != own),
         };
         let is_taken = |command: Command<'_>| {
             let spec = command.entry.spec;
             matches!(spec.run, Run::Row(_))
-                || is_script(spec)
+                || script::is_script(spec)
                 || matches!(spec.name, "select" | "time" | "ping" | "echo" | "publish" | "spublish")
         };
         multi.commands().any(is_in_steps) && multi.commands().all(is_taken)
@@ -162,7 +169,7 @@ impl Machine {
     pub(super) fn exec_in_steps(&mut self, conn: ConnId, call: &Call<'_>, multi: Box<Multi>) -> Result<Deferred, Stop> {
         let (mut scripts, mut stopped) = (Vec::new(), None);
         for (number, Command { entry: Entry { spec, .. }, args, head, .. }) in multi.commands().enumerate() {
-            if !is_script(spec) {
+            if !script::is_script(spec) {
                 continue;
             }
             let command = Call { spec, args: &args, head, ..*call };

@@ -53,6 +53,10 @@ impl Ground for Running<'_> {
         &mut self.db
     }
 
+    fn is_readonly(&mut self) -> &mut bool {
+        &mut self.is_readonly
+    }
+
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
         let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
             Ok(entry) => entry,

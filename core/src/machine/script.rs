@@ -11,7 +11,7 @@ use super::release::HeldReply;
 use super::run::Stay;
 use super::running::Running;
 use crate::acl::Subject;
-use crate::command::args::{Args, copied};
+use crate::command::args::Args;
 use crate::command::streams;
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Flags, Flow, Run, Spec};
@@ -203,18 +203,7 @@ impl Machine {
             },
             Some(_) => false,
         };
-        let (bytes, ranges) = copied(task.keys.iter().chain(task.args.iter()));
-        let run = Box::new(ScriptRun {
-            code: task.code.clone(),
-            bytes,
-            ranges,
-            keys: task.keys.len(),
-            db: task.db,
-            is_resp3: reply.is_resp3,
-            is_readonly: task.is_readonly,
-            subject,
-            tracker,
-        });
+        let run = ScriptRun::of(task, reply.is_resp3);
         self.pending.deferred = Some(match shard {
             Some(shard) if !is_wide => Deferred::Script { shard, run },
             _ => Deferred::Wide(run),

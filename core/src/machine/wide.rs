@@ -18,10 +18,12 @@
 
 mod ends;
 mod ground;
+mod within;
 
 use super::Machine;
 use super::ask::HoleId;
 use super::code::{Means, ScriptRun, Task, run_code};
+use super::exec::error_line;
 use super::interact::{Form, Statement, Works};
 use super::release::HeldReply;
 use crate::announce::Announcement;
@@ -47,6 +49,8 @@ pub(super) struct Wide {
 /// How far it has come.
 struct Course {
     age: Age,
+    /// It is a part of an open transaction: its first statement there.
+    first: Option<u32>,
     now: Now,
     seed: u64,
     /// Of the libraries that its function is from.
@@ -111,6 +115,7 @@ impl Course {
     fn new(age: Age, now: Now, seed: u64) -> Course {
         Course {
             age,
+            first: None,
             now,
             seed,
             version: None,
@@ -188,6 +193,7 @@ impl Machine {
             Ok(true) => {}
             Ok(false) => {
                 self.pending.wides.insert(txn, wide);
+                self.restart_within(txn);
                 return self.restart_wide(txn);
             }
             Err(Stop::Refuse(refusal)) => return self.fail_wide(wide, &refusal.line()),
@@ -232,13 +238,18 @@ impl Machine {
         }
     }
 
-    /// If it is a function: as the libraries of this moment have it. Whether they are those that it has begun with.
+    /// If it calls functions: as the libraries of this moment have it. Whether they are those that it has begun with.
     fn refresh_code(&mut self, wide: &mut Wide) -> Result<bool, Stop> {
-        let Some(function) = wide.run.code.function().cloned() else { return Ok(true) };
+        if !wide.run.code.calls_functions() {
+            return Ok(true);
+        }
         self.shard.begin();
-        let function = self.find_function(function.name.as_bytes())?;
+        self.refresh_functions()?;
         wide.course.observed = wide.course.observed.max(self.shard.observed());
-        wide.run.code = wide.run.code.with_function(function);
+        if let Some(function) = wide.run.code.function() {
+            let function = self.known_function(function.name.as_bytes())?;
+            wide.run.code = wide.run.code.with_function(function);
+        }
         let version = self.functions_version();
         Ok(*wide.course.version.get_or_insert(version) == version)
     }
@@ -291,8 +302,7 @@ impl Machine {
     fn ask_for_wide(&mut self, txn: TxnId, mut works: Works, form: Form, is_waiting: bool) {
         let now_ns = self.now.mono_ns;
         let (first, work) = works.pop_front().expect("a command has rows");
-        let wide = self.pending.wides.get_mut(&txn).expect("it has just been put there");
-        wide.course.note_part(first, work.commands.writes > 0);
+        self.note_open_part(txn, first, work.commands.writes > 0);
         let number = work.statement;
         self.pending.statements.insert(txn, Statement::of_script(number, now_ns, first, works, form));
         match () {
@@ -312,13 +322,23 @@ impl Machine {
     /// The command's reply is there.
     pub(super) fn on_wide_reply(&mut self, txn: TxnId, reply: Replies) {
         let Some(wide) = self.pending.wides.get_mut(&txn) else { return };
-        let asked = wide.course.asked.take().expect("who is answered has asked");
-        wide.course.answers.push(Answered { asked, reply: Ok(reply) });
+        match (wide.course.asked.take(), error_line(&reply, 0)) {
+            (Some(asked), _) => wide.course.answers.push(Answered { asked, reply: Ok(reply) }),
+            // What it has wanted before its first step.
+            (None, None) => {}
+            (None, Some(line)) => {
+                let wide = self.pending.wides.remove(&txn).expect("it was just there");
+                return self.fail_wide(wide, &line);
+            }
+        }
         self.pending.wides_ready.push(txn);
     }
 
     /// It has ended: what was tried is done in earnest, and then it is answered.
     fn commit_wide(&mut self, mut wide: Box<Wide>, replies: Replies) {
+        if wide.course.first.is_some() {
+            return self.end_within(wide, replies);
+        }
         let own = self.identity.shard;
         let (age, txn, hole) = (wide.course.age, wide.course.age.txn, wide.hole);
         let writers = wide.course.writers();

@@ -42,6 +42,26 @@ fn a_transaction_has_so_many_commands() {
 }
 
 #[test]
+fn what_is_taken_in_steps_has_so_many_commands_together_with_those_before_it() {
+    let max = TXN_STATEMENTS_MAX as usize;
+    // Its locks, a look at each of its sets, and what it stores.
+    let of_union = 4;
+    for count in [max - of_union - 1, max - of_union, max - of_union + 1, max - 1, max] {
+        let mut world = World::new(2, &[]);
+        world.send(1, b"SADD foo a\r\nSADD bar b\r\n");
+        assert_eq!(world.receive(1).0, b":1\r\n:1\r\n");
+        let command =
+            |number| if number == count { "SUNIONSTORE {foo}d foo bar\r\n" } else { "STRLEN m\r\n" }.to_string();
+        let replies = replies(&mut world, command, count + 1);
+        let fits = count + of_union <= max;
+        assert_eq!(replies[count] == ":2", fits, "{count}: {}", replies[count]);
+        assert!(fits || replies[count].starts_with(&format!("-ERR a transaction has {max} commands at most")));
+        world.send(1, b"SCARD {foo}d\r\n");
+        assert_eq!(world.receive(1).0, format!(":{}\r\n", if fits { 2 } else { 0 }).as_bytes());
+    }
+}
+
+#[test]
 fn a_transaction_has_so_many_savepoints() {
     for count in [SAVEPOINTS_MAX - 1, SAVEPOINTS_MAX, SAVEPOINTS_MAX + 1] {
         let mut world = World::new(1, &[]);

@@ -188,6 +188,52 @@ fn write_skew() {
     });
 }
 
+/// A set on each shard, with nothing in common.
+fn fill_sets(server: &Server) {
+    let mut client = Client::new(server, None);
+    assert_eq!([client.ask("SADD {foo}s a b"), client.ask("SADD {bar}s c d")], ["2", "2"]);
+}
+
+#[test]
+fn phantom_in_what_is_combined() {
+    check("a member that appears", |server, level| {
+        fill_sets(server);
+        let (mut reader, mut writer) = (Client::new(server, level), Client::new(server, None));
+        let common = "SINTERCARD 2 {foo}s {bar}s";
+        let first = reader.ask(common);
+        writer.send("SADD {bar}s a");
+        settle(server);
+        let second = reader.ask(common);
+        assert!(reader.commit());
+        assert_eq!(writer.hear(), "1");
+        first != second
+    });
+}
+
+#[test]
+fn write_skew_of_what_is_combined() {
+    check("two who each rely on the union", |server, level| {
+        fill_sets(server);
+        let (mut one, mut other) = (Client::new(server, level), Client::new(server, level));
+        // Each may empty its set as long as the other's is not.
+        let union = "ZUNION 2 {foo}s {bar}s";
+        for client in [&mut one, &mut other] {
+            client.send(union);
+            let members: RedisResult<Vec<String>> =
+                client.connection.recv_response().and_then(|it| redis::from_redis_value(it).map_err(Into::into));
+            assert_eq!(members.unwrap().len(), 4);
+        }
+        one.send("SDIFFSTORE {foo}s {foo}s {foo}s");
+        settle(server);
+        other.send("SDIFFSTORE {bar}s {bar}s {bar}s");
+        let heard = [one.hear(), other.hear()];
+        let done = [one.commit(), other.commit()];
+        assert_eq!(heard.map(|line| line == "0"), done, "what is refused is not committed");
+        let mut client = Client::new(server, None);
+        client.ask("EXISTS {foo}s {bar}s") == "0"
+    });
+}
+
 #[test]
 fn what_nobody_committed_is_gone() {
     let dir = scratch();

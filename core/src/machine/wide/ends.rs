@@ -1,5 +1,6 @@
 //! What scripts over several shards are told besides their commands' replies, and how they end without a commit: given way, timed out, refused.
 
+use super::ground::error_of;
 use super::{Answered, Course, Wide};
 use crate::limits::SCRIPT_RESTARTS_MAX;
 use crate::machine::Machine;
@@ -25,7 +26,11 @@ impl Machine {
 
     /// It and others wait for each other: it gives way, and begins again.
     pub(in crate::machine) fn restart_wide(&mut self, txn: TxnId) {
-        let Some(mut wide) = self.pending.wides.remove(&txn) else { return };
+        // A part of an open transaction has locks that are not its own to give.
+        if self.pending.wides.get(&txn).is_none_or(|wide| wide.course.first.is_some()) {
+            return;
+        }
+        let mut wide = self.pending.wides.remove(&txn).expect("it was just there");
         self.leave_wide(&wide.course);
         wide.course.restarts += 1;
         let next = self.name_txn();
@@ -47,7 +52,8 @@ impl Machine {
     pub(in crate::machine) fn watch_wides(&mut self) {
         let ms = self.settings.txn_lock_timeout_ms;
         let max_ns = ms.saturating_mul(1_000_000);
-        let txns: Vec<TxnId> = self.pending.wides.keys().copied().collect();
+        let own = self.pending.wides.iter().filter(|(_, wide)| wide.course.first.is_none());
+        let txns: Vec<TxnId> = own.map(|(txn, _)| *txn).collect();
         for txn in txns.into_iter().filter(|_| ms > 0) {
             let since_ns = self.pending.statements.get(&txn).map(Statement::since_ns);
             if since_ns.is_some_and(|since_ns| self.now.mono_ns.saturating_sub(since_ns) >= max_ns)
@@ -75,6 +81,9 @@ impl Machine {
 
     /// Nothing comes of it.
     pub(super) fn fail_wide(&mut self, wide: Box<Wide>, line: &str) {
+        if wide.course.first.is_some() {
+            return self.end_within(wide, error_of(line));
+        }
         self.unwatch_for(&wide.run.code);
         self.leave_wide(&wide.course);
         self.answer_wide(wide.hole, line);

@@ -12,7 +12,7 @@ use crate::hidden;
 use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, TXN_STATEMENTS_MAX};
 use crate::machine::Machine;
 use crate::machine::ground::{Ground, HiddenCall};
-use crate::machine::interact::{Form, Works};
+use crate::machine::interact::{Form, Works, too_much};
 use crate::machine::participate::locks_of;
 use crate::machine::place::Place;
 use crate::machine::plan::Plan;
@@ -24,7 +24,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::Called;
 use crate::tracking::Tracker;
-use crate::tx::{Multi, Patience, RowLock, Work};
+use crate::tx::{Multi, Patience, RowLock, Work, Worked};
 
 /// A run, as the script's commands see it.
 pub(super) struct Running<'a> {
@@ -46,6 +46,10 @@ impl Ground for Running<'_> {
 
     fn db(&mut self) -> &mut u8 {
         &mut self.db
+    }
+
+    fn is_readonly(&mut self) -> &mut bool {
+        &mut self.is_readonly
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
@@ -74,7 +78,7 @@ impl Ground for Running<'_> {
                 Err(refusal) => Called::Refused(refusal.line().into_owned()),
             };
         }
-        if self.machine.is_in_steps(&call) {
+        if self.machine.is_in_steps_locked(&call) {
             return program::call(self, &call, out);
         }
         let asked = Asked { words: args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3 };
@@ -149,10 +153,17 @@ impl Running<'_> {
         }
     }
 
+    fn too_many(&self) -> Called {
+        match self.course.first {
+            None => too_many(),
+            Some(_) => Called::Refused(too_much(MULTI_BYTES_MAX).line().into_owned()),
+        }
+    }
+
     /// One that nobody can be asked to run: so it is when the script runs again.
     fn refuse(&mut self, asked: Asked, line: String) -> Called {
         if self.course.statements >= TXN_STATEMENTS_MAX {
-            return too_many();
+            return self.too_many();
         }
         self.course.statements += 1;
         self.course.answers.push(Answered { asked, reply: Err(line.clone()) });
@@ -163,7 +174,10 @@ impl Running<'_> {
     fn ask(&mut self, works: Works, form: Form, asked: Asked, out: &mut Replies) -> Called {
         self.course.bytes += asked.words.iter().map(Vec::len).sum::<usize>();
         if self.course.statements >= TXN_STATEMENTS_MAX || self.course.bytes > MULTI_BYTES_MAX {
-            return too_many();
+            return self.too_many();
+        }
+        if let Some(line) = self.bill(&works) {
+            return self.refuse(asked, line);
         }
         self.course.statements += 1;
         let own = self.machine.identity.shard;
@@ -172,7 +186,10 @@ impl Running<'_> {
             && works.len() == 1
         {
             self.course.note_part(own, work.commands.writes > 0);
+            self.machine.note_open_part(self.course.age.txn, own, work.commands.writes > 0);
             match self.machine.try_work(own, work) {
+                // Other shards have to be asked before it can be done.
+                Tried::Done(Ok(Worked::Apart { .. })) => {}
                 Tried::Done(result) => {
                     self.course.observed = self.course.observed.max(self.machine.shard.observed());
                     let reply = match result {
@@ -194,7 +211,22 @@ impl Running<'_> {
 
     fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
         let (age, statement) = (self.course.age, self.course.statements + 1);
-        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, view: None })
+        let view = self.course.first.and_then(|_| self.machine.view_of(age.txn));
+        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, view })
+    }
+
+    /// An open transaction has so many bytes of commands that write. The error's line, if these are too many.
+    fn bill(&mut self, works: &Works) -> Option<String> {
+        self.course.first?;
+        let bytes_max = self.machine.settings.client_query_buffer_limit.min(MULTI_BYTES_MAX);
+        let open = self.machine.open_of(self.course.age.txn)?;
+        let written = works.iter().filter(|(_, work)| work.commands.writes > 0);
+        let bytes = written.map(|(_, work)| work.commands.bytes()).sum::<usize>();
+        if bytes > 0 && open.bytes + bytes > bytes_max {
+            return Some(too_much(bytes_max).line().into_owned());
+        }
+        open.bytes += bytes;
+        None
     }
 
     /// What the shards of a command do.
@@ -240,7 +272,7 @@ impl Running<'_> {
     }
 }
 
-fn error_of(line: &str) -> Replies {
+pub(super) fn error_of(line: &str) -> Replies {
     let mut replies = Replies::default();
     Reply::new(&mut replies, false).error(line);
     replies
