@@ -23,6 +23,7 @@ LONG = [
     ("ZUNION of two WITHSCORES", "ZUNION 2 zset set WITHSCORES"),
     ("SUNIONSTORE of two", "SUNIONSTORE stored set other"),
     ("ZUNIONSTORE of two", "ZUNIONSTORE stored 2 zset set"),
+    ("ZRANGESTORE", "ZRANGESTORE stored zset 0 -1"),
     ("COPY of a sorted set", "COPY zset stored REPLACE"),
     ("LREM of nothing", "LREM list 0 nothing"),
     ("LINSERT beside nothing", "LINSERT list BEFORE nothing x"),

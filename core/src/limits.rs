@@ -135,6 +135,9 @@ pub const TURN_SHARE_NS: u64 = 1_000_000;
 /// The most that `slice-items` may be.
 pub const SLICE_ITEMS_MAX: i64 = 1 << 20;
 
+/// An element that is put, in items of a slice: what is looked at takes so much less time.
+pub const PUT_ITEMS: u64 = 8;
+
 /// Bytes of a slice of a long reply, above which the next one follows; `slice-items` bounds its items. One item may exceed it by its own size.
 pub const SLICE_BYTES: usize = 256 * 1024;
 

@@ -79,7 +79,7 @@ impl Shard {
         copying: &mut Copying,
     ) -> Result<(), Stop> {
         let (from, to) = (CollectionId(number.0 + copying.order), CollectionId(copying.number.0 + copying.order));
-        let items = self.items_now() as usize;
+        let items = self.puts_now() as usize;
         let (mut some, mut bytes) = (Vec::new(), 0);
         self.elements_from(call, from, copying.rank, |element| {
             bytes += element.value.len();

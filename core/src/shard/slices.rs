@@ -6,7 +6,7 @@
 use super::Shard;
 use crate::command::program::Kept;
 use crate::error::Stop;
-use crate::limits::SLICE_BYTES;
+use crate::limits::{PUT_ITEMS, SLICE_BYTES};
 use crate::resp::encode::Reply;
 use cairn_storage::units::CollectionId;
 use std::cell::{Cell, RefCell};
@@ -79,6 +79,11 @@ impl Shard {
             Slicing::Whole => u64::MAX,
             Slicing::Short | Slicing::From(_) => self.slices.items.get(),
         }
+    }
+
+    /// The same of elements that it puts: each takes as long as several that are looked at.
+    pub fn puts_now(&self) -> u64 {
+        (self.items_now() / PUT_ITEMS).max(1)
     }
 
     /// What the running command has come to before, if it has rested.

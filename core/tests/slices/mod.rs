@@ -150,7 +150,7 @@ const COMBINATIONS: [&str; 32] = [
 ];
 
 /// What stores them, and what is there then.
-const STORES: [[&str; 2]; 21] = [
+const STORES: [[&str; 2]; 24] = [
     ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
     ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
     ["SINTERSTORE to set:a to set:b", "SMEMBERS to"],
@@ -161,6 +161,9 @@ const STORES: [[&str; 2]; 21] = [
     ["ZUNIONSTORE to 2 to zset:d WEIGHTS 2 -1", "ZRANGE to 0 -1 WITHSCORES"],
     ["ZDIFFSTORE to 2 to zset:b", "ZRANGEBYSCORE to -3 12"],
     ["ZINTERSTORE to 2 zset:a set:b", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZRANGESTORE to zset:d 10 -10", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZRANGESTORE to to 3 (5 BYSCORE LIMIT 2 200", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZRANGESTORE to zset:c 0 -1", "OBJECT ENCODING to"],
     ["ZUNIONSTORE to 1 list:a", "ZCARD to"],
     ["COPY zset:d to REPLACE", "ZRANGE to 0 -1 WITHSCORES"],
     ["COPY set:d to REPLACE", "SMEMBERS to"],

@@ -372,7 +372,7 @@ impl Long for LongCombination {
             },
             Phase::Stores(ref mut stock) => {
                 let (shard, call) = steps.maker().expect("it was begun there");
-                if stock.go_on(shard, call, &self.found, items)? {
+                if stock.go_on(shard, call, &self.found)? {
                     (self.is_stored, self.phase) = (true, Phase::Done);
                 }
             }

@@ -1,4 +1,5 @@
-//! A set or a sorted set that is stored piece by piece.
+//! A set or a sorted set that is stored piece by piece: where nobody but the shard's own turns does ([`Storing`]), or by a program that has found its
+//! members piece by piece before.
 
 use super::bag::Bag;
 use crate::collection::score::ScoreBytes;
@@ -25,9 +26,9 @@ impl Stock {
         Ok(Stock { kind, number, at: 0, tally: Tally::default() })
     }
 
-    /// Puts so many more; behind the last one the key has all of them. Whether it does.
-    pub fn go_on(&mut self, shard: &mut Shard, call: &Call<'_>, found: &Bag, members: u64) -> Result<bool, Stop> {
-        let end = found.len().min(self.at.saturating_add(members as usize));
+    /// Puts some more; behind the last one the key has all of them. Whether it does.
+    pub fn go_on(&mut self, shard: &mut Shard, call: &Call<'_>, found: &Bag) -> Result<bool, Stop> {
+        let end = found.len().min(self.at.saturating_add(shard.puts_now() as usize));
         while self.at < end {
             let (member, score) = found.get(self.at);
             self.put(shard, call, member, score)?;
@@ -53,5 +54,27 @@ impl Stock {
         let score_bytes = ScoreBytes::of(score);
         shard.put_begun(call, self.kind, self.number, &by_member, (score_bytes.as_bytes(), 0))?;
         shard.put_begun(call, self.kind, by_score(self.number), &order::of_score(score, member), (&[], 0))
+    }
+}
+
+/// What a command on one shard stores that has found all of it.
+pub struct Storing {
+    found: Bag,
+    stock: Stock,
+}
+
+impl Storing {
+    /// Begins what the command's first key is to have, in the command's first slice.
+    pub fn begin(shard: &mut Shard, call: &Call<'_>, kind: Kind, found: Bag) -> Result<Storing, Stop> {
+        Ok(Storing { found, stock: Stock::begin(shard, call, kind)? })
+    }
+
+    /// Stores a piece. How many there are, when the key has all of them.
+    pub fn go_on(mut self: Box<Storing>, shard: &mut Shard, call: &Call<'_>) -> Result<i64, Stop> {
+        match self.stock.go_on(shard, call, &self.found) {
+            Ok(true) => Ok(self.found.len() as i64),
+            Ok(false) => Err(shard.rest(self, Stop::Long)),
+            Err(stop) => Err(shard.rest(self, stop)),
+        }
     }
 }

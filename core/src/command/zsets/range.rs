@@ -2,7 +2,10 @@
 
 use crate::collection::zset::{Cut, ZSet, ZSetEdit};
 use crate::command::Call;
+use crate::command::long::bag::Bag;
+use crate::command::long::stock::Storing;
 use crate::error::{Refusal, Stop};
+use crate::limits::PACKED_BYTES_MAX;
 use crate::notify::Events;
 use crate::number::double;
 use crate::resp::encode::Reply;
@@ -225,27 +228,42 @@ pub fn zrevrangebylex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>)
 }
 
 /// The members that ZRANGESTORE stores.
-fn ranged(shard: &Shard, call: &Call<'_>) -> Result<Vec<(Vec<u8>, f64)>, Stop> {
+fn ranged(shard: &Shard, call: &Call<'_>) -> Result<Bag, Stop> {
     let query = Query::parse(call, 2, true, None, None)?;
-    let mut members = Vec::new();
+    let mut members = Bag::default();
     if let Some(form) = shard.read_collection(call, &call.args[2], Kind::ZSet)? {
         let zset = ZSet::new(form);
         let ranks = query.ranks(&zset, shard, call)?;
-        zset.visit_ranks(shard, call, ranks, query.is_reverse, |member, score| members.push((member.to_vec(), score)))?;
+        zset.visit_ranks(shard, call, ranks, query.is_reverse, |member, score| members.push(member, score))?;
     }
     Ok(members)
 }
 
 pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let members = ranged(shard, call)?;
-    let stored = store(shard, call, &call.args[1], members, "zrangestore")?;
-    reply.integer(stored);
+    let storing = match shard.rested::<Storing>() {
+        Some(storing) => storing,
+        None => {
+            let members = ranged(shard, call)?;
+            if shard.is_short(members.len() as u64)? || members.bytes() <= PACKED_BYTES_MAX {
+                let stored = store(shard, call, &call.args[1], all(&members).collect(), call.spec.name)?;
+                reply.integer(stored);
+                return Ok(());
+            }
+            Box::new(Storing::begin(shard, call, Kind::ZSet, members)?)
+        }
+    };
+    reply.integer(storing.go_on(shard, call)?);
     Ok(())
+}
+
+fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
+    (0..members.len()).map(|at| members.get(at)).map(|(member, score)| (member.to_vec(), score))
 }
 
 /// A step of it, with the same arguments: what is stored.
 pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    put_scored(&ranged(shard, call)?, reply);
+    let members: Vec<_> = all(&ranged(shard, call)?).collect();
+    put_scored(&members, reply);
     Ok(())
 }
 
