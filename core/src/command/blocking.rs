@@ -8,12 +8,11 @@
 //!   are worth a try, and the arguments of the same command about some of the keys alone.
 
 use super::args::Args;
-use super::program::Steps;
+use super::program::{Steps, first_answer};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::number::Extended;
 use crate::resp::encode::Reply;
-use crate::resp::read::{Item, Reader};
 use crate::shard::{Kind, Shard};
 
 /// What is waited for.
@@ -82,18 +81,13 @@ pub fn is_of(kind: Kind, row: Awaited<'_>) -> bool {
 pub fn first_over(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let blocks = call.spec.blocks.expect("it would wait by itself");
     let narrow = blocks.narrow.expect("it can be asked about each of its keys alone");
-    for at in (blocks.parse)(call.args)?.map_or(Vec::new(), |wait| wait.keys) {
-        let narrowed = narrow(call.args, &[at]);
-        let mut words: Vec<&[u8]> = narrowed.iter().map(Vec::as_slice).collect();
-        words[0] = call.spec.name.as_bytes();
-        let answer = steps.run_as(reply.is_resp3, &words)?;
-        if Reader::new(&answer).next() != Some(Item::Null) {
-            reply.out.extend_from_slice(&answer);
-            return Ok(());
-        }
-    }
-    reply.null_array();
-    Ok(())
+    let keys = (blocks.parse)(call.args)?.map_or(Vec::new(), |wait| wait.keys);
+    let ask = |at| {
+        let mut words = narrow(call.args, &[at]);
+        words[0] = call.spec.name.as_bytes().to_vec();
+        words
+    };
+    first_answer(steps, keys.into_iter().map(ask), reply)
 }
 
 /// `key [key ...] timeout`.

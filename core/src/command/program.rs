@@ -117,9 +117,20 @@ impl Steps for Here<'_> {
 /// A command that takes what it can get of the first key that has something: asked of one key after the other.
 pub fn first_of(call: &Call<'_>, steps: &mut dyn Steps, keys: Range<usize>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let behind = call.args.skip(keys.end);
-    for at in keys {
-        let mut words: Vec<&[u8]> = vec![call.spec.name.as_bytes(), b"1", &call.args[at]];
-        words.extend(behind.iter());
+    let ask = |at| {
+        [call.spec.name.as_bytes(), b"1", &call.args[at]].into_iter().chain(behind.iter()).map(<[u8]>::to_vec).collect()
+    };
+    first_answer(steps, keys.map(ask), reply)
+}
+
+/// The first answer that is not null, of these steps one after the other.
+pub fn first_answer(
+    steps: &mut dyn Steps,
+    asks: impl Iterator<Item = Vec<Vec<u8>>>,
+    reply: &mut Reply<'_>,
+) -> Result<(), Stop> {
+    for ask in asks {
+        let words: Vec<&[u8]> = ask.iter().map(Vec::as_slice).collect();
         let answer = steps.run_as(reply.is_resp3, &words)?;
         if Reader::new(&answer).next() != Some(Item::Null) {
             reply.out.extend_from_slice(&answer);
