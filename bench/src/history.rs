@@ -145,7 +145,8 @@ impl History {
     }
 }
 
-fn differences(a: &Rows, b: &Rows) -> BTreeSet<(u8, Vec<u8>)> {
+/// The rows, by database and key, that are not the same.
+pub fn differences(a: &Rows, b: &Rows) -> BTreeSet<(u8, Vec<u8>)> {
     let mut differing = BTreeSet::new();
     for db in 0..crate::model::DATABASES {
         let keys = a.iter(db).chain(b.iter(db)).map(|(key, _)| key);
@@ -154,7 +155,8 @@ fn differences(a: &Rows, b: &Rows) -> BTreeSet<(u8, Vec<u8>)> {
     differing
 }
 
-fn shown(rows: &Rows, db: u8, key: &[u8]) -> String {
+/// A row for people.
+pub fn shown(rows: &Rows, db: u8, key: &[u8]) -> String {
     const SHOWN_BYTES: usize = 24;
     let Some(row) = rows.get(db, key) else { return "nothing".to_owned() };
     if let Some(collection) = &row.collection {

@@ -5,6 +5,7 @@
 //! a whole. Texts and the order of checks are those of Redis 7.2.
 
 mod collections;
+mod keys;
 #[cfg(test)]
 mod tests;
 
@@ -40,10 +41,10 @@ pub enum Change {
 /// What is done together or not at all.
 pub type Step = Vec<Change>;
 
-/// All rows of one shard, those past their time included until they are removed.
+/// All rows of one shard, or of several, those past their time included until they are removed. A copy shares what neither has changed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rows {
-    databases: [BTreeMap<Rc<[u8]>, Row>; DATABASES as usize],
+    databases: [Rc<BTreeMap<Rc<[u8]>, Row>>; DATABASES as usize],
     /// What decides in which database rows expire first that expire at the same time.
     spaces: Spaces,
 }
@@ -59,7 +60,11 @@ impl Rows {
     }
 
     pub fn put(&mut self, db: u8, key: Rc<[u8]>, row: Row) {
-        self.databases[usize::from(db)].insert(key, row);
+        self.database(db).insert(key, row);
+    }
+
+    fn database(&mut self, db: u8) -> &mut BTreeMap<Rc<[u8]>, Row> {
+        Rc::make_mut(&mut self.databases[usize::from(db)])
     }
 
     pub fn spaces(&self) -> Spaces {
@@ -84,17 +89,22 @@ impl Rows {
         self.databases[usize::from(db)].iter()
     }
 
+    /// The same rows, whatever decides which of them expire first.
+    pub fn equals(&self, other: &Rows) -> bool {
+        self.databases == other.databases
+    }
+
     pub fn collections(&self) -> impl Iterator<Item = &Collection> {
-        self.databases.iter().flat_map(BTreeMap::values).filter_map(|row| row.collection.as_deref())
+        self.databases.iter().flat_map(|database| database.values()).filter_map(|row| row.collection.as_deref())
     }
 
     pub fn apply(&mut self, change: &Change) {
         match change {
             Change::Put { db, key, row } => self.put(*db, key.clone(), row.clone()),
             Change::Delete { db, key } => {
-                self.databases[usize::from(*db)].remove(key);
+                self.database(*db).remove(key);
             }
-            Change::Clear { db } => self.databases[usize::from(*db)].clear(),
+            Change::Clear { db } => self.databases[usize::from(*db)] = Rc::default(),
             Change::Swap { one, other } => {
                 self.databases.swap(usize::from(*one), usize::from(*other));
                 self.spaces.swap(*one, *other);
@@ -185,6 +195,8 @@ impl Command<'_> {
                 let is_moved = self.rename(args, false)?;
                 self.integer(i64::from(is_moved));
             }
+            b"move" => self.move_to(args)?,
+            b"flushdb" | b"flushall" | b"swapdb" => self.databases(&name, args)?,
             name if self.run_collection(name, args)? => {}
             name => panic!("the model does not know {}", String::from_utf8_lossy(name)),
         }
@@ -491,44 +503,6 @@ impl Command<'_> {
             self.live_until(key, row, 0);
         }
         self.integer(i64::from(is_there));
-    }
-
-    /// COPY source target [DB n] [REPLACE], the options in this order.
-    fn copy(&mut self, args: &[&[u8]]) -> Result<(), Refused> {
-        let (mut target_db, mut is_replacing) = (self.db, false);
-        let mut rest = args[3..].iter();
-        while let Some(word) = rest.next() {
-            match word.to_ascii_lowercase().as_slice() {
-                b"replace" => is_replacing = true,
-                b"db" => target_db = integer(rest.next().ok_or(SYNTAX)?)? as u8,
-                _ => return Err(SYNTAX),
-            }
-        }
-        if target_db == self.db && args[1] == args[2] {
-            return Err("ERR source and destination objects are the same");
-        }
-        let is_copied = match self.look(args[1]) {
-            None => false,
-            Some(_) if self.look_in(target_db, args[2]).is_some() && !is_replacing => false,
-            Some(row) => {
-                self.out.seen.push((target_db, args[2].to_vec()));
-                self.step(vec![Change::Put { db: target_db, key: args[2].into(), row }]);
-                true
-            }
-        };
-        self.integer(i64::from(is_copied));
-        Ok(())
-    }
-
-    fn rename(&mut self, args: &[&[u8]], is_replacing: bool) -> Result<bool, Refused> {
-        let row = self.look(args[1]).ok_or("ERR no such key")?;
-        if args[1] == args[2] || (self.look(args[2]).is_some() && !is_replacing) {
-            return Ok(false);
-        }
-        self.out.seen.push((self.db, args[2].to_vec()));
-        let (db, from, to) = (self.db, Rc::from(args[1]), Rc::from(args[2]));
-        self.step(vec![Change::Put { db, key: to, row }, Change::Delete { db, key: from }]);
-        Ok(true)
     }
 
     fn simple(&mut self, text: &str) {

@@ -6,6 +6,8 @@ cairn_storage::bugs! {
     /// A bug that a machine can be told to have.
     ReplyUnstable "reply-unstable" "A transaction is answered before the parts of all its shards are stable",
     ForeignUnstable "foreign-unstable" "A transaction for a connection of another core is answered before it is stable",
+    PartForgotten "part-forgotten" "Another shard's part in a transaction is answered and not done",
+    RenameHalf "rename-half" "RENAME to another shard removes its source and gives nothing to its target",
     UnlockUndecided "unlock-undecided" "A shard gives the locks of its part back as soon as that has run",
     CountForgotten "count-forgotten" "Of increments that are done together the last one is answered and not done",
     SplitForgotten "split-forgotten" "A start does not look for counters that were split",

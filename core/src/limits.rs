@@ -27,11 +27,12 @@ pub const VERSION_BYTES: u64 = 128;
 pub const VERSIONS_FREED_PER_CHANGE: usize = 4;
 pub const VERSIONS_FREED_PER_TURN: usize = 1024;
 
-/// Shards that a look for transactions which wait for each other goes through, transactions that it meets at one of them, and
-/// waiting ones that look again at a tick. What is beyond that ends with `txn-lock-timeout`.
+/// Shards that a look for transactions which wait for each other goes through, transactions that it meets at one of them,
+/// waiting ones that look again at a tick, and what all looks follow at a shard between two ticks. What is beyond that ends with `txn-lock-timeout`.
 pub const PROBE_HOPS_MAX: u32 = 64;
 pub const PROBE_NODES_MAX: usize = 256;
 pub const CHASED_PER_TICK_MAX: usize = 16;
+pub const PROBES_MAX: usize = 4096;
 
 /// Connections that a shard remembers to have read one key, and prefixes that one connection wants to be told of: client-side caching.
 pub const TRACKERS_PER_KEY_MAX: usize = 64 * 1024;

@@ -206,9 +206,46 @@ impl Command<'_> {
                 }
                 self.integer(i64::from(is_there));
             }
+            b"sunionstore" | b"sinterstore" | b"sdiffstore" => self.store_sets(name, args),
             _ => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// SUNIONSTORE target source [source ...] and its like.
+    fn store_sets(&mut self, name: &[u8], args: &[&[u8]]) {
+        let mut sources = args[2..].iter().map(|key| self.set_of(key)).collect::<Vec<_>>().into_iter();
+        let first = sources.next().unwrap_or_default();
+        let members = sources.fold(first, |mut members, source| {
+            match name {
+                b"sunionstore" => members.extend(source),
+                b"sinterstore" => members.retain(|member| source.contains(member)),
+                _ => members.retain(|member| !source.contains(member)),
+            }
+            members
+        });
+        self.integer(members.len() as i64);
+        self.replace(args[1], Collection::Set(members));
+    }
+
+    /// ZUNIONSTORE target numkeys source [source ...]: scores are added.
+    fn store_zsets(&mut self, args: &[&[u8]]) {
+        let mut scores = BTreeMap::<Vec<u8>, i64>::new();
+        for key in &args[3..] {
+            self.zset(key).into_iter().for_each(|(member, score)| *scores.entry(member).or_default() += score);
+        }
+        self.integer(scores.len() as i64);
+        self.replace(args[1], Collection::ZSet(scores));
+    }
+
+    /// Whatever was there goes, its time to live too.
+    fn replace(&mut self, key: &[u8], collection: Collection) {
+        self.out.seen.push((self.db, key.to_vec()));
+        let change = match self.becomes(key, collection) {
+            Change::Put { db, key, row } => Change::Put { db, key, row: Row { expire_ms: 0, ..row } },
+            change => change,
+        };
+        self.step(vec![change]);
     }
 
     fn run_zset(&mut self, name: &[u8], args: &[&[u8]]) -> Result<bool, Refused> {
@@ -234,6 +271,7 @@ impl Command<'_> {
                 self.scored(&all[ranks(args, all.len())?], args.len() > 4);
             }
             b"zadd" => self.zadd(args, scores)?,
+            b"zunionstore" => self.store_zsets(args),
             b"zincrby" => {
                 let score = scores.entry(args[3].to_vec()).or_default();
                 *score += integer(args[2])?;

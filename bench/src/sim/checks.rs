@@ -523,11 +523,13 @@ fn note(clients: &mut BTreeMap<u64, Client>, step: &[Change]) {
     clients.values_mut().filter_map(|client| client.walk.as_mut()).for_each(|walk| walk.note(step));
 }
 
-fn is_write(args: &Args) -> bool {
+/// Whether a command may change rows.
+pub fn is_write(args: &Args) -> bool {
     table::find(&args[0]).is_some_and(|spec| spec.flags.has(Flags::WRITE))
 }
 
-fn keys(args: &Args) -> Vec<usize> {
+/// Where a command's keys stand.
+pub fn keys(args: &Args) -> Vec<usize> {
     table::find(&args[0]).map_or_else(Vec::new, |spec| spec.keys.positions(args.len()).collect())
 }
 

@@ -67,7 +67,7 @@ impl Client {
 impl World {
     pub(super) fn start_clients(&mut self) {
         let (clients, commands_max) = match &self.judge {
-            Judge::Model(_) => (self.workload.clients, self.workload.commands_max),
+            Judge::Model(_) | Judge::Across(_) => (self.workload.clients, self.workload.commands_max),
             Judge::Histories(histories) => (histories.clients(), histories.operations_a_life()),
         };
         self.commands_left = commands_max;
@@ -87,8 +87,10 @@ impl World {
             return Ok(());
         }
         let id = state.id;
-        if matches!(self.judge, Judge::Histories(_)) {
-            return self.ask_for_history(client, wire);
+        match self.judge {
+            Judge::Histories(_) => return self.ask_for_history(client, wire),
+            Judge::Across(_) => return self.ask_across(client, wire),
+            Judge::Model(_) => {}
         }
         let now_ms = self.clock.now().unix_ms();
         let room = self.workload.pipeline_max.saturating_sub(self.clients[client].outstanding);
@@ -136,6 +138,7 @@ impl World {
         match &mut self.judge {
             Judge::Model(checks) => checks.accept(id, shard, conn, addr),
             Judge::Histories(histories) => histories.connect(client),
+            Judge::Across(across) => across.connect(client),
         }
         self.clients[client].wire = Some(wire);
         self.act(client)

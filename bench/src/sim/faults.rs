@@ -2,6 +2,7 @@
 
 use super::clock::{MS, SECOND, US};
 use super::restart::MEMORY_BYTES;
+use cairn_core::bug::Bug;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log;
 use cairn_storage::op::PageOp;
@@ -20,9 +21,9 @@ pub enum Planted {
     RecoverWithoutSync,
     AnswerBeforeWrite,
     DirectoryUnsynced,
-    /// Those of transactions are found by [`super::shard::txns`], and by [`super::histories`].
+    /// Those of transactions are found by [`super::shard::txns`], by [`super::histories`] and by [`super::across`].
     Txn(txn::Bug),
-    Machine(cairn_core::bug::Bug),
+    Machine(Bug),
     AcknowledgeEarly,
     UnlockEarly,
     HalfFlush,
@@ -55,7 +56,15 @@ impl Planted {
 
     /// Those that show in histories.
     pub fn of_histories() -> impl Iterator<Item = Planted> {
-        cairn_core::bug::Bug::ALL.iter().copied().map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
+        let machines = Bug::ALL.iter().copied().filter(|bug| !matches!(bug, Bug::PartForgotten | Bug::RenameHalf));
+        machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
+    }
+
+    /// Those that show where the model judges several shards.
+    pub fn of_across() -> impl Iterator<Item = Planted> {
+        let of_histories = [Bug::ReplyUnstable, Bug::UnlockUndecided, Bug::FlushAlone];
+        let machines = [Bug::PartForgotten, Bug::RenameHalf].into_iter().chain(of_histories);
+        machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }
 
     /// Its name on a command line, and what is done wrong.
@@ -90,7 +99,7 @@ impl Planted {
 
     /// Reads a name on a command line; its help has them all.
     pub fn parser() -> impl TypedValueParser<Value = Planted> {
-        let machines = || cairn_core::bug::Bug::ALL.iter().copied().map(Planted::Machine);
+        let machines = || Bug::ALL.iter().copied().map(Planted::Machine);
         let known = move || Planted::all().chain(Planted::of_transactions()).chain(machines());
         let values = known().map(|bug| PossibleValue::new(bug.told().0).help(bug.told().1));
         PossibleValuesParser::new(values).map(move |name| {
@@ -104,7 +113,7 @@ impl Planted {
     }
 
     /// The machine's part.
-    pub fn machine(self) -> Option<cairn_core::bug::Bug> {
+    pub fn machine(self) -> Option<Bug> {
         if let Planted::Machine(bug) = self { Some(bug) } else { None }
     }
 

@@ -1,6 +1,7 @@
 //! Who judges a run. By the reference model, which knows each reply before it leaves; or by histories, of which only what a client can know
-//! is recorded, transactions over several shards included.
+//! is recorded, transactions over several shards included. Or by the model again, in whatever order explains what clients over several shards were told.
 
+use super::across::Across;
 use super::checks::{Checked, Checks, Heard, Sent};
 use super::histories::Histories;
 use super::network::{End, Wire};
@@ -12,6 +13,7 @@ use cairn_core::machine::Machine;
 pub enum Judge {
     Model(Box<Checks>),
     Histories(Box<Histories>),
+    Across(Box<Across>),
 }
 
 /// What a client makes of what was sent to it.
@@ -35,7 +37,7 @@ impl Judge {
     pub fn handled(&mut self, shard: usize, machine: &Machine, heard: Heard) -> Checked<Vec<ConnId>> {
         match self {
             Judge::Model(checks) => checks.handled(shard, machine, heard),
-            Judge::Histories(_) => Ok(Vec::new()),
+            Judge::Histories(_) | Judge::Across(_) => Ok(Vec::new()),
         }
     }
 
@@ -48,13 +50,19 @@ impl Judge {
                 let gives_up = histories.receive(client, now_ns, bytes)?;
                 Ok(if gives_up { Reaction::GivesUp } else { Reaction::Fine })
             }
+            Judge::Across(across) => {
+                let gives_up = across.receive(client, bytes)?;
+                Ok(if gives_up { Reaction::GivesUp } else { Reaction::Fine })
+            }
         }
     }
 
     /// A wire breaks: its client sees nothing more.
     pub fn broken(&mut self, client: usize) {
-        if let Judge::Histories(histories) = self {
-            histories.lose(client);
+        match self {
+            Judge::Model(_) => {}
+            Judge::Histories(histories) => histories.lose(client),
+            Judge::Across(across) => across.lose(client),
         }
     }
 
@@ -63,14 +71,17 @@ impl Judge {
         match self {
             Judge::Model(checks) => checks.close(wire.id, wire.end),
             Judge::Histories(histories) if wire.end == End::Open => histories.close(wire.client),
-            Judge::Histories(_) => Ok(()),
+            Judge::Across(across) if wire.end == End::Open => across.close(wire.client),
+            Judge::Histories(_) | Judge::Across(_) => Ok(()),
         }
     }
 
     /// A disk will do something else than it was asked for.
     pub fn trouble(&mut self) {
-        if let Judge::Histories(histories) = self {
-            histories.is_troubled = true;
+        match self {
+            Judge::Model(_) => {}
+            Judge::Histories(histories) => histories.is_troubled = true,
+            Judge::Across(across) => across.is_troubled = true,
         }
     }
 
@@ -93,6 +104,7 @@ impl Judge {
         match self {
             Judge::Model(checks) => checks.crash(),
             Judge::Histories(histories) => histories.crash(),
+            Judge::Across(across) => across.crash(),
         }
     }
 
@@ -101,6 +113,24 @@ impl Judge {
         match self {
             Judge::Model(checks) => checks.recover(shard, survivors),
             Judge::Histories(_) => Ok(0),
+            Judge::Across(across) => {
+                across.recover(shard, survivors);
+                Ok(0)
+            }
+        }
+    }
+
+    /// All shards have come back.
+    pub fn recovered(&mut self) -> Checked {
+        if let Judge::Across(across) = self { across.recovered() } else { Ok(()) }
+    }
+
+    /// Nobody waits for an answer, as far as that is asked.
+    pub fn is_idle(&self) -> bool {
+        match self {
+            Judge::Model(_) => false,
+            Judge::Histories(histories) => histories.is_idle(),
+            Judge::Across(across) => across.is_idle(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Many seeds, one after the other or several at once. The library behind `cairn sim`.
 
-use super::shard::{ImageId, RoundId, run_faults, run_histories, run_images, run_transactions};
+use super::shard::{ImageId, RoundId, run_across, run_faults, run_histories, run_images, run_transactions};
 use super::{Failure, Figures, Planted, run};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::collections::BTreeMap;
@@ -35,6 +35,10 @@ pub struct SimArgs {
     /// crashes and disks that fail, judged as `cairn verify` judges a server
     #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "faults", "crash_images", "transactions"])]
     pub histories: Option<u64>,
+    /// Have the model judge so many commands and transactions over two and three shards instead, collections of every kind included, with crashes,
+    /// lost connections and disks that fail
+    #[arg(long, value_name = "COUNT", conflicts_with_all = ["seeds", "faults", "crash_images", "transactions", "histories"])]
+    pub across: Option<u64>,
     /// Only this image, of --crash-images or --transactions
     #[arg(long, value_name = "RUN:OPERATION:IMAGE")]
     pub image: Option<ImageId>,
@@ -72,6 +76,7 @@ Examples:
   cairn sim --transactions 100000 --jobs 2
   cairn sim --histories 1000000 --jobs 2
   cairn sim --histories 1 --seed 17 --verbose
+  cairn sim --across 1000000 --jobs 2
 
 To run more, ask for more: every count goes on with further seeds. --first begins elsewhere.";
 
@@ -93,6 +98,9 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
     }
     if let Some(count) = args.histories {
         return run_histories(args, count);
+    }
+    if let Some(count) = args.across {
+        return run_across(args, count);
     }
     if let Some(count) = args.faults {
         return run_faults(args, count);

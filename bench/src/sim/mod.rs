@@ -8,7 +8,8 @@
 //! - `disk`, `pages`, `network`, `clock` stand for the kernel; `faults` says what goes wrong.
 //! - `many` runs many seeds: `cairn sim`.
 //! - `clients` and `workload` ask; `checks` (with `answer`, `tasks`, `scan`, `crate::model` and `crate::history`) judge.
-//! - `histories`: transactions over several shards, asked and judged by what `cairn verify` has. `judge` is one of both.
+//! - `histories`: transactions over several shards, asked and judged by what `cairn verify` has. `across`: commands and transactions over several
+//!   shards, judged by the model in any order that explains the replies. `judge` is one of the three; `lives` is what both have in common.
 //!
 //! | check | says |
 //! | --- | --- |
@@ -21,11 +22,13 @@
 //! | a failed log acknowledges nothing and refuses writes | after a failed or short write, until the restart |
 //! | recovery refuses damage and nothing else | a bit that goes wrong is refused by name, an honest crash never |
 //! | every request is answered | once nothing goes wrong any more |
+//! | some order of units explains every reply, and what survives | over several shards: commands and transactions are done wholly or not at all, at one moment between request and reply |
 //! | every queue is bounded | input, output, records, flights, messages |
 //! | trees are sound | after each recovery; every site of a page file has one use, and a small memory shows the same rows as a large one |
 //! | a checkpoint shortens the log | no record before it is replayed |
 //! | a flipped bit of a page file is never served | it is reported, or in nothing that is used; a command that needs the page is refused and changes nothing |
 
+pub mod across;
 mod answer;
 mod cache;
 mod checks;
@@ -38,6 +41,7 @@ mod faults;
 mod figures;
 pub mod histories;
 mod judge;
+mod lives;
 mod many;
 mod network;
 mod opening;
@@ -72,16 +76,15 @@ pub struct Failure {
     pub what: String,
     /// The last lines of the trace.
     pub tail: String,
-    /// It is a run of [`histories`].
-    pub is_of_histories: bool,
+    /// Flags of the command that repeats it: which kind of run it is.
+    pub of: &'static str,
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.tail)?;
         writeln!(f, "seed {} breaks a check: {}", self.seed, self.what)?;
-        let of = if self.is_of_histories { " --histories 1" } else { "" };
-        write!(f, "repeat it: cairn sim{of} --seed {} --verbose", self.seed)?;
+        write!(f, "repeat it: cairn sim{} --seed {} --verbose", self.of, self.seed)?;
         if let Some(planted) = self.planted {
             write!(f, " --bug {planted}")?;
         }
@@ -98,7 +101,7 @@ pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figu
         Ok(Err(what)) => what,
         Err(panic) => said(&*panic),
     };
-    Err(Failure { seed, planted, what, tail: world.tail(), is_of_histories: false })
+    Err(Failure { seed, planted, what, tail: world.tail(), of: "" })
 }
 
 /// What a panic has said.

@@ -1,5 +1,6 @@
 //! What the clients ask: commands on a few hot keys, so that they meet each other often.
 
+pub mod across;
 mod collections;
 
 use super::checks::Args;
@@ -36,6 +37,8 @@ pub struct Workload {
     counted: Option<Vec<u8>>,
     /// There is one shard only: of transactions over several the model knows nothing.
     is_alone: bool,
+    /// Commands are to span shards, and none tells of time.
+    is_across: bool,
     /// Makes values differ, so that what survives tells when it was written.
     serial: u32,
 }
@@ -55,6 +58,7 @@ impl Workload {
             is_flood,
             is_wide,
             is_alone: shards == 1,
+            is_across: false,
             is_one_sided: rng.u8(..4) == 0,
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],

@@ -53,6 +53,9 @@ const STAGED_BYTES_MAX: usize = LOG_STAGED_BYTES_MAX + 32 * 1024 * 1024;
 /// One reply more than the bound on unsent bytes.
 const OUTPUT_BYTES_MAX: usize = OUTPUT_PAUSE_BYTES + 32 * 1024 * 1024;
 
+/// What one turn sends another shard: a bound on what is waiting, and what a turn may add to it.
+const PARCEL_MESSAGES_MAX: usize = 2 * OUTBOX_MESSAGES_MAX;
+
 /// What is planned.
 pub(super) enum Happening {
     /// A client does something.
@@ -507,6 +510,10 @@ impl World {
             }
             Effect::Parcel { to, parcel } => {
                 let to = usize::from(to.0);
+                let messages = parcel.messages.len();
+                if messages > PARCEL_MESSAGES_MAX {
+                    return Err(format!("{BOUNDS}: shard {shard} sends {messages} messages at once"));
+                }
                 let delay = self.faults.packet_delay(&mut self.rng);
                 let last = self.mail.entry((shard, to)).or_default();
                 *last = (*last + 1).max(self.clock.now_ns() + delay);

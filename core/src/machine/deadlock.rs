@@ -5,12 +5,15 @@
 //! transaction waits go on. If that comes back to where it began, the youngest open transaction on the way is ended. A cycle always has one,
 //! since transactions with declared keys lock in the order of shards.
 //!
+//! Of one look each transaction is followed once at a shard: where a cycle does not lead back to where the look began, it would go round for ever, and
+//! double wherever two wait for one.
+//!
 //! A cycle is closed by one that begins to wait. If that has declared keys nobody looks at once, so those that wait look again at
 //! each tick, some at a time.
 
 use super::Machine;
 use super::participate::Stage;
-use crate::limits::{CHASED_PER_TICK_MAX, PROBE_HOPS_MAX, PROBE_NODES_MAX};
+use crate::limits::{CHASED_PER_TICK_MAX, PROBE_HOPS_MAX, PROBE_NODES_MAX, PROBES_MAX};
 use crate::parcel::Message;
 use crate::tx::{Age, Probe, ToCoordinator, ToParticipant};
 use cairn_storage::units::{ShardId, TxnId};
@@ -25,6 +28,7 @@ impl Machine {
 
     /// A tick: some of those that wait look again.
     pub(super) fn chase_again(&mut self) {
+        self.parts.probed.clear();
         if self.parts.open == 0 || self.parts.locks().waiting() == 0 {
             return;
         }
@@ -37,7 +41,9 @@ impl Machine {
 
     fn chase_from(&mut self, txn: TxnId) {
         if let Some(youngest) = self.waiting_open(txn) {
-            self.chase(txn, Probe { origin: txn, youngest, hops: 0 });
+            self.parts.looks += 1;
+            let look = self.parts.looks;
+            self.chase(txn, Probe { origin: txn, look, youngest, hops: 0 });
         }
     }
 
@@ -49,7 +55,9 @@ impl Machine {
 
     /// Follows the waiting of a transaction here.
     pub(super) fn chase(&mut self, from: TxnId, probe: Probe) {
-        if probe.hops >= PROBE_HOPS_MAX {
+        let is_known =
+            self.parts.probed.len() >= PROBES_MAX || !self.parts.probed.insert((probe.origin, probe.look, from));
+        if probe.hops >= PROBE_HOPS_MAX || is_known {
             return;
         }
         // Each with the youngest on the way to it.
@@ -61,7 +69,7 @@ impl Machine {
             at += 1;
             let Some(blockers) = self.parts.locks().blockers(txn) else {
                 if at > 1 {
-                    let probe = Probe { origin: probe.origin, youngest, hops: probe.hops + 1 };
+                    let probe = Probe { youngest, hops: probe.hops + 1, ..probe };
                     self.ask_coordinator(txn, ToCoordinator::Probe(probe));
                 }
                 continue;

@@ -25,7 +25,7 @@ use crate::tx::{
 };
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::sync::Arc;
 
 /// All parts that this shard has.
@@ -51,6 +51,9 @@ pub(super) struct Parts {
     pub chasing: Vec<TxnId>,
     /// Where the next tick goes on to look for those that wait for each other.
     pub chased: usize,
+    /// Looks that have begun here; and since the last tick, by where they began, what they have followed here.
+    pub looks: u64,
+    pub probed: HashSet<(TxnId, u64, TxnId)>,
     /// Groups of single shards that were rolled back, whose rows, or databases, are still to be put back.
     pub undoing: Vec<(Undo, Vec<RowLock>, Databases)>,
     /// Since the start: what the start has found committed.
@@ -371,6 +374,9 @@ impl Machine {
                 let (observed, number) = (self.shard.observed(), replies.len() - 1);
                 let message = ToCoordinator::Failed { number, line };
                 return self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
+            }
+            Ok(()) if is_write && self.planted == Some(Bug::PartForgotten) && from != self.identity.shard => {
+                self.roll_back();
             }
             Ok(()) if is_write => {
                 self.shard.close_group();

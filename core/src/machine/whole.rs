@@ -5,6 +5,7 @@ use super::Machine;
 use super::ask::Deferred;
 use super::participate::locks_of;
 use super::plan::{Exec, Plan};
+use crate::bug::Bug;
 use crate::command::args::parse_integer;
 use crate::command::keys::CopyTo;
 use crate::command::table::{self, Entry};
@@ -199,7 +200,9 @@ impl Machine {
         };
         let name = if kind == Kind::String { "set" } else { "restore" };
         let owner = |key: &[u8]| self.owner(route::slot(key));
-        exec.give(owner(&target.1), entry(name), target.0, self.shard.head(&target.1), &words);
+        if !is_move || self.planted != Some(Bug::RenameHalf) {
+            exec.give(owner(&target.1), entry(name), target.0, self.shard.head(&target.1), &words);
+        }
         if is_move {
             exec.give(owner(&source.1), entry("del"), source.0, self.shard.head(&source.1), &[b"DEL", &source.1]);
         }

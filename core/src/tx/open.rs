@@ -135,6 +135,8 @@ pub enum Worked {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Probe {
     pub origin: TxnId,
+    /// Which look of the shard where it began.
+    pub look: u64,
     /// The youngest open transaction on the way, and its statement that waits.
     pub youngest: (Age, u32),
     pub hops: u32,

@@ -55,23 +55,16 @@ impl Checks {
         Answer { args, hole: 0, join: Join::Only, shards: vec![met.shard], parts: vec![Some(part)] }
     }
 
-    /// A change of whole databases, where there is one shard.
+    /// A change of whole databases, where there is one shard. Where nothing changes there is nothing to wait for.
     fn databases(&mut self, met: Met, db: u8, args: Args) -> Answer {
-        let index = |at: usize| String::from_utf8_lossy(&args[at]).parse().expect("it was made here");
-        if args[0].eq_ignore_ascii_case(b"swapdb") && index(1) == index(2) {
-            // Nothing changes, so there is nothing to wait for.
-            return self.local(met, args, b"+OK\r\n".to_vec());
-        }
-        let step = match args[0].to_ascii_lowercase().as_slice() {
-            b"flushall" => (0..DATABASES).map(|db| Change::Clear { db }).collect(),
-            b"flushdb" => vec![Change::Clear { db }],
-            _ => vec![Change::Swap { one: index(1), other: index(2) }],
-        };
         let shard = &mut self.shards[met.shard];
-        step.iter().for_each(|change| shard.rows.apply(change));
-        note(&mut self.clients, &step);
-        let step = shard.history.push(step);
-        let part = Part { reply: b"+OK\r\n".to_vec(), step, live: BTreeSet::new() };
+        let outcome = model::run(&mut shard.rows, met.now_ms, db, &args);
+        let mut last = 0;
+        for step in outcome.steps {
+            note(&mut self.clients, &step);
+            last = shard.history.push(step);
+        }
+        let part = Part { reply: outcome.reply, step: last, live: BTreeSet::new() };
         Answer { args, hole: 0, join: Join::Only, shards: vec![met.shard], parts: vec![Some(part)] }
     }
 

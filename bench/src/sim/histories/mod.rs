@@ -13,7 +13,7 @@ mod moves;
 mod wholes;
 
 use super::checks::{Checked, LIVENESS, ONE_REPLY};
-use super::clock::{MS, SECOND, US};
+use super::clock::{MS, US};
 use super::faults::{Faults, Planted};
 use super::judge::Judge;
 use super::network::{End, WireId};
@@ -104,7 +104,7 @@ pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figu
         Ok(Err(what)) => what,
         Err(panic) => said(&*panic),
     };
-    Err(Failure { seed, planted, what, tail: world.tail(), is_of_histories: true })
+    Err(Failure { seed, planted, what, tail: world.tail(), of: " --histories 1" })
 }
 
 /// The clients' side of a run.
@@ -264,12 +264,7 @@ impl Histories {
 
     /// A client was told something that no sound server says: only that a disk has failed may it be told, and only if one has.
     fn refuse(&mut self, client: usize, wrong: &Wrong) -> Checked {
-        let is_of_disk = |error: &Vec<u8>| {
-            let text = String::from_utf8_lossy(error);
-            OF_DISKS.iter().any(|of_disk| text.starts_with(of_disk) || text.contains(&of_disk[1..]))
-                || text.starts_with(DISCARDED)
-        };
-        let is_refusal = !wrong.errors.is_empty() && wrong.errors.iter().all(is_of_disk);
+        let is_refusal = !wrong.errors.is_empty() && wrong.errors.iter().all(|error| is_of_disk(error));
         if !is_refusal || !self.is_troubled {
             return Err(format!("{ONE_REPLY}: client {client} gets what it should not: {}", wrong.what));
         }
@@ -308,7 +303,7 @@ impl Histories {
     }
 
     /// Nobody waits for an answer.
-    fn is_idle(&self) -> bool {
+    pub fn is_idle(&self) -> bool {
         self.talks.iter().all(|talk| talk.exchange.busy.is_none())
     }
 
@@ -325,6 +320,13 @@ impl Histories {
         }
         Ok(())
     }
+}
+
+/// Whether an error says that a disk has failed.
+pub(super) fn is_of_disk(error: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(error);
+    OF_DISKS.iter().any(|of_disk| text.starts_with(of_disk) || text.contains(&of_disk[1..]))
+        || text.starts_with(DISCARDED)
 }
 
 impl World {
@@ -344,10 +346,6 @@ impl World {
         histories
     }
 
-    fn is_idle(&self) -> bool {
-        matches!(&self.judge, Judge::Histories(histories) if histories.is_idle())
-    }
-
     /// The whole run.
     fn run_histories(&mut self) -> Checked<Figures> {
         self.faults.is_over = true;
@@ -361,52 +359,12 @@ impl World {
         }
         self.histories().stage = Stage::Working;
         self.faults.is_over = false;
-        for _ in 0..self.faults.crashes {
-            let span = [MS, 20 * MS, 300 * MS, 3 * SECOND][self.rng.usize(..4)];
-            let at = self.rng.u64(..span);
-            self.clock.after(at, Happening::Crash);
-            self.work(u64::MAX)?;
-            if !self.is_dying && self.rng.u8(..4) == 0 {
-                self.shut_down()?;
-            }
-            self.crash();
-            self.restart()?;
-        }
-        // From here on nothing goes wrong, and everything that was asked must be answered.
-        self.faults.is_over = true;
-        self.work(self.clock.now_ns() + ANSWERED_NS)?;
-        self.must_be_idle()?;
-        self.crash();
-        self.restart()?;
+        self.lives()?;
         self.histories().stage = Stage::Reading;
         self.work(self.clock.now_ns() + ANSWERED_NS)?;
         self.must_be_idle()?;
         self.histories().check()?;
         Ok(self.figures_of_histories())
-    }
-
-    /// The clients ask what they have to ask in a life.
-    fn work(&mut self, end_ns: u64) -> Checked {
-        self.start_clients();
-        if self.faults.clock_jumps {
-            let (at, us) = (self.rng.u64(..20 * MS), self.rng.i64(-800_000..800_000));
-            self.clock.after(at, Happening::ClockJump { us });
-        }
-        // Nobody has begun yet.
-        self.go_on_until(end_ns.min(self.clock.now_ns() + MS), |_| false)?;
-        if self.is_dying {
-            Ok(())
-        } else {
-            self.go_on_until(end_ns, |world| world.commands_left == 0 && world.is_idle())
-        }
-    }
-
-    fn must_be_idle(&self) -> Checked {
-        if self.is_idle() {
-            Ok(())
-        } else {
-            Err(format!("{LIVENESS}: a client has no answer after {} s", ANSWERED_NS / SECOND))
-        }
     }
 
     /// A client whose connection is open asks what it has to ask.

@@ -1,5 +1,5 @@
 //! Many crash images, injected faults or operations of histories, over as many runs as it takes: `cairn sim --crash-images`,
-//! `--transactions`, `--faults` and `--histories`.
+//! `--transactions`, `--faults`, `--histories` and `--across`.
 
 use super::course::ImageId;
 use super::images::{self, WAYS};
@@ -7,6 +7,7 @@ use super::injected::{self, RoundId};
 use super::txns::{self, Figures as Txns};
 use super::{Kind, images::Figures as Images, injected::Figures as Faults};
 use crate::sim::Failure;
+use crate::sim::across::{self, Figures as Across};
 use crate::sim::histories::{self, Figures as Histories};
 use crate::sim::many::{SimArgs, progress};
 use std::fmt::{self, Write};
@@ -47,11 +48,17 @@ pub fn run_transactions(args: &SimArgs, count: u64) -> ExitCode {
 
 /// Makes the histories that the command line asks for.
 pub fn run_histories(args: &SimArgs, count: u64) -> ExitCode {
-    let broken = |failure: Failure| {
-        print!("{}", failure.tail);
-        Broken { what: failure.what, repeat: format!("--histories 1 --seed {} --verbose", failure.seed) }
-    };
     list(args, count, args.seed, |seed, _| histories::run(seed, args.bug, args.verbose).map_err(broken))
+}
+
+/// Has the model judge as many units over several shards as the command line asks for.
+pub fn run_across(args: &SimArgs, count: u64) -> ExitCode {
+    list(args, count, args.seed, |seed, _| across::run(seed, args.bug, args.verbose).map_err(broken))
+}
+
+fn broken(failure: Failure) -> Broken {
+    print!("{}", failure.tail);
+    Broken { what: failure.what, repeat: format!("{} --seed {} --verbose", failure.of.trim_start(), failure.seed) }
 }
 
 /// Injects the faults that the command line asks for.
@@ -225,6 +232,33 @@ impl fmt::Display for Histories {
         let Histories {
             crashes, shutdowns, recoveries_cut, writes_failed, space_lost, checkpoints, page_reads, ..
         } = self;
+        writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
+        writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
+        writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
+    }
+}
+
+impl Sum for Across {
+    fn add(&mut self, other: Across) {
+        *self += other;
+    }
+
+    fn count(&self) -> u64 {
+        self.answered + self.refused + self.cut_off
+    }
+}
+
+impl fmt::Display for Across {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Across { runs, answered, refused, cut_off, unjudged, states_max, .. } = self;
+        writeln!(f, "{} commands and transactions in {runs} runs", self.count())?;
+        writeln!(f, "{answered:>9}  answered\n{refused:>9}  refused because of a disk\n{cut_off:>9}  cut off")?;
+        writeln!(f, "{unjudged:>9}  replies and crashes with too much under way to be judged")?;
+        writeln!(f, "{states_max:>9}  states that were possible at a time at most")?;
+        let Across { rows, collections, large, events, hash, .. } = self;
+        writeln!(f, "{rows:>9}  rows that came back, {collections} of them collections ({large} large)")?;
+        let Across { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, checkpoints, page_reads, .. } =
+            self;
         writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
         writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
         writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")

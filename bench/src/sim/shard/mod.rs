@@ -12,7 +12,7 @@ pub mod txns;
 
 pub use course::ImageId;
 pub use injected::RoundId;
-pub use lists::{run_faults, run_histories, run_images, run_transactions};
+pub use lists::{run_across, run_faults, run_histories, run_images, run_transactions};
 
 use super::disk::Disk;
 use super::faults::{Fate, Planted};

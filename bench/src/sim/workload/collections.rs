@@ -1,26 +1,30 @@
 //! Commands on hashes, sets, sorted sets and lists. Each kind has keys of its own, few enough that they are met often; members are few or, now and then, so many
 //! that the collection does not fit its row.
 
-use super::{TAGS, Workload, lifetime};
+use super::{TAGS, Workload, across, lifetime};
 use crate::sim::checks::Args;
 use fastrand::Rng;
 
 const KEYS: u32 = 3;
-const KINDS: [&str; 4] = ["hash", "set", "zset", "list"];
+pub(super) const KINDS: [&str; 4] = ["hash", "set", "zset", "list"];
 /// Members that a collection may have; with this many it is far beyond its row.
 const MEMBERS: u32 = 120;
 /// Members that are named together at most, mostly and now and then.
 const SOME: usize = 4;
 const MANY: usize = 60;
 
-/// A key of this kind and, of all kinds, of a tag.
-fn key(kind: &str, tag: u32, rng: &mut Rng) -> Vec<u8> {
+/// A key of this kind and, of all kinds, of a tag, if it is to be of one.
+pub(super) fn key(kind: &str, tag: Option<u32>, rng: &mut Rng) -> Vec<u8> {
+    let tag = tag.unwrap_or_else(|| rng.u32(..TAGS));
     format!("{kind}{{t{tag}}}{}", rng.u32(..KEYS)).into_bytes()
 }
 
 /// Short and long ones.
 fn member(rng: &mut Rng) -> Vec<u8> {
-    let number = rng.u32(..MEMBERS);
+    numbered(rng.u32(..MEMBERS))
+}
+
+fn numbered(number: u32) -> Vec<u8> {
     let mut member = format!("member:{number}").into_bytes();
     if number.is_multiple_of(7) {
         member.resize(30 + number as usize, b'm');
@@ -36,10 +40,10 @@ fn several(rng: &mut Rng, mut one: impl FnMut(&mut Rng) -> Vec<Vec<u8>>) -> Vec<
 
 pub fn command(workload: &mut Workload, rng: &mut Rng, now_ms: u64) -> Args {
     let kind = KINDS[rng.usize(..KINDS.len())];
-    let tag = rng.u32(..TAGS);
+    let tag = (!workload.is_across).then(|| rng.u32(..TAGS));
     let key = key(kind, tag, rng);
     match rng.u8(..20) {
-        0..4 => whole(kind, tag, &key, rng, now_ms),
+        0..4 => whole(workload, kind, tag, &key, rng, now_ms),
         _ if kind == "hash" => hash(workload, &key, rng),
         _ if kind == "set" => set(&key, tag, rng),
         _ if kind == "zset" => zset(&key, rng),
@@ -52,8 +56,20 @@ fn with(name: &str, key: &[u8], args: &[Vec<u8>]) -> Args {
     super::command(name, &args)
 }
 
+/// Commands that tell all of what is at such a key; `None` if no collection is.
+pub(super) fn looks(key: &[u8]) -> Option<Vec<Args>> {
+    let kind = KINDS.into_iter().find(|kind| key.starts_with(format!("{kind}{{").as_bytes()))?;
+    let all = || (0..MEMBERS).map(numbered).chain([b"count".to_vec()]).collect::<Vec<_>>();
+    Some(match kind {
+        "hash" => vec![with("HLEN", key, &[]), with("HMGET", key, &all())],
+        "set" => vec![with("SCARD", key, &[]), with("SMISMEMBER", key, &all())],
+        "zset" => vec![super::command("ZRANGE", &[key, b"0", b"-1", b"WITHSCORES"])],
+        _ => vec![super::command("LRANGE", &[key, b"0", b"-1"])],
+    })
+}
+
 /// A command on a key as a whole.
-fn whole(kind: &str, tag: u32, key: &[u8], rng: &mut Rng, now_ms: u64) -> Args {
+fn whole(workload: &Workload, kind: &str, tag: Option<u32>, key: &[u8], rng: &mut Rng, now_ms: u64) -> Args {
     let other = self::key(kind, tag, rng);
     match rng.u8(..12) {
         0 => super::command("DEL", &[key]),
@@ -64,7 +80,9 @@ fn whole(kind: &str, tag: u32, key: &[u8], rng: &mut Rng, now_ms: u64) -> Args {
         6 => super::command("COPY", &[key, key, b"DB", [&b"1"[..], b"15"][rng.usize(..2)], b"REPLACE"]),
         7 => super::command("PERSIST", &[key]),
         8 => super::command("TYPE", &[key]),
-        9 => super::command("PTTL", &[key]),
+        9 if !workload.is_across => super::command("PTTL", &[key]),
+        9 => super::command("PEXPIRETIME", &[key]),
+        _ if workload.is_across => super::command("PEXPIREAT", &[key, &across::deadline(rng)]),
         _ => {
             let (_, ms) = lifetime(rng, now_ms);
             let ms = if ms < now_ms / 2 { now_ms + ms } else { ms };
@@ -100,7 +118,7 @@ fn hash(workload: &mut Workload, key: &[u8], rng: &mut Rng) -> Args {
     }
 }
 
-fn set(key: &[u8], tag: u32, rng: &mut Rng) -> Args {
+fn set(key: &[u8], tag: Option<u32>, rng: &mut Rng) -> Args {
     let some = several(rng, |rng| vec![member(rng)]);
     match rng.u8(..12) {
         0..5 => with("SADD", key, &some),
@@ -143,7 +161,7 @@ fn zset(key: &[u8], rng: &mut Rng) -> Args {
     }
 }
 
-fn list(workload: &mut Workload, key: &[u8], tag: u32, rng: &mut Rng) -> Args {
+fn list(workload: &mut Workload, key: &[u8], tag: Option<u32>, rng: &mut Rng) -> Args {
     let mut element = |rng: &mut Rng| {
         workload.serial += 1;
         let mut element = format!("e{}", workload.serial).into_bytes();

@@ -1,0 +1,148 @@
+//! Commands and transactions on rows of any shards, as [`super::super::across`] asks for them. Deadlines are long past or far away, so that nobody
+//! has to know when exactly a command was run.
+
+use super::{TAGS, Workload, collections, command, words};
+use crate::sim::across::Unit;
+use crate::sim::checks::Args;
+use fastrand::Rng;
+
+/// Beyond the end of every run, in Unix milliseconds.
+const FAR_MS: u64 = 10_000_000_000_000;
+
+/// Databases that are asked for.
+const DATABASES: [u8; 4] = [0, 0, 0, 1];
+
+/// Keys that are met often, of those of a tag.
+const HOT_KEYS: u32 = 3;
+
+/// Members of one transaction.
+const COMMANDS_MAX: usize = 5;
+
+/// Pairs of one MSET where rows are many.
+const FILL: usize = 20;
+
+impl Workload {
+    pub fn draw_across(rng: &mut Rng, is_wide: bool) -> Workload {
+        Workload {
+            clients: rng.usize(2..6),
+            commands_max: if is_wide { 400 } else { [30, 100, 300][rng.usize(..3)] },
+            keys: if is_wide { 300 } else { [2, 4][rng.usize(..2)] },
+            is_wide,
+            is_across: true,
+            long_in: [10, 100, 1000][rng.usize(..3)],
+            huge_in: 10_000,
+            ..Workload::default()
+        }
+    }
+
+    /// What a client asks next.
+    pub fn unit(&mut self, rng: &mut Rng) -> Unit {
+        let db = DATABASES[rng.usize(..DATABASES.len())];
+        let one = |command| Unit { db, commands: vec![command], is_multi: false };
+        match rng.u32(..100) {
+            0 if rng.bool() => one(words(&["SWAPDB", "0", "1"])),
+            0 => one(words(&[["FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..3)]])),
+            1..12 if self.is_wide => one(self.fill_across(rng)),
+            1..40 => {
+                let commands = (0..rng.usize(1..=COMMANDS_MAX)).map(|_| self.across(rng, db)).collect();
+                Unit { db, commands, is_multi: true }
+            }
+            _ => one(self.across(rng, db)),
+        }
+    }
+
+    /// A command on rows of any shards.
+    fn across(&mut self, rng: &mut Rng, db: u8) -> Args {
+        match rng.u32(..100) {
+            0..14 => self.set_several(rng),
+            14..26 => {
+                let (from, to) = (self.any(rng), self.any(rng));
+                elsewhere(rng, db, &from, &to)
+            }
+            26..50 => self.string(rng),
+            50..58 => algebra(rng),
+            58..62 => {
+                let kind = collections::KINDS[rng.usize(..collections::KINDS.len())];
+                let (from, to) = (collections::key(kind, None, rng), collections::key(kind, None, rng));
+                elsewhere(rng, db, &from, &to)
+            }
+            _ => collections::command(self, rng, 0),
+        }
+    }
+
+    fn any(&self, rng: &mut Rng) -> Vec<u8> {
+        let (tag, is_hot) = (rng.u32(..TAGS), rng.bool());
+        format!("{{t{tag}}}{}", rng.u32(..if is_hot { HOT_KEYS.min(self.keys) } else { self.keys })).into_bytes()
+    }
+
+    fn set_several(&mut self, rng: &mut Rng) -> Args {
+        let count = rng.usize(2..6);
+        let pairs: Vec<Vec<u8>> = (0..count).flat_map(|_| [self.any(rng), self.value(rng)]).collect();
+        command(if rng.u8(..4) == 0 { "MSETNX" } else { "MSET" }, &pairs.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    fn fill_across(&mut self, rng: &mut Rng) -> Args {
+        let pairs: Vec<Vec<u8>> = (0..FILL).flat_map(|_| [self.any(rng), self.value(rng)]).collect();
+        command("MSET", &pairs.iter().map(Vec::as_slice).collect::<Vec<_>>())
+    }
+
+    fn string(&mut self, rng: &mut Rng) -> Args {
+        let (key, value) = (self.any(rng), self.value(rng));
+        match rng.u32(..16) {
+            0..6 => command("GET", &[&key]),
+            6 => command("SET", &[&key, &value, b"GET"]),
+            7 => command("SET", &[&key, &value, [&b"NX"[..], b"XX"][rng.usize(..2)]]),
+            8 => command("SET", &[&key, &value]),
+            9 => command("APPEND", &[&key, b"tail"]),
+            10 => command("INCR", &[&key]),
+            11 => command("GETDEL", &[&key]),
+            12 => command(["DEL", "PERSIST", "PEXPIRETIME"][rng.usize(..3)], &[&key]),
+            13 => command("PEXPIREAT", &[&key, &deadline(rng)]),
+            14 => command("GETEX", &[&key, b"PXAT", &deadline(rng)]),
+            _ => command("STRLEN", &[&key]),
+        }
+    }
+}
+
+/// Far away, now and then past.
+pub fn deadline(rng: &mut Rng) -> Vec<u8> {
+    let ms = if rng.u8(..6) == 0 { rng.u64(1..1000) } else { FAR_MS + rng.u64(..1000) };
+    ms.to_string().into_bytes()
+}
+
+/// A row gets another name, or is copied, to any shard or database.
+fn elsewhere(rng: &mut Rng, db: u8, from: &[u8], to: &[u8]) -> Args {
+    let other = if db == 0 { &b"1"[..] } else { b"0" };
+    match rng.u32(..9) {
+        0 | 1 => command("RENAMENX", &[from, to]),
+        2 | 3 => command("COPY", &[from, to]),
+        4 => command("COPY", &[from, to, b"REPLACE"]),
+        5 => command("COPY", &[from, to, b"DB", other, b"REPLACE"]),
+        6 => command("MOVE", &[from, other]),
+        _ => command("RENAME", &[from, to]),
+    }
+}
+
+/// What some collections come to, in another one.
+fn algebra(rng: &mut Rng) -> Args {
+    let is_set = rng.u8(..3) > 0;
+    let keys: Vec<Vec<u8>> =
+        (0..rng.usize(2..5)).map(|_| collections::key(if is_set { "set" } else { "zset" }, None, rng)).collect();
+    let mut args: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+    if is_set {
+        return command(["SUNIONSTORE", "SINTERSTORE", "SDIFFSTORE"][rng.usize(..3)], &args);
+    }
+    let count = (args.len() - 1).to_string();
+    args.insert(1, count.as_bytes());
+    command("ZUNIONSTORE", &args)
+}
+
+/// Looks at these rows of a database: nothing of them can be in doubt then.
+pub fn look(db: u8, keys: &[Vec<u8>]) -> Unit {
+    let mut commands = Vec::new();
+    for key in keys {
+        commands.extend(collections::looks(key).unwrap_or_else(|| vec![command("GET", &[key])]));
+        commands.push(command("PEXPIRETIME", &[key]));
+    }
+    Unit { db, commands, is_multi: true }
+}
