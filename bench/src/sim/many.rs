@@ -80,6 +80,9 @@ Examples:
 
 To run more, ask for more: every count goes on with further seeds. --first begins elsewhere.";
 
+/// Makes as many of something as are asked for.
+type List = fn(&SimArgs, u64) -> ExitCode;
+
 /// The state of all threads.
 struct Shared {
     next: AtomicU64,
@@ -90,20 +93,15 @@ struct Shared {
 /// Runs what the command line asks for, and prints what came of it.
 #[must_use]
 pub fn run_all(args: &SimArgs) -> ExitCode {
-    if let Some(count) = args.crash_images {
-        return run_images(args, count);
-    }
-    if let Some(count) = args.transactions {
-        return run_transactions(args, count);
-    }
-    if let Some(count) = args.histories {
-        return run_histories(args, count);
-    }
-    if let Some(count) = args.across {
-        return run_across(args, count);
-    }
-    if let Some(count) = args.faults {
-        return run_faults(args, count);
+    let lists: [(Option<u64>, List); 5] = [
+        (args.crash_images, run_images),
+        (args.transactions, run_transactions),
+        (args.histories, run_histories),
+        (args.across, run_across),
+        (args.faults, run_faults),
+    ];
+    if let Some((Some(count), run)) = lists.into_iter().find(|(count, _)| count.is_some()) {
+        return run(args, count);
     }
     let (first, count) = args.seed.map_or((args.first, args.seeds), |seed| (seed, 1));
     let begun = Instant::now();

@@ -1,7 +1,7 @@
 //! How a shard keeps what the model has as collections: small ones packed in their rows, large ones spread over rows of elements
 //! (`docs/decisions/0030-collections.md`). Read here by the formats alone: nothing of the product's own reading is used.
 
-use crate::model::{Collection, Row};
+use crate::model::{Collection, Group, Id, Row, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -10,6 +10,7 @@ const LIST: u8 = 1;
 const SET: u8 = 2;
 const ZSET: u8 = 3;
 const HASH: u8 = 4;
+const STREAM: u8 = 5;
 const OWNS: u8 = 1 << 5;
 
 /// The bits of a head that are of the order, and bytes.
@@ -47,7 +48,8 @@ pub fn row(kind: u8, value: &[u8], expire_ms: u64, elements: &Elements) -> Resul
         }
         LIST => Collection::List(entries(value)?.into()),
         ZSET => Collection::ZSet(scores(is_spread, value, elements)?),
-        // A string; or a stream, of which the model knows nothing.
+        STREAM => Collection::Stream(stream(is_spread, value, elements)?),
+        // A string.
         _ => return Ok(Row { value: Rc::new(value.to_vec()), collection: None, expire_ms }),
     };
     if collection.is_empty() {
@@ -61,10 +63,15 @@ fn number(value: &[u8]) -> Result<u64, String> {
     number.ok_or_else(|| "a row that is spread names no number".to_owned())
 }
 
-/// Behind the tag: lengths, in seven bits a byte, and bytes.
+/// Behind the tag: entries.
 fn entries(value: &[u8]) -> Result<Vec<Vec<u8>>, String> {
+    each(value.get(1..).ok_or("a packed collection is broken")?)
+}
+
+/// Lengths, in seven bits a byte, and bytes.
+fn each(mut rest: &[u8]) -> Result<Vec<Vec<u8>>, String> {
     let broken = || "a packed collection is broken".to_owned();
-    let (mut rest, mut entries) = (value.get(1..).ok_or_else(broken)?, Vec::new());
+    let mut entries = Vec::new();
     while !rest.is_empty() {
         let (mut len, mut shift) = (0, 0);
         loop {
@@ -131,4 +138,99 @@ fn score(bytes: &[u8]) -> Result<i64, String> {
     let mut wide = [sign; 8];
     wide[..bytes.len()].copy_from_slice(bytes);
     Ok(i64::from_le_bytes(wide))
+}
+
+/// Of a stream that is packed, the first entry is its state, which a spread one has in its row; an entry begins with its id.
+fn stream(is_spread: bool, value: &[u8], elements: &Elements) -> Result<Stream, String> {
+    let broken = || "a stream is broken".to_owned();
+    let (state, rows) = match is_spread {
+        true => {
+            let rows = elements.of(number(value)?).map(|(order, fields)| [&order[..], fields].concat()).collect();
+            (value.get(9..).ok_or_else(broken)?.to_vec(), rows)
+        }
+        false => {
+            let mut all = entries(value)?;
+            (if all.is_empty() { return Err(broken()) } else { all.remove(0) }, all)
+        }
+    };
+    let [removed, last_ms, last_seq, deleted_ms, deleted_seq, from_ms, from_seq, _] = numbers(&state);
+    let mut entries = BTreeMap::new();
+    for row in rows {
+        let (id, fields) = row.split_at_checked(16).ok_or_else(broken)?;
+        entries.insert(id_of(id), each(fields)?);
+    }
+    // What was trimmed may still be there.
+    entries.retain(|id, _| *id >= (from_ms, from_seq));
+    let top = entries.last_key_value().map_or((0, 0), |(id, _)| *id);
+    let groups = if is_spread { groups(number(value)? + 1, elements)? } else { BTreeMap::new() };
+    Ok(Stream {
+        last: top.max((last_ms, last_seq)),
+        added: removed + entries.len() as u64,
+        max_deleted: (deleted_ms, deleted_seq),
+        entries,
+        groups,
+    })
+}
+
+/// In seven bits a byte; those that are missing are 0.
+fn numbers(bytes: &[u8]) -> [u64; 8] {
+    let (mut numbers, mut at, mut shift) = ([0; 8], 0, 0);
+    for byte in bytes {
+        numbers[at] |= u64::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            (at, shift) = (at + 1, 0);
+        }
+    }
+    numbers
+}
+
+fn id_of(bytes: &[u8]) -> Id {
+    let wide = bytes.iter().fold(0, |wide, byte| wide << 8 | u128::from(*byte));
+    ((wide >> 64) as u64, wide as u64)
+}
+
+/// The consumer groups of a stream: groups by name, then of each by its number its consumers, their names, and what is pending, twice.
+fn groups(number: u64, elements: &Elements) -> Result<BTreeMap<Vec<u8>, Group>, String> {
+    let broken = || "the groups of a stream are broken".to_owned();
+    let small = |bytes: &[u8]| bytes.iter().rev().fold(0, |wide, byte| wide << 8 | u64::from(*byte));
+    let (mut names, mut groups) = (BTreeMap::new(), BTreeMap::<u64, Group>::new());
+    let (mut consumers, mut owned) = (BTreeMap::new(), BTreeSet::new());
+    let mut pending = Vec::new();
+    for (order, value) in elements.of(number) {
+        match (order[0], order.get(1..)) {
+            (1, Some(rest)) => {
+                let (name, last) = (rest.get(2..).ok_or_else(broken)?, value.get(4..20).ok_or_else(broken)?);
+                let group = Group { last: id_of(last), ..Group::default() };
+                groups.insert(small(&value[..4]), group);
+                names.insert(name.to_vec(), small(&value[..4]));
+            }
+            (2, Some(rest)) if rest.len() > 4 => {
+                let group = id_of(&rest[..4]).1;
+                let (part, rest) = (rest[4], &rest[5..]);
+                match part {
+                    1 => _ = consumers.insert((group, small(&value[..4])), rest.to_vec()),
+                    2 if consumers.get(&(group, id_of(rest).1)) == Some(value) => {}
+                    3 => pending.push((group, id_of(rest), small(&value[..4]), small(&value[12..]) as i64)),
+                    4 => _ = owned.insert((group, id_of(&rest[..4]).1, id_of(&rest[4..]))),
+                    _ => return Err(broken()),
+                }
+            }
+            _ => return Err(broken()),
+        }
+    }
+    for ((group, _), name) in &consumers {
+        groups.get_mut(group).ok_or_else(broken)?.consumers.insert(name.clone());
+    }
+    for (group, id, consumer, count) in pending {
+        let name = consumers.get(&(group, consumer)).ok_or_else(broken)?;
+        if !owned.remove(&(group, consumer, id)) {
+            return Err("what is pending is not its consumer's".to_owned());
+        }
+        groups.get_mut(&group).ok_or_else(broken)?.pending.insert(id, (name.clone(), count));
+    }
+    if !owned.is_empty() {
+        return Err("a consumer has what is not pending".to_owned());
+    }
+    names.into_iter().map(|(name, number)| Ok((name, groups.remove(&number).ok_or_else(broken)?))).collect()
 }

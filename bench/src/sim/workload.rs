@@ -63,7 +63,8 @@ impl Workload {
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],
             huge_in: [300, 10_000, 10_000, 10_000][rng.usize(..4)],
-            collected_in: [3, 6, 20][rng.usize(..3)],
+            // Collections are small: they would keep a flood from coming.
+            collected_in: if is_flood { 1000 } else { [3, 6, 20][rng.usize(..3)] },
             counted: None,
             serial: 0,
         }

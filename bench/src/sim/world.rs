@@ -124,6 +124,7 @@ pub(super) struct Node {
 
 /// Everything of a run; [`World::new`] draws it from the seed.
 pub struct World {
+    pub(super) seed: u64,
     pub(super) rng: Rng,
     pub(super) clock: Clock<Happening>,
     pub(super) faults: Faults,
@@ -204,6 +205,7 @@ impl World {
             is_quiet: false,
             commands_left: 0,
             epoch: 0,
+            seed,
             rng,
         }
     }

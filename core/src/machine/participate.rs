@@ -346,8 +346,7 @@ impl Machine {
             }
         }
         self.shard.begin();
-        let is_alone = self.planted == Some(Bug::FlushAlone) && go.commands.databases > 0;
-        let is_numbered = is_write && go.writers.len() > 1 && !is_alone;
+        let is_numbered = is_write && go.writers.len() > 1 && !self.flushes_alone(&go);
         if is_write {
             let opened = match is_numbered {
                 true => self.shard.open_txn(go.commands.bytes(), go.commands.row_writes(), txn, &go.writers),
@@ -375,9 +374,7 @@ impl Machine {
                 let message = ToCoordinator::Failed { number, line };
                 return self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
             }
-            Ok(()) if is_write && self.planted == Some(Bug::PartForgotten) && from != self.identity.shard => {
-                self.roll_back();
-            }
+            Ok(()) if is_write && self.forgets_part(from) => self.roll_back(),
             Ok(()) if is_write => {
                 self.shard.close_group();
                 if is_numbered {
@@ -395,6 +392,14 @@ impl Machine {
             }
         }
         self.note_ran(from, txn, Stage::Ran { undo, announced }, replies);
+    }
+
+    fn flushes_alone(&self, go: &Go) -> bool {
+        self.planted == Some(Bug::FlushAlone) && go.commands.databases > 0
+    }
+
+    fn forgets_part(&self, from: ShardId) -> bool {
+        self.planted == Some(Bug::PartForgotten) && from != self.identity.shard
     }
 
     /// The part has run: it answers when that is stable, and keeps its locks until all are.

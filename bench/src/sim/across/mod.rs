@@ -30,6 +30,9 @@ use std::rc::Rc;
 /// Units whose replies were lost in a life: with each there is more that may be so.
 const LOST_MAX: usize = 3;
 
+/// Memory is too small for what a unit needs at a time. Nothing has happened.
+const OOM: &[u8] = b"-OOM ";
+
 /// When so much may be so, clients look.
 const DOUBTFUL: usize = 4;
 
@@ -44,6 +47,8 @@ pub struct Figures {
     pub answered: u64,
     pub refused: u64,
     pub cut_off: u64,
+    /// Units for which memory was too small.
+    pub oom: u64,
     /// Replies and crashes of which nobody could say whether they were right: too much was under way.
     pub unjudged: u64,
     /// The most states that were possible at a time.
@@ -70,6 +75,7 @@ impl std::ops::AddAssign for Figures {
         self.answered += other.answered;
         self.refused += other.refused;
         self.cut_off += other.cut_off;
+        self.oom += other.oom;
         self.unjudged += other.unjudged;
         self.states_max = self.states_max.max(other.states_max);
         self.rows += other.rows;
@@ -202,6 +208,10 @@ impl Across {
         }
         let id = *id;
         talk.busy = None;
+        if frame.starts_with(OOM) {
+            self.figures.oom += 1;
+            return self.orders.refuse(id, frame).map(|()| false);
+        }
         self.figures.answered += 1;
         self.orders.answer(id, frame).map(|()| false)
     }

@@ -95,12 +95,7 @@ impl Unit {
                 b"copy" => dbs.extend(number(4)),
                 _ => {}
             }
-            let keys = match args[0].as_slice() {
-                // Its sources follow their number.
-                b"ZUNIONSTORE" => (1..args.len()).filter(|at| *at != 2).collect(),
-                _ => checks::keys(args),
-            };
-            keys.iter().for_each(|at| rows.extend(dbs.iter().map(|db| (*db, args[*at].clone()))));
+            checks::keys(args).iter().for_each(|at| rows.extend(dbs.iter().map(|db| (*db, args[*at].clone()))));
         }
         Reach::Rows(rows)
     }
@@ -202,6 +197,17 @@ impl Orders {
         self.states = if self.is_blind { Vec::new() } else { after };
         self.end(id);
         self.forget_done();
+        self.thin();
+        Ok(())
+    }
+
+    /// A unit is refused: it was never done.
+    pub fn refuse(&mut self, id: UnitId, said: &[u8]) -> Result<(), String> {
+        self.states.retain(|state| !state.done.contains_key(&id));
+        if self.states.is_empty() && !self.is_blind {
+            return Err(self.unexplained(id, said));
+        }
+        self.end(id);
         self.thin();
         Ok(())
     }

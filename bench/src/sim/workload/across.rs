@@ -4,6 +4,7 @@
 use super::{TAGS, Workload, collections, command, words};
 use crate::sim::across::Unit;
 use crate::sim::checks::Args;
+use crate::sim::restart::THRESHOLDS;
 use fastrand::Rng;
 
 /// Beyond the end of every run, in Unix milliseconds.
@@ -19,7 +20,7 @@ const HOT_KEYS: u32 = 3;
 const COMMANDS_MAX: usize = 5;
 
 /// Pairs of one MSET where rows are many.
-const FILL: usize = 20;
+const FILL: usize = 10;
 
 impl Workload {
     pub fn draw_across(rng: &mut Rng, is_wide: bool) -> Workload {
@@ -42,8 +43,12 @@ impl Workload {
         match rng.u32(..100) {
             0 if rng.bool() => one(words(&["SWAPDB", "0", "1"])),
             0 => one(words(&[["FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..3)]])),
-            1..12 if self.is_wide => one(self.fill_across(rng)),
-            1..40 => {
+            1 => {
+                let (name, values) = THRESHOLDS[rng.usize(..THRESHOLDS.len())];
+                one(words(&["CONFIG", "SET", name, values[rng.usize(..values.len())]]))
+            }
+            2..12 if self.is_wide => one(self.fill_across(rng)),
+            2..40 => {
                 let commands = (0..rng.usize(1..=COMMANDS_MAX)).map(|_| self.across(rng, db)).collect();
                 Unit { db, commands, is_multi: true }
             }

@@ -1,4 +1,4 @@
-//! Commands on hashes, sets, sorted sets and lists. Each kind has keys of its own, few enough that they are met often; members are few or, now and then, so many
+//! Commands on hashes, sets, sorted sets, lists and streams. Each kind has keys of its own, few enough that they are met often; members are few or, now and then, so many
 //! that the collection does not fit its row.
 
 use super::{TAGS, Workload, across, lifetime};
@@ -6,7 +6,7 @@ use crate::sim::checks::Args;
 use fastrand::Rng;
 
 const KEYS: u32 = 3;
-pub(super) const KINDS: [&str; 4] = ["hash", "set", "zset", "list"];
+pub(super) const KINDS: [&str; 5] = ["hash", "set", "zset", "list", "stream"];
 /// Members that a collection may have; with this many it is far beyond its row.
 const MEMBERS: u32 = 120;
 /// Members that are named together at most, mostly and now and then.
@@ -47,7 +47,8 @@ pub fn command(workload: &mut Workload, rng: &mut Rng, now_ms: u64) -> Args {
         _ if kind == "hash" => hash(workload, &key, rng),
         _ if kind == "set" => set(&key, tag, rng),
         _ if kind == "zset" => zset(&key, rng),
-        _ => list(workload, &key, tag, rng),
+        _ if kind == "list" => list(workload, &key, tag, rng),
+        _ => stream(workload, &key, rng),
     }
 }
 
@@ -64,7 +65,8 @@ pub(super) fn looks(key: &[u8]) -> Option<Vec<Args>> {
         "hash" => vec![with("HLEN", key, &[]), with("HMGET", key, &all())],
         "set" => vec![with("SCARD", key, &[]), with("SMISMEMBER", key, &all())],
         "zset" => vec![super::command("ZRANGE", &[key, b"0", b"-1", b"WITHSCORES"])],
-        _ => vec![super::command("LRANGE", &[key, b"0", b"-1"])],
+        "list" => vec![super::command("LRANGE", &[key, b"0", b"-1"])],
+        _ => vec![super::command("XRANGE", &[key, b"-", b"+"])],
     })
 }
 
@@ -187,5 +189,40 @@ fn list(workload: &mut Workload, key: &[u8], tag: Option<u32>, rng: &mut Rng) ->
         14 => with("LTRIM", key, &[rng.i32(0..4).to_string().into_bytes(), rng.i32(-4..120).to_string().into_bytes()]),
         15 | 16 => with("LMOVE", key, &[self::key("list", tag, rng), end(rng), end(rng)]),
         _ => with("LRANGE", key, &[index(rng), index(rng)]),
+    }
+}
+
+/// Ids are named, each above those before, if nobody overtakes it.
+fn stream(workload: &mut Workload, key: &[u8], rng: &mut Rng) -> Args {
+    let last = workload.serial;
+    let id = |rng: &mut Rng| format!("{}-1", last.saturating_sub(rng.u32(..60))).into_bytes();
+    let group = [&b"g"[..], b"h"][rng.usize(..2)];
+    let consumer = [&b"one"[..], b"another"][rng.usize(..2)];
+    let count = rng.u32(1..8).to_string();
+    match rng.u8(..20) {
+        0..8 => {
+            workload.serial += 1;
+            let trims = if rng.u8(..12) == 0 { vec!["MAXLEN", "=", "30"] } else { Vec::new() };
+            let mut args: Vec<Vec<u8>> = trims.into_iter().map(|word| word.as_bytes().to_vec()).collect();
+            args.push(format!("{}-1", workload.serial).into_bytes());
+            let fields = several(rng, |rng| vec![member(rng), b"value".to_vec()]);
+            args.extend(fields);
+            with("XADD", key, &args)
+        }
+        8 | 9 => with("XDEL", key, &[id(rng), id(rng), id(rng)]),
+        10 => match rng.bool() {
+            true => super::command("XTRIM", &[key, b"MAXLEN", b"=", rng.u32(..60).to_string().as_bytes()]),
+            false => super::command("XTRIM", &[key, b"MINID", b"=", &id(rng)]),
+        },
+        11 if rng.u8(..6) == 0 => super::command("XGROUP", &[b"DESTROY", key, group]),
+        11 | 12 => super::command("XGROUP", &[b"CREATE", key, group, [&b"0"[..], b"$"][rng.usize(..2)], b"MKSTREAM"]),
+        13..16 => super::command(
+            "XREADGROUP",
+            &[b"GROUP", group, consumer, b"COUNT", count.as_bytes(), b"STREAMS", key, b">"],
+        ),
+        16 => super::command("XACK", &[key, group, &id(rng), &id(rng), &id(rng), &id(rng)]),
+        17 => super::command("XAUTOCLAIM", &[key, group, consumer, b"0", &id(rng), b"COUNT", count.as_bytes()]),
+        18 => super::command("XLEN", &[key]),
+        _ => super::command("XRANGE", &[key, b"-", b"+"]),
     }
 }
