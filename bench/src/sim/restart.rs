@@ -20,8 +20,9 @@ use fastrand::Rng;
 /// Memory in which all rows of a run find room.
 pub const MEMORY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// When collections give up their smaller encodings: what that may be set to, so that shapes meet that were made under others.
-pub const THRESHOLDS: [(&str, [&str; 3]); 9] = [
+/// When collections give up their smaller encodings, and what is done in one turn: what that may be set to, so that shapes meet that were made under others,
+/// and crashes what is stored piece by piece.
+pub const VARIED: [(&str, [&str; 3]); 10] = [
     ("hash-max-listpack-entries", ["0", "3", "40"]),
     ("hash-max-listpack-value", ["0", "12", "40"]),
     ("set-max-listpack-entries", ["0", "3", "40"]),
@@ -31,6 +32,7 @@ pub const THRESHOLDS: [(&str, [&str; 3]); 9] = [
     ("zset-max-listpack-value", ["0", "12", "40"]),
     ("list-max-listpack-size", ["-1", "3", "40"]),
     ("stream-node-max-entries", ["0", "3", "40"]),
+    ("slice-items", ["1", "3", "40"]),
 ];
 
 impl World {
@@ -179,8 +181,10 @@ impl World {
         if !matches!(self.judge, Judge::Histories(_)) {
             // All shards of one start have the same ones.
             let mut rng = Rng::with_seed(self.seed << 32 ^ self.epoch);
-            for (name, values) in THRESHOLDS {
-                if rng.bool() {
+            // The model of one shard runs a command where it begins.
+            let is_whole = |name| matches!(self.judge, Judge::Model(_)) && name == "slice-items";
+            for (name, values) in VARIED {
+                if rng.bool() && !is_whole(name) {
                     settings.set(Source::File, name, &[values[rng.usize(..3)]]).expect("these are known");
                 }
             }

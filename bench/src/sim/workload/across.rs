@@ -4,7 +4,7 @@
 use super::{TAGS, Workload, collections, command, words};
 use crate::sim::across::Unit;
 use crate::sim::checks::Args;
-use crate::sim::restart::THRESHOLDS;
+use crate::sim::restart::VARIED;
 use fastrand::Rng;
 
 /// Beyond the end of every run, in Unix milliseconds.
@@ -44,7 +44,7 @@ impl Workload {
             0 if rng.bool() => one(words(&["SWAPDB", "0", "1"])),
             0 => one(words(&[["FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..3)]])),
             1 => {
-                let (name, values) = THRESHOLDS[rng.usize(..THRESHOLDS.len())];
+                let (name, values) = VARIED[rng.usize(..VARIED.len())];
                 one(words(&["CONFIG", "SET", name, values[rng.usize(..values.len())]]))
             }
             2..12 if self.is_wide => one(self.fill_across(rng)),
