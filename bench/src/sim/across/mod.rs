@@ -203,6 +203,10 @@ impl Across {
             }
             self.figures.refused += 1;
             self.lose(client);
+            if !reply::elements(frame).is_empty() {
+                // Of a transaction its client was told which commands were done: neither all nor none.
+                self.orders.give_up();
+            }
             self.talks[client].is_given_up = true;
             return Ok(true);
         }

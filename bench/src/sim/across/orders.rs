@@ -175,6 +175,12 @@ impl Orders {
         }
     }
 
+    /// A unit was done in part: nobody says what is right until the next crash.
+    pub fn give_up(&mut self) {
+        self.unjudged += u64::from(!std::mem::replace(&mut self.is_blind, true));
+        self.states.clear();
+    }
+
     /// Units whose replies are lost, and of which it is open whether they are done.
     pub fn lost(&self) -> usize {
         self.under_way.values().filter(|unit| unit.is_lost).count()
@@ -220,7 +226,7 @@ impl Orders {
         while let Some(state) = seen.get(next).cloned() {
             next += 1;
             if self.is_blind || seen.len() + after.len() > STATES_MAX {
-                self.unjudged += u64::from(!std::mem::replace(&mut self.is_blind, true));
+                self.give_up();
                 return;
             }
             if is_read && state.looks[&id].contains(said) {
