@@ -85,6 +85,15 @@ impl CopyTo {
     }
 }
 
+/// The database that COPY and MOVE put something into.
+pub fn target_db(call: &Call<'_>) -> Option<u8> {
+    match call.spec.name {
+        "copy" => CopyTo::parse(call).ok().map(|to| to.db),
+        "move" => database(&call.args[2]).ok(),
+        _ => None,
+    }
+}
+
 fn copy(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let CopyTo { db, is_replacing } = CopyTo::parse(call)?;
     let (source, target) = (&call.args[1], &call.args[2]);

@@ -13,6 +13,7 @@ use super::participate::Stage;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::bug::Bug;
+use crate::command::keys::target_db;
 use crate::command::{Call, Flags, Run};
 use crate::error::{Refusal, Stop};
 use crate::notify::Voice;
@@ -170,10 +171,13 @@ impl Machine {
 
     /// The rows of the command are now what those will find that come behind it.
     fn note_afters(&mut self, kept: &mut Kept, call: &Call<'_>) {
+        let other = target_db(call).filter(|db| *db != call.db);
         for at in call.spec.row_keys(call.args) {
             let key = &call.args[at];
             let head = self.shard.head(key);
-            kept.afters.note(call.db, head, self.shard.after(call.db, head, key));
+            for db in [call.db].into_iter().chain(other) {
+                kept.afters.note(db, head, self.shard.after(db, head, key));
+            }
         }
     }
 
