@@ -35,6 +35,12 @@ fn seeds_pass() {
     assert!(sum.commands > 200 * SEEDS && least.iter().all(|count| *count > SEEDS / 10), "{sum:?}");
 }
 
+/// 7680: a page that could not be had kept a checkpoint from beginning, and SAVE waited for it for ever.
+#[test]
+fn seeds_that_have_failed_pass() {
+    check(7680);
+}
+
 #[test]
 fn a_seed_is_a_run() {
     for seed in 1..=20 {

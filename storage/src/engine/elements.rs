@@ -144,6 +144,8 @@ pub(super) struct Orphans {
     unread: Vec<u8>,
     /// Somebody may look at elements of collections that are gone.
     are_held: bool,
+    /// What an attempt to mark them wanted, for a checkpoint.
+    pub(super) missing: Option<Missing>,
 }
 
 impl Orphans {
@@ -541,7 +543,7 @@ impl Engine {
                     self.orphans.unmarked.pop();
                 }
                 Err(Stop::Missing(missing)) => {
-                    let _ = self.fetch(missing);
+                    self.orphans.missing = Some(missing);
                     return false;
                 }
                 Err(_) => return false,

@@ -255,12 +255,14 @@ impl Engine {
         self.log.append(&Record::GroupEnd)
     }
 
-    /// Frees some pages of trees that are gone, and of collections. Whether there are more.
+    /// Frees some pages of trees that are gone, and of collections. Whether there are more. What is missing may also be what a checkpoint waits for before
+    /// it begins.
     pub fn free_some(&mut self, pages: usize) -> Result<bool, Missing> {
         if self.free_detached(pages)? {
             return Ok(true);
         }
-        self.reclaim_some()
+        let has_more = self.reclaim_some()?;
+        self.orphans.missing.take().map_or(Ok(has_more), Err)
     }
 
     /// Frees some pages of trees that are gone. Whether there are more.
