@@ -121,8 +121,8 @@ impl Machine {
         }
         let start_ns = (self.identity.clock_ns)();
         let mut reply = Replies::default();
-        let ran = match self.admit_write() {
-            _ if !spec.flags.has(Flags::WRITE) => self.run_slice(&mut sliced, run, is_whole, &call, &mut reply),
+        let admitted = if spec.flags.has(Flags::WRITE) { self.admit_write() } else { Ok(()) };
+        let ran = match admitted {
             Ok(()) => self.run_slice(&mut sliced, run, is_whole, &call, &mut reply),
             Err(Stay::Refuse(refusal)) => Err(refusal.into()),
             // The log has no room.

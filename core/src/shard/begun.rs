@@ -60,14 +60,18 @@ impl Shard {
             Some(copying) => copying,
             None => Box::new(Copying { number: self.begin_collection(there, target)?, order: 0, rank: 0 }),
         };
-        let copied = self.copy_some(call, number, there, kind, &mut copying);
-        match copied {
-            Ok(()) if copying.order == ORDERS => Ok(copying.number),
-            copied => {
-                let stop = copied.err().unwrap_or(Stop::Long);
-                Err(self.rest(copying, stop))
-            }
+        if copying.order < ORDERS
+            && let Err(stop) = self.copy_some(call, number, there, kind, &mut copying)
+        {
+            return Err(self.rest(copying, stop));
         }
+        if copying.order < ORDERS {
+            return Err(self.rest(copying, Stop::Long));
+        }
+        // What names it may still want a page.
+        let copied = copying.number;
+        self.keep(copying);
+        Ok(copied)
     }
 
     fn copy_some(

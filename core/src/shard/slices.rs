@@ -94,10 +94,15 @@ impl Shard {
 
     /// The running command stops, and goes on from there; if it has not been long until now, it begins anew.
     pub fn rest(&self, kept: Kept, stop: Stop) -> Stop {
+        self.keep(kept);
+        stop
+    }
+
+    /// If the running command stops after this it goes on from there.
+    pub fn keep(&self, kept: Kept) {
         if let Slicing::From(_) = self.slices.how.get() {
             self.slices.kept.replace(Some(kept));
         }
-        stop
     }
 
     /// Runs a command whose reply is needed as a whole.

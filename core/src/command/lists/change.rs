@@ -48,7 +48,10 @@ pub fn linsert(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
         }
         Ok(()) => {}
     }
-    let changed = insert(shard, call, key, *rank + u64::from(is_behind), &call.args[4])?;
+    let place = *rank + u64::from(is_behind);
+    // What is put there may still want a page.
+    shard.keep(rank);
+    let changed = insert(shard, call, key, place, &call.args[4])?;
     let len = changed.len;
     shard.edit_several(call, &[changed.change])?;
     shard.notify(call, Events::LIST, "linsert", key);
