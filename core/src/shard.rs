@@ -36,6 +36,7 @@ use crate::waits::Waits;
 use cairn_replica::watermark::Watermark;
 use cairn_storage::engine::{self, Engine, Found, RowKey};
 use cairn_storage::error::Missing;
+use cairn_storage::limits::{MEMOS, TOUCH_KEYS_MAX};
 use cairn_storage::log::Removal;
 use cairn_storage::row::OWNS;
 use cairn_storage::units::{Epoch, Lsn, ShardId};
@@ -283,6 +284,23 @@ impl Shard {
         let heads: Vec<(usize, u64)> = positions.map(|at| (at, self.head(&call.args[at]))).collect();
         let rows = heads.iter().map(|(at, head)| (RowKey { db: call.db, head: *head, key: &call.args[*at] }, 0));
         Ok(self.engine.prepare_group(rows)?)
+    }
+
+    /// Warms the caches for the rows of a command with several keys, as many as are remembered.
+    #[inline]
+    pub(crate) fn touch(&self, call: &Call<'_>) {
+        let mut keys = call.spec.row_keys(call.args).take(MEMOS).map(|at| self.head(&call.args[at]));
+        let mut heads = [0; TOUCH_KEYS_MAX];
+        loop {
+            let count = heads.iter_mut().zip(&mut keys).map(|(place, head)| *place = head).count();
+            if count > 1 {
+                // What is absent is read when the command meets it.
+                self.engine.touch(call.db, &heads[..count], drop);
+            }
+            if count < TOUCH_KEYS_MAX {
+                return;
+            }
+        }
     }
 
     /// What the rows of a command's keys lack, as far as it can be seen now.

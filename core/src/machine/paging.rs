@@ -161,7 +161,11 @@ impl Machine {
     /// missing. Where nothing is absent and there is room, there is nothing to do.
     #[inline]
     pub(super) fn prepare(&mut self, call: &Call<'_>) -> Result<(), Stop> {
-        if !call.spec.flags.has(Flags::WRITE) || call.spec.is_single() {
+        if call.spec.is_single() {
+            return Ok(());
+        }
+        self.shard.touch(call);
+        if !call.spec.flags.has(Flags::WRITE) {
             return Ok(());
         }
         self.shard.prepare(call)
