@@ -157,6 +157,7 @@ impl Command<'_> {
             b"mget" => self.mget(&args[1..]),
             b"strlen" => self.strlen(args[1]),
             b"getrange" => self.getrange(args)?,
+            b"dbsize" => self.size(),
             b"exists" | b"touch" => self.exists(&args[1..]),
             b"type" => self.kind(args[1]),
             b"ttl" => self.ttl(args[1], |ms, now_ms| (ms - now_ms + 500) / 1000),
@@ -270,6 +271,11 @@ impl Command<'_> {
         let is_empty = from > to || (start < 0 && end < 0 && start > end);
         self.bulk(Some(if is_empty { b"" } else { &value[from as usize..=to as usize] }));
         Ok(())
+    }
+
+    fn size(&mut self) {
+        let live = self.rows.iter(self.db).filter(|(key, _)| self.rows.live(self.now_ms, self.db, key).is_some());
+        self.integer(live.count() as i64);
     }
 
     fn exists(&mut self, keys: &[&[u8]]) {

@@ -62,7 +62,7 @@ impl Planted {
 
     /// Those that show where the model judges several shards.
     pub fn of_across() -> impl Iterator<Item = Planted> {
-        let of_histories = [Bug::ReplyUnstable, Bug::UnlockUndecided, Bug::FlushAlone];
+        let of_histories = [Bug::ReplyUnstable, Bug::UnlockUndecided, Bug::FlushAlone, Bug::LooksUnlocked];
         let machines = [Bug::PartForgotten, Bug::RenameHalf].into_iter().chain(of_histories);
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }

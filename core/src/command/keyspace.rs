@@ -257,6 +257,11 @@ fn key_lists(answers: Vec<Answer>, reply: &mut Reply<'_>) -> Option<Vec<(Vec<Vec
     Some(answers.into_iter().map(list).collect())
 }
 
+/// Whether a command looks at a whole database, or at what is behind a cursor.
+pub fn is_survey(spec: &Spec) -> bool {
+    matches!(spec.name, "dbsize" | "keys" | "scan" | "randomkey")
+}
+
 const DATABASE: Spec = Spec { categories: "keyspace", group: "generic", flags: Flags::READONLY, ..Spec::DEFAULT };
 
 pub const SPECS: &[Spec] = &[

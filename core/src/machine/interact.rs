@@ -17,14 +17,14 @@
 use super::Machine;
 use super::ask::{Deferred, HoleId};
 use super::cuts::TOO_OLD;
+use super::form::Form;
 use super::participate::locks_of;
 use super::place::Place;
 use super::plan::Plan;
-use super::remote::Spreading;
 use super::trial::{Tried, undone};
 use super::views::Summing;
 use crate::announce::Announcement;
-use crate::command::{Call, Flags, Flow, Run, script, table};
+use crate::command::{Call, Flags, Flow, Run, keyspace, script, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
@@ -53,18 +53,6 @@ pub(super) struct Statement {
     form: Form,
     /// It waits for what the parts of a split counter had together.
     pub summing: Option<Box<Summing>>,
-}
-
-/// What its reply is made of.
-pub(super) enum Form {
-    Single,
-    /// Of each shard, which of all parts it is.
-    Parts(Spreading, Vec<usize>),
-    /// LOCK: the keys at each shard, with their places among all; if those that are locked are told.
-    Lock {
-        keys: Vec<Vec<(usize, Vec<u8>)>>,
-        is_told: bool,
-    },
 }
 
 /// A command on its way: the work of each shard, in the order of shards.
@@ -136,9 +124,11 @@ impl Machine {
         let is_write = spec.flags.has(Flags::WRITE);
         let is_data = is_write || spec.flags.has(Flags::READONLY) || spec.flags.has(Flags::MOVABLEKEYS);
         let is_script = script::is_script(spec);
-        let is_other = !is_on_rows && !is_script && (is_data || matches!(spec.name, "multi" | "watch"));
+        let is_survey = keyspace::is_survey(spec);
+        let is_nothing = !is_on_rows && !is_script && !is_survey;
+        let is_other = is_nothing && (is_data || matches!(spec.name, "multi" | "watch"));
         let bytes = call.args.iter().map(<[u8]>::len).sum::<usize>();
-        let refusal = if !is_on_rows && !is_script && (!is_other || spec.name == "lock") {
+        let refusal = if is_nothing && (!is_other || spec.name == "lock") {
             return None;
         } else if let Some(end) = &open.ended {
             ended(end)
@@ -148,6 +138,10 @@ impl Machine {
             Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
         } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
             too_much(bytes_max)
+        } else if is_survey && open.is_read_only {
+            Refusal::text(format!("ERR '{}' is not allowed in a transaction that began with READ ONLY", spec.name))
+        } else if is_survey {
+            return Some(self.run_survey_in_open(conn, call, out));
         } else if is_script {
             return Some(self.run_script_in_open(conn, call, out));
         } else if self.is_in_steps_locked(call) {
@@ -182,12 +176,20 @@ impl Machine {
         Ok(flow)
     }
 
+    fn run_survey_in_open(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<Flow, Stop> {
+        let work = self.work(conn, Vec::new(), Multi::default(), Patience::Wait);
+        match self.survey_of(call, &work, out)? {
+            None => Ok(Flow::Done),
+            Some((works, form)) => self.begin_statement(conn, works, form, out),
+        }
+    }
+
     pub(super) fn work(&self, conn: ConnId, rows: Vec<RowLock>, commands: Multi, patience: Patience) -> Box<Work> {
         let client = self.client(conn);
         let open = client.open.as_ref().expect("its transaction is open");
         let (age, statement, is_resp3) = (open.age, open.statements + 1, client.is_resp3);
         let view = self.view_of(age.txn);
-        Box::new(Work { age, statement, rows, patience, commands, is_resp3, view })
+        Box::new(Work { age, statement, rows, patience, commands, is_resp3, ask: None, view })
     }
 
     /// What an open transaction reads, if it only does that.
@@ -247,8 +249,8 @@ impl Machine {
                 Tried::Done(result) => {
                     open.statements = statement;
                     open.bytes += if is_write { work.commands.bytes() } else { 0 };
-                    let replies = form.write(vec![result.map_err(|why| Refusal::text(why.line))?]);
-                    out.append(replies);
+                    let worked = vec![result.map_err(|why| Refusal::text(why.line))?];
+                    out.append(form.write(self, worked));
                     return Ok(Flow::Done);
                 }
                 Tried::Later(stop) => return Err(stop),
@@ -311,7 +313,10 @@ impl Machine {
         if let Some(open) = self.open_of(txn) {
             open.active_ns = now_ns;
         }
-        let Some(line) = failed else { return self.answer_statement(txn, hole, form.write(replies)) };
+        let Some(line) = failed else {
+            let replies = form.write(self, replies);
+            return self.answer_statement(txn, hole, replies);
+        };
         // What the shards before this one have kept of it never was.
         for shard in done {
             self.tell(shard, txn, ToParticipant::GoBack { statement: number });
@@ -531,50 +536,4 @@ pub(super) fn too_much(bytes_max: usize) -> Refusal {
 /// What one hears who goes on with a transaction that the server has ended.
 fn ended(End { code, why }: &End) -> Refusal {
     Refusal::text(format!("{code} the transaction was rolled back: {why}. ROLLBACK, then begin it again"))
-}
-
-impl Worked {
-    fn error_line(&self) -> Option<String> {
-        match self {
-            Worked::Reply(reply) => super::exec::error_line(reply, 0),
-            Worked::Locked(_) | Worked::Apart { .. } => None,
-        }
-    }
-}
-
-impl Form {
-    /// The reply, from what the shards have said in their order.
-    pub fn write(self, worked: Vec<Worked>) -> Replies {
-        let mut replies = Replies::default();
-        match self {
-            Form::Single => {
-                if let Some(Worked::Reply(reply)) = worked.into_iter().next() {
-                    return reply;
-                }
-            }
-            Form::Parts(mut spreading, numbers) => {
-                for (number, worked) in numbers.into_iter().zip(worked) {
-                    if let Worked::Reply(reply) = worked {
-                        spreading.set(number, reply);
-                    }
-                }
-                return spreading.join();
-            }
-            Form::Lock { is_told: false, .. } => Reply::new(&mut replies, false).ok(),
-            Form::Lock { keys, is_told: true } => {
-                let mut locked: Vec<(usize, Vec<u8>)> = Vec::new();
-                for (keys, worked) in keys.into_iter().zip(worked) {
-                    let Worked::Locked(are_locked) = worked else { continue };
-                    locked.extend(
-                        keys.into_iter().zip(are_locked).filter(|(_, is_locked)| *is_locked).map(|(key, _)| key),
-                    );
-                }
-                locked.sort_unstable();
-                let mut reply = Reply::new(&mut replies, false);
-                reply.array(locked.len());
-                locked.iter().for_each(|(_, key)| reply.bulk(key));
-            }
-        }
-        replies
-    }
 }

@@ -92,6 +92,7 @@ impl Parts {
                 from,
                 rows: Vec::new(),
                 databases: Databases::NONE,
+                surveyed: Databases::NONE,
                 is_calm: false,
                 is_hidden: false,
                 is_open: true,
@@ -137,6 +138,8 @@ pub(super) struct Part {
     pub rows: Vec<RowLock>,
     /// What it has locked as a whole.
     databases: Databases,
+    /// What it looks at as a whole: those of an open transaction.
+    pub surveyed: Databases,
     /// As long as it is there no counter is split here.
     is_calm: bool,
     /// What it changes stands in the tree, so that nobody looks at it.
@@ -211,7 +214,8 @@ impl Machine {
 
     pub(super) fn add_part(&mut self, from: ShardId, txn: TxnId, is_calm: bool, stage: Stage) {
         let (rows, databases, asked_ns) = (Vec::new(), Databases::NONE, self.now.mono_ns);
-        let part = Part { from, rows, databases, is_calm, is_hidden: false, is_open: false, asked_ns, stage };
+        let (surveyed, is_hidden, is_open) = (Databases::NONE, false, false);
+        let part = Part { from, rows, databases, surveyed, is_calm, is_hidden, is_open, asked_ns, stage };
         let before = self.parts.parts.insert(txn, part);
         assert!(before.is_none(), "a transaction has one part at a shard");
     }
@@ -249,7 +253,10 @@ impl Machine {
         while let Some(Granted { owner: txn, rows, databases }) = self.parts.locks.grant() {
             let part = self.parts.parts.get_mut(&txn).expect("who asks for locks has a part");
             part.rows.extend(rows);
-            part.databases = databases;
+            match part.is_open {
+                true => part.surveyed = part.surveyed.and(databases),
+                false => part.databases = databases,
+            }
             let waited_us = self.now.mono_ns.saturating_sub(part.asked_ns) / 1000;
             if waited_us > 0 {
                 self.stats.lock_wait_us.record(waited_us);
@@ -469,6 +476,7 @@ impl Machine {
         }
         self.parts.locks.release(txn, &part.rows, part.is_hidden);
         self.parts.locks.release_databases(txn, part.databases, part.is_hidden);
+        self.parts.locks.release_databases(txn, part.surveyed, false);
         if part.is_calm {
             self.let_split();
         }

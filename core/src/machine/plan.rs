@@ -4,7 +4,7 @@ use super::Machine;
 use super::ask::HoleId;
 use super::coordinate::Stage;
 use super::exec::{error_line, rolled_back};
-use super::interact::Form;
+use super::form::Form;
 use super::participate::locks_of;
 use super::remote::Spreading;
 use super::whole::Look;

@@ -10,7 +10,7 @@ use super::program::OnGround;
 use crate::command::args::Args;
 use crate::command::program::Steps;
 use crate::command::table::Entry;
-use crate::command::{Call, Flags, Run, script};
+use crate::command::{Call, Flags, Run, keyspace, script};
 use crate::error::Stop;
 use crate::event::ConnId;
 use crate::resp::encode::Reply;
@@ -154,12 +154,14 @@ impl Machine {
         let own = self.identity.shard;
         let is_in_steps = |Command { entry: Entry { spec, .. }, args, head, .. }: Command<'_>| match spec.run {
             Run::Row(_) => spec.program().is_some() && self.is_in_steps(&Call { spec, args: &args, head, ..*call }),
+            _ if keyspace::is_survey(spec) => self.identity.shards > 1,
             _ => script::is_script(spec) && self.owners(&keys_of(&args)).iter().any(|shard| *shard != own),
         };
         let is_taken = |command: Command<'_>| {
             let spec = command.entry.spec;
             matches!(spec.run, Run::Row(_))
                 || script::is_script(spec)
+                || keyspace::is_survey(spec)
                 || matches!(spec.name, "select" | "time" | "ping" | "echo" | "publish" | "spublish")
         };
         multi.commands().any(is_in_steps) && multi.commands().all(is_taken)

@@ -9,7 +9,7 @@ use crate::acl::Subject;
 use crate::answer::Progress;
 use crate::command::args::{Args, copied};
 use crate::command::table::{self, Entry};
-use crate::command::{Call, Flags, Flow, Run, ServerRun};
+use crate::command::{Call, Flags, Flow, Run, ServerRun, keyspace};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, Now};
 use crate::limits::HIDDEN_DB;
@@ -207,6 +207,7 @@ impl Running<'_> {
             Some(conn) => conn,
             // These look at no connection.
             None if matches!(call.spec.name, "time" | "ping" | "echo" | "publish" | "spublish") => ConnId(u32::MAX),
+            None if keyspace::is_survey(call.spec) => ConnId(u32::MAX),
             None => return Err(Refusal::text(NOT_ALLOWED).into()),
         };
         match run(self.machine, conn, call, &mut Reply::new(out, call.is_resp3))? {
@@ -222,7 +223,13 @@ impl Running<'_> {
                 }
                 Ok(())
             }
-            Some(Deferred::Shards { .. }) => Err(Refusal::text(ALL_SHARDS).into()),
+            Some(Deferred::Shards { .. }) if keyspace::is_survey(call.spec) => match self.machine.scripts.is_in_exec {
+                true => Err(Refusal::text(ELSEWHERE).into()),
+                false => {
+                    self.needs_others = true;
+                    Err(Stop::Locked)
+                }
+            },
             // A script does not wait: as if the time were over.
             Some(Deferred::Time { then, .. }) => {
                 then(self.machine, conn, Ok(String::new()), &mut Reply::new(out, call.is_resp3));

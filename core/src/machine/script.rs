@@ -57,7 +57,8 @@ pub(super) enum Ran {
 
 pub(super) const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
 pub(super) const ELSEWHERE: &str = "ERR Script attempted to access a non local key in a cluster node";
-pub(super) const ALL_SHARDS: &str = "ERR This command asks all shards, which a script cannot";
+pub(super) const ALL_SHARDS: &str =
+    "ERR This command changes whole databases, which a script over several shards cannot";
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 

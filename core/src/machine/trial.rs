@@ -12,6 +12,7 @@ use super::paging::Absence;
 use super::participate::Stage;
 use super::release::HeldReply;
 use super::run::Stay;
+use crate::answer::Progress;
 use crate::bug::Bug;
 use crate::command::keys::target_db;
 use crate::command::{Call, Flags, Run};
@@ -27,14 +28,16 @@ use std::sync::Arc;
 /// What this shard has of an open transaction besides its locks.
 pub(super) struct OpenPart {
     pub age: Age,
-    kept: Kept,
+    pub kept: Kept,
+    /// How far a look at a whole database has come, and which statement that is.
+    pub survey: Option<(u32, Progress)>,
     /// What it waits with, for locks or for memory.
     pub work: Option<Box<Work>>,
 }
 
 impl OpenPart {
     pub fn new(age: Age) -> OpenPart {
-        OpenPart { age, kept: Kept::default(), work: None }
+        OpenPart { age, kept: Kept::default(), survey: None, work: None }
     }
 }
 
@@ -58,6 +61,9 @@ impl Machine {
         let txn = work.age.txn;
         self.shard.begin();
         self.parts.open_part(from, work.age);
+        if let Some(ask) = &work.ask {
+            return if self.lock_for_survey(from, work, ask) { self.do_work(work) } else { Tried::Waits };
+        }
         let is_locked = match work.patience {
             Patience::Skip => return Tried::Done(Ok(Worked::Locked(self.lock_free(txn, work)))),
             _ => {
@@ -98,7 +104,7 @@ impl Machine {
 
     /// Its rows are locked.
     fn do_work(&mut self, work: &Work) -> Tried {
-        if work.commands.is_empty() {
+        if work.commands.is_empty() && work.ask.is_none() {
             return Tried::Done(Ok(Worked::Locked(vec![true; work.rows.len()])));
         }
         let txn = work.age.txn;
@@ -106,10 +112,13 @@ impl Machine {
         let Stage::Open(mut open) = std::mem::replace(&mut part.stage, Stage::Locked) else {
             unreachable!("its client goes on with it")
         };
-        let tried = self.try_command(work, &mut open.kept);
+        let tried = match &work.ask {
+            Some(ask) => self.survey(work.statement, ask, &mut open).map(Worked::Answer),
+            None => self.try_command(work, &mut open.kept).map(Worked::Reply),
+        };
         self.parts.part_mut(txn).expect("it has a part").stage = Stage::Open(open);
         match tried {
-            Ok(reply) => Tried::Done(Ok(Worked::Reply(reply))),
+            Ok(worked) => Tried::Done(Ok(worked)),
             Err(Stop::Refuse(refusal)) => Tried::Done(Err(NotDone::of_commands(&refusal))),
             Err(stop) => Tried::Later(stop),
         }
@@ -197,7 +206,7 @@ impl Machine {
     }
 
     /// Has kept commands do what they did.
-    fn try_again(&mut self, kept: &Kept, numbers: &[usize]) -> Result<(), Stop> {
+    pub(super) fn try_again(&mut self, kept: &Kept, numbers: &[usize]) -> Result<(), Stop> {
         for &number in numbers {
             let Command { entry, db, head, args } = kept.commands.command(number);
             let Run::Row(run) = entry.spec.run else { unreachable!("it was run before") };

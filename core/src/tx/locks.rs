@@ -45,6 +45,8 @@ struct Request<Owner> {
     owner: Owner,
     rows: Vec<RowLock>,
     databases: Databases,
+    /// It only looks at the databases.
+    is_shared: bool,
 }
 
 /// What a request was granted: rows that its owner has not held before, and databases.
@@ -200,22 +202,37 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     pub fn request(&mut self, owner: Owner, rows: Vec<RowLock>, databases: Databases) {
         let mut rows = merged(rows);
         rows.retain(|row| !databases.has(row.db));
-        self.waiting.push_back(Request { owner, rows, databases });
+        self.waiting.push_back(Request { owner, rows, databases, is_shared: false });
+    }
+
+    /// The same of one who looks at whole databases: none of their rows changes, comes or goes. It may hold rows of them, and others may look at
+    /// them too.
+    pub fn request_share(&mut self, owner: Owner, databases: Databases) {
+        self.waiting.push_back(Request { owner, rows: Vec::new(), databases, is_shared: true });
+    }
+
+    /// Locks whole databases now for one who looks at them, if nobody stands in the way. Whether it holds them.
+    pub fn try_share(&mut self, owner: Owner, databases: Databases) -> bool {
+        let is_held = databases.iter().all(|db| self.wholes[usize::from(db)].has(owner));
+        let may_hold = is_held || self.may_share(owner, databases, self.waiting.len());
+        if !is_held && may_hold {
+            self.hold_databases(owner, databases, true);
+        }
+        may_hold
     }
 
     /// The next request that can be granted.
     pub fn grant(&mut self) -> Option<Granted<Owner>> {
         let may = |(before, request): (usize, &Request<Owner>)| {
-            self.may_hold(request.owner, &request.rows, before) && self.may_hold_databases(request.databases, before)
+            let Request { owner, rows, databases, is_shared } = request;
+            match is_shared {
+                true => self.may_share(*owner, *databases, before),
+                false => self.may_hold(*owner, rows, before) && self.may_hold_databases(*databases, before),
+            }
         };
         let index = self.waiting.iter().enumerate().position(may)?;
-        let Request { owner, rows, databases } = self.waiting.remove(index)?;
-        for db in databases.iter() {
-            let whole = &mut self.wholes[usize::from(db)];
-            whole.is_exclusive = true;
-            whole.add(owner);
-            self.wholes_held += 1;
-        }
+        let Request { owner, rows, databases, is_shared } = self.waiting.remove(index)?;
+        self.hold_databases(owner, databases, is_shared);
         Some(Granted { owner, rows: self.hold(owner, rows), databases })
     }
 
@@ -223,6 +240,43 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     fn may_hold_databases(&self, databases: Databases, before: usize) -> bool {
         let conflicts = |request: &Request<Owner>| databases.iter().any(|db| request.conflicts_with(db));
         databases.is_empty() || self.admits_databases(databases) && !self.waiting.iter().take(before).any(conflicts)
+    }
+
+    fn hold_databases(&mut self, owner: Owner, databases: Databases, is_shared: bool) {
+        for db in databases.iter() {
+            let whole = &mut self.wholes[usize::from(db)];
+            self.wholes_held += usize::from(whole.is_free());
+            whole.is_exclusive = !is_shared;
+            whole.add(owner);
+        }
+    }
+
+    /// Whether nobody stands in the way of one who looks at whole databases, of the requests only the first `before`.
+    fn may_share(&self, owner: Owner, databases: Databases, before: usize) -> bool {
+        let is_free = |db: u8| {
+            self.wholes[usize::from(db)].admits(owner, false)
+                && self.rows_of(db).all(|(place, held)| {
+                    if held.seized > 0 {
+                        self.note_missed(*place);
+                    }
+                    held.admits(owner, false)
+                })
+        };
+        let is_before = |request: &Request<Owner>| databases.iter().any(|db| self.changes_before(request, owner, db));
+        databases.iter().all(is_free) && !self.waiting.iter().take(before).any(is_before)
+    }
+
+    /// Whether an earlier request keeps the owner from looking at a whole database.
+    fn changes_before(&self, request: &Request<Owner>, owner: Owner, db: u8) -> bool {
+        let changes_row = || request.rows.iter().any(|row| row.db == db && row.is_exclusive);
+        let changes = request.databases.has(db) && !request.is_shared || changes_row();
+        changes && request.owner != owner && !self.holds_some(owner, db)
+    }
+
+    /// Rows that are locked in a database, by [`place`].
+    fn rows_of(&self, db: u8) -> impl Iterator<Item = (&u64, &Held<Owner>)> {
+        let is_any = self.rows_in[usize::from(db)] > 0;
+        self.rows.iter().filter(move |(_, held)| is_any && held.databases.has(db))
     }
 
     /// Locks rows now, if nobody stands in the way: those that the owner has not held before.
@@ -239,7 +293,7 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
                 self.note_missed(place(row.db, row.head));
             }
             held.is_none_or(|held| held.admits(owner, row.is_exclusive))
-                && self.wholes[usize::from(row.db)].is_free()
+                && self.wholes[usize::from(row.db)].admits(owner, row.is_exclusive)
                 && (before == 0
                     || held.is_some_and(|held| held.has(owner))
                     || !self.waiting.iter().take(before).any(|request| self.stands_before(request, owner, row)))
@@ -249,11 +303,12 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     /// Whether an earlier request keeps the owner from a row. Who wants the whole database waits for those that hold rows of it
     /// anyway.
     fn stands_before(&self, request: &Request<Owner>, owner: Owner, row: &RowLock) -> bool {
-        request.conflicts(row) || request.databases.has(row.db) && !self.holds_some(owner, row.db)
+        let is_about = request.databases.has(row.db) && (row.is_exclusive || !request.is_shared);
+        request.conflicts(row) || is_about && !self.holds_some(owner, row.db)
     }
 
     fn holds_some(&self, owner: Owner, db: u8) -> bool {
-        self.rows_in[usize::from(db)] > 0 && self.rows.values().any(|held| held.databases.has(db) && held.has(owner))
+        self.wholes[usize::from(db)].has(owner) || self.rows_of(db).any(|(_, held)| held.has(owner))
     }
 
     fn hold(&mut self, owner: Owner, mut rows: Vec<RowLock>) -> Vec<RowLock> {
@@ -369,16 +424,23 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     pub fn blockers(&self, owner: Owner) -> Option<Vec<Owner>> {
         let index = self.waiting.iter().position(|request| request.owner == owner)?;
         let mut blockers = Vec::new();
-        let databases = self.waiting[index].databases;
+        let Request { databases, is_shared, .. } = self.waiting[index];
         for db in databases.iter() {
-            blockers.extend(self.wholes[usize::from(db)].owners());
-            let rows = self.rows.values().filter(|held| self.rows_in[usize::from(db)] > 0 && held.databases.has(db));
-            blockers.extend(rows.flat_map(Held::owners));
-            let earlier = self.waiting.iter().take(index).filter(|request| request.conflicts_with(db));
+            let whole = &self.wholes[usize::from(db)];
+            let held = self.rows_of(db).map(|(_, held)| held).chain([whole]);
+            let held = held.filter(|held| !is_shared || !held.admits(owner, false));
+            blockers.extend(held.flat_map(Held::owners).filter(|held| *held != owner));
+            let earlier = self.waiting.iter().take(index).filter(|request| match is_shared {
+                true => self.changes_before(request, owner, db),
+                false => request.conflicts_with(db),
+            });
             blockers.extend(earlier.map(|request| request.owner));
         }
         for row in &self.waiting[index].rows {
-            blockers.extend(self.wholes[usize::from(row.db)].owners());
+            let whole = &self.wholes[usize::from(row.db)];
+            if !whole.admits(owner, row.is_exclusive) {
+                blockers.extend(whole.owners().filter(|held| *held != owner));
+            }
             let held = self.rows.get(&place(row.db, row.head));
             if let Some(held) = held.filter(|held| !held.admits(owner, row.is_exclusive)) {
                 blockers.extend(held.owners().filter(|held| *held != owner));

@@ -2,7 +2,7 @@
 
 use crate::command::args::Args;
 use crate::command::table::{self, Entry};
-use crate::command::{Flags, Run};
+use crate::command::{Flags, Run, keyspace};
 use crate::machine::Token;
 use cairn_storage::units::ShardId;
 
@@ -173,6 +173,7 @@ impl Multi {
     /// Whether a transaction that may be taken back may have this command: what is no change of rows would stay.
     pub fn is_undoable(entry: Entry) -> bool {
         matches!(entry.spec.run, Run::Row(_) | Run::Databases { .. })
+            || keyspace::is_survey(entry.spec)
             || matches!(entry.spec.name, "select" | "publish" | "spublish")
     }
 

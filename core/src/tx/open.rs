@@ -7,6 +7,7 @@ use super::after::{After, Afters};
 use super::{Command, CutId, Multi, RowLock, Sum, View};
 use crate::announce::Announcement;
 use crate::event::Now;
+use crate::parcel::{Answer, Ask};
 use crate::resp::replies::Replies;
 use crate::unstable::place;
 use cairn_storage::units::{ShardId, TxnId};
@@ -103,6 +104,8 @@ pub struct Work {
     /// One command, or none: then the rows are locked, and that is all.
     pub commands: Multi,
     pub is_resp3: bool,
+    /// No command, but a question about a whole database, which is locked for it.
+    pub ask: Option<Box<Ask>>,
     /// It is done on the rows as they were, and locks nothing.
     pub view: Option<View>,
 }
@@ -121,6 +124,7 @@ pub enum Patience {
 #[derive(Debug)]
 pub enum Worked {
     Reply(Replies),
+    Answer(Answer),
     /// For each row that was asked for, whether it is locked.
     Locked(Vec<bool>),
     /// Nothing was done yet: other shards have parts of this counter, and what they had together has to be known.

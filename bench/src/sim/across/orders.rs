@@ -90,7 +90,7 @@ impl Unit {
             let number = |at: usize| args.get(at).and_then(|arg| String::from_utf8_lossy(arg).parse::<u8>().ok());
             let mut dbs = vec![self.db];
             match args[0].to_ascii_lowercase().as_slice() {
-                b"flushdb" | b"flushall" | b"swapdb" => return Reach::All,
+                b"flushdb" | b"flushall" | b"swapdb" | b"dbsize" => return Reach::All,
                 b"move" => dbs.extend(number(2)),
                 b"copy" => dbs.extend(number(4)),
                 _ => {}

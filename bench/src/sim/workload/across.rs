@@ -49,7 +49,10 @@ impl Workload {
             }
             2..12 if self.is_wide => one(self.fill_across(rng)),
             2..40 => {
-                let commands = (0..rng.usize(1..=COMMANDS_MAX)).map(|_| self.across(rng, db)).collect();
+                let mut commands: Vec<Args> = (0..rng.usize(1..=COMMANDS_MAX)).map(|_| self.across(rng, db)).collect();
+                if rng.u8(..10) == 0 {
+                    commands.insert(rng.usize(..=commands.len()), words(&["DBSIZE"]));
+                }
                 Unit { db, commands, is_multi: true }
             }
             _ => one(self.across(rng, db)),

@@ -5,14 +5,15 @@ use crate::acl::Subject;
 use crate::command::args::Args;
 use crate::command::program::Kept;
 use crate::command::table::Entry;
-use crate::command::{Call, Flags, Run, table};
+use crate::command::{Call, Flags, Run, keyspace, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
 use crate::hidden;
 use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, TXN_STATEMENTS_MAX};
 use crate::machine::Machine;
+use crate::machine::form::Form;
 use crate::machine::ground::{Ground, HiddenCall};
-use crate::machine::interact::{Form, Works, too_much};
+use crate::machine::interact::{Works, too_much};
 use crate::machine::participate::locks_of;
 use crate::machine::place::Place;
 use crate::machine::plan::Plan;
@@ -73,6 +74,9 @@ impl Ground for Running<'_> {
             return Called::Refused(ALL_SHARDS.into());
         }
         if let Run::Server(_) = spec.run {
+            if keyspace::is_survey(spec) {
+                return self.survey(&call, out);
+            }
             return match self.run_server(&call, out) {
                 Ok(()) => Called::Replied,
                 Err(refusal) => Called::Refused(refusal.line().into_owned()),
@@ -193,7 +197,7 @@ impl Running<'_> {
                 Tried::Done(result) => {
                     self.course.observed = self.course.observed.max(self.machine.shard.observed());
                     let reply = match result {
-                        Ok(worked) => form.write(vec![worked]),
+                        Ok(worked) => form.write(self.machine, vec![worked]),
                         Err(why) => error_of(&why.line),
                     };
                     out.copy(&reply);
@@ -209,10 +213,33 @@ impl Running<'_> {
         Called::Stop
     }
 
+    /// A question about a whole database.
+    fn survey(&mut self, call: &Call<'_>, out: &mut Replies) -> Called {
+        let asked =
+            Asked { words: call.args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3: call.is_resp3 };
+        let work = self.work(Vec::new(), Multi::default(), call.is_resp3);
+        if work.view.is_some() {
+            return Called::Refused(NOT_AT_CUT.into());
+        }
+        if let Some(called) = self.answered(&asked, out) {
+            return called;
+        }
+        let mut reply = Replies::default();
+        match self.machine.survey_of(call, &work, &mut reply) {
+            Ok(Some((works, form))) => self.ask(works, form, asked, out),
+            Ok(None) => {
+                out.copy(&reply);
+                self.course.answers.push(Answered { asked, reply: Ok(reply) });
+                Called::Replied
+            }
+            Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
+        }
+    }
+
     fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
         let (age, statement) = (self.course.age, self.course.statements + 1);
         let view = self.course.first.and_then(|_| self.machine.view_of(age.txn));
-        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, view })
+        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, ask: None, view })
     }
 
     /// An open transaction has so many bytes of commands that write. The error's line, if these are too many.
@@ -266,11 +293,12 @@ impl Running<'_> {
                 Reply::new(out, call.is_resp3).integer(receivers as i64);
                 Ok(())
             }
-            "dbsize" | "keys" | "scan" | "randomkey" => Err(Refusal::text(ALL_SHARDS)),
             _ => Err(Refusal::text(NOT_ALLOWED)),
         }
     }
 }
+
+const NOT_AT_CUT: &str = "ERR this command is not allowed in a transaction that began with READ ONLY";
 
 pub(super) fn error_of(line: &str) -> Replies {
     let mut replies = Replies::default();

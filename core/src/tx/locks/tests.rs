@@ -168,3 +168,59 @@ fn a_database_that_is_seized_nobody_gets_and_nobody_sees() {
     locks.release_databases(1, Databases::of(0), false);
     assert!(locks.is_empty());
 }
+
+#[test]
+fn who_looks_at_a_whole_database_shares_it_with_readers() {
+    let mut locks = Locks::default();
+    let zero = Databases::of(0);
+    assert!(locks.try_hold(1, vec![row(1, false)]).is_ok());
+    assert!(locks.try_share(2, zero) && locks.try_share(3, zero) && locks.try_share(2, zero), "as often as it likes");
+    assert!(locks.admits(0, 1, false) && !locks.admits(0, 9, true) && locks.admits(1, 9, true));
+    assert!(locks.try_hold(1, vec![row(2, false)]).is_ok());
+    for owner in [1, 2, 3] {
+        assert!(locks.try_hold(owner, vec![row(2, true)]).is_err(), "{owner} would change what others look at");
+    }
+    locks.request(2, vec![row(5, true)], Databases::NONE);
+    assert_eq!(locks.blockers(2), Some(vec![3]), "not itself");
+    locks.request(4, Vec::new(), zero);
+    assert!(locks.grant().is_none());
+    let mut blockers = locks.blockers(4).unwrap();
+    blockers.sort_unstable();
+    blockers.dedup();
+    assert_eq!(blockers, [1, 2, 3]);
+    locks.release_databases(3, zero, false);
+    assert_eq!(names(&granted(&mut locks)), [2], "alone it may change rows");
+    assert!(!locks.try_share(3, zero), "2 has changed one");
+    assert!(!locks.is_empty());
+}
+
+#[test]
+fn who_looks_at_a_whole_database_waits_for_those_that_change_it() {
+    let mut locks = Locks::default();
+    let zero = Databases::of(0);
+    let held = locks.try_hold(1, vec![row(1, true)]).unwrap();
+    assert!(locks.try_share(1, zero), "its own rows");
+    locks.release_databases(1, zero, false);
+    assert!(!locks.try_share(2, zero));
+    locks.request_share(2, zero);
+    assert_eq!(locks.blockers(2), Some(vec![1]));
+    // Later ones that change something wait behind it, who look do not, nor does who has a row of it already.
+    assert!(locks.try_hold(3, vec![row(3, true)]).is_err() && locks.try_hold(3, vec![row(3, false)]).is_ok());
+    assert!(locks.try_hold(1, vec![row(4, true)]).is_ok());
+    locks.release(1, &[row(4, true)], false);
+    locks.release(1, &held, false);
+    let granted: Vec<_> = std::iter::from_fn(|| locks.grant()).map(|it| (it.owner, it.databases)).collect();
+    assert_eq!(granted, [(2, zero)]);
+    // Who would change a row stands before the next one that looks at all.
+    locks.request(4, vec![row(7, true)], Databases::NONE);
+    assert!(!locks.try_share(5, zero));
+    locks.release_databases(2, zero, false);
+    locks.release(3, &[row(3, false)], false);
+    assert_eq!(names(&self::granted(&mut locks)), [4]);
+    locks.release(4, &[row(7, true)], false);
+    assert!(locks.is_empty());
+    let seized = locks.seize(vec![row(8, true)]);
+    assert!(!locks.try_share(5, zero) && locks.take_missed().len() == 1);
+    locks.give_back(&seized);
+    assert!(locks.try_share(5, zero));
+}

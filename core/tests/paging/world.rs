@@ -1,67 +1,69 @@
-//! Machines whose memory holds a part of their rows: pages come and go, checkpoints are made, operations end in any order.
-//! Every client gets the replies of a map of its own, in order; after a crash everything acknowledged is there.
-#![allow(clippy::unwrap_used)]
+//! Two shards in little memory, their disks, and clients that know what they have to be answered.
 
 use cairn_core::event::{ConnId, Effect, Event, Notice, Now, Peer};
 use cairn_core::machine::{Identity, Machine};
 use cairn_core::settings::Settings;
-use cairn_storage::engine::elements::elements_of;
 use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::log::{LogConfig, Recovery, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp, PageOp};
-use cairn_storage::pagefile::{Bounds, Bug, CheckpointState, OpenStep, Opening, PageFileConfig};
+use cairn_storage::pagefile::{Bounds, Bug, OpenStep, Opening, PageFileConfig};
 use cairn_storage::txn::Decisions;
-use cairn_storage::units::{Epoch, PageId, SegmentId, ShardId};
+use cairn_storage::units::{Epoch, SegmentId, ShardId};
 use std::collections::BTreeMap;
 
-const SEGMENT_BYTES: u64 = 1 << 20;
-const MEMORY_BYTES: u64 = 112 * PAGE_BYTES as u64;
-const SHARDS: u16 = 2;
-const CLIENTS: u32 = 4;
-const KEYS: u64 = 2000;
+pub const SEGMENT_BYTES: u64 = 1 << 20;
+pub const MEMORY_BYTES: u64 = 112 * PAGE_BYTES as u64;
+pub const SHARDS: u16 = 2;
+pub const CLIENTS: u32 = 4;
+pub const KEYS: u64 = 2000;
 
-struct Rng(u64);
+pub struct Rng(u64);
 
 impl Rng {
-    fn below(&mut self, end: u64) -> u64 {
+    pub fn below(&mut self, end: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
         (self.0 >> 33) % end
     }
 }
 
-enum Op {
+pub enum Op {
     Log(DiskOp),
     Page(PageOp),
 }
 
 #[derive(Default)]
-struct Disk {
-    log: BTreeMap<SegmentId, Vec<u8>>,
-    pages: Vec<u8>,
+pub struct Disk {
+    pub log: BTreeMap<SegmentId, Vec<u8>>,
+    pub pages: Vec<u8>,
 }
 
-struct Node {
-    machine: Machine,
-    disk: Disk,
-    flying: Vec<Op>,
+pub struct Node {
+    pub machine: Machine,
+    pub disk: Disk,
+    pub flying: Vec<Op>,
 }
 
-fn read(bytes: &[u8], offset: u64, len: usize) -> Vec<u8> {
+pub fn read(bytes: &[u8], offset: u64, len: usize) -> Vec<u8> {
     let there = bytes.get(offset as usize..).unwrap_or_default();
     let mut out = there[..there.len().min(len)].to_vec();
     out.resize(len, 0);
     out
 }
 
-fn write(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
+pub fn write(bytes: &mut Vec<u8>, offset: u64, data: &[u8]) {
     let end = offset as usize + data.len();
     bytes.resize(bytes.len().max(end), 0);
     bytes[offset as usize..end].copy_from_slice(data);
 }
 
 /// Does what an engine wants of its page file, one operation.
-fn perform_page(engine: &Engine, pages: &mut Vec<u8>, log: &mut BTreeMap<SegmentId, Vec<u8>>, op: PageOp) -> Vec<u8> {
+pub fn perform_page(
+    engine: &Engine,
+    pages: &mut Vec<u8>,
+    log: &mut BTreeMap<SegmentId, Vec<u8>>,
+    op: PageOp,
+) -> Vec<u8> {
     match op {
         PageOp::Write { offset, output, len, .. } | PageOp::WriteStable { offset, output, len, .. } => {
             write(pages, offset, &engine.page_file().unwrap().output(output)[..len as usize]);
@@ -74,14 +76,14 @@ fn perform_page(engine: &Engine, pages: &mut Vec<u8>, log: &mut BTreeMap<Segment
     Vec::new()
 }
 
-fn written(op: PageOp) -> u32 {
+pub fn written(op: PageOp) -> u32 {
     match op {
         PageOp::Write { len, .. } | PageOp::WriteStable { len, .. } => len,
         _ => 0,
     }
 }
 
-fn open(shard: u16, mut disk: Disk, planted: Option<Bug>) -> Node {
+pub fn open(shard: u16, mut disk: Disk, planted: Option<Bug>) -> Node {
     let shard_id = ShardId(shard);
     let config = LogConfig { shard: shard_id, segment_bytes: SEGMENT_BYTES, salt: 5, epoch: Epoch(1), planted: None };
     let pages = PageFileConfig {
@@ -145,25 +147,25 @@ fn open(shard: u16, mut disk: Disk, planted: Option<Bug>) -> Node {
 
 /// A client with keys of its own, and what they hold.
 #[derive(Default)]
-struct Client {
-    rows: BTreeMap<u64, Vec<u8>>,
-    expected: Vec<u8>,
-    received: Vec<u8>,
+pub struct Client {
+    pub rows: BTreeMap<u64, Vec<u8>>,
+    pub expected: Vec<u8>,
+    pub received: Vec<u8>,
 }
 
-struct World {
-    nodes: Vec<Node>,
-    clients: Vec<Client>,
-    rng: Rng,
-    now: Now,
+pub struct World {
+    pub nodes: Vec<Node>,
+    pub clients: Vec<Client>,
+    pub rng: Rng,
+    pub now: Now,
     /// Page files take nothing for the time being; reads go on.
-    is_holding: bool,
+    pub is_holding: bool,
     /// What was said of damage.
-    damages: Vec<String>,
+    pub damages: Vec<String>,
 }
 
 impl World {
-    fn new(seed: u64) -> World {
+    pub fn new(seed: u64) -> World {
         let nodes = (0..SHARDS).map(|shard| open(shard, Disk::default(), None)).collect();
         let clients = (0..CLIENTS).map(|_| Client::default()).collect();
         World {
@@ -176,7 +178,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self) {
+    pub fn connect(&mut self) {
         for client in 0..CLIENTS {
             let event = Event::Accepted { conn: ConnId(client), peer: Peer { is_local: true, ..Peer::default() } };
             self.nodes[client as usize % usize::from(SHARDS)].machine.handle(self.now, event);
@@ -184,7 +186,7 @@ impl World {
     }
 
     /// Sends a few random commands for a client, and adds the right replies to what it expects.
-    fn send(&mut self, client: u32) {
+    pub fn send(&mut self, client: u32) {
         let mut out = Vec::new();
         for _ in 0..1 + self.rng.below(6) {
             let words = self.command(client);
@@ -200,7 +202,7 @@ impl World {
     }
 
     /// Keys of all shards, and how many effects may still change that: as INFO has them, and as the shards do.
-    fn count(&mut self) -> (u64, u64) {
+    pub fn count(&mut self) -> (u64, u64) {
         self.clients[0].received.clear();
         let event = Event::Received { conn: ConnId(0), bytes: b"INFO keyspace\r\n" };
         self.nodes[0].machine.handle(self.now, event);
@@ -218,9 +220,14 @@ impl World {
         told
     }
 
+    /// All that there are.
+    pub fn rows(&self) -> u64 {
+        self.clients.iter().map(|client| client.rows.len() as u64).sum()
+    }
+
     /// After a start what INFO says of keys says how far off it may be, as long as it may.
-    fn check_counts(&mut self) -> bool {
-        let rows: u64 = self.clients.iter().map(|client| client.rows.len() as u64).sum();
+    pub fn check_counts(&mut self) -> bool {
+        let rows = self.rows();
         self.nodes.iter_mut().for_each(|node| node.machine.set_redo_effects_per_turn(0));
         let (keys, pending) = self.count();
         assert!(keys.abs_diff(rows) <= pending, "{keys} keys for {rows}, {pending} effects left");
@@ -232,7 +239,7 @@ impl World {
         keys != rows
     }
 
-    fn command(&mut self, client: u32) -> Vec<Vec<u8>> {
+    pub fn command(&mut self, client: u32) -> Vec<Vec<u8>> {
         let numbers: Vec<u64> = (0..3).map(|_| self.rng.below(KEYS)).collect();
         let key = |number: u64| format!("key:{client}:{number}").into_bytes();
         let long = if self.rng.below(40) == 0 { 9000 } else { 1900 };
@@ -279,7 +286,7 @@ impl World {
     }
 
     /// A turn of every machine; some operations end. Whether anything is under way.
-    fn turn(&mut self) -> bool {
+    pub fn turn(&mut self) -> bool {
         self.now.mono_ns += 1_000_000;
         let mut is_busy = false;
         for node in 0..self.nodes.len() {
@@ -296,7 +303,7 @@ impl World {
         is_busy
     }
 
-    fn perform(&mut self, node: usize, effect: Effect) {
+    pub fn perform(&mut self, node: usize, effect: Effect) {
         match effect {
             Effect::Send { conn, buffer } => {
                 self.clients[conn.0 as usize].received.extend_from_slice(&buffer);
@@ -314,7 +321,7 @@ impl World {
         }
     }
 
-    fn complete(&mut self, node: usize) {
+    pub fn complete(&mut self, node: usize) {
         let Node { machine, disk, flying } = &mut self.nodes[node];
         let is_held = |op: &Op| matches!(op, Op::Page(op) if !matches!(op, PageOp::Read { .. }));
         let free = |op: &Op| !self.is_holding || !is_held(op);
@@ -346,7 +353,7 @@ impl World {
     }
 
     /// What a client is answered.
-    fn ask(&mut self, client: u32, words: &[&str]) -> String {
+    pub fn ask(&mut self, client: u32, words: &[&str]) -> String {
         let request = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<String>();
         let bytes = format!("*{}\r\n{request}", words.len());
         let node = client as usize % usize::from(SHARDS);
@@ -362,7 +369,7 @@ impl World {
     }
 
     /// An orderly stop.
-    fn drain(&mut self) {
+    pub fn drain(&mut self) {
         self.nodes.iter_mut().for_each(|node| node.machine.handle(self.now, Event::Drain { saves: true }));
         for _ in 0..20_000 {
             self.turn();
@@ -373,7 +380,7 @@ impl World {
         panic!("it never ends");
     }
 
-    fn settle(&mut self) {
+    pub fn settle(&mut self) {
         for turn in 0..20_000 {
             if turn % 50 == 0 {
                 self.nodes.iter_mut().for_each(|node| node.machine.handle(self.now, Event::Tick));
@@ -395,198 +402,4 @@ impl World {
             client.expected.clear();
         }
     }
-}
-
-#[test]
-fn clients_get_their_replies_in_order_whatever_is_in_memory() {
-    for seed in 0..3 {
-        let mut world = World::new(seed);
-        let (mut evictions, mut counts_off) = (0, 0);
-        for era in 0..4 {
-            world.connect();
-            counts_off += u32::from(world.check_counts());
-            for round in 0..250 {
-                for client in 0..CLIENTS {
-                    world.send(client);
-                }
-                world.turn();
-                if round % 50 == 0 {
-                    world.nodes.iter_mut().for_each(|node| assert!(node.machine.checkpoint().is_some()));
-                    world.settle();
-                }
-            }
-            world.settle();
-            let is_orderly = era % 2 == 1;
-            if is_orderly {
-                world.drain();
-            }
-            evictions += world.nodes.iter().map(|node| node.machine.shard.engine().page_counts().2).sum::<u64>();
-            let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
-            world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk, None)).collect();
-            let redo_left: u64 = world.nodes.iter().map(|node| node.machine.shard.engine().redo_left()).sum();
-            assert_eq!(redo_left == 0, is_orderly, "{redo_left} effects to redo in the end of era {era}");
-        }
-        assert!(evictions > 1000, "memory was not short: {evictions}");
-        assert!(counts_off > 0, "redo was over before anybody counted");
-    }
-}
-
-/// Reads of absent pages as well as writes: memory is full of what has changed, and nothing of it can leave. Everybody goes on by
-/// himself when the disk does.
-#[test]
-fn who_waits_for_memory_goes_on_once_pages_are_written() {
-    for seed in 0..3 {
-        let mut world = World::new(seed);
-        world.connect();
-        for _ in 0..250 {
-            (0..CLIENTS).for_each(|client| world.send(client));
-            world.turn();
-        }
-        world.settle();
-        world.is_holding = true;
-        let mut waiting = 0;
-        for round in 0..2000 {
-            // Nobody sends more who has not been answered for long.
-            if round < 400 {
-                (0..CLIENTS).for_each(|client| world.send(client));
-            }
-            world.turn();
-            let answered: usize = world.clients.iter().map(|client| client.received.len()).sum();
-            waiting = world.clients.iter().map(|client| client.expected.len()).sum::<usize>() - answered;
-        }
-        assert!(waiting > 100_000, "seed {seed}: somebody waits for memory: {waiting} bytes");
-        let stopped = world.clients.iter().filter(|client| client.received.len() < client.expected.len()).count();
-        assert_eq!(stopped, CLIENTS as usize, "seed {seed}");
-        world.is_holding = false;
-        world.settle();
-    }
-}
-
-/// What victims replaced is held until the checkpoint after the next one: so many of them make one due, not one less. That bounds
-/// the page file.
-#[test]
-fn a_checkpoint_is_due_at_its_number_of_victims() {
-    let mut world = World::new(1);
-    world.connect();
-    let (mut begun, mut last_idle, mut first_due) = (0, 0, u64::MAX);
-    for _ in 0..60_000 {
-        world.send(0);
-        let look = |world: &World| {
-            let engine = world.nodes[0].machine.shard.engine();
-            // One that is wanted begins when the file has room for it.
-            let is_idle = engine.checkpoint_state() == CheckpointState::Idle && !engine.is_checkpoint_wanted();
-            (engine.sites_taken(), is_idle)
-        };
-        let ((taken, due), was_idle) = look(&world);
-        world.turn();
-        let is_idle = look(&world).1;
-        if was_idle {
-            assert_eq!(is_idle, taken < due, "{taken} victims, {due} make a checkpoint due");
-            if is_idle {
-                last_idle = last_idle.max(taken)
-            } else {
-                first_due = first_due.min(taken)
-            }
-            begun += u32::from(!is_idle);
-        }
-        // Nothing else is to make one due.
-        world.now.mono_ns -= 1_000_000;
-        world.now.mono_ns += 1;
-        if begun == 4 {
-            break;
-        }
-    }
-    let due = world.nodes[0].machine.shard.engine().sites_taken().1;
-    assert!(begun == 4 && last_idle + 8 > due && first_due < due + 8, "{begun}: {last_idle}, {first_due} of {due}");
-    world.settle();
-}
-
-/// An image whose checksum holds, and which is not that of the tree. Checksums that hold are made by not looking at them.
-#[test]
-fn a_branch_in_a_leafs_place_is_damage_to_those_who_need_it_and_to_nobody_else() {
-    let mut world = World::new(5);
-    world.connect();
-    for number in 0..1200 {
-        assert_eq!(world.ask(0, &["SET", &format!("key:{number}"), &"v".repeat(700)]), "+OK\r\n");
-    }
-    world.drain();
-    let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
-    world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk, Some(Bug::ReadUnchecked))).collect();
-    world.connect();
-    // Of the pages that the checkpoint has: a branch, and a leaf in whose place its image comes to be.
-    let Node { machine, disk, .. } = &mut world.nodes[0];
-    let file = machine.shard.engine().page_file().unwrap();
-    let images = (1..200).filter_map(|page| Some((page, file.offset_of(PageId(page))?)));
-    let is_kind = |offset: u64, kind: u8| disk.pages[offset as usize + 16] == kind;
-    let (_, branch) = images.clone().find(|(_, offset)| is_kind(*offset, 2)).unwrap();
-    let (page, leaf) = images.filter(|(_, offset)| is_kind(*offset, 1)).nth(4).unwrap();
-    let mut image = read(&disk.pages, branch, PAGE_BYTES);
-    image[4..8].copy_from_slice(&page.to_le_bytes());
-    write(&mut disk.pages, leaf, &image);
-
-    let damage = format!(
-        "the page file is damaged at offset {leaf}: a branch is where a leaf belongs (shard-0000/pages, page {page} of database 0, heads from 0x"
-    );
-    let mut refused = Vec::new();
-    for number in 0..1200 {
-        let key = format!("key:{number}");
-        let reply = world.ask(0, &["GET", &key]);
-        if reply.starts_with(&format!("-ERR {damage}")) {
-            refused.push(key);
-        } else {
-            assert_eq!(reply, format!("$700\r\n{}\r\n", "v".repeat(700)), "{key}");
-        }
-    }
-    assert!((4..40).contains(&refused.len()), "{} rows are behind the leaf", refused.len());
-    // Who writes is told the same, from another shard too, and so is who needs all rows; the shard serves the others on.
-    for words in
-        [&["SET", &refused[0], "w"][..], &["APPEND", &refused[1], "w"], &["DEL", &refused[2]], &["MGET", &refused[3]]]
-    {
-        assert!(world.ask(0, words).starts_with(&format!("-ERR {damage}")), "{words:?}");
-        assert!(world.ask(1, words).starts_with(&format!("-ERR {damage}")), "{words:?}");
-    }
-    assert!(world.ask(0, &["KEYS", "*"]).starts_with("-ERR "));
-    assert_eq!(world.ask(0, &["SET", "other", "w"]), "+OK\r\n");
-    // It is said once, and counted once.
-    assert!(world.damages.len() == 1 && world.damages[0].starts_with(&damage), "{:?}", world.damages);
-    assert_eq!(world.nodes[0].machine.damages(), 1);
-}
-
-/// What it has begun is named in the end or removed, whatever page has to come for its last step.
-#[test]
-fn a_copy_in_pieces_in_small_memory_leaves_nothing_behind() {
-    let mut world = World::new(7);
-    world.connect();
-    assert_eq!(world.ask(0, &["CONFIG", "SET", "slice-items", "64"]), "+OK\r\n");
-    for number in 0..1000 {
-        let scores = (0..4).flat_map(|at| [(number * 4 + at).to_string(), format!("member:{number:03}:{at:02}")]);
-        let words: Vec<String> = ["ZADD".into(), "{a}from".into()].into_iter().chain(scores).collect();
-        assert_eq!(world.ask(0, &words.iter().map(String::as_str).collect::<Vec<_>>()), ":4\r\n");
-    }
-    for round in 0..12 {
-        for _ in 0..4 {
-            (1..CLIENTS).for_each(|client| world.send(client));
-            world.turn();
-        }
-        world.settle();
-        let to = format!("{{a}}to:{}", round % 2);
-        (1..CLIENTS).for_each(|client| world.send(client));
-        let bytes = format!("*4\r\n$4\r\nCOPY\r\n$7\r\n{{a}}from\r\n${}\r\n{to}\r\n$7\r\nREPLACE\r\n", to.len());
-        world.clients[0].expected.extend_from_slice(b":1\r\n");
-        world.nodes[0].machine.handle(world.now, Event::Received { conn: ConnId(0), bytes: bytes.as_bytes() });
-        for _ in 0..100 {
-            (1..CLIENTS).for_each(|client| world.send(client));
-            world.turn();
-        }
-        world.settle();
-        assert_eq!(world.ask(0, &["ZCARD", &to]), ":4000\r\n");
-    }
-    assert_eq!(world.ask(0, &["DEL", "{a}from", "{a}to:0", "{a}to:1"]), ":3\r\n");
-    while world.nodes.iter().any(|node| node.machine.shard.engine().collections_gone() > 0) {
-        world.nodes.iter_mut().for_each(|node| node.machine.handle(world.now, Event::Tick));
-        world.turn();
-    }
-    let elements: Vec<u64> =
-        world.nodes.iter().map(|node| node.machine.shard.engine().row_count(elements_of(0))).collect();
-    assert_eq!(elements, [0, 0], "elements that nobody can find");
 }

@@ -1,0 +1,116 @@
+//! What transactions ask about whole databases: DBSIZE, KEYS, SCAN and RANDOMKEY between BEGIN and COMMIT, and over several shards within MULTI and
+//! scripts.
+//!
+//! The answer is one of the transaction's moment: each shard that is asked locks the database as a whole, as one who looks at it. Until the
+//! transaction ends no key of it comes, goes or changes there by others, and what the transaction has done itself is tried before the look. A look at
+//! many rows takes several turns.
+
+use super::Machine;
+use super::ask::Deferred;
+use super::form::Form;
+use super::interact::Works;
+use super::trial::OpenPart;
+use crate::answer::Progress;
+use crate::bug::Bug;
+use crate::command::{Call, Flow, Run, keyspace};
+use crate::error::{Refusal, Stop};
+use crate::event::ConnId;
+use crate::parcel::{Answer, Ask};
+use crate::resp::encode::Reply;
+use crate::resp::replies::Replies;
+use crate::tx::{Databases, Kept, Work};
+use cairn_storage::units::ShardId;
+
+impl Machine {
+    /// The shards that such a command asks, each with work like this; `None`: it has answered without them.
+    pub(super) fn survey_of(
+        &mut self,
+        call: &Call<'_>,
+        work: &Work,
+        out: &mut Replies,
+    ) -> Result<Option<(Works, Form)>, Refusal> {
+        let Run::Server(run) = call.spec.run else { unreachable!("a look is about no rows of its own") };
+        let flow = run(self, ConnId(u32::MAX), call, &mut Reply::new(out, call.is_resp3));
+        match flow.map_err(Stop::into_refusal)? {
+            Flow::Later => {}
+            Flow::Done | Flow::Close => return Ok(None),
+        }
+        let Some(Deferred::Shards { shards, ask, merge }) = self.pending.deferred.take() else {
+            unreachable!("a look asks shards")
+        };
+        let work = |shard| (shard, Box::new(Work { ask: Some(Box::new(ask.clone())), ..work.clone() }));
+        Ok(Some((shards.into_iter().map(work).collect(), Form::Answers { merge, is_resp3: call.is_resp3 })))
+    }
+
+    /// Locks the database that a transaction asks about. Whether it has.
+    pub(super) fn lock_for_survey(&mut self, from: ShardId, work: &Work, ask: &Ask) -> bool {
+        if self.planted == Some(Bug::LooksUnlocked) {
+            self.parts.open_part(from, work.age);
+            return true;
+        }
+        let (txn, databases, now_ns) = (work.age.txn, databases_of(ask), self.now.mono_ns);
+        let is_held = self.parts.locks_mut().try_share(txn, databases);
+        let part = self.parts.open_part(from, work.age);
+        match is_held {
+            true => part.surveyed = part.surveyed.and(databases),
+            false => {
+                part.asked_ns = now_ns;
+                self.parts.locks_mut().request_share(txn, databases);
+                self.parts.chasing.push(txn);
+            }
+        }
+        is_held
+    }
+
+    /// Looks at the rows as they are behind what the transaction has done. What stops it may have looked at some: it goes on from there.
+    pub(super) fn survey(&mut self, statement: u32, ask: &Ask, open: &mut OpenPart) -> Result<Answer, Stop> {
+        let known = open.survey.take().filter(|(of, _)| *of == statement);
+        let mut progress = known.map_or_else(Progress::default, |(_, progress)| progress);
+        progress.rows_max = Some(self.settings.slice_items);
+        let surveyed = self.survey_behind(&open.kept, ask, &mut progress);
+        if surveyed.is_err() {
+            open.survey = Some((statement, progress));
+        }
+        surveyed
+    }
+
+    fn survey_behind(&mut self, kept: &Kept, ask: &Ask, progress: &mut Progress) -> Result<Answer, Stop> {
+        // A trial may not be taken back yet; counters that were split before the start are not counted otherwise.
+        if self.parts.is_undoing() || self.awaits_settling() {
+            return Err(Stop::Crowded);
+        }
+        self.shard.begin();
+        if kept.commands.is_empty() {
+            return self.survey_rows(ask, progress);
+        }
+        let counts = self.shard.read_counts();
+        self.shard.open_trial(kept.commands.bytes())?;
+        let numbers: Vec<usize> = (0..kept.commands.len()).collect();
+        let surveyed = self.try_again(kept, &numbers).and_then(|()| self.survey_rows(ask, progress));
+        self.roll_back();
+        self.shard.restore_counts(counts);
+        surveyed
+    }
+
+    fn survey_rows(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Stop> {
+        loop {
+            let answered = match ask {
+                Ask::RowCount { db } => self.row_count(*db),
+                _ => keyspace::answer(&mut self.shard, self.now, ask, progress).expect("it is about rows"),
+            };
+            match answered {
+                Err(Stop::Missing(missing)) => self.fetch_or_stop(missing)?,
+                answered => return answered,
+            }
+        }
+    }
+}
+
+fn databases_of(ask: &Ask) -> Databases {
+    match ask {
+        Ask::RowCount { db } | Ask::Keys { db, .. } | Ask::Scan { db, .. } | Ask::RandomKey { db } => {
+            Databases::of(*db)
+        }
+        other => unreachable!("a transaction does not ask {other:?}"),
+    }
+}
