@@ -191,12 +191,12 @@ pub const EXCEPTIONS: &[Exception] = &[
     },
     Exception {
         name: "exec-elsewhere",
-        why: "within an EXEC over several shards what asks all shards is an error in its place",
+        why: "within an EXEC over several shards a look at whole databases beside FLUSHALL or a command on the server is an error in its place, and scripts over several shards do not empty databases",
         ends: true,
         holds: |case| {
             case.shards > 1
                 && (case.got.begins("-ERR this command cannot be part of a transaction over several shards")
-                    || case.got.begins("-ERR This command asks all shards, which a script cannot"))
+                    || case.got.begins("-ERR This command changes whole databases, which a script"))
         },
     },
 ];
