@@ -2,7 +2,10 @@
 //! `cairn sim` runs more.
 #![allow(clippy::unwrap_used)]
 
-use cairn_bench::sim::{self, Failure, Figures, Planted};
+mod seeds;
+
+use cairn_bench::sim::{Figures, Planted, run};
+use seeds::{check, check_finds, check_is_a_run, check_until};
 
 /// Seeds that every build runs.
 const SEEDS: u64 = 300;
@@ -10,16 +13,9 @@ const SEEDS: u64 = 300;
 /// Seeds within which a planted bug is found.
 const BUG_SEEDS: u64 = 200;
 
-fn check(seed: u64) -> Figures {
-    sim::run(seed, None, false).unwrap_or_else(|failure| panic!("{failure}"))
-}
-
 #[test]
 fn seeds_pass() {
-    let mut sum = Figures::default();
-    for seed in 1..=SEEDS {
-        sum += check(seed);
-    }
+    let sum = check_until(run, |seed, _| seed == SEEDS);
     // A simulator in which nothing happens finds nothing.
     let Figures { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, harms, floods, .. } = sum;
     assert!(sum.collections > 10 * SEEDS && sum.large > SEEDS / 2, "{sum:?}");
@@ -38,23 +34,16 @@ fn seeds_pass() {
 /// 7680: a page that could not be had kept a checkpoint from beginning, and SAVE waited for it for ever.
 #[test]
 fn seeds_that_have_failed_pass() {
-    check(7680);
+    check(run, 7680);
 }
 
 #[test]
 fn a_seed_is_a_run() {
-    for seed in 1..=20 {
-        assert_eq!(check(seed), check(seed), "seed {seed}");
-    }
-    assert_ne!(check(1).hash, check(2).hash);
+    check_is_a_run(run, 20);
 }
 
 /// The seeds are those that pass without the bug.
 #[test]
 fn planted_bugs_are_found() {
-    for bug in Planted::all() {
-        let found = (1..=BUG_SEEDS).find_map(|seed| sim::run(seed, Some(bug), false).err());
-        let Failure { seed, what, .. } = found.unwrap_or_else(|| panic!("{bug} is not found in {BUG_SEEDS} seeds"));
-        println!("{bug}: seed {seed}: {what}");
-    }
+    check_finds(run, Planted::all(), BUG_SEEDS, "");
 }

@@ -1,8 +1,49 @@
-//! The lives of a run whose clients go on until a crash ends them, and the last one, in which nothing goes wrong.
+//! The lives of a run whose clients go on until a crash ends them, and the last one, in which nothing goes wrong; and what happened in them.
 
 use super::checks::{Checked, LIVENESS};
 use super::clock::{MS, SECOND};
 use super::world::{ANSWERED_NS, Happening, World};
+use std::fmt;
+
+/// What happened in lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lives {
+    pub crashes: u64,
+    pub shutdowns: u64,
+    pub recoveries_cut: u64,
+    pub writes_failed: u64,
+    pub space_lost: u64,
+    pub checkpoints: u64,
+    pub page_reads: u64,
+    pub events: u64,
+    /// Tells whether two runs were the same.
+    pub hash: u64,
+}
+
+impl std::ops::AddAssign for Lives {
+    fn add_assign(&mut self, other: Lives) {
+        self.crashes += other.crashes;
+        self.shutdowns += other.shutdowns;
+        self.recoveries_cut += other.recoveries_cut;
+        self.writes_failed += other.writes_failed;
+        self.space_lost += other.space_lost;
+        self.checkpoints += other.checkpoints;
+        self.page_reads += other.page_reads;
+        self.events += other.events;
+        // Of all runs, whatever their order.
+        self.hash = self.hash.wrapping_add(other.hash);
+    }
+}
+
+impl fmt::Display for Lives {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Lives { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, .. } = self;
+        let Lives { checkpoints, page_reads, events, hash, .. } = self;
+        writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
+        writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
+        writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
+    }
+}
 
 impl World {
     /// All lives, each ended by a crash.
@@ -47,6 +88,20 @@ impl World {
             Ok(())
         } else {
             Err(format!("{LIVENESS}: a client has no answer after {} s", ANSWERED_NS / SECOND))
+        }
+    }
+    /// What happened so far.
+    pub(super) fn lived(&self) -> Lives {
+        Lives {
+            crashes: self.figures.crashes,
+            shutdowns: self.figures.shutdowns,
+            recoveries_cut: self.figures.recoveries_cut,
+            writes_failed: self.figures.writes_failed,
+            space_lost: self.figures.space_lost,
+            checkpoints: self.figures.checkpoints,
+            page_reads: self.figures.page_reads,
+            events: self.trace.count(),
+            hash: self.trace.hash(),
         }
     }
 }

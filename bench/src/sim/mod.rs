@@ -62,6 +62,7 @@ mod world;
 
 pub use faults::Planted;
 pub use figures::Figures;
+pub use lives::Lives;
 pub use many::{SimArgs, run_all};
 
 use std::fmt;
@@ -94,14 +95,20 @@ impl fmt::Display for Failure {
 
 /// Runs one seed. An assertion of the product that fails is a failure too.
 pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figures, Failure> {
-    let mut world = World::new(seed, planted, is_verbose);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run()));
-    let what = match ran {
-        Ok(Ok(())) => return Ok(world.figures()),
-        Ok(Err(what)) => what,
-        Err(panic) => said(&*panic),
-    };
-    Err(Failure { seed, planted, what, tail: world.tail(), of: "" })
+    World::new(seed, planted, is_verbose).caught("", |world| world.run().map(|()| world.figures()))
+}
+
+impl World {
+    /// A run, caught if it panics. `of`: the flags that repeat it.
+    fn caught<T>(mut self, of: &'static str, run: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, Failure> {
+        let ran = catch_unwind(AssertUnwindSafe(|| run(&mut self)));
+        let what = match ran {
+            Ok(Ok(figures)) => return Ok(figures),
+            Ok(Err(what)) => what,
+            Err(panic) => said(&*panic),
+        };
+        Err(Failure { seed: self.seed, planted: self.planted, what, tail: self.tail(), of })
+    }
 }
 
 /// What a panic has said.

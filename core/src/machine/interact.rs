@@ -142,10 +142,8 @@ impl Machine {
             Refusal::text(format!("ERR '{}' is not allowed in a transaction that began with READ ONLY", spec.name))
         } else if is_survey {
             return Some(self.run_survey_in_open(conn, call, out));
-        } else if is_script {
-            return Some(self.run_script_in_open(conn, call, out));
-        } else if self.is_in_steps_locked(call) {
-            return Some(self.run_program_in_open(conn, call, out));
+        } else if is_script || self.is_in_steps_locked(call) {
+            return Some(self.run_within(conn, call, is_script, out));
         } else {
             return Some(self.run_rows_in_open(conn, call, out));
         };

@@ -5,7 +5,7 @@ use super::Machine;
 use super::ask::Deferred;
 use super::code::{Code, Means, ScriptRun, Task, run_lua};
 use super::exec::{error_line, rolled_back};
-use super::ground::Ground;
+use super::ground::{Ground, Scene};
 use super::program::OnGround;
 use crate::command::args::Args;
 use crate::command::program::Steps;
@@ -113,12 +113,11 @@ fn run_script(
     // The same when it runs again.
     let random = lua.0.random();
     lua.0.set_random(task.now.mono_ns.wrapping_add(number as u64) & 0xffff_ffff_ffff);
-    let db = *means.ground.db();
-    let is_readonly = *means.ground.is_readonly();
-    *means.ground.is_readonly() |= task.is_readonly || code.flags().no_writes;
+    let Scene { db, is_readonly, .. } = *means.ground.scene();
+    means.ground.scene().is_readonly |= task.is_readonly || code.flags().no_writes;
     let end = run_lua(task, &mut Means { lua: Some(&mut lua), limits: means.limits, ground: means.ground }, reply);
-    *means.ground.db() = db;
-    *means.ground.is_readonly() = is_readonly;
+    let scene = means.ground.scene();
+    (scene.db, scene.is_readonly) = (db, is_readonly);
     lua.0.set_random(random);
     let (machine, lines) = (means.ground.machine(), lua.0.take_log());
     machine.put_vm_of(task.code, lua.0);

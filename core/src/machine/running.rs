@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::ground::{Ground, HiddenCall};
+use super::ground::{Ground, HiddenCall, Scene};
 use super::run::Stay;
 use super::script::{ALL_SHARDS, ELSEWHERE, NOT_ALLOWED, code_of, selected_db};
 use crate::acl::Subject;
@@ -11,13 +11,12 @@ use crate::command::args::{Args, copied};
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Flags, Flow, Run, ServerRun, keyspace};
 use crate::error::{Refusal, Stop};
-use crate::event::{ConnId, Now};
+use crate::event::ConnId;
 use crate::limits::HIDDEN_DB;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::route;
 use crate::script::vm::Called;
-use crate::tracking::Tracker;
 use cairn_storage::blob::Blob;
 
 /// A script's run on this shard, as its commands see it.
@@ -25,11 +24,7 @@ pub(super) struct Running<'a> {
     pub machine: &'a mut Machine,
     pub conn: Option<ConnId>,
     pub subject: Option<&'a Subject>,
-    pub tracker: Option<Tracker>,
-    /// SELECT is for the rest of the script only.
-    pub db: u8,
-    pub now: Now,
-    pub is_readonly: bool,
+    pub scene: Scene,
     /// It has opened a group.
     pub is_group: bool,
     /// It runs within a group.
@@ -40,8 +35,6 @@ pub(super) struct Running<'a> {
     pub held: Vec<Blob>,
     /// The last error that a command has answered, as long as it is not counted.
     pub error: Option<String>,
-    /// What it has called, if somebody wants to see that.
-    pub called: Vec<(u8, Vec<Vec<u8>>)>,
 }
 
 impl Ground for Running<'_> {
@@ -49,38 +42,27 @@ impl Ground for Running<'_> {
         self.machine
     }
 
-    fn db(&mut self) -> &mut u8 {
-        &mut self.db
-    }
-
-    fn is_readonly(&mut self) -> &mut bool {
-        &mut self.is_readonly
+    fn scene(&mut self) -> &mut Scene {
+        &mut self.scene
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
-            Ok(entry) => entry,
+        match self.scene.admit(self.machine, self.subject, args) {
+            Ok(entry) => self.call_entry(entry, args, is_resp3, out),
             Err(line) => {
                 if let Some(Entry { id, .. }) = table::lookup(args) {
                     self.machine.stats.on_rejected(id);
                 }
                 self.note_error(line.clone().into_owned());
-                return Called::Refused(line.into());
+                Called::Refused(line.into())
             }
-        };
-        if self.machine.is_monitored() && super::monitor::is_shown(entry.spec.flags) {
-            self.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
         }
-        self.call_entry(entry, args, is_resp3, out)
     }
 
     fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
         let Entry { id, spec, .. } = entry;
         let is_write = spec.flags.has(Flags::WRITE);
-        let head =
-            args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
-        let call = Call { spec, args, db: self.db, is_resp3, now: self.now, head };
-        self.machine.track_call(self.tracker, &call);
+        let call = self.scene.call(self.machine, spec, args, is_resp3);
         let start_ns = (self.machine.identity.clock_ns)();
         let is_here = self.is_here(&call);
         let ran = self.run(is_here, is_write, &call, out);
@@ -110,7 +92,7 @@ impl Ground for Running<'_> {
         let entry = table::entry(hidden.words[0]).expect("such a command is in the table");
         let (bytes, ranges) = copied(hidden.words.iter().copied());
         let args = Args::new(&bytes, &ranges);
-        let (spec, head, now) = (entry.spec, hidden.head, self.now);
+        let (spec, head, now) = (entry.spec, hidden.head, self.scene.now);
         let call = Call { spec, args: &args, db: HIDDEN_DB, is_resp3: false, now, head };
         let is_here = hidden.shard == self.machine.identity.shard;
         let ran = match self.machine.is_row_locked(HIDDEN_DB, head, hidden.is_exclusive) {
@@ -199,7 +181,7 @@ impl Running<'_> {
     /// A command on the server: those that need no connection, and on the connection's core those that finish at once.
     fn run_server(&mut self, run: ServerRun, call: &Call<'_>, out: &mut Replies) -> Result<(), Stop> {
         if call.spec.name == "select" {
-            self.db = selected_db(self.machine, call)?;
+            self.scene.db = selected_db(self.machine, call)?;
             Reply::new(out, call.is_resp3).ok();
             return Ok(());
         }

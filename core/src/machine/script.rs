@@ -6,6 +6,7 @@
 use super::Machine;
 use super::ask::Deferred;
 use super::code::{Means, ScriptRun, Task, run_code};
+use super::ground::Scene;
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
@@ -308,20 +309,22 @@ impl Machine {
             machine: self,
             conn,
             subject: task.subject.map(Arc::as_ref),
-            tracker: task.tracker,
-            db: task.db,
-            now: task.now,
-            is_readonly: task.is_readonly || task.code.flags().no_writes,
+            scene: Scene {
+                tracker: task.tracker,
+                db: task.db,
+                now: task.now,
+                is_readonly: task.is_readonly || task.code.flags().no_writes,
+                called: Vec::new(),
+            },
             is_group: false,
             is_nested,
             needs_others: false,
             stop: None,
             held: Vec::new(),
             error: None,
-            called: Vec::new(),
         };
         let end = run_code(task, &mut Means { lua: vm.as_mut(), limits, ground: &mut script }, reply);
-        let Running { is_group, needs_others, stop, held, error, called, .. } = script;
+        let Running { is_group, needs_others, stop, held, error, scene: Scene { called, .. }, .. } = script;
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             lines = vm.take_log();

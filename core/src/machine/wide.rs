@@ -25,6 +25,7 @@ use super::ask::HoleId;
 use super::code::{Means, ScriptRun, Task, run_code};
 use super::exec::error_line;
 use super::form::Form;
+use super::ground::Scene;
 use super::interact::{Statement, Works};
 use super::release::HeldReply;
 use crate::announce::Announcement;
@@ -102,8 +103,6 @@ struct Outcome {
     is_resting: bool,
     /// It cannot go on, ever.
     failed: Option<String>,
-    /// What it has called, if somebody wants to see that.
-    called: Vec<(u8, Vec<Vec<u8>>)>,
 }
 
 /// Scripts are taken for younger than the transactions of clients: if they wait for each other the script begins again, which its
@@ -277,14 +276,14 @@ impl Machine {
         let tracker = run.tracker;
         let task = Task { code: &code, keys, args, db, is_readonly, now, subject, tracker };
         let subject = subject.map(Arc::as_ref);
-        let mut script =
-            Running { machine: self, subject, tracker, course, db, is_readonly, at: 0, outcome: Outcome::default() };
+        let scene = Scene { tracker, db, now, is_readonly, called: Vec::new() };
+        let mut script = Running { machine: self, subject, scene, course, at: 0, outcome: Outcome::default() };
         let mut reply = Reply::new(&mut replies, run.is_resp3);
         let mark = script.machine.shard.announced.mark();
         let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
         let end = run_code(&task, &mut means, &mut reply);
         script.course.announced = script.machine.shard.announced.split_off(mark);
-        let mut outcome = std::mem::take(&mut script.outcome);
+        let Running { outcome, scene: Scene { called, .. }, .. } = script;
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             random.into_iter().for_each(|state| vm.set_random(state));
@@ -293,7 +292,7 @@ impl Machine {
         }
         if end != End::Stopped {
             self.note_script_log(lines);
-            self.show_called(std::mem::take(&mut outcome.called));
+            self.show_called(called);
         }
         course.used_ns += (self.identity.clock_ns)().saturating_sub(start_ns);
         (end, replies, outcome)

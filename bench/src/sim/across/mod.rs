@@ -10,21 +10,21 @@ mod orders;
 
 pub use orders::{EXPLAINED, Unit};
 
+use super::Failure;
 use super::checks::{Checked, ONE_REPLY};
 use super::clock::US;
 use super::faults::{Faults, Planted};
 use super::histories::is_of_disk;
 use super::judge::Judge;
+use super::lives::Lives;
 use super::network::{End, WireId};
 use super::reply::{self, Frame};
 use super::workload::{self, Workload};
 use super::world::{Happening, World};
-use super::{Failure, said};
 use crate::model::{DATABASES, Rows};
 use fastrand::Rng;
 use orders::{Orders, UnitId};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 
 /// Units whose replies were lost in a life: with each there is more that may be so.
@@ -57,16 +57,7 @@ pub struct Figures {
     pub rows: u64,
     pub collections: u64,
     pub large: u64,
-    pub crashes: u64,
-    pub shutdowns: u64,
-    pub recoveries_cut: u64,
-    pub writes_failed: u64,
-    pub space_lost: u64,
-    pub checkpoints: u64,
-    pub page_reads: u64,
-    pub events: u64,
-    /// Tells whether two runs were the same.
-    pub hash: u64,
+    pub lives: Lives,
 }
 
 impl std::ops::AddAssign for Figures {
@@ -81,29 +72,13 @@ impl std::ops::AddAssign for Figures {
         self.rows += other.rows;
         self.collections += other.collections;
         self.large += other.large;
-        self.crashes += other.crashes;
-        self.shutdowns += other.shutdowns;
-        self.recoveries_cut += other.recoveries_cut;
-        self.writes_failed += other.writes_failed;
-        self.space_lost += other.space_lost;
-        self.checkpoints += other.checkpoints;
-        self.page_reads += other.page_reads;
-        self.events += other.events;
-        // Of all runs, whatever their order.
-        self.hash = self.hash.wrapping_add(other.hash);
+        self.lives += other.lives;
     }
 }
 
 /// Runs one seed. An assertion of the product that fails is a failure too.
 pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figures, Failure> {
-    let mut world = World::of_across(seed, planted, is_verbose);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run_across()));
-    let what = match ran {
-        Ok(Ok(figures)) => return Ok(figures),
-        Ok(Err(what)) => what,
-        Err(panic) => said(&*panic),
-    };
-    Err(Failure { seed, planted, what, tail: world.tail(), of: " --across 1" })
+    World::of_across(seed, planted, is_verbose).caught(" --across 1", World::run_across)
 }
 
 /// The clients' side of a run.
@@ -303,6 +278,7 @@ impl World {
     fn run_across(&mut self) -> Checked<Figures> {
         self.restart()?;
         self.lives()?;
+        let lives = self.lived();
         let Judge::Across(across) = &mut self.judge else { unreachable!("this run is judged by orders") };
         Ok(Figures {
             runs: 1,
@@ -310,15 +286,7 @@ impl World {
             states_max: across.orders.states_max,
             collections: self.figures.collections,
             large: self.figures.large,
-            crashes: self.figures.crashes,
-            shutdowns: self.figures.shutdowns,
-            recoveries_cut: self.figures.recoveries_cut,
-            writes_failed: self.figures.writes_failed,
-            space_lost: self.figures.space_lost,
-            checkpoints: self.figures.checkpoints,
-            page_reads: self.figures.page_reads,
-            events: self.trace.count(),
-            hash: self.trace.hash(),
+            lives,
             ..across.figures
         })
     }

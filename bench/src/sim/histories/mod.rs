@@ -12,19 +12,19 @@ mod ballast;
 mod moves;
 mod wholes;
 
+use super::Failure;
 use super::checks::{Checked, LIVENESS, ONE_REPLY};
 use super::clock::{MS, US};
 use super::faults::{Faults, Planted};
 use super::judge::Judge;
+use super::lives::Lives;
 use super::network::{End, WireId};
 use super::world::{ANSWERED_NS, Happening, World};
-use super::{Failure, said};
 use crate::verify::exchange::{Exchange, Taken, Wrong};
 use crate::verify::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, Streams, Tally, Workload};
 use ballast::Ballast;
 use fastrand::Rng;
 use moves::Moves;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use wholes::Wholes;
 
 /// The check that the histories themselves are for.
@@ -59,18 +59,9 @@ pub struct Figures {
     pub across: u64,
     /// Operations that were refused because of a disk.
     pub refused: u64,
-    pub crashes: u64,
-    pub shutdowns: u64,
-    pub recoveries_cut: u64,
-    pub writes_failed: u64,
-    pub space_lost: u64,
-    pub checkpoints: u64,
-    pub page_reads: u64,
     /// Connections that were lost.
     pub cut_off: u64,
-    pub events: u64,
-    /// Tells whether two runs were the same.
-    pub hash: u64,
+    pub lives: Lives,
 }
 
 impl std::ops::AddAssign for Figures {
@@ -81,30 +72,14 @@ impl std::ops::AddAssign for Figures {
         self.unknown += other.unknown;
         self.across += other.across;
         self.refused += other.refused;
-        self.crashes += other.crashes;
-        self.shutdowns += other.shutdowns;
-        self.recoveries_cut += other.recoveries_cut;
-        self.writes_failed += other.writes_failed;
-        self.space_lost += other.space_lost;
-        self.checkpoints += other.checkpoints;
-        self.page_reads += other.page_reads;
         self.cut_off += other.cut_off;
-        self.events += other.events;
-        // Of all runs, whatever their order.
-        self.hash = self.hash.wrapping_add(other.hash);
+        self.lives += other.lives;
     }
 }
 
 /// Runs one seed. An assertion of the product that fails is a failure too.
 pub fn run(seed: u64, planted: Option<Planted>, is_verbose: bool) -> Result<Figures, Failure> {
-    let mut world = World::of_histories(seed, planted, is_verbose);
-    let ran = catch_unwind(AssertUnwindSafe(|| world.run_histories()));
-    let what = match ran {
-        Ok(Ok(figures)) => return Ok(figures),
-        Ok(Err(what)) => what,
-        Err(panic) => said(&*panic),
-    };
-    Err(Failure { seed, planted, what, tail: world.tail(), of: " --histories 1" })
+    World::of_histories(seed, planted, is_verbose).caught(" --histories 1", World::run_histories)
 }
 
 /// The clients' side of a run.
@@ -391,24 +366,10 @@ impl World {
     }
 
     fn figures_of_histories(&mut self) -> Figures {
-        let of_world = self.figures;
-        let (events, hash) = (self.trace.count(), self.trace.hash());
+        let lives = self.lived();
         let histories = self.histories();
-        let mut figures = Figures {
-            runs: 1,
-            refused: histories.refused,
-            cut_off: histories.cut_off,
-            crashes: of_world.crashes,
-            shutdowns: of_world.shutdowns,
-            recoveries_cut: of_world.recoveries_cut,
-            writes_failed: of_world.writes_failed,
-            space_lost: of_world.space_lost,
-            checkpoints: of_world.checkpoints,
-            page_reads: of_world.page_reads,
-            events,
-            hash,
-            ..Figures::default()
-        };
+        let mut figures =
+            Figures { runs: 1, refused: histories.refused, cut_off: histories.cut_off, lives, ..Figures::default() };
         for workload in &histories.workloads {
             let Tally { committed, aborted, unknown, across } = workload.tally();
             figures.committed += committed;

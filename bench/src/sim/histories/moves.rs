@@ -113,11 +113,7 @@ impl Moves {
 
     fn end(&mut self, is_across: bool, outcome: Outcome) {
         self.tally.across += u64::from(is_across);
-        match outcome {
-            Outcome::Committed => self.tally.committed += 1,
-            Outcome::Aborted => self.tally.aborted += 1,
-            Outcome::Unknown => self.tally.unknown += 1,
-        }
+        self.tally.note(outcome);
     }
 
     fn are_across(&self, keys: &[String]) -> bool {

@@ -117,11 +117,7 @@ impl Wholes {
     fn end(&mut self, number: Option<u32>, outcome: Outcome) {
         number.map(|number| self.numbers.insert(number, outcome));
         self.tally.across += 1;
-        match outcome {
-            Outcome::Committed => self.tally.committed += 1,
-            Outcome::Aborted => self.tally.aborted += 1,
-            Outcome::Unknown => self.tally.unknown += 1,
-        }
+        self.tally.note(outcome);
     }
 }
 

@@ -224,17 +224,12 @@ impl Sum for Histories {
 
 impl fmt::Display for Histories {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Histories { runs, committed, aborted, unknown, across, refused, cut_off, events, hash, .. } = self;
+        let Histories { runs, committed, aborted, unknown, across, refused, cut_off, .. } = self;
         writeln!(f, "{} operations in {runs} runs, {across} of them over several shards", self.count())?;
         writeln!(f, "{committed:>9}  committed\n{aborted:>9}  refused, so that nothing has happened")?;
         writeln!(f, "{unknown:>9}  of which nobody was told what became of them")?;
         writeln!(f, "{refused:>9}  refused because of a disk\n{cut_off:>9}  cut off")?;
-        let Histories {
-            crashes, shutdowns, recoveries_cut, writes_failed, space_lost, checkpoints, page_reads, ..
-        } = self;
-        writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
-        writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
-        writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
+        self.lives.fmt(f)
     }
 }
 
@@ -256,13 +251,9 @@ impl fmt::Display for Across {
         writeln!(f, "{oom:>9}  for which memory was too small")?;
         writeln!(f, "{unjudged:>9}  replies and crashes with too much under way to be judged")?;
         writeln!(f, "{states_max:>9}  states that were possible at a time at most")?;
-        let Across { rows, collections, large, events, hash, .. } = self;
+        let Across { rows, collections, large, .. } = self;
         writeln!(f, "{rows:>9}  rows that came back, {collections} of them collections ({large} large)")?;
-        let Across { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, checkpoints, page_reads, .. } =
-            self;
-        writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
-        writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
-        writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
+        self.lives.fmt(f)
     }
 }
 

@@ -69,7 +69,7 @@ impl Tally {
         self.across += other.across;
     }
 
-    fn note(&mut self, outcome: Outcome) {
+    pub fn note(&mut self, outcome: Outcome) {
         match outcome {
             Outcome::Committed => self.committed += 1,
             Outcome::Aborted => self.aborted += 1,

@@ -12,29 +12,26 @@ use crate::hidden;
 use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, TXN_STATEMENTS_MAX};
 use crate::machine::Machine;
 use crate::machine::form::Form;
-use crate::machine::ground::{Ground, HiddenCall};
+use crate::machine::ground::{Ground, HiddenCall, Scene};
 use crate::machine::interact::{Works, too_much};
 use crate::machine::participate::locks_of;
 use crate::machine::place::Place;
 use crate::machine::plan::Plan;
+use crate::machine::program;
 use crate::machine::program::too_many;
 use crate::machine::script::{ALL_SHARDS, NOT_ALLOWED, selected_db};
 use crate::machine::trial::Tried;
-use crate::machine::{monitor, program};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::Called;
-use crate::tracking::Tracker;
 use crate::tx::{Multi, Patience, RowLock, Work, Worked};
 
 /// A run, as the script's commands see it.
 pub(super) struct Running<'a> {
     pub machine: &'a mut Machine,
     pub subject: Option<&'a Subject>,
-    pub tracker: Option<Tracker>,
+    pub scene: Scene,
     pub course: &'a mut Course,
-    pub db: u8,
-    pub is_readonly: bool,
     /// Commands on rows so far.
     pub at: usize,
     pub outcome: Outcome,
@@ -45,31 +42,20 @@ impl Ground for Running<'_> {
         self.machine
     }
 
-    fn db(&mut self) -> &mut u8 {
-        &mut self.db
-    }
-
-    fn is_readonly(&mut self) -> &mut bool {
-        &mut self.is_readonly
+    fn scene(&mut self) -> &mut Scene {
+        &mut self.scene
     }
 
     fn call(&mut self, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
-        let entry = match self.machine.admit_call(self.subject, args, self.is_readonly) {
-            Ok(entry) => entry,
-            Err(line) => return Called::Refused(line.into()),
-        };
-        if self.machine.is_monitored() && monitor::is_shown(entry.spec.flags) {
-            self.outcome.called.push((self.db, args.iter().map(<[u8]>::to_vec).collect()));
+        match self.scene.admit(self.machine, self.subject, args) {
+            Ok(entry) => self.call_entry(entry, args, is_resp3, out),
+            Err(line) => Called::Refused(line.into()),
         }
-        self.call_entry(entry, args, is_resp3, out)
     }
 
     fn call_entry(&mut self, entry: Entry, args: &Args<'_>, is_resp3: bool, out: &mut Replies) -> Called {
         let spec = entry.spec;
-        let head =
-            args.get(spec.keys.first).filter(|_| spec.keys.first > 0).map_or(0, |key| self.machine.shard.head(key));
-        let call = Call { spec, args, db: self.db, is_resp3, now: self.course.now, head };
-        self.machine.track_call(self.tracker, &call);
+        let call = self.scene.call(self.machine, spec, args, is_resp3);
         if let Run::Databases { .. } = spec.run {
             return Called::Refused(ALL_SHARDS.into());
         }
@@ -85,7 +71,7 @@ impl Ground for Running<'_> {
         if self.machine.is_in_steps_locked(&call) {
             return program::call(self, &call, out);
         }
-        let asked = Asked { words: args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3 };
+        let asked = Asked { words: args.iter().map(<[u8]>::to_vec).collect(), db: self.scene.db, is_resp3 };
         self.answered(&asked, out).unwrap_or_else(|| match self.works(&call) {
             Ok((works, form)) => self.ask(works, form, asked, out),
             Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
@@ -216,7 +202,7 @@ impl Running<'_> {
     /// A question about a whole database.
     fn survey(&mut self, call: &Call<'_>, out: &mut Replies) -> Called {
         let asked =
-            Asked { words: call.args.iter().map(<[u8]>::to_vec).collect(), db: self.db, is_resp3: call.is_resp3 };
+            Asked { words: call.args.iter().map(<[u8]>::to_vec).collect(), db: self.scene.db, is_resp3: call.is_resp3 };
         let work = self.work(Vec::new(), Multi::default(), call.is_resp3);
         if work.view.is_some() {
             return Called::Refused(NOT_AT_CUT.into());
@@ -277,7 +263,7 @@ impl Running<'_> {
     /// Commands that are on no rows, and that need no connection.
     fn run_server(&mut self, call: &Call<'_>, out: &mut Replies) -> Result<(), Refusal> {
         if call.spec.name == "select" {
-            self.db = selected_db(self.machine, call)?;
+            self.scene.db = selected_db(self.machine, call)?;
             Reply::new(out, call.is_resp3).ok();
             return Ok(());
         }

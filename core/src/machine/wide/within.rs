@@ -32,31 +32,24 @@ impl Wide {
 }
 
 impl Machine {
-    /// A command that is taken in steps.
-    pub(in crate::machine) fn run_program_in_open(
+    /// EVAL, FCALL and their kin, whose keys are locked as it comes to them; or a command that is taken in steps.
+    pub(in crate::machine) fn run_within(
         &mut self,
         conn: ConnId,
         call: &Call<'_>,
+        is_script: bool,
         out: &mut Replies,
     ) -> Result<Flow, Stop> {
-        let run = Machine::program_of(call.spec, call.args, call.db, call.is_resp3);
-        let locks = self.locks_ahead(conn, call);
+        let (run, locks) = if is_script {
+            let code = script::code_of(self, call)?;
+            let (subject, tracker) = (self.subject(conn), self.tracker_of(conn));
+            let task = Task { subject: subject.as_ref(), tracker, ..script::task_of(call, &code)? };
+            self.admit_script(&task)?;
+            (ScriptRun::of(&task, call.is_resp3), Works::new())
+        } else {
+            (Machine::program_of(call.spec, call.args, call.db, call.is_resp3), self.locks_ahead(conn, call))
+        };
         self.begin_within(conn, run, locks, out);
-        Ok(Flow::Done)
-    }
-
-    /// EVAL, FCALL and their kin. Keys are locked as it comes to them.
-    pub(in crate::machine) fn run_script_in_open(
-        &mut self,
-        conn: ConnId,
-        call: &Call<'_>,
-        out: &mut Replies,
-    ) -> Result<Flow, Stop> {
-        let code = script::code_of(self, call)?;
-        let (subject, tracker) = (self.subject(conn), self.tracker_of(conn));
-        let task = Task { subject: subject.as_ref(), tracker, ..script::task_of(call, &code)? };
-        self.admit_script(&task)?;
-        self.begin_within(conn, ScriptRun::of(&task, call.is_resp3), Works::new(), out);
         Ok(Flow::Done)
     }
 
