@@ -36,6 +36,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod asked;
+mod deadlocks;
 mod driver;
 mod fields;
 mod long;

@@ -58,6 +58,8 @@ pub struct World {
     /// What shards send each other does not arrive.
     pub is_mail_held: bool,
     mail: VecDeque<(usize, Box<Parcel>)>,
+    /// What shards have sent each other so far.
+    pub messages: usize,
     /// What commands take: nothing, unless it is said.
     clock_ns: fn() -> u64,
     /// The most turns that follow something; `None`: as many as there is something to do in.
@@ -92,6 +94,7 @@ impl World {
             is_disk_held: false,
             is_mail_held: false,
             mail: VecDeque::new(),
+            messages: 0,
             clock_ns,
             turns_max: None,
             is_host_held: false,
@@ -361,9 +364,12 @@ impl World {
             Effect::Page(_) => unreachable!("its shards have no page file"),
             Effect::Disk(op) if self.is_disk_held => self.nodes[shard].held.push_back(op),
             Effect::Disk(op) => self.perform_disk(shard, op),
-            Effect::Parcel { to, parcel } if self.is_mail_held => self.mail.push_back((usize::from(to.0), parcel)),
             Effect::Parcel { to, parcel } => {
-                self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel));
+                self.messages += parcel.messages.len();
+                match self.is_mail_held {
+                    true => self.mail.push_back((usize::from(to.0), parcel)),
+                    false => self.nodes[usize::from(to.0)].machine.handle(self.now, Event::Parcel(parcel)),
+                }
             }
             Effect::HostAsk { ticket, ask } if self.is_host_held => self.questions.push_back((shard, ticket, ask)),
             Effect::HostAsk { ticket, ask } => {
