@@ -2,7 +2,7 @@
 
 use super::Machine;
 use super::functions::Change;
-use super::ground::Ground;
+use super::ground::{Ground, Scene};
 use super::idempotent::Idempotent;
 use super::queued::Queued;
 use super::script::refusal_of;
@@ -111,6 +111,14 @@ pub struct Task<'a> {
     pub subject: Option<&'a Arc<Subject>>,
     /// Who is told when what it reads changes.
     pub tracker: Option<Tracker>,
+}
+
+impl Task<'_> {
+    /// What its commands begin with.
+    pub(super) fn scene(&self) -> Scene {
+        let Task { code, db, is_readonly, now, tracker, .. } = *self;
+        Scene { tracker, db, now, is_readonly: is_readonly || code.flags().no_writes, called: Vec::new() }
+    }
 }
 
 /// What a task is run with.

@@ -270,13 +270,12 @@ impl Machine {
         let start_ns = (self.identity.clock_ns)();
         let random = vm.as_ref().map(|(vm, _)| vm.random());
         vm.iter().for_each(|(vm, _)| vm.set_random(course.seed));
-        let is_readonly = run.is_readonly || code.flags().no_writes;
-        let (db, now) = (run.db, course.now);
+        let (db, is_readonly, now) = (run.db, run.is_readonly, course.now);
         let subject = run.subject.as_ref();
         let tracker = run.tracker;
         let task = Task { code: &code, keys, args, db, is_readonly, now, subject, tracker };
         let subject = subject.map(Arc::as_ref);
-        let scene = Scene { tracker, db, now, is_readonly, called: Vec::new() };
+        let scene = task.scene();
         let mut script = Running { machine: self, subject, scene, course, at: 0, outcome: Outcome::default() };
         let mut reply = Reply::new(&mut replies, run.is_resp3);
         let mark = script.machine.shard.announced.mark();
