@@ -24,20 +24,37 @@ LONG = [
     ("SUNIONSTORE of two", "SUNIONSTORE stored set other"),
     ("ZUNIONSTORE of two", "ZUNIONSTORE stored 2 zset set"),
     ("ZRANGESTORE", "ZRANGESTORE stored zset 0 -1"),
+    ("GEOSEARCHSTORE of all", "GEOSEARCHSTORE stored zset FROMLONLAT -179.9 -85 BYRADIUS 200 km"),
+    ("SORT STORE", "SORT numbers STORE stored"),
     ("COPY of a sorted set", "COPY zset stored REPLACE"),
     ("LREM of nothing", "LREM list 0 nothing"),
     ("LINSERT beside nothing", "LINSERT list BEFORE nothing x"),
     ("SORT", "SORT numbers"),
     ("SORT ALPHA LIMIT 0 10", "SORT list ALPHA LIMIT 0 10"),
+    ("SRANDMEMBER of a half", "SRANDMEMBER set HALF"),
+    ("SRANDMEMBER of as many, any", "SRANDMEMBER set -HALF"),
+    ("LTRIM to 100", "LTRIM {list} 0 99"),
+    ("LTRIM to a half", "LTRIM {list} HALF -1"),
+    ("LPOP of a half", "LPOP {list} HALF"),
+    ("ZREMRANGEBYRANK to 100", "ZREMRANGEBYRANK {zset} 0 -101"),
+    ("ZREMRANGEBYSCORE of a half", "ZREMRANGEBYSCORE {zset} -inf HALF"),
+    ("ZREMRANGEBYRANK of a tenth", "ZREMRANGEBYRANK {zset} 0 TENTH"),
+    ("ZPOPMIN of a half", "ZPOPMIN {zset} HALF"),
+    ("SPOP of a half", "SPOP {set} HALF"),
 ]
+
+# Copies of a collection, `{name}` above, that are made before its command is sent, once for each.
+COPIES = 3
 
 DRAIN = """
 import socket, sys, time
 sock = socket.create_connection(("127.0.0.1", int(sys.argv[1])))
-line = (sys.argv[2] + "\\r\\nECHO the-end-of-it\\r\\n").encode()
-end = time.monotonic() + float(sys.argv[3])
-while time.monotonic() < end:
-    sock.sendall(line)
+lines = sys.argv[3:]
+end = time.monotonic() + float(sys.argv[2])
+while lines and time.monotonic() < end:
+    line = lines[0]
+    lines = lines[1:] or [line][: len(sys.argv) == 4]
+    sock.sendall((line + "\\r\\nECHO the-end-of-it\\r\\n").encode())
     tail = b""
     while not tail.endswith(b"the-end-of-it\\r\\n"):
         tail = (tail + sock.recv(1 << 20))[-64:]
@@ -77,7 +94,21 @@ def waits(port, seconds):
 
 
 def chosen(args):
-    return [(name, line) for name, line in LONG if not args.only or args.only in name]
+    return [(name, line) for name, line in LONG if not args.only or any(part in name for part in args.only)]
+
+
+def prepared(line, args):
+    """The lines that are sent for a long command, whose copies are there by then."""
+    line = line.replace("HALF", str(args.elements // 2)).replace("TENTH", str(args.elements // 10))
+    if "{" not in line:
+        return [line]
+    name = line[line.index("{") + 1 : line.index("}")]
+    with socket.create_connection(("127.0.0.1", args.port)) as sock:
+        for at in range(COPIES):
+            ask(sock, "COPY", name, f"copy:{at}", "REPLACE")
+    # What was there before is removed, and a checkpoint made.
+    time.sleep(2)
+    return [line.replace("{" + name + "}", f"copy:{at}") for at in range(COPIES)]
 
 
 def measure(server, args):
@@ -87,7 +118,8 @@ def measure(server, args):
         time.sleep(1)
         found = {"nothing": waits(args.port, args.seconds)}
         for name, line in chosen(args):
-            drain = subprocess.Popen([sys.executable, "-c", DRAIN, str(args.port), line, str(args.seconds)])
+            lines_sent = prepared(line, args)
+            drain = subprocess.Popen([sys.executable, "-c", DRAIN, str(args.port), str(args.seconds), *lines_sent])
             found[name] = waits(args.port, args.seconds)
             drain.wait()
     return found
@@ -99,7 +131,7 @@ def main():
     parser.add_argument("--elements", type=int, default=1_000_000)
     parser.add_argument("--seconds", type=float, default=3)
     parser.add_argument("--shards", type=int, default=1)
-    parser.add_argument("--only", help="rows whose names hold this")
+    parser.add_argument("--only", action="append", help="rows whose names hold this; may be said again")
     parser.add_argument("--port", type=int, default=7891)
     parser.add_argument("--dir", default=None, help="where data directories are made")
     args = parser.parse_args()

@@ -139,6 +139,9 @@ pub const SLICE_ITEMS_MAX: i64 = 1 << 20;
 /// An element that is put, in items of a slice: what is looked at takes so much less time.
 pub const PUT_ITEMS: u64 = 8;
 
+/// Elements of a collection that are put anew for each one that goes, where many go and many stay: where more would be, those that go do so at once.
+pub const KEPT_PER_GONE_MAX: u64 = 16;
+
 /// Bytes of a slice of a long reply, above which the next one follows; `slice-items` bounds its items. One item may exceed it by its own size.
 pub const SLICE_BYTES: usize = 256 * 1024;
 

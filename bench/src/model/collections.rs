@@ -340,6 +340,23 @@ impl Command<'_> {
         Ok(())
     }
 
+    /// LPOP and RPOP of so many elements.
+    fn pop_several(&mut self, args: &[&[u8]], mut list: VecDeque<Vec<u8>>) -> Result<(), Refused> {
+        let count = (integer(args[2])? as usize).min(list.len());
+        if list.is_empty() {
+            self.out.reply.extend_from_slice(b"*-1\r\n");
+            return Ok(());
+        }
+        let taken: Vec<Vec<u8>> = match args[0].eq_ignore_ascii_case(b"lpop") {
+            true => list.drain(..count).collect(),
+            false => list.drain(list.len() - count..).rev().collect(),
+        };
+        self.array(count);
+        taken.iter().for_each(|element| self.bulk(Some(element)));
+        self.keep(args[1], Collection::List(list), count > 0);
+        Ok(())
+    }
+
     fn run_list(&mut self, name: &[u8], args: &[&[u8]]) -> Result<bool, Refused> {
         let key = args[1];
         let mut list = self.list(key);
@@ -361,6 +378,7 @@ impl Command<'_> {
                 self.integer(list.len() as i64);
                 self.keep(key, Collection::List(list), true);
             }
+            b"lpop" | b"rpop" if args.len() > 2 => self.pop_several(args, list)?,
             b"lpop" | b"rpop" => {
                 let taken = if name == b"lpop" { list.pop_front() } else { list.pop_back() };
                 self.bulk(taken.as_deref());

@@ -95,6 +95,8 @@ fn collections() {
         ("LSET l -1 y", "+OK"),
         ("LRANGE l 0 -1", "*2 $1 x $1 y"),
         ("LPOP m", "$1 c"),
+        ("RPOP l 0", "*0"),
+        ("LPOP nothing 3", "*-1"),
         ("LINDEX m 0", "$-1"),
     ]);
 }

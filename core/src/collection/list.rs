@@ -12,6 +12,7 @@ use crate::command::Call;
 use crate::error::Stop;
 use crate::limits::{LABEL_BYTES_MAX, LABEL_BYTES_NEW_MAX, PACKED_BYTES_MAX, RELABELED_MIN};
 use crate::shard::elements::{Change, Edit, Element, RowEdit};
+use crate::shard::removal::{Gone, Place, Removal};
 use crate::shard::{Kind, Shard, Ttl};
 use cairn_storage::units::CollectionId;
 use std::ops::{ControlFlow, Range};
@@ -306,13 +307,7 @@ fn without<'a>(shard: &Shard, key: &'a [u8], packed: Packed<'_>, len: u64, range
 }
 
 /// Takes the first and the last elements away: what is left is this range, which is neither empty nor all.
-pub fn trim<'a>(
-    shard: &mut Shard,
-    call: &Call<'_>,
-    key: &'a [u8],
-    len: u64,
-    kept: Range<u64>,
-) -> Result<Change<'a>, Stop> {
+pub fn trim(shard: &mut Shard, call: &Call<'_>, key: &[u8], len: u64, kept: Range<u64>) -> Result<(), Stop> {
     let kind = Kind::List;
     let list = List::peek(shard, call, key)?.expect("the caller has seen it");
     let spread = match list.form {
@@ -321,31 +316,14 @@ pub fn trim<'a>(
             let mut packing = Packing::new(packed.tag);
             packing.insert_bytes(0, &packed.bytes()[start..end]);
             packing.set_tag(encoding::shrunk_packed(shard, packing.packed()));
-            return Ok(Change { key, kind, edits: Vec::new(), row: RowEdit::Packed(packing.into_value(), Ttl::Keep) });
+            let row = RowEdit::Packed(packing.into_value(), Ttl::Keep);
+            return shard.edit(call, key, kind, Vec::new(), row);
         }
         Form::Spread(Spread { number, tag, .. }) => Spread { number, tag, rest: &[] },
     };
-    let left = kept.end - kept.start;
-    let mut edits = Vec::new();
-    if left >= len / 2 {
-        let mut remove = |range: Range<u64>| {
-            visit_range(shard, call, spread.number, range, |element| {
-                edits.push(Edit::remove(spread.number, element.order()));
-            })
-        };
-        remove(0..kept.start)?;
-        remove(kept.end..len)?;
-        let tag = encoding::shrunk(shard, call, &spread, kept)?;
-        return Ok(Change { key, kind, edits, row: row_of(&spread, tag) });
-    }
-    // What stays is less than what goes: it gets a number of its own, and all of the old one goes in the background.
     let tag = encoding::shrunk(shard, call, &spread, kept.clone())?;
-    let number = shard.next_collection()?;
-    visit_range(shard, call, spread.number, kept, |element| {
-        edits.push(Edit::put(number, element.order(), element.value.to_vec()));
-    })?;
-    let row = RowEdit::Names(number, Spread { number, tag, rest: &[] }.encode(), Ttl::Keep);
-    Ok(Change { key, kind, edits, row })
+    let removal = shard.rested().unwrap_or_else(|| Box::new(Removal::new(Gone::Outside(kept), len)));
+    shard.remove_ranked(call, &Place { key, kind, spread, tag }, removal)
 }
 
 fn visit_range(
@@ -489,72 +467,104 @@ fn neighbours(
     Ok((low, old, high))
 }
 
-/// How far one that removes elements has come.
+/// Elements that are looked for, and then removed.
 #[derive(Default)]
-struct Removal {
+struct Search {
     looked: u64,
-    edits: Vec<Edit>,
+    /// The ranks of those that were found.
+    found: Vec<u64>,
+    removal: Option<Removal>,
 }
 
-/// Removes elements that are like this one: so many, from an end, or all. `None`: there are none. How many go, and what becomes of the list.
-pub fn remove_like<'a>(
-    shard: &Shard,
+/// Removes elements that are like this one: so many, from an end, or all. How many go.
+pub fn remove_like(
+    shard: &mut Shard,
     call: &Call<'_>,
-    key: &'a [u8],
-    list: &List<'_>,
+    key: &[u8],
     (end, count): (End, u64),
     like: &[u8],
-) -> Result<Option<(u64, Change<'a>)>, Stop> {
-    let kind = Kind::List;
-    let change = |edits, row| Change { key, kind, edits, row };
-    let (gone, change) = match list.form {
+) -> Result<u64, Stop> {
+    let Some(list) = List::peek(shard, call, key)? else { return Ok(0) };
+    let spread = match list.form {
         Form::Packed(packed) => {
-            let entries: Vec<&[u8]> = packed.iter().collect();
-            let matches = || (0..entries.len()).filter(|at| entries[*at] == like);
-            let gone: Vec<usize> = match end {
-                End::Left => matches().take(count as usize).collect(),
-                End::Right => matches().rev().take(count as usize).collect(),
-            };
-            let mut packing = Packing::new(packed.tag);
-            let stays =
-                |at: &usize| if end == End::Left { gone.binary_search(at).is_err() } else { !gone.contains(at) };
-            (0..entries.len()).filter(stays).for_each(|at| packing.push(entries[at]));
-            if packing.is_empty() {
-                (gone.len(), change(Vec::new(), RowEdit::Goes))
-            } else {
-                packing.set_tag(encoding::shrunk_packed(shard, packing.packed()));
-                (gone.len(), change(Vec::new(), RowEdit::Packed(packing.into_value(), Ttl::Keep)))
+            let (gone, row) = without_like(shard, packed, (end, count), like);
+            if gone > 0 {
+                shard.edit(call, key, Kind::List, Vec::new(), row)?;
             }
+            return Ok(gone);
         }
-        Form::Spread(spread) => {
-            let before = shard.element_count(call, spread.number)?;
-            let mut removal = shard.rested::<Removal>().unwrap_or_default();
-            let rests_at = removal.looked.saturating_add(shard.items_now()).min(before);
-            let looked = removal.looked;
-            let take = |element: Element<'_>| {
-                removal.looked += 1;
-                if element.value == like {
-                    removal.edits.push(Edit::remove(spread.number, element.order()));
-                }
-                let is_over = removal.edits.len() as u64 == count || removal.looked == rests_at;
-                if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            };
-            let taken = match end {
-                End::Left => shard.elements_from(call, spread.number, looked, take),
-                End::Right => shard.elements_before(call, spread.number, before - looked, take),
-            };
-            let is_over = removal.edits.len() as u64 == count || removal.looked == before;
-            if taken.is_err() || !is_over {
-                return Err(shard.rest(removal, taken.err().unwrap_or(Stop::Long)));
-            }
-            let edits = removal.edits;
-            if edits.len() as u64 == before {
-                (edits.len(), change(Vec::new(), RowEdit::Goes))
-            } else {
-                let tag = encoding::popped(shard, call, &spread, &edits)?;
-                (edits.len(), change(edits, row_of(&spread, tag)))
-            }
-        }
+        Form::Spread(Spread { number, tag, .. }) => Spread { number, tag, rest: &[] },
     };
-    Ok((gone > 0).then_some((gone as u64, change)))
+    let len = shard.element_count(call, spread.number)?;
+    let mut search = shard.rested::<Search>().unwrap_or_default();
+    let removed = remove_found(shard, call, key, &spread, &mut search, (end, count, len), like);
+    removed.map_err(|stop| shard.rest(search, stop))
+}
+
+/// A packed list without elements that are like this one, and how many there were.
+fn without_like(shard: &Shard, packed: Packed<'_>, (end, count): (End, u64), like: &[u8]) -> (u64, RowEdit) {
+    let entries: Vec<&[u8]> = packed.iter().collect();
+    let matches = || (0..entries.len()).filter(|at| entries[*at] == like);
+    let gone: Vec<usize> = match end {
+        End::Left => matches().take(count as usize).collect(),
+        End::Right => matches().rev().take(count as usize).collect(),
+    };
+    let mut packing = Packing::new(packed.tag);
+    let stays = |at: &usize| if end == End::Left { gone.binary_search(at).is_err() } else { !gone.contains(at) };
+    (0..entries.len()).filter(stays).for_each(|at| packing.push(entries[at]));
+    if packing.is_empty() {
+        return (gone.len() as u64, RowEdit::Goes);
+    }
+    packing.set_tag(encoding::shrunk_packed(shard, packing.packed()));
+    (gone.len() as u64, RowEdit::Packed(packing.into_value(), Ttl::Keep))
+}
+
+/// The same of one that is spread: it is gone on with where it has come to.
+fn remove_found(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    key: &[u8],
+    spread: &Spread<'_>,
+    search: &mut Search,
+    (end, count, len): (End, u64, u64),
+    like: &[u8],
+) -> Result<u64, Stop> {
+    let rests_at = search.looked.saturating_add(shard.items_now()).min(len);
+    let is_over = |search: &Search| search.found.len() as u64 == count || search.looked == len;
+    if !is_over(search) {
+        let looked = search.looked;
+        let take = |element: Element<'_>| {
+            if element.value == like {
+                search.found.push(if end == End::Left { search.looked } else { len - 1 - search.looked });
+            }
+            search.looked += 1;
+            let is_enough = search.found.len() as u64 == count || search.looked == rests_at;
+            if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        match end {
+            End::Left => shard.elements_from(call, spread.number, looked, take)?,
+            End::Right => shard.elements_before(call, spread.number, len - looked, take)?,
+        }
+        if !is_over(search) {
+            return Err(Stop::Long);
+        }
+    }
+    let gone = search.found.len() as u64;
+    if gone == 0 {
+        return Ok(0);
+    }
+    if gone == len {
+        shard.remove(call, key)?;
+        return Ok(gone);
+    }
+    // Which ones go does not matter much for how large it is then.
+    let tag = encoding::shrunk(shard, call, spread, 0..len - gone)?;
+    let removal = search.removal.get_or_insert_with(|| {
+        let mut ranks = search.found.clone();
+        ranks.sort_unstable();
+        Removal::new(Gone::These(ranks), len)
+    });
+    let change = shard.without(call, &Place { key, kind: Kind::List, spread: *spread, tag }, removal)?;
+    shard.edit_several(call, &[change])?;
+    Ok(gone)
 }

@@ -151,7 +151,7 @@ impl<'a> ZSet<'a> {
                 Ok(())
             }
             Form::Spread(spread) => shard.elements_from(call, by_score(spread.number), rank, |element| {
-                let (member, score) = shown(&element);
+                let (member, score) = member_of(&element);
                 visit(member, score)
             }),
         }
@@ -172,7 +172,7 @@ impl<'a> ZSet<'a> {
                 Ok(())
             }
             Form::Spread(spread) => shard.elements_before(call, by_score(spread.number), rank, |element| {
-                let (member, score) = shown(&element);
+                let (member, score) = member_of(&element);
                 visit(member, score)
             }),
         }
@@ -221,7 +221,7 @@ fn entries(packed: Packed<'_>) -> impl Iterator<Item = (&[u8], f64)> {
 }
 
 /// A member and its score, of an element of the second order.
-fn shown<'a>(element: &Element<'a>) -> (&'a [u8], f64) {
+pub fn member_of<'a>(element: &Element<'a>) -> (&'a [u8], f64) {
     let (low, member) = element.rest.split_at(SCORE_BYTES - ORDER_BYTES_MIN);
     let mut bytes = [0; SCORE_BYTES];
     bytes[..ORDER_BYTES_MIN].copy_from_slice(&element.head.to_be_bytes()[SCORE_BYTES - ORDER_BYTES_MIN..]);
@@ -363,18 +363,6 @@ impl ZSetEdit {
                 }
                 Ok(scores.new.is_some())
             }
-        }
-    }
-
-    /// Removes a member that was seen with this score, before anything was changed.
-    pub fn remove_seen(&mut self, member: &[u8], score: f64) {
-        match &mut self.state {
-            State::Packed { packing, is_changed } => {
-                let (range, _) = find(packing.packed(), member).expect("it was seen");
-                packing.replace(range, &[]);
-                *is_changed = true;
-            }
-            State::Spread(changes) => changes.set(member, Scores { old: Some(score), new: Some(score) }, None),
         }
     }
 

@@ -5,6 +5,7 @@ use crate::error::Refusal;
 use crate::limits::SAMPLE_COUNT_MAX;
 use crate::shard::Shard;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 /// What is asked for: one, so many different ones, or (negative) so many, whichever come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,71 @@ pub(super) fn ranks(shard: &mut Shard, sample: &Sample, len: u64) -> Vec<u64> {
         }
     }
     ranks.into_iter().collect()
+}
+
+/// Different ranks that are drawn slice by slice, while a walk comes by them.
+#[derive(Debug, Default)]
+pub(super) struct Walk {
+    /// The next rank.
+    at: u64,
+    /// How many of those before it were drawn.
+    drawn: u64,
+}
+
+/// A slice of a walk.
+#[derive(Debug)]
+pub(super) struct Draw {
+    ranks: Vec<u64>,
+    shown: usize,
+    at: u64,
+    end: u64,
+}
+
+impl Walk {
+    pub fn is_first(&self) -> bool {
+        self.at == 0
+    }
+
+    pub fn at(&self) -> u64 {
+        self.at
+    }
+
+    /// Which of the next ranks are drawn, if `count` are of `len`: each set of ranks is as likely as any other.
+    pub fn draw(&self, shard: &mut Shard, count: u64, len: u64) -> Draw {
+        let end = len.min(self.at.saturating_add(shard.items_now()));
+        let mut ranks = Vec::new();
+        for rank in self.at..end {
+            if below(shard, len - rank) < count - self.drawn - ranks.len() as u64 {
+                ranks.push(rank);
+            }
+        }
+        Draw { ranks, shown: 0, at: self.at, end }
+    }
+
+    /// It goes on behind what was shown.
+    pub fn go_on(&mut self, draw: &Draw) {
+        (self.at, self.drawn) = (draw.at, self.drawn + draw.shown as u64);
+    }
+}
+
+impl Draw {
+    /// The walk comes by an element, which is shown if it is drawn: does another one follow?
+    #[inline]
+    pub fn pass(&mut self, show: impl FnOnce() -> ControlFlow<()>) -> ControlFlow<()> {
+        let is_drawn = self.ranks.get(self.shown) == Some(&self.at);
+        self.at += 1;
+        let mut flow = ControlFlow::Continue(());
+        if is_drawn {
+            self.shown += 1;
+            flow = show();
+        }
+        if self.at == self.end { ControlFlow::Break(()) } else { flow }
+    }
+
+    /// Those that were shown.
+    pub fn shown(&self) -> &[u64] {
+        &self.ranks[..self.shown]
+    }
 }
 
 /// A number below `len`, each as likely as any other as far as can be seen.

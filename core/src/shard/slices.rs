@@ -86,6 +86,11 @@ impl Shard {
         (self.items_now() / PUT_ITEMS).max(1)
     }
 
+    /// Whether a command that shows so many elements and removes them does both at once.
+    pub fn takes_at_once(&self, items: u64) -> bool {
+        !matches!(self.slices.how.get(), Slicing::From(_)) && items <= self.puts_now()
+    }
+
     /// What the running command has come to before, if it has rested.
     pub fn rested<T: 'static>(&self) -> Option<Box<T>> {
         let kept = self.slices.kept.take()?;
@@ -122,6 +127,17 @@ impl Shard {
             Slicing::Whole | Slicing::Short => {}
         }
         Ok(())
+    }
+
+    /// The same of a command that does something when it has shown all: whether it does that now.
+    pub fn has_shown(&self, slice: &Slice) -> Result<bool, Stop> {
+        match self.slices.how.get() {
+            Slicing::From(_) if !slice.is_empty() => {
+                self.slices.next.set(Some(slice.from + slice.shown));
+                Ok(false)
+            }
+            _ => self.end_slice(slice).map(|()| true),
+        }
     }
 }
 

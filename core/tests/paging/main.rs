@@ -2,10 +2,9 @@
 //! Every client gets the replies of a map of its own, in order; after a crash everything acknowledged is there.
 #![allow(clippy::unwrap_used)]
 
+mod pieces;
 mod world;
 
-use cairn_core::event::{ConnId, Event};
-use cairn_storage::engine::elements::elements_of;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{Bug, CheckpointState};
 use cairn_storage::units::PageId;
@@ -164,45 +163,6 @@ fn a_branch_in_a_leafs_place_is_damage_to_those_who_need_it_and_to_nobody_else()
     // It is said once, and counted once.
     assert!(world.damages.len() == 1 && world.damages[0].starts_with(&damage), "{:?}", world.damages);
     assert_eq!(world.nodes[0].machine.damages(), 1);
-}
-
-/// What it has begun is named in the end or removed, whatever page has to come for its last step.
-#[test]
-fn a_copy_in_pieces_in_small_memory_leaves_nothing_behind() {
-    let mut world = World::new(7);
-    world.connect();
-    assert_eq!(world.ask(0, &["CONFIG", "SET", "slice-items", "64"]), "+OK\r\n");
-    for number in 0..1000 {
-        let scores = (0..4).flat_map(|at| [(number * 4 + at).to_string(), format!("member:{number:03}:{at:02}")]);
-        let words: Vec<String> = ["ZADD".into(), "{a}from".into()].into_iter().chain(scores).collect();
-        assert_eq!(world.ask(0, &words.iter().map(String::as_str).collect::<Vec<_>>()), ":4\r\n");
-    }
-    for round in 0..12 {
-        for _ in 0..4 {
-            (1..CLIENTS).for_each(|client| world.send(client));
-            world.turn();
-        }
-        world.settle();
-        let to = format!("{{a}}to:{}", round % 2);
-        (1..CLIENTS).for_each(|client| world.send(client));
-        let bytes = format!("*4\r\n$4\r\nCOPY\r\n$7\r\n{{a}}from\r\n${}\r\n{to}\r\n$7\r\nREPLACE\r\n", to.len());
-        world.clients[0].expected.extend_from_slice(b":1\r\n");
-        world.nodes[0].machine.handle(world.now, Event::Received { conn: ConnId(0), bytes: bytes.as_bytes() });
-        for _ in 0..100 {
-            (1..CLIENTS).for_each(|client| world.send(client));
-            world.turn();
-        }
-        world.settle();
-        assert_eq!(world.ask(0, &["ZCARD", &to]), ":4000\r\n");
-    }
-    assert_eq!(world.ask(0, &["DEL", "{a}from", "{a}to:0", "{a}to:1"]), ":3\r\n");
-    while world.nodes.iter().any(|node| node.machine.shard.engine().collections_gone() > 0) {
-        world.nodes.iter_mut().for_each(|node| node.machine.handle(world.now, Event::Tick));
-        world.turn();
-    }
-    let elements: Vec<u64> =
-        world.nodes.iter().map(|node| node.machine.shard.engine().row_count(elements_of(0))).collect();
-    assert_eq!(elements, [0, 0], "elements that nobody can find");
 }
 
 /// What is asked of a whole database between BEGIN and COMMIT: it is larger than memory, and others go on.

@@ -1,5 +1,7 @@
 //! Long replies are shown in slices, and many commands of one client are run in shares: clients see no difference, but that others are served meanwhile.
 
+mod removals;
+
 use crate::driver::{World, show};
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -147,10 +147,14 @@ fn zset(key: &[u8], rng: &mut Rng) -> Args {
             with("ZREM", key, &some)
         }
         9 => with("ZINCRBY", key, &[score(rng), member(rng)]),
-        10 => with("ZPOPMIN", key, &[rng.u32(1..6).to_string().into_bytes()]),
+        10 => {
+            let most = [6, MEMBERS][rng.usize(..2)];
+            with("ZPOPMIN", key, &[rng.u32(1..most).to_string().into_bytes()])
+        }
         11 => {
             let (from, to) = (rng.i32(-3..100), rng.i32(-3..100));
-            with("ZREMRANGEBYRANK", key, &[from, to.min(from + 8)].map(|rank| rank.to_string().into_bytes()))
+            let to = if rng.bool() { to.min(from + 8) } else { to };
+            with("ZREMRANGEBYRANK", key, &[from, to].map(|rank| rank.to_string().into_bytes()))
         }
         12 => with("ZCARD", key, &[]),
         13 => with("ZCOUNT", key, &[score(rng), score(rng)]),
@@ -178,7 +182,8 @@ fn list(workload: &mut Workload, key: &[u8], tag: Option<u32>, rng: &mut Rng) ->
             let some = several(rng, |rng| vec![element(rng)]);
             with(["LPUSH", "RPUSH"][rng.usize(..2)], key, &some)
         }
-        6 | 7 => with(["LPOP", "RPOP"][rng.usize(..2)], key, &[]),
+        6 => with(["LPOP", "RPOP"][rng.usize(..2)], key, &[]),
+        7 => with(["LPOP", "RPOP"][rng.usize(..2)], key, &[rng.u32(..MEMBERS).to_string().into_bytes()]),
         8 => with("LLEN", key, &[]),
         9 => with("LINDEX", key, &[index(rng)]),
         10 => with("LSET", key, &[index(rng), element(rng)]),

@@ -68,16 +68,10 @@ pub fn lrem(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         1.. => (End::Left, count as u64),
         _ => (End::Right, count.unsigned_abs()),
     };
-    let Some(list) = List::peek(shard, call, key)? else {
-        reply.integer(0);
-        return Ok(());
-    };
-    let Some((gone, change)) = remove_like(shard, call, key, &list, (end, count), &call.args[3])? else {
-        reply.integer(0);
-        return Ok(());
-    };
-    shard.edit_several(call, &[change])?;
-    shard.notify_of_removal(call, Events::LIST, "lrem", key);
+    let gone = remove_like(shard, call, key, (end, count), &call.args[3])?;
+    if gone > 0 {
+        shard.notify_of_removal(call, Events::LIST, "lrem", key);
+    }
     reply.integer(gone as i64);
     Ok(())
 }
@@ -96,8 +90,7 @@ pub fn ltrim(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
     } else if kept.is_empty() {
         shard.remove(call, key)?;
     } else {
-        let change = trim(shard, call, key, len, kept)?;
-        shard.edit_several(call, &[change])?;
+        trim(shard, call, key, len, kept)?;
     }
     shard.notify_of_removal(call, Events::LIST, "ltrim", key);
     reply.ok();

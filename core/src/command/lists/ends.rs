@@ -1,6 +1,7 @@
 //! Commands at the ends of one list.
 
-use crate::collection::list::{End, List, pop_at, push_at};
+use crate::collection::Form;
+use crate::collection::list::{End, List, pop_at, push_at, trim};
 use crate::command::Call;
 use crate::command::args::parse_integer;
 use crate::error::{Refusal, Stop};
@@ -69,12 +70,64 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
         reply.array(0);
         return Ok(());
     }
-    if let Some(count) = count {
-        let len = list.len(shard, call)?;
-        reply.array(count.min(len) as usize);
+    match count {
+        None => {
+            let change = pop_at(shard, call, key, &list, end, 1, |value| reply.bulk(value))?;
+            shard.edit_several(call, &[change])?;
+            shard.notify_of_removal(call, Events::LIST, popped(end), key);
+            Ok(())
+        }
+        Some(count) => pop_several(shard, call, reply, key, (end, count), |_| {}),
     }
-    let change = pop_at(shard, call, key, &list, end, count.unwrap_or(1), |value| reply.bulk(value))?;
-    shard.edit_several(call, &[change])?;
+}
+
+/// Takes up to `count` elements, at least one, from an end of a list that is there, and answers them as an array. Many are shown in slices, and go
+/// when all have been. `begin`: what is answered before them.
+pub(super) fn pop_several(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    key: &[u8],
+    (end, count): (End, u64),
+    begin: impl FnOnce(&mut Reply<'_>),
+) -> Result<(), Stop> {
+    let list = List::peek(shard, call, key)?.expect("the caller has seen it");
+    let len = list.len(shard, call)?;
+    let gone = count.min(len);
+    let mut slice = match list.form {
+        Form::Spread(_) if !shard.takes_at_once(gone) => shard.slice(gone)?,
+        _ => {
+            begin(reply);
+            reply.array(gone as usize);
+            let change = pop_at(shard, call, key, &list, end, count, |value| reply.bulk(value))?;
+            shard.edit_several(call, &[change])?;
+            shard.notify_of_removal(call, Events::LIST, popped(end), key);
+            return Ok(());
+        }
+    };
+    if slice.is_first() {
+        begin(reply);
+        reply.array(gone as usize);
+    }
+    if !slice.is_empty() {
+        let from = slice.from();
+        let show = |value: &[u8]| {
+            reply.bulk(value);
+            slice.next(reply)
+        };
+        match end {
+            End::Left => list.visit(shard, call, from, show)?,
+            End::Right => list.visit_back(shard, call, len - from, show)?,
+        }
+    }
+    if !shard.has_shown(&slice)? {
+        return Ok(());
+    }
+    if gone == len {
+        shard.remove(call, key)?;
+    } else {
+        trim(shard, call, key, len, if end == End::Left { gone..len } else { 0..len - gone })?;
+    }
     shard.notify_of_removal(call, Events::LIST, popped(end), key);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Commands on several lists: from one to another, or from the first that has something.
 
-use super::ends::{count_of, popped, pushed};
+use super::ends::{count_of, pop_several, popped, pushed};
 use crate::collection::list::{End, List, peek_end, pop_at, push_at, rotate};
 use crate::command::Call;
 use crate::command::args::Args;
@@ -129,15 +129,13 @@ pub fn lmpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 pub(super) fn pop_of_first(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, pops: &Pops) -> Result<(), Stop> {
     for at in pops.first..pops.first + pops.keys {
         let key = &call.args[at];
-        let Some(list) = List::peek(shard, call, key)? else { continue };
-        let len = list.len(shard, call)?;
-        reply.array(2);
-        reply.bulk(key);
-        reply.array(pops.count.min(len) as usize);
-        let change = pop_at(shard, call, key, &list, pops.end, pops.count, |value| reply.bulk(value))?;
-        shard.edit_several(call, &[change])?;
-        shard.notify_of_removal(call, Events::LIST, popped(pops.end), key);
-        return Ok(());
+        if List::peek(shard, call, key)?.is_some() {
+            let begin = |reply: &mut Reply<'_>| {
+                reply.array(2);
+                reply.bulk(key);
+            };
+            return pop_several(shard, call, reply, key, (pops.end, pops.count), begin);
+        }
     }
     reply.null_array();
     Ok(())

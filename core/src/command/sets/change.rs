@@ -1,12 +1,15 @@
 //! Commands that change sets.
 
 use crate::collection::map::{Map, MapEdit};
+use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::command::program::Steps;
-use crate::command::sample::{Sample, below, ranks};
+use crate::command::sample::{Sample, Walk, below, ranks};
 use crate::error::{Refusal, Stop};
+use crate::limits::KEPT_PER_GONE_MAX;
 use crate::notify::Events;
 use crate::resp::encode::Reply;
+use crate::shard::removal::{Gone, Place, Removal};
 use crate::shard::{Kind, Shard, Ttl};
 use std::ops::ControlFlow;
 
@@ -109,6 +112,13 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         return Ok(());
     };
     let len = Map::new(form, Kind::Set).len(shard, call)?;
+    let gone = count.map_or(1, |count| count.min(len));
+    if let Form::Spread(Spread { number, tag, .. }) = form
+        && !pops_at_once(shard, gone, len)?
+    {
+        let place = Place { key, kind: Kind::Set, spread: Spread { number, tag, rest: &[] }, tag };
+        return pop_many(shard, call, reply, &place, (gone, len));
+    }
     let ranks = match count {
         None => vec![below(shard, len)],
         Some(count) => ranks(shard, &Sample { count: Some(count.min(len) as i64), has_values: false }, len),
@@ -127,6 +137,76 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     }
     members.iter().for_each(|member| reply.bulk(member));
     Ok(())
+}
+
+/// Whether so many members of so many are drawn, shown and removed at once.
+fn pops_at_once(shard: &Shard, gone: u64, len: u64) -> Result<bool, Stop> {
+    let is_few = (len - gone) / KEPT_PER_GONE_MAX > gone;
+    Ok(shard.takes_at_once(gone) || shard.is_short(if is_few { gone } else { u64::MAX })?)
+}
+
+/// An SPOP of very many.
+#[derive(Default)]
+struct Popping {
+    walk: Walk,
+    /// Those that were drawn, and shown.
+    ranks: Vec<u64>,
+    removal: Option<Removal>,
+}
+
+/// Shows them in slices, and removes them when all have been.
+fn pop_many(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    place: &Place<'_>,
+    (gone, len): (u64, u64),
+) -> Result<(), Stop> {
+    let mut popping = shard.rested::<Popping>().unwrap_or_default();
+    match pop_some(shard, call, reply, place, &mut popping, (gone, len)) {
+        Ok(true) => shard.notify_of_removal(call, Events::SET, "spop", place.key),
+        Ok(false) => shard.keep(popping),
+        Err(stop) => return Err(shard.rest(popping, stop)),
+    }
+    Ok(())
+}
+
+/// A slice of it. Whether they are gone.
+fn pop_some(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    place: &Place<'_>,
+    popping: &mut Popping,
+    (gone, len): (u64, u64),
+) -> Result<bool, Stop> {
+    let Popping { walk, ranks, removal } = popping;
+    let mut slice = shard.slice(gone)?;
+    if walk.is_first() {
+        reply.set(gone as usize);
+    }
+    if !slice.is_empty() {
+        let mut draw = walk.draw(shard, gone, len);
+        Map::new(Form::Spread(place.spread), Kind::Set).visit(shard, call, walk.at(), |member, _| {
+            draw.pass(|| {
+                reply.bulk(member);
+                slice.next(reply)
+            })
+        })?;
+        walk.go_on(&draw);
+        ranks.extend(draw.shown());
+    }
+    if !shard.has_shown(&slice)? {
+        return Ok(false);
+    }
+    if gone == len {
+        shard.remove(call, place.key)?;
+        return Ok(true);
+    }
+    let removal = removal.get_or_insert_with(|| Removal::new(Gone::These(std::mem::take(ranks)), len));
+    let change = shard.without(call, place, removal)?;
+    shard.edit_several(call, &[change])?;
+    Ok(true)
 }
 
 /// The members of a set that is there which have these ranks.

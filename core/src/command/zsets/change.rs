@@ -2,13 +2,16 @@
 
 use super::range::{Interval, parse_members, parse_scores};
 use crate::collection::zset::{ZSet, ZSetEdit};
+use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::number::double;
 use crate::resp::encode::Reply;
+use crate::shard::removal::{Gone, Place, Removal};
 use crate::shard::{Kind, Shard, Ttl};
+use std::ops::Range;
 
 /// What ZADD is told beside scores and members.
 #[derive(Clone, Copy, Default)]
@@ -160,16 +163,38 @@ fn remove_interval(
     let zset = ZSet::new(form);
     let ranks = interval.ranks(&zset, shard, call, false)?;
     let removed = ranks.end - ranks.start;
-    if removed == zset.len(shard, call)? {
-        shard.remove(call, key)?;
-    } else if removed > 0 {
-        let mut edit = ZSetEdit::begin(shard, call, key)?;
-        zset.visit_ranks(shard, call, ranks, false, |member, score| edit.remove_seen(member, score))?;
-        edit.finish(shard, call, key, Ttl::Keep)?;
+    if removed > 0 {
+        remove_ranks(shard, call, key, ranks)?;
     }
     if removed > 0 {
         shard.notify_of_removal(call, Events::ZSET, call.spec.name, key);
     }
     reply.integer(removed as i64);
     Ok(())
+}
+
+/// Removes the members at these ranks, at least one, of a sorted set that is there.
+pub(super) fn remove_ranks(shard: &mut Shard, call: &Call<'_>, key: &[u8], ranks: Range<u64>) -> Result<(), Stop> {
+    let form = shard.peek_collection(call, key, Kind::ZSet)?.expect("the caller has seen it");
+    let zset = ZSet::new(form);
+    let len = zset.len(shard, call)?;
+    if ranks == (0..len) {
+        return shard.remove(call, key).map(drop);
+    }
+    match form {
+        Form::Packed(_) => {
+            let mut members = Vec::new();
+            zset.visit_ranks(shard, call, ranks, false, |member, _| members.push(member.to_vec()))?;
+            let mut edit = ZSetEdit::begin(shard, call, key)?;
+            for member in &members {
+                edit.remove(shard, call, member)?;
+            }
+            edit.finish(shard, call, key, Ttl::Keep)
+        }
+        Form::Spread(Spread { number, tag, .. }) => {
+            let spread = Spread { number, tag, rest: &[] };
+            let removal = shard.rested().unwrap_or_else(|| Box::new(Removal::new(Gone::Within(ranks), len)));
+            shard.remove_ranked(call, &Place { key, kind: Kind::ZSet, spread, tag }, removal)
+        }
+    }
 }

@@ -1,12 +1,14 @@
 //! Commands that take the first or the last members of a sorted set.
 
-use crate::collection::zset::{ZSet, ZSetEdit};
+use super::change::remove_ranks;
+use crate::collection::Form;
+use crate::collection::zset::ZSet;
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
-use crate::shard::{Kind, Shard, Ttl};
+use crate::shard::{Kind, Shard};
 
 /// Which end is taken from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +29,8 @@ pub fn take(shard: &mut Shard, call: &Call<'_>, key: &[u8], end: End, count: u64
     let ranks = if end == End::Max { len - count..len } else { 0..count };
     let mut taken = Vec::new();
     zset.visit_ranks(shard, call, ranks, end == End::Max, |member, score| taken.push((member.to_vec(), score)))?;
-    if count == len {
-        shard.remove(call, key)?;
-    } else if count > 0 {
-        let mut edit = ZSetEdit::begin(shard, call, key)?;
-        taken.iter().for_each(|(member, score)| edit.remove_seen(member, *score));
-        edit.finish(shard, call, key, Ttl::Keep)?;
-    }
     if count > 0 {
-        let event = if end == End::Max { "zpopmax" } else { "zpopmin" };
-        shard.notify_of_removal(call, Events::ZSET, event, key);
+        remove_end(shard, call, key, end, (count, len))?;
     }
     Ok(Some(taken))
 }
@@ -61,16 +55,71 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
             Some(count.ok_or(Refusal::text("ERR value is out of range, must be positive"))?)
         }
     };
-    let taken = take(shard, call, &args[1], end, count.unwrap_or(1))?.unwrap_or_default();
     let is_nested = reply.is_resp3 && count.is_some();
-    reply.array(if is_nested { taken.len() } else { 2 * taken.len() });
-    for (member, score) in &taken {
-        if is_nested {
-            reply.array(2);
-        }
-        reply.bulk(member);
-        reply.double(*score);
+    let begin = |count: u64, reply: &mut Reply<'_>| reply.array(count as usize * if is_nested { 1 } else { 2 });
+    if !pop_several(shard, call, reply, &args[1], (end, count.unwrap_or(1)), begin, is_nested)? {
+        reply.array(0);
     }
+    Ok(())
+}
+
+fn put(reply: &mut Reply<'_>, member: &[u8], score: f64, is_nested: bool) {
+    if is_nested {
+        reply.array(2);
+    }
+    reply.bulk(member);
+    reply.double(score);
+}
+
+/// Takes at most `count` members of the sorted set at a key, and answers them. Many are shown in slices, and go when all have been. `begin` answers what
+/// stands before so many. Whether there is a sorted set.
+fn pop_several(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    key: &[u8],
+    (end, count): (End, u64),
+    begin: impl FnOnce(u64, &mut Reply<'_>),
+    is_nested: bool,
+) -> Result<bool, Stop> {
+    let Some(form) = shard.peek_collection(call, key, Kind::ZSet)? else { return Ok(false) };
+    let zset = ZSet::new(form);
+    let len = zset.len(shard, call)?;
+    let count = count.min(len);
+    let mut slice = match form {
+        Form::Spread(_) if !shard.takes_at_once(count) => shard.slice(count)?,
+        _ => {
+            let taken = take(shard, call, key, end, count)?.unwrap_or_default();
+            begin(count, reply);
+            taken.iter().for_each(|(member, score)| put(reply, member, *score, is_nested));
+            return Ok(true);
+        }
+    };
+    if slice.is_first() {
+        begin(count, reply);
+    }
+    if !slice.is_empty() {
+        let from = slice.from();
+        let show = |member: &[u8], score| {
+            put(reply, member, score, is_nested);
+            slice.next(reply)
+        };
+        match end {
+            End::Min => zset.visit(shard, call, from, show)?,
+            End::Max => zset.visit_back(shard, call, len - from, show)?,
+        }
+    }
+    if shard.has_shown(&slice)? {
+        remove_end(shard, call, key, end, (count, len))?;
+    }
+    Ok(true)
+}
+
+/// Removes so many of so many members.
+fn remove_end(shard: &mut Shard, call: &Call<'_>, key: &[u8], end: End, (count, len): (u64, u64)) -> Result<(), Stop> {
+    remove_ranks(shard, call, key, if end == End::Max { len - count..len } else { 0..count })?;
+    let event = if end == End::Max { "zpopmax" } else { "zpopmin" };
+    shard.notify_of_removal(call, Events::ZSET, event, key);
     Ok(())
 }
 
@@ -110,18 +159,6 @@ impl Several {
     }
 }
 
-/// What was taken of a key, as ZMPOP answers it.
-pub fn answer_of(key: &[u8], taken: &Taken, reply: &mut Reply<'_>) {
-    reply.array(2);
-    reply.bulk(key);
-    reply.array(taken.len());
-    for (member, score) in taken {
-        reply.array(2);
-        reply.bulk(member);
-        reply.double(*score);
-    }
-}
-
 pub fn zmpop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     pop_of_first(shard, call, reply, Several::parse(call.args, 1)?)
 }
@@ -135,8 +172,12 @@ pub fn pop_of_first(
 ) -> Result<(), Stop> {
     for at in first..first + keys {
         let key = &call.args[at];
-        if let Some(taken) = take(shard, call, key, end, count)? {
-            answer_of(key, &taken, reply);
+        let begin = |count: u64, reply: &mut Reply<'_>| {
+            reply.array(2);
+            reply.bulk(key);
+            reply.array(count as usize);
+        };
+        if pop_several(shard, call, reply, key, (end, count), begin, true)? {
             return Ok(());
         }
     }
