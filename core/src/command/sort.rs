@@ -6,6 +6,7 @@
 mod work;
 
 use super::args::Args;
+use super::long::stock::{Storing, Target};
 use super::program::{Here, Steps};
 use super::{Call, Flags, Keys, Run, Spec, Spread, long};
 use crate::collection::list;
@@ -172,27 +173,37 @@ pub fn undeclared(args: &Args<'_>) -> Option<&'static str> {
 
 /// Where all rows are on this shard.
 fn sort_here(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    // What BY and GET look at is not locked between its turns, and what is stored is stored at once.
-    let rests =
-        call.spec.name == "sort_ro" || !call.args.skip(2).iter().any(|word| word.eq_ignore_ascii_case(b"store"));
-    sort(call, &mut Here { shard, call, rests: rests && undeclared(call.args).is_none() }, reply)
+    // What BY and GET look at is not locked between its turns.
+    sort(call, &mut Here { shard, call, rests: undeclared(call.args).is_none() }, reply)
 }
 
 /// All of it, piece by piece.
 fn sort(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::parse(call)?;
-    let work = long::work(steps, || Ok(Sorting::new(&query, &call.args[1], reply.is_resp3)))?;
+    let mut work = long::work(steps, || Ok(Sorting::new(&query, &call.args[1], reply.is_resp3)))?;
     let Some(target) = query.target else {
         reply.out.append(work.out);
         return Ok(());
     };
-    let mut words: Vec<&[u8]> = vec![b"sort|store", target];
-    words.extend(work.stored.texts());
-    let stored = steps.answer(&words, reply);
+    let stored = store_found(steps, target, &mut work.stored, reply);
     if stored.as_ref().is_err_and(Stop::is_passing) {
         steps.keep(work, false);
     }
     stored
+}
+
+/// Stores what is large piece by piece, where that can be.
+fn store_found(steps: &mut dyn Steps, target: &[u8], storing: &mut Storing, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    if let Some((shard, call)) = steps.maker()
+        && let Some(stored) =
+            storing.go_on(shard, call, &Target { key: target, kind: Kind::List, event: "sortstore" })?
+    {
+        reply.integer(stored);
+        return Ok(());
+    }
+    let mut words: Vec<&[u8]> = vec![b"sort|store", target];
+    words.extend(storing.found.texts());
+    steps.answer(&words, reply)
 }
 
 /// What a step looks at: a string, or a field of a hash, whose name follows.

@@ -72,6 +72,23 @@ fn a_copy_in_pieces_in_small_memory_leaves_nothing_behind() {
     world.end(&["{a}from", "{a}to:0", "{a}to:1"]);
 }
 
+/// The same of what stores what it has found.
+#[test]
+fn a_store_in_pieces_in_small_memory_leaves_nothing_behind() {
+    for (push, len, store) in [
+        ("ZADD", "ZCARD", &["ZRANGESTORE", "{a}to", "{a}from", "500", "2999"][..]),
+        ("ZADD", "LLEN", &["SORT", "{a}from", "BY", "none", "DESC", "LIMIT", "7", "2500", "STORE", "{a}to"]),
+        ("RPUSH", "LLEN", &["SORT", "{a}from", "ALPHA", "LIMIT", "7", "2500", "STORE", "{a}to"]),
+    ] {
+        let mut world = world(|number| four(push, number));
+        for _ in 0..4 {
+            world.ask_beside(store, b":2500\r\n");
+            assert_eq!(world.ask(0, &[len, "{a}to"]), ":2500\r\n", "{store:?}");
+        }
+        world.end(&["{a}from", "{a}to"]);
+    }
+}
+
 /// The same of what removes many elements, more than half of them or less.
 #[test]
 fn a_removal_in_pieces_in_small_memory_leaves_nothing_behind() {
@@ -103,7 +120,8 @@ fn a_removal_in_pieces_in_small_memory_leaves_nothing_behind() {
 #[test]
 fn elements_that_are_found_in_small_memory_go() {
     let like = |number: usize| {
-        let value = if number.is_multiple_of(200) { "gone".to_owned() } else { format!("{number}:{}", "x".repeat(1500)) };
+        let value =
+            if number.is_multiple_of(200) { "gone".to_owned() } else { format!("{number}:{}", "x".repeat(1500)) };
         vec!["RPUSH".to_owned(), "{a}from".to_owned(), value]
     };
     let mut world = world(like);

@@ -152,7 +152,7 @@ const COMBINATIONS: [&str; 32] = [
 ];
 
 /// What stores them, and what is there then.
-const STORES: [[&str; 2]; 24] = [
+const STORES: [[&str; 2]; 31] = [
     ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
     ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
     ["SINTERSTORE to set:a to set:b", "SMEMBERS to"],
@@ -177,6 +177,13 @@ const STORES: [[&str; 2]; 24] = [
     ["LREM to 0 7", "LREM to 0 nothing"],
     ["LREM to 1 new", "LRANGE to 0 -1"],
     ["SORT list:d BY weight:* STORE to", "LRANGE to 0 -1"],
+    ["ZRANGESTORE to zset:a 800 10 BYSCORE REV LIMIT 0 10", "ZRANGE to 0 -1"],
+    ["ZRANGESTORE to zset:d +inf -inf BYSCORE REV LIMIT 7 850", "ZRANGE to 0 -1 WITHSCORES"],
+    ["ZRANGESTORE to zset:nothing 0 -1", "EXISTS to"],
+    ["SORT list:a STORE to", "LRANGE to 0 -1"],
+    ["SORT to DESC ALPHA LIMIT 5 600 STORE to", "LRANGE to 0 -1"],
+    ["RPUSH to at-the-end", "OBJECT ENCODING to"],
+    ["SORT list:nothing STORE to", "EXISTS to"],
 ];
 
 /// A reply, its lines in an order if those of the command have none.
@@ -247,6 +254,8 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
             "LREM list:a 0 nothing",
             "SUNIONSTORE to set:a set:d",
             "ZINTERSTORE zset:a 2 set:a zset:b",
+            "ZRANGESTORE zset:a zset:a 5 +inf BYSCORE",
+            "SORT list:a STORE to",
         ] {
             let mut client = Client::new(shards, number, "10");
             fill_overlapping(&mut client);
@@ -269,10 +278,17 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
 
 #[test]
 fn what_is_stored_piece_by_piece_is_there_as_a_whole_or_not_at_all() {
-    for (store, look) in [("SUNIONSTORE to set:a set:d", "SCARD to"), ("ZUNIONSTORE to 2 zset:a zset:d", "ZCARD to")] {
+    for (store, look) in [
+        ("SUNIONSTORE to set:a set:d", "SCARD to"),
+        ("ZUNIONSTORE to 2 zset:a zset:d", "ZCARD to"),
+        ("ZRANGESTORE to zset:many 0 -1", "ZCARD to"),
+        ("SORT list:many STORE to", "LLEN to"),
+    ] {
         let stored = || {
             let mut client = Client::new(1, 1, "10");
             fill_overlapping(&mut client);
+            client.ask("ZUNIONSTORE zset:many 2 zset:a zset:d");
+            client.ask(&format!("RPUSH list:many {}", "5 3 4 1 2 ".repeat(300)));
             client.ask("SET to before PX 1000000");
             client.world.turns_max = Some(250);
             client.send(store);

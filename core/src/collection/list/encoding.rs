@@ -80,6 +80,11 @@ pub(super) fn grown_packed<'v>(
     u8::from(!Bounds::of(size).admit(packed_bytes(packed) + added, count as u64))
 }
 
+/// The tag of a new list of so many elements of so many bytes.
+pub fn of_new(shard: &Shard, bytes: u64, count: u64) -> u8 {
+    u8::from(!Bounds::of(shard.thresholds.list_size).admit(FRAME_BYTES + bytes, count))
+}
+
 /// The tag of a packed list that has become smaller.
 pub(super) fn shrunk_packed(shard: &Shard, packed: Packed<'_>) -> u8 {
     if packed.tag == SMALL {

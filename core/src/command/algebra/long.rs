@@ -8,7 +8,7 @@ use super::{Combination, Operation, Scored, Source, number_or_zero};
 use crate::collection::order;
 use crate::command::long::Long;
 use crate::command::long::bag::{Bag, Runs};
-use crate::command::long::stock::Stock;
+use crate::command::long::stock::{Stock, Target};
 use crate::command::program::Steps;
 use crate::command::zsets::range::{begin_members, put_member};
 use crate::error::Stop;
@@ -108,7 +108,7 @@ enum Phase {
     /// All is found. So many are shown.
     Shows(usize),
     /// It is stored.
-    Stores(Stock),
+    Stores(Stock, Kind),
     Done,
 }
 
@@ -353,7 +353,7 @@ impl LongCombination {
     fn begin_store(&mut self, kind: Kind, steps: &mut dyn Steps, items: u64) -> Result<(), Stop> {
         let is_large = self.found.len() as u64 > items && self.found.bytes() > PACKED_BYTES_MAX;
         self.phase = match steps.maker() {
-            Some((shard, call)) if is_large => Phase::Stores(Stock::begin(shard, call, kind)?),
+            Some((shard, call)) if is_large => Phase::Stores(Stock::begin(shard, call, &call.args[1])?, kind),
             _ => Phase::Done,
         };
         Ok(())
@@ -370,9 +370,10 @@ impl Long for LongCombination {
                 Shows::Stored(kind) => self.begin_store(kind, steps, items)?,
                 _ => self.show(shown, items),
             },
-            Phase::Stores(ref mut stock) => {
+            Phase::Stores(ref mut stock, kind) => {
                 let (shard, call) = steps.maker().expect("it was begun there");
-                if stock.go_on(shard, call, &self.found)? {
+                let target = Target { key: &call.args[1], kind, event: call.spec.name };
+                if stock.go_on(shard, call, &target, &self.found)? {
                     (self.is_stored, self.phase) = (true, Phase::Done);
                 }
             }

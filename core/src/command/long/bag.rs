@@ -62,6 +62,15 @@ impl Bag {
         (0..self.len()).map(|at| self.text(at))
     }
 
+    /// Takes out all but the first so many.
+    pub fn truncate(&mut self, len: usize) {
+        self.parts.truncate(len.div_ceil(PART_TEXTS));
+        if let Some(part) = self.parts.last_mut().filter(|_| !len.is_multiple_of(PART_TEXTS)) {
+            part.ends.truncate(len % PART_TEXTS);
+            part.bytes.truncate(part.ends.last().map_or(0, |(end, _)| *end));
+        }
+    }
+
     pub fn clear(&mut self) {
         self.parts.clear();
     }
@@ -144,8 +153,13 @@ mod tests {
         for at in [4, PART_TEXTS - 1, PART_TEXTS, PART_TEXTS + 1, 2 * PART_TEXTS + 1] {
             assert_eq!(bag.get(at), (at.to_string().as_bytes(), at as f64));
         }
-        bag.clear();
-        assert!(bag.is_empty());
+        for len in [2 * PART_TEXTS + 2, 2 * PART_TEXTS, 2 * PART_TEXTS - 1, PART_TEXTS + 1, PART_TEXTS, 4, 0] {
+            bag.truncate(len);
+            assert_eq!((bag.len(), bag.is_empty()), (len, len == 0));
+            if len > 4 {
+                assert_eq!(bag.get(len - 1), ((len - 1).to_string().as_bytes(), (len - 1) as f64));
+            }
+        }
     }
 
     #[test]

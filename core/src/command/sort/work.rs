@@ -4,6 +4,7 @@
 use super::{Get, OF_HASH, Pattern, Query, WHOLE};
 use crate::command::long::Long;
 use crate::command::long::bag::{Bag, Runs};
+use crate::command::long::stock::Storing;
 use crate::command::program::Steps;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
@@ -59,7 +60,7 @@ pub(super) struct Sorting {
     /// The numbers of the elements in their order, up to the last one that is answered.
     answered: Vec<u32>,
     /// What is stored.
-    pub stored: Bag,
+    pub stored: Storing,
     /// What is answered.
     pub out: Replies,
 }
@@ -83,7 +84,7 @@ impl Sorting {
             weights: Bag::default(),
             runs: Runs::default(),
             answered: Vec::new(),
-            stored: Bag::default(),
+            stored: Storing::default(),
             out: Replies::default(),
         }
     }
@@ -245,7 +246,7 @@ impl Sorting {
                     Get::Key(_) => found.next().flatten(),
                 };
                 match value {
-                    _ if self.stores => self.stored.push(value.unwrap_or_default(), 0.0),
+                    _ if self.stores => self.stored.found.push(value.unwrap_or_default(), 0.0),
                     Some(value) => reply.bulk(value),
                     None => reply.null(),
                 }

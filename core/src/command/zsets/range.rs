@@ -3,9 +3,8 @@
 use crate::collection::zset::{Cut, ZSet, ZSetEdit};
 use crate::command::Call;
 use crate::command::long::bag::Bag;
-use crate::command::long::stock::Storing;
+use crate::command::long::stock::{Storing, Target};
 use crate::error::{Refusal, Stop};
-use crate::limits::PACKED_BYTES_MAX;
 use crate::notify::Events;
 use crate::number::double;
 use crate::resp::encode::Reply;
@@ -240,20 +239,44 @@ fn ranged(shard: &Shard, call: &Call<'_>) -> Result<Bag, Stop> {
 }
 
 pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let storing = match shard.rested::<Storing>() {
-        Some(storing) => storing,
-        None => {
-            let members = ranged(shard, call)?;
-            if shard.is_short(members.len() as u64)? || members.bytes() <= PACKED_BYTES_MAX {
-                let stored = store(shard, call, &call.args[1], all(&members).collect(), call.spec.name)?;
-                reply.integer(stored);
-                return Ok(());
-            }
-            Box::new(Storing::begin(shard, call, Kind::ZSet, members)?)
-        }
+    let query = Query::parse(call, 2, true, None, None)?;
+    let (zset, ranks) = match shard.read_collection(call, &call.args[2], Kind::ZSet)? {
+        Some(form) => (Some(ZSet::new(form)), query.ranks(&ZSet::new(form), shard, call)?),
+        None => (None, 0..0),
     };
-    reply.integer(storing.go_on(shard, call)?);
+    let count = ranks.end - ranks.start;
+    let is_short = shard.is_short(count)?;
+    let mut storing = shard.rested::<Storing>().unwrap_or_default();
+    let gathered = storing.found.len() as u64;
+    let mut gathers = Ok(());
+    if let Some(zset) = zset.filter(|_| gathered < count) {
+        let items = if is_short { u64::MAX } else { shard.items_now() };
+        let part = (count - gathered).min(items);
+        let part = match query.is_reverse {
+            false => ranks.start + gathered..ranks.start + gathered + part,
+            true => ranks.end - gathered - part..ranks.end - gathered,
+        };
+        let found = &mut storing.found;
+        gathers = zset.visit_ranks(shard, call, part, query.is_reverse, |member, score| found.push(member, score));
+    }
+    if gathers.is_err() {
+        // It may have begun with this part.
+        storing.found.truncate(gathered as usize);
+    }
+    let stored = gathers.and_then(|()| match storing.found.len() as u64 == count {
+        true => store_found(shard, call, &mut storing),
+        false => Err(Stop::Long),
+    });
+    reply.integer(stored.map_err(|stop| shard.rest(storing, stop))?);
     Ok(())
+}
+
+fn store_found(shard: &mut Shard, call: &Call<'_>, storing: &mut Storing) -> Result<i64, Stop> {
+    let (key, event) = (&call.args[1], call.spec.name);
+    match storing.go_on(shard, call, &Target { key, kind: Kind::ZSet, event })? {
+        Some(stored) => Ok(stored),
+        None => store(shard, call, key, all(&storing.found).collect(), event),
+    }
 }
 
 fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
