@@ -1,8 +1,9 @@
 //! What HRANDFIELD, SRANDMEMBER and ZRANDMEMBER have in common: which ranks are drawn.
 
 use super::Call;
-use crate::error::Refusal;
+use crate::error::{Refusal, Stop};
 use crate::limits::SAMPLE_COUNT_MAX;
+use crate::resp::encode::Reply;
 use crate::shard::Shard;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
@@ -121,6 +122,71 @@ impl Draw {
     /// Those that were shown.
     pub fn shown(&self) -> &[u64] {
         &self.ranks[..self.shown]
+    }
+}
+
+/// An element that a walk comes by, and what shows it: does another one follow?
+pub(super) type Step<'s> = dyn FnMut(&mut Reply<'_>, &dyn Fn(&mut Reply<'_>)) -> ControlFlow<()> + 's;
+
+impl Sample {
+    /// Whether so few of so many elements are drawn that all are at once.
+    pub fn is_short(&self, shard: &Shard, len: u64) -> Result<bool, Stop> {
+        match self.count {
+            None => Ok(true),
+            Some(count) if count < 0 => shard.is_short(count.unsigned_abs()),
+            Some(count) => shard.is_short(len.min(count as u64)),
+        }
+    }
+
+    /// Draws and shows a slice. `begin` shows what stands before so many; `along` goes along the elements from a rank on.
+    pub fn show_some(
+        &self,
+        shard: &mut Shard,
+        reply: &mut Reply<'_>,
+        len: u64,
+        begin: impl FnOnce(&mut Reply<'_>, usize),
+        along: impl Fn(&Shard, u64, &mut Reply<'_>, &mut Step<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
+        let count = self.count.unwrap_or(1);
+        if count < 0 {
+            let mut slice = shard.slice(count.unsigned_abs())?;
+            if slice.is_first() {
+                begin(reply, count.unsigned_abs() as usize);
+            }
+            // Each of them is looked for from the root on.
+            let mut flow = ControlFlow::Continue(());
+            for _ in 0..shard.puts_now() {
+                let rank = below(shard, len);
+                along(shard, rank, reply, &mut |reply, show| {
+                    show(reply);
+                    flow = slice.next(reply);
+                    ControlFlow::Break(())
+                })?;
+                if flow.is_break() {
+                    break;
+                }
+            }
+            return shard.end_slice(&slice);
+        }
+        let mut walk = shard.rested::<Walk>().unwrap_or_default();
+        let drawn = len.min(count as u64);
+        let mut slice = shard.slice(drawn)?;
+        if walk.is_first() {
+            begin(reply, drawn as usize);
+        }
+        let mut draw = walk.draw(shard, drawn, len);
+        let gone_along = along(shard, walk.at(), reply, &mut |reply, show| {
+            draw.pass(|| {
+                show(reply);
+                slice.next(reply)
+            })
+        });
+        if let Err(stop) = gone_along {
+            return Err(shard.rest(walk, stop));
+        }
+        walk.go_on(&draw);
+        shard.keep(walk);
+        shard.end_slice(&slice)
     }
 }
 

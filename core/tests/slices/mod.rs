@@ -1,5 +1,6 @@
 //! Long replies are shown in slices, and many commands of one client are run in shares: clients see no difference, but that others are served meanwhile.
 
+mod draws;
 mod removals;
 
 use crate::driver::{World, show};
@@ -116,7 +117,7 @@ fn fill_overlapping(client: &mut Client) {
 }
 
 /// What combines them; those whose reply has no order begin with `S`.
-const COMBINATIONS: [&str; 32] = [
+const COMBINATIONS: [&str; 36] = [
     "LPOS list:a 7",
     "LPOS list:d 100 COUNT 0",
     "LPOS list:d 100 RANK -1 COUNT 0",
@@ -149,10 +150,14 @@ const COMBINATIONS: [&str; 32] = [
     "SORT list:b BY hash:*->field ALPHA DESC LIMIT 2 200 GET weight:*",
     "SORT zset:a BY nosort LIMIT 10 300 GET # GET none",
     "SORT set:a BY nosort",
+    "GEOSEARCH zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km WITHDIST WITHHASH",
+    "GEOSEARCH zset:d FROMMEMBER member:700 BYBOX 3 3 m ASC COUNT 444",
+    "GEOSEARCH zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km COUNT 100 ANY",
+    "GEOSEARCH zset:a FROMMEMBER member:nothing BYRADIUS 200 km",
 ];
 
 /// What stores them, and what is there then.
-const STORES: [[&str; 2]; 31] = [
+const STORES: [[&str; 2]; 35] = [
     ["SUNIONSTORE to set:a set:d", "SMEMBERS to"],
     ["SDIFFSTORE to set:a set:d", "SMEMBERS to"],
     ["SINTERSTORE to set:a to set:b", "SMEMBERS to"],
@@ -184,12 +189,16 @@ const STORES: [[&str; 2]; 31] = [
     ["SORT to DESC ALPHA LIMIT 5 600 STORE to", "LRANGE to 0 -1"],
     ["RPUSH to at-the-end", "OBJECT ENCODING to"],
     ["SORT list:nothing STORE to", "EXISTS to"],
+    ["GEOSEARCHSTORE to zset:d FROMLONLAT -179.9 -85 BYRADIUS 200 km", "ZRANGE to 0 -1 WITHSCORES"],
+    ["GEOSEARCHSTORE to to FROMMEMBER member:800 BYRADIUS 2 m DESC COUNT 700 STOREDIST", "ZRANGE to 0 -1 WITHSCORES"],
+    ["GEORADIUSBYMEMBER zset:a member:3 200 km STORE to", "ZRANGE to 0 -1 WITHSCORES"],
+    ["GEOSEARCHSTORE to zset:nothing FROMMEMBER x BYRADIUS 2 m", "EXISTS to"],
 ];
 
 /// A reply, its lines in an order if those of the command have none.
 fn settled(line: &str, reply: &[u8]) -> Vec<Vec<u8>> {
     let mut lines: Vec<Vec<u8>> = reply.split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
-    if ["SUN", "SIN", "SDI", "SME"].iter().any(|name| line.starts_with(name)) {
+    if ["SUN", "SIN", "SDI", "SME", "SRA"].iter().any(|name| line.starts_with(name)) {
         lines.sort();
     }
     lines
@@ -256,6 +265,8 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
             "ZINTERSTORE zset:a 2 set:a zset:b",
             "ZRANGESTORE zset:a zset:a 5 +inf BYSCORE",
             "SORT list:a STORE to",
+            "GEOSEARCHSTORE to zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km",
+            "SRANDMEMBER set:a 1000",
         ] {
             let mut client = Client::new(shards, number, "10");
             fill_overlapping(&mut client);

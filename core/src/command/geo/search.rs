@@ -6,8 +6,9 @@ use crate::collection::zset::{Cut, ZSet};
 use crate::command::Call;
 use crate::command::algebra::{Scored, scored as read_scored};
 use crate::command::args::Args;
+use crate::command::long::stock::{Storing, Target};
 use crate::command::program::Steps;
-use crate::command::zsets::range::{put_scored, store};
+use crate::command::zsets::range::{all, put_scored, store};
 use crate::command::zsets::steps;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
@@ -212,33 +213,66 @@ impl<'b> Reader<'_, 'b> {
     }
 }
 
+/// A search under way.
+#[derive(Default)]
+struct Finding {
+    found: Vec<Found>,
+    /// The cell that is searched, and how many of its members have been looked at.
+    cell: usize,
+    passed: u64,
+    /// All has been found, and is in its order.
+    is_over: bool,
+    /// The same as it is stored.
+    storing: Storing,
+}
+
 impl Query<'_> {
-    /// What is found, as it is to be answered, and the unit of its distances.
-    fn find(&self, shard: &Shard, call: &Call<'_>, zset: &ZSet<'_>) -> Result<(Vec<Found>, f64), Stop> {
+    /// Finds some more. Whether that is all.
+    fn find(
+        &self,
+        shard: &Shard,
+        call: &Call<'_>,
+        zset: &ZSet<'_>,
+        finding: &mut Finding,
+        mut items: u64,
+    ) -> Result<bool, Stop> {
         let middle = self.middle.expect("it was read with the sorted set in view");
-        let (shape, unit) = self.shape.expect("it was read with the sorted set in view");
+        let (shape, _) = self.shape.expect("it was read with the sorted set in view");
         let enough = self.count.filter(|_| self.is_any).unwrap_or(usize::MAX);
-        let mut found = Vec::new();
-        for cell in shape.cells(middle) {
-            if found.len() >= enough {
-                break;
-            }
-            let (from, to) = cell.scores();
+        let Finding { found, cell, passed, .. } = finding;
+        let cells = shape.cells(middle);
+        while let Some(area) = cells.get(*cell).filter(|_| found.len() < enough) {
+            let (from, to) = area.scores();
             let ranks = zset.ranks(shard, call, Cut::BeforeScore(from), Cut::BeforeScore(to))?;
-            if ranks.is_empty() {
+            let at = ranks.start + *passed;
+            if at >= ranks.end {
+                (*cell, *passed) = (*cell + 1, 0);
                 continue;
             }
-            zset.visit(shard, call, ranks.start, |member, score| {
-                if score >= to {
-                    return ControlFlow::Break(());
-                }
+            if items == 0 {
+                return Ok(false);
+            }
+            let (most, before, mut seen) = (items.min(ranks.end - at), found.len(), 0);
+            let visited = zset.visit(shard, call, at, |member, score| {
+                seen += 1;
                 let point = hash::point_of(score);
                 if let Some(distance) = shape.distance(middle, point) {
                     found.push(Found { member: member.to_vec(), score, point, distance });
                 }
-                if found.len() >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-            })?;
+                if seen == most || found.len() >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            });
+            if let Err(stop) = visited {
+                // It is gone through once more.
+                found.truncate(before);
+                return Err(stop);
+            }
+            (*passed, items) = (*passed + seen, items - seen);
         }
+        Ok(true)
+    }
+
+    /// What was found, as it is to be answered.
+    fn arrange(&self, found: &mut Vec<Found>) {
         // The nearest ones are meant if nothing else is said.
         let order = self.order.or(self.count.filter(|_| !self.is_any).map(|_| Order::Ascending));
         match order {
@@ -247,7 +281,6 @@ impl Query<'_> {
             None => {}
         }
         found.truncate(self.count.unwrap_or(usize::MAX));
-        Ok((found, unit))
     }
 
     fn answer(&self, found: &[Found], unit: f64, reply: &mut Reply<'_>) {
@@ -271,37 +304,64 @@ impl Query<'_> {
     }
 }
 
-/// What is found and its unit; with a sorted set in view.
-fn find<'b>(shard: &Shard, call: &Call<'b>, way: Way, takes_store: bool) -> Result<(Query<'b>, Vec<Found>, f64), Stop> {
+/// Goes on with a search until all is found.
+fn find<'b>(
+    shard: &Shard,
+    call: &Call<'b>,
+    way: Way,
+    takes_store: bool,
+    finding: &mut Finding,
+) -> Result<Query<'b>, Stop> {
     let key = &call.args[if way == Way::Stored { 2 } else { 1 }];
     let zset = shard.read_collection(call, key, Kind::ZSet)?.map(ZSet::new);
     let query = Reader { shard, call, zset, way, takes_store }.read()?;
-    let (found, unit) = match &zset {
-        Some(zset) => query.find(shard, call, zset)?,
-        None => (Vec::new(), 1.0),
-    };
-    Ok((query, found, unit))
+    if let Some(zset) = zset.filter(|_| !finding.is_over) {
+        if !query.find(shard, call, &zset, finding, shard.items_now())? {
+            return Err(Stop::Long);
+        }
+        query.arrange(&mut finding.found);
+    }
+    finding.is_over = true;
+    Ok(query)
 }
 
-/// As it is stored.
-fn scored(query: &Query<'_>, found: Vec<Found>, unit: f64) -> Scored {
-    let score = |place: &Found| if query.stores_distance { place.distance / unit } else { place.score };
-    let pair = |place: Found| {
-        let score = score(&place);
-        (place.member, score)
-    };
-    found.into_iter().map(pair).collect()
+impl Query<'_> {
+    /// As they are stored.
+    fn scored(&self, found: Vec<Found>) -> impl Iterator<Item = (Vec<u8>, f64)> {
+        let unit = self.shape.map_or(1.0, |(_, unit)| unit);
+        let stores_distance = self.stores_distance;
+        found.into_iter().map(move |Found { member, score, distance, .. }| {
+            (member, if stores_distance { distance / unit } else { score })
+        })
+    }
 }
 
 /// `takes_store`: STORE and STOREDIST are among the options.
 fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, takes_store: bool) -> Result<(), Stop> {
-    let (query, found, unit) = find(shard, call, way, takes_store)?;
+    let mut finding = shard.rested::<Finding>().unwrap_or_default();
+    let searched = search_on(shard, call, reply, (way, takes_store), &mut finding);
+    searched.map_err(|stop| shard.rest(finding, stop))
+}
+
+fn search_on(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    reply: &mut Reply<'_>,
+    (way, takes_store): (Way, bool),
+    finding: &mut Finding,
+) -> Result<(), Stop> {
+    let query = find(shard, call, way, takes_store, finding)?;
     let Some(target) = query.target else {
-        query.answer(&found, unit, reply);
+        query.answer(&finding.found, query.shape.map_or(1.0, |(_, unit)| unit), reply);
         return Ok(());
     };
-    let members = scored(&query, found, unit);
-    let stored = store(shard, call, target, members, event(way))?;
+    let found = &mut finding.storing.found;
+    query.scored(std::mem::take(&mut finding.found)).for_each(|(member, score)| found.push(&member, score));
+    let target = Target { key: target, kind: Kind::ZSet, event: event(way) };
+    let stored = match finding.storing.go_on(shard, call, &target)? {
+        Some(stored) => stored,
+        None => store(shard, call, target.key, all(&finding.storing.found).collect(), target.event)?,
+    };
     reply.integer(stored);
     Ok(())
 }
@@ -318,8 +378,10 @@ pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Re
         "geo|radius" => Way::Coordinates,
         _ => Way::Member,
     };
-    let (query, found, unit) = find(shard, call, way, true)?;
-    put_scored(&scored(&query, found, unit), reply);
+    let mut finding = Finding::default();
+    let query = find(shard, call, way, true, &mut finding)?;
+    let members: Scored = query.scored(finding.found).collect();
+    put_scored(&members, reply);
     Ok(())
 }
 

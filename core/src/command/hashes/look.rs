@@ -124,28 +124,45 @@ fn all(
 
 pub fn hrandfield(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let sample = Sample::parse(call, "withvalues")?;
-    let ranks = match hash(shard, call)? {
-        Some(_) => live_ranks(shard, call, &sample)?,
-        None => Vec::new(),
+    let has_pairs = sample.has_values && reply.is_resp3;
+    let begin = |reply: &mut Reply<'_>, count| {
+        reply.array(if sample.has_values && !has_pairs { 2 * count } else { count });
     };
+    let put = |reply: &mut Reply<'_>, field: &[u8], value: &[u8]| {
+        if has_pairs {
+            reply.array(2);
+        }
+        reply.bulk(field);
+        if sample.has_values {
+            reply.bulk(value);
+        }
+    };
+    // Those that expire may have to be looked at all of them, to know how many there are.
+    let len = match hash(shard, call)? {
+        Some(hash) if !has_deadlines(&hash.form) => Some(hash.len(shard, call)?),
+        Some(_) => None,
+        None => Some(0),
+    };
+    if let Some(len) = len.filter(|len| *len > 0)
+        && !sample.is_short(shard, len)?
+    {
+        return sample.show_some(shard, reply, len, begin, |shard, rank, reply, step| {
+            let hash = hash_again(shard, call)?.expect("it was there just now");
+            hash.visit(shard, call, rank, |field, value| step(reply, &|reply| put(reply, field, value)))
+        });
+    }
+    let ranks = if len == Some(0) { Vec::new() } else { live_ranks(shard, call, &sample)? };
     if ranks.is_empty() && sample.count.is_none() {
         reply.null();
         return Ok(());
     }
-    let has_pairs = sample.has_values && reply.is_resp3;
     if sample.count.is_some() {
-        reply.array(if sample.has_values && !has_pairs { 2 * ranks.len() } else { ranks.len() });
+        begin(reply, ranks.len());
     }
     let Some(hash) = hash_again(shard, call)? else { return Ok(()) };
     for rank in ranks {
         hash.visit(shard, call, rank, |field, value| {
-            if has_pairs {
-                reply.array(2);
-            }
-            reply.bulk(field);
-            if sample.has_values {
-                reply.bulk(value);
-            }
+            put(reply, field, value);
             ControlFlow::Break(())
         })?;
     }

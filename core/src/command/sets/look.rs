@@ -78,6 +78,13 @@ pub fn srandmember(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
             return Ok(());
         }
     };
+    if !sample.is_short(shard, len)? {
+        let begin = |reply: &mut Reply<'_>, count| reply.array(count);
+        return sample.show_some(shard, reply, len, begin, |shard, rank, reply, step| {
+            let form = shard.peek_collection(call, &call.args[1], Kind::Set)?.expect("it was there just now");
+            Map::new(form, Kind::Set).visit(shard, call, rank, |member, _| step(reply, &|reply| reply.bulk(member)))
+        });
+    }
     let ranks = ranks(shard, &sample, len);
     let set = set(shard, call)?.expect("it was there just now");
     if sample.count.is_some() {

@@ -127,14 +127,24 @@ pub fn zrandmember(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
             return Ok(());
         }
     };
+    let has_scores = sample.has_values;
+    if !sample.is_short(shard, len)? {
+        let begin = |reply: &mut Reply<'_>, count| begin_members(reply, count, has_scores);
+        return sample.show_some(shard, reply, len, begin, |shard, rank, reply, step| {
+            let form = shard.peek_collection(call, &call.args[1], Kind::ZSet)?.expect("it was there just now");
+            ZSet::new(form).visit(shard, call, rank, |member, score| {
+                step(reply, &|reply| put_member(reply, member, score, has_scores))
+            })
+        });
+    }
     let ranks = ranks(shard, &sample, len);
     let zset = zset(shard, call)?.expect("it was there just now");
     if sample.count.is_some() {
-        begin_members(reply, ranks.len(), sample.has_values);
+        begin_members(reply, ranks.len(), has_scores);
     }
     for rank in ranks {
         zset.visit(shard, call, rank, |member, score| {
-            put_member(reply, member, score, sample.has_values);
+            put_member(reply, member, score, has_scores);
             ControlFlow::Break(())
         })?;
     }

@@ -279,7 +279,8 @@ fn store_found(shard: &mut Shard, call: &Call<'_>, storing: &mut Storing) -> Res
     }
 }
 
-fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
+/// What is in a bag, one by one.
+pub fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
     (0..members.len()).map(|at| members.get(at)).map(|(member, score)| (member.to_vec(), score))
 }
 
