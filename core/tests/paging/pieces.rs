@@ -79,6 +79,23 @@ fn a_store_in_pieces_in_small_memory_leaves_nothing_behind() {
         ("ZADD", "ZCARD", &["ZRANGESTORE", "{a}to", "{a}from", "500", "2999"][..]),
         ("ZADD", "LLEN", &["SORT", "{a}from", "BY", "none", "DESC", "LIMIT", "7", "2500", "STORE", "{a}to"]),
         ("RPUSH", "LLEN", &["SORT", "{a}from", "ALPHA", "LIMIT", "7", "2500", "STORE", "{a}to"]),
+        (
+            "ZADD",
+            "ZCARD",
+            &[
+                "GEOSEARCHSTORE",
+                "{a}to",
+                "{a}from",
+                "FROMLONLAT",
+                "-179.9",
+                "-85",
+                "BYRADIUS",
+                "200",
+                "km",
+                "COUNT",
+                "2500",
+            ],
+        ),
     ] {
         let mut world = world(|number| four(push, number));
         for _ in 0..4 {
