@@ -36,6 +36,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hdel",
         arity: -3,
+        member: 2,
         flags: Flags::WRITE.and(Flags::FAST),
         run: Run::Row(change::hdel),
         complexity: "O(N log M) where N is the number of fields to be removed and M the number of fields.",
@@ -47,6 +48,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hexists",
         arity: 3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::hexists),
         complexity: "O(log N) where N is the number of fields.",
@@ -58,6 +60,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hget",
         arity: 3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::hget),
         complexity: "O(log N) where N is the number of fields.",
@@ -79,6 +82,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hincrby",
         arity: 4,
+        member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::hincrby),
         complexity: "O(log N) where N is the number of fields.",
@@ -90,6 +94,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hincrbyfloat",
         arity: 4,
+        member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::hincrbyfloat),
         since: "2.6.0",
@@ -124,6 +129,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hmget",
         arity: -3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::hmget),
         complexity: "O(N log M) where N is the number of fields asked for and M the number of fields.",
@@ -134,6 +140,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hmset",
         arity: -4,
+        member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::hmset),
         complexity: "O(N log M) where N is the number of fields that are set and M the number of fields.",
@@ -168,6 +175,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hset",
         arity: -4,
+        member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::hset),
         complexity: "O(N log M) where N is the number of fields that are set and M the number of fields.",
@@ -178,6 +186,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hsetnx",
         arity: 4,
+        member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::hsetnx),
         complexity: "O(log N) where N is the number of fields.",
@@ -189,6 +198,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "hstrlen",
         arity: 3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::hstrlen),
         since: "3.2.0",

@@ -237,6 +237,8 @@ pub struct Spec {
     pub keys: Keys,
     /// The place of the number of keys, where that stands in front of them and of other arguments. 0: it does not.
     pub keynum: usize,
+    /// Where the first member or field stands that is looked for. 0: none is.
+    pub member: usize,
     /// From which argument on the word STREAMS may stand behind which keys follow, and then as many ids. 0: none does.
     pub streams: usize,
     /// Words that a key follows, where they stand among the arguments behind those that there must be; the last one of them counts.
@@ -271,6 +273,7 @@ impl Spec {
         flags: Flags::NONE,
         keys: Keys::NONE,
         keynum: 0,
+        member: 0,
         streams: 0,
         key_words: &[],
         keys_of: None,

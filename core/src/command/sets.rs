@@ -16,6 +16,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "sadd",
         arity: -3,
+        member: 2,
         flags: WRITE_FAST.and(Flags::DENYOOM),
         run: Run::Row(change::sadd),
         complexity: "O(N log M) where N is the number of members to be added and M the number of members.",
@@ -104,6 +105,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "sismember",
         arity: 3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::sismember),
         complexity: "O(log N) where N is the number of members.",
@@ -126,6 +128,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "smismember",
         arity: -3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::smismember),
         since: "6.2.0",
@@ -174,6 +177,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "srem",
         arity: -3,
+        member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::srem),
         complexity: "O(N log M) where N is the number of members to be removed and M the number of members.",

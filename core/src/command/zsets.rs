@@ -68,6 +68,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zadd",
         arity: -4,
+        member: 3,
         flags: WRITE_FAST,
         run: Run::Row(change::zadd),
         complexity: "O(M log N) where N is the number of members and M the number of those that are added.",
@@ -129,6 +130,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zincrby",
         arity: 4,
+        member: 3,
         flags: WRITE_FAST,
         run: Run::Row(change::zincrby),
         complexity: "O(log N) where N is the number of members.",
@@ -210,6 +212,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zmscore",
         arity: -3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::zmscore),
         since: "6.2.0",
@@ -303,6 +306,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zrank",
         arity: -3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::zrank),
         since: "2.0.0",
@@ -314,6 +318,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zrem",
         arity: -3,
+        member: 2,
         flags: Flags::WRITE.and(Flags::FAST),
         run: Run::Row(change::zrem),
         complexity: "O(M log N) where N is the number of members and M the number of those that are removed.",
@@ -392,6 +397,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zrevrank",
         arity: -3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::zrevrank),
         since: "2.0.0",
@@ -415,6 +421,7 @@ pub const SPECS: &[Spec] = &[
     Spec {
         name: "zscore",
         arity: 3,
+        member: 2,
         flags: READ_FAST,
         run: Run::Row(look::zscore),
         complexity: "O(log N) where N is the number of members.",

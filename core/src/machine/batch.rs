@@ -6,6 +6,7 @@ use crate::command::args::Args;
 use crate::command::table::{self, Entry};
 use crate::event::ConnId;
 use crate::route;
+use cairn_storage::engine::elements::elements_of;
 
 /// Requests that were decoded together. Kept to be used again.
 #[derive(Default)]
@@ -71,7 +72,7 @@ impl Batch {
 impl Machine {
     /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm. What is absent is read,
     /// as far as it may be.
-    pub(super) fn touch(&mut self, conn: ConnId, batch: &Batch) {
+    pub(super) fn touch(&mut self, conn: ConnId, input: &[u8], batch: &Batch) {
         let mut heads = std::mem::take(&mut self.batch.heads);
         heads.clear();
         heads.extend(batch.heads_of(|_| true));
@@ -87,6 +88,29 @@ impl Machine {
             }
             self.fetch_ahead(absent);
         }
+        self.touch_elements(conn, input, batch, &mut heads);
         self.batch.heads = heads;
+    }
+
+    /// The same of elements of large collections that the batch looks for.
+    fn touch_elements(&mut self, conn: ConnId, input: &[u8], batch: &Batch, heads: &mut Vec<u64>) {
+        heads.clear();
+        let db = self.session(conn).client.db;
+        let mut last = (0, None);
+        for request in &batch.requests {
+            let Some(Entry { spec, .. }) = request.entry else { continue };
+            if spec.member == 0 {
+                continue;
+            }
+            let args = batch.args(input, request);
+            let Some(member) = args.get(spec.member) else { continue };
+            if last.0 != request.head {
+                last = (request.head, self.shard.number_at(db, request.head, &args[spec.keys.first]));
+            }
+            heads.extend(last.1.map(|number| self.shard.element_head(number, member)));
+        }
+        if heads.len() > 1 {
+            self.shard.engine().touch(elements_of(db), heads, drop);
+        }
     }
 }

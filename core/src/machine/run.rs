@@ -147,7 +147,7 @@ impl Machine {
         }
         self.begin_ahead();
         if batch.requests.len() > 1 {
-            self.touch(conn, batch);
+            self.touch(conn, input, batch);
         }
         let session = self.session_mut(conn);
         session.is_running = true;

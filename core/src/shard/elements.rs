@@ -1,7 +1,7 @@
 //! Collections as commands see them: packed in their row, or spread over rows of elements.
 
 use super::{Kind, Row, Shard, Ttl};
-use crate::collection::{Form, Spread};
+use crate::collection::{Form, Spread, order};
 use crate::command::Call;
 use crate::command::strings::as_one;
 use crate::error::{Refusal, Stop};
@@ -128,6 +128,17 @@ impl Shard {
     /// The same for a command that will write it.
     pub fn peek_collection(&self, call: &Call<'_>, key: &[u8], kind: Kind) -> Result<Option<Form<'_>>, Stop> {
         form(self.peek(call, key)?, kind)
+    }
+
+    /// The number of the collection that is spread at a key, if that can be seen now. Observes nothing.
+    pub(crate) fn number_at(&self, db: u8, head: u64, key: &[u8]) -> Option<CollectionId> {
+        let found = self.engine.get(RowKey { db, head, key }).ok()??;
+        elements::number_of(found.kind, found.value)
+    }
+
+    /// Where the row of a member, or a field, stands among those of elements.
+    pub(crate) fn element_head(&self, number: CollectionId, member: &[u8]) -> u64 {
+        elements::head_of(number, order::place_of(member, self.hash_seed))
     }
 
     /// The number of a collection that is about to be spread.

@@ -90,6 +90,11 @@ pub fn element(db: u8, number: CollectionId, order: &[u8]) -> RowKey<'_> {
     RowKey { db: elements_of(db), head: number.0 << ORDER_HEAD_BITS | first, key: rest }
 }
 
+/// The head of elements whose order begins so.
+pub fn head_of(number: CollectionId, place: u64) -> u64 {
+    number.0 << ORDER_HEAD_BITS | place
+}
+
 /// The order of the element that has this head and key.
 pub fn order_of(head: u64, key: &[u8]) -> Vec<u8> {
     [&head.to_be_bytes()[8 - ORDER_BYTES_MIN..], key].concat()

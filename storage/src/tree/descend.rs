@@ -121,10 +121,10 @@ impl Tree {
     /// leaf has room for that, the path is the leaf alone: good for [`Tree::payload`] and [`Tree::replace`], not for more.
     #[inline]
     pub fn resolve_replacement(&self, pool: &Pool, key: Key<'_>, len: usize) -> Result<Path, Missing> {
-        if !self.is_counted()
-            && let Some((node, index)) = pool.recall(self.root, key.head)
+        if let Some((node, index)) = pool.recall(self.root, key.head)
             && index < node.count()
             && node.key(index) == key
+            && !node.has_bundles()
             && node.has_room_for(index, len)
         {
             let mut path = Path { levels: 1, is_exact: true, ..self.no_path() };
