@@ -5,12 +5,14 @@
 //! a whole. Texts and the order of checks are those of Redis 7.2.
 
 mod collections;
+mod hashes;
 mod keys;
 mod streams;
 #[cfg(test)]
 mod tests;
 
 pub use collections::Collection;
+pub use hashes::Field;
 pub use streams::{Group, Id, Stream};
 
 use cairn_core::number::Extended;

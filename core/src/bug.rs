@@ -26,5 +26,6 @@ cairn_storage::bugs! {
     GiveTwice "give-twice" "What a consumer is given stays new for its group if it would have waited",
     ClaimKept "claim-kept" "Who claims something is given it, and it stays who had it",
     AckUnwritten "ack-unwritten" "XACK of what was given more than once answers and changes nothing",
+    FieldServed "field-served" "A field of a hash is there past its time, as long as it is not removed",
     WatchDeaf "watch-deaf" "EXEC does not ask another core whether what is watched there was changed",
 }

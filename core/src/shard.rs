@@ -15,6 +15,7 @@ mod scan;
 pub mod slices;
 mod view;
 
+pub(crate) use self::expire::Faded;
 pub use self::scan::ScanEnd;
 
 use self::group::Group;
@@ -155,6 +156,8 @@ pub struct Shard {
     pub(crate) slices: Slices,
     /// What the running unit has to tell others.
     pub(crate) announced: Announced,
+    /// Fields that have expired since this was looked at, if somebody looks.
+    pub(crate) faded: Option<Vec<Faded>>,
     pub(crate) planted: Option<Bug>,
 }
 
@@ -218,6 +221,7 @@ impl Shard {
             counts: ReadCounts::default(),
             slices: Slices::default(),
             announced: Announced::default(),
+            faded: None,
             planted: None,
         }
     }

@@ -1,14 +1,14 @@
-//! Hashes, sets, sorted sets and lists (and [`super::streams`]) of the reference model: what their commands do, on plain maps, sets and queues. A collection is changed as a whole: a step has
+//! Sets, sorted sets and lists (and [`super::hashes`], [`super::streams`]) of the reference model: what their commands do, on plain maps, sets and queues. A collection is changed as a whole: a step has
 //! what it is then. Scores are integers here.
 
-use super::{Change, Command, Refused, Row, Stream, integer};
+use super::{Change, Command, Field, Refused, Row, Stream, integer};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
 /// What is in a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Collection {
-    Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    Hash(BTreeMap<Vec<u8>, Field>),
     Set(BTreeSet<Vec<u8>>),
     /// By member.
     ZSet(BTreeMap<Vec<u8>, i64>),
@@ -46,7 +46,7 @@ impl Collection {
     /// Bytes of all that is in it.
     pub fn bytes(&self) -> usize {
         match self {
-            Collection::Hash(fields) => fields.iter().map(|(field, value)| field.len() + value.len()).sum(),
+            Collection::Hash(fields) => fields.iter().map(|(name, field)| name.len() + field.value.len()).sum(),
             Collection::Set(members) => members.iter().map(Vec::len).sum(),
             Collection::ZSet(scores) => scores.keys().map(|member| member.len() + 8).sum(),
             Collection::List(elements) => elements.iter().map(Vec::len).sum(),
@@ -89,10 +89,6 @@ impl Command<'_> {
         }
     }
 
-    fn hash(&mut self, key: &[u8]) -> BTreeMap<Vec<u8>, Vec<u8>> {
-        self.of_kind(key, "hash", |kept| if let Collection::Hash(fields) = kept { Some(fields.clone()) } else { None })
-    }
-
     fn set_of(&mut self, key: &[u8]) -> BTreeSet<Vec<u8>> {
         self.of_kind(key, "set", |kept| if let Collection::Set(members) = kept { Some(members.clone()) } else { None })
     }
@@ -118,7 +114,12 @@ impl Command<'_> {
     }
 
     /// What is at a key that only collections of one kind have; nothing is an empty one.
-    fn of_kind<T: Default>(&mut self, key: &[u8], kind: &str, of: impl FnOnce(&Collection) -> Option<T>) -> T {
+    pub(super) fn of_kind<T: Default>(
+        &mut self,
+        key: &[u8],
+        kind: &str,
+        of: impl FnOnce(&Collection) -> Option<T>,
+    ) -> T {
         let Some(collection) = self.look(key).and_then(|row| row.collection) else { return T::default() };
         of(&collection).unwrap_or_else(|| panic!("a {} has the key of a {kind}", collection.name()))
     }
@@ -142,50 +143,6 @@ impl Command<'_> {
         if is_changed {
             self.step(vec![self.becomes(key, collection)]);
         }
-    }
-
-    fn run_hash(&mut self, name: &[u8], args: &[&[u8]]) -> Result<bool, Refused> {
-        let key = args[1];
-        let mut fields = self.hash(key);
-        match name {
-            b"hget" => self.bulk(fields.get(args[2]).map(Vec::as_slice)),
-            b"hmget" => {
-                self.array(args.len() - 2);
-                args[2..].iter().for_each(|field| self.bulk(fields.get(*field).map(Vec::as_slice)));
-            }
-            b"hlen" => self.integer(fields.len() as i64),
-            b"hexists" => self.integer(i64::from(fields.contains_key(args[2]))),
-            b"hstrlen" => self.integer(fields.get(args[2]).map_or(0, Vec::len) as i64),
-            b"hset" => {
-                let pairs = args[2..].chunks(2);
-                let new = pairs.filter(|pair| fields.insert(pair[0].to_vec(), pair[1].to_vec()).is_none()).count();
-                self.keep(key, Collection::Hash(fields), true);
-                self.integer(new as i64);
-            }
-            b"hsetnx" => {
-                let is_new = !fields.contains_key(args[2]);
-                if is_new {
-                    fields.insert(args[2].to_vec(), args[3].to_vec());
-                }
-                self.keep(key, Collection::Hash(fields), is_new);
-                self.integer(i64::from(is_new));
-            }
-            b"hdel" => {
-                let gone = args[2..].iter().filter(|field| fields.remove(**field).is_some()).count();
-                self.keep(key, Collection::Hash(fields), gone > 0);
-                self.integer(gone as i64);
-            }
-            b"hincrby" => {
-                let before = fields.get(args[2]).map_or(Ok(0), |value| integer(value));
-                let before = before.map_err(|_| "ERR hash value is not an integer")?;
-                let after = before.checked_add(integer(args[3])?).ok_or("ERR increment or decrement would overflow")?;
-                fields.insert(args[2].to_vec(), after.to_string().into_bytes());
-                self.keep(key, Collection::Hash(fields), true);
-                self.integer(after);
-            }
-            _ => return Ok(false),
-        }
-        Ok(true)
     }
 
     fn run_set(&mut self, name: &[u8], args: &[&[u8]]) -> Result<bool, Refused> {

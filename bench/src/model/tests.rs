@@ -125,3 +125,27 @@ fn streams() {
         ("XADD s 2-1 a b", "-ERR The ID specified in XADD is equal or smaller than the target stream top item"),
     ]);
 }
+
+#[test]
+fn fields_that_expire() {
+    check(&[
+        ("HSET h a 1 b 2 c 3", ":3"),
+        ("HPEXPIREAT h 5000 FIELDS 2 a none", "*2 :1 :-2"),
+        ("HEXPIRE h 3 NX FIELDS 2 a b", "*2 :0 :1"),
+        ("HPEXPIRE h 5000 GT FIELDS 3 a b c", "*3 :1 :1 :0"),
+        ("HPTTL h FIELDS 4 a b c none", "*4 :5000 :5000 :-1 :-2"),
+        ("HINCRBY h a 4", ":5"),
+        ("HGETEX h PERSIST FIELDS 2 a none", "*2 $1 5 $-1"),
+        ("HPEXPIRETIME h FIELDS 2 a b", "*2 :-1 :6000"),
+        ("HSET h b 7", ":0"),
+        ("HPERSIST h FIELDS 2 b none", "*2 :-1 :-2"),
+        ("HSETEX h FNX PX 500 FIELDS 2 c 1 d 1", ":0"),
+        ("HSETEX h FXX PX 500 FIELDS 1 c 4", ":1"),
+        ("HSETEX h KEEPTTL FIELDS 2 c 5 d 6", ":1"),
+        ("HTTL h FIELDS 2 c d", "*2 :1 :-1"),
+        ("HEXPIREAT h 1 FIELDS 1 a", "*1 :2"),
+        ("HGETDEL h FIELDS 2 a b", "*2 $-1 $1 7"),
+        ("HSETEX h PXAT 900 FIELDS 2 c 5 d 6", ":1"),
+        ("EXISTS h", ":0"),
+    ]);
+}

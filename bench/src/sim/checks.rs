@@ -275,6 +275,8 @@ impl Checks {
     fn do_deed(&mut self, met: Met, deed: Deed, is_unusable: bool) -> Checked {
         let request = match deed {
             Deed::Expired { rows } => return self.expire(met, rows),
+            Deed::FieldExpired { db, head, place } => return self.expire_field(met, db, head, Some(place)),
+            Deed::HashExpired { db, head } => return self.expire_field(met, db, head, None),
             Deed::Parked { request, .. } => {
                 let Shard { rows, tasks, .. } = &mut self.shards[met.shard];
                 if let Some((Work::Ask(Ask::Scan { db, .. }), live)) = tasks.get_mut(&place(request)) {
@@ -506,7 +508,7 @@ fn asked(deed: Deed) -> Option<(usize, RequestId)> {
         Deed::Ran { from, request } | Deed::Answered { from, request } | Deed::Parked { from, request } => {
             Some((usize::from(from.0), request))
         }
-        Deed::Expired { .. } | Deed::Unusable => None,
+        Deed::Expired { .. } | Deed::FieldExpired { .. } | Deed::HashExpired { .. } | Deed::Unusable => None,
     }
 }
 

@@ -21,6 +21,7 @@ pub enum Planted {
     RecoverWithoutSync,
     AnswerBeforeWrite,
     DirectoryUnsynced,
+    FieldsForever,
     /// Those of transactions are found by [`super::shard::txns`], by [`super::histories`] and by [`super::across`].
     Txn(txn::Bug),
     Machine(Bug),
@@ -36,16 +37,22 @@ impl std::fmt::Display for Planted {
 }
 
 impl Planted {
-    const OF_DRIVER: [Planted; 4] = [
+    const OF_DRIVER: [Planted; 5] = [
         Planted::WriteWithoutSync,
         Planted::RecoverWithoutSync,
         Planted::AnswerBeforeWrite,
         Planted::DirectoryUnsynced,
+        Planted::FieldsForever,
     ];
 
     pub fn all() -> impl Iterator<Item = Planted> {
         let log = log::Bug::ALL.iter().copied().map(Planted::Log);
         log.chain(Planted::OF_DRIVER).chain(pagefile::Bug::ALL.iter().copied().map(Planted::Pages))
+    }
+
+    /// All, and those of the machine that show where the model judges single shards.
+    pub fn of_model() -> impl Iterator<Item = Planted> {
+        Planted::all().chain([Planted::Machine(Bug::FieldServed)])
     }
 
     /// Those of transactions over several shards.
@@ -56,7 +63,10 @@ impl Planted {
 
     /// Those that show in histories.
     pub fn of_histories() -> impl Iterator<Item = Planted> {
-        let machines = Bug::ALL.iter().copied().filter(|bug| !matches!(bug, Bug::PartForgotten | Bug::RenameHalf));
+        let machines = Bug::ALL
+            .iter()
+            .copied()
+            .filter(|bug| !matches!(bug, Bug::PartForgotten | Bug::RenameHalf | Bug::FieldServed));
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }
 
@@ -89,6 +99,9 @@ impl Planted {
             }
             Planted::AnswerBeforeWrite => {
                 ("answer-before-write", "The driver answers for a disk operation that it has just begun")
+            }
+            Planted::FieldsForever => {
+                ("fields-forever", "Recovery does not take what records say of deadlines of fields")
             }
             Planted::DirectoryUnsynced => (
                 "directory-unsynced",

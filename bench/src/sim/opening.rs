@@ -9,10 +9,10 @@ use super::restart::MEMORY_BYTES;
 use super::stored::{self, Elements};
 use super::world::World;
 use crate::model::{DATABASES, Rows};
-use cairn_storage::engine::elements::elements_of;
+use cairn_storage::engine::elements::{elements_of, is_elements};
 use cairn_storage::engine::{Applied, Engine, Found, Replay};
 use cairn_storage::error::Fault;
-use cairn_storage::log::{LogConfig, LogStart, Recovery, Resume, Step};
+use cairn_storage::log::{LogConfig, LogStart, Record, Recovery, Resume, Step};
 use cairn_storage::op::{DiskDone, PageOp};
 use cairn_storage::pagefile::{Bounds, OpenStep, Opening, PageFileConfig, Superblock};
 use cairn_storage::pool::{Fetch, Fetched};
@@ -279,7 +279,9 @@ impl Files<'_> {
             self.read_tree(engine, db, |_, key, row| {
                 found.insert(key.to_vec(), (row.kind, row.expire_ms, row.value.to_vec()));
             })?;
-            self.read_tree(engine, elements_of(db), |head, key, row| elements.put(head, key, row.value))?;
+            self.read_tree(engine, elements_of(db), |head, key, row| {
+                elements.put(head, key, row.value, row.expire_ms);
+            })?;
             for (key, (kind, expire_ms, value)) in found {
                 let row = stored::row(kind, &value, expire_ms, &elements);
                 let row = row.map_err(|what| Halt::Broken(format!("{STRUCTURE}: {}: {what}", key.escape_ascii())))?;
@@ -361,14 +363,16 @@ impl Files<'_> {
                     let what = format!("{RECOVERY}: a record at {lsn} is replayed over a checkpoint at {}", start.lsn);
                     return Err(Halt::Broken(what));
                 }
-                Step::Record { lsn, record, buffer } => self
-                    .drive(replay, trouble, |replay| replay.feed(lsn, &record, buffer))
-                    .map_err(|halt| match halt {
+                Step::Record { lsn, record, buffer } => {
+                    let record = forgotten(self.planted, record);
+                    let fed = self.drive(replay, trouble, |replay| replay.feed(lsn, &record, buffer));
+                    fed.map_err(|halt| match halt {
                         Halt::Refused(fault @ (Fault::Record { .. } | Fault::MemoryFull { .. })) => {
                             Halt::Broken(format!("{RECOVERY}: {fault}"))
                         }
                         halt => halt,
-                    })?,
+                    })?;
+                }
                 Step::Sync { segment } => {
                     if self.planted != Some(Planted::RecoverWithoutSync) {
                         self.disk.sync(segment);
@@ -492,5 +496,20 @@ fn count_down(left: &mut Option<usize>) -> bool {
         }
         Some(count) => std::mem::replace(count, 0) == 1,
         None => false,
+    }
+}
+
+/// What recovery takes a record for: a bug has it forget when fields expire.
+fn forgotten(planted: Option<Planted>, record: Record<'_>) -> Record<'_> {
+    match record {
+        Record::Put { db, kind, head, key, value, .. }
+            if planted == Some(Planted::FieldsForever) && is_elements(db) =>
+        {
+            Record::Put { db, kind, head, expire_ms: 0, key, value }
+        }
+        Record::Expire { db, head, key, .. } if planted == Some(Planted::FieldsForever) && is_elements(db) => {
+            Record::Expire { db, head, expire_ms: 0, key }
+        }
+        record => record,
     }
 }

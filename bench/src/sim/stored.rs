@@ -1,7 +1,7 @@
 //! How a shard keeps what the model has as collections: small ones packed in their rows, large ones spread over rows of elements
 //! (`docs/decisions/0030-collections.md`). Read here by the formats alone: nothing of the product's own reading is used.
 
-use crate::model::{Collection, Group, Id, Row, Stream};
+use crate::model::{Collection, Field, Group, Id, Row, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
@@ -20,11 +20,22 @@ const ORDER_BITS: u32 = 24;
 #[derive(Default)]
 pub struct Elements {
     rows: BTreeMap<(u64, Vec<u8>), Vec<u8>>,
+    /// When those of them go that do.
+    deadlines: BTreeMap<(u64, Vec<u8>), u64>,
 }
 
 impl Elements {
-    pub fn put(&mut self, head: u64, key: &[u8], value: &[u8]) {
+    pub fn put(&mut self, head: u64, key: &[u8], value: &[u8], expire_ms: u64) {
+        if expire_ms != 0 {
+            self.deadlines.insert((head, key.to_vec()), expire_ms);
+        }
         self.rows.insert((head, key.to_vec()), value.to_vec());
+    }
+
+    /// Members of one number, by when they go.
+    fn deadlines(&self, number: u64) -> impl Iterator<Item = (&[u8], u64)> {
+        let heads = (number << ORDER_BITS, Vec::new())..((number + 1) << ORDER_BITS, Vec::new());
+        self.deadlines.range(heads).map(|((_, member), ms)| (&member[..], *ms))
     }
 
     /// Of one number: the orders, in their order, and values.
@@ -38,7 +49,7 @@ impl Elements {
 pub fn row(kind: u8, value: &[u8], expire_ms: u64, elements: &Elements) -> Result<Row, String> {
     let is_spread = kind & OWNS != 0;
     let collection = match kind & !OWNS {
-        HASH => Collection::Hash(pairs(is_spread, value, elements)?.into_iter().collect()),
+        HASH => Collection::Hash(fields(is_spread, value, elements)?),
         SET if is_spread => {
             Collection::Set(elements.of(number(value)?).map(|(order, _)| order[3..].to_vec()).collect())
         }
@@ -101,6 +112,21 @@ fn pairs(is_spread: bool, value: &[u8], elements: &Elements) -> Result<Vec<Pair>
     let entries = entries(value)?;
     let pairs: Vec<_> = entries.chunks_exact(2).map(|pair| (pair[0].clone(), pair[1].clone())).collect();
     if pairs.len() * 2 == entries.len() { Ok(pairs) } else { Err("a packed collection has half a pair".to_owned()) }
+}
+
+/// A hash. Only where it is spread its fields have deadlines, and then its row says so.
+fn fields(is_spread: bool, value: &[u8], elements: &Elements) -> Result<BTreeMap<Vec<u8>, Field>, String> {
+    let all = pairs(is_spread, value, elements)?.into_iter();
+    let mut fields: BTreeMap<_, _> = all.map(|(name, value)| (name, Field { value, expire_ms: 0 })).collect();
+    if is_spread {
+        for (name, expire_ms) in elements.deadlines(number(value)?) {
+            fields.get_mut(name).ok_or("a field that is not there expires")?.expire_ms = expire_ms;
+            if value.get(9..) != Some(&[1]) {
+                return Err("a field expires of a hash that does not say so".to_owned());
+            }
+        }
+    }
+    Ok(fields)
 }
 
 /// A sorted set; one that is spread has a second order, of scores, which must agree.

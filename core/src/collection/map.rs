@@ -45,7 +45,8 @@ impl<'a> Map<'a> {
             Form::Packed(packed) => Ok(find(packed, self.has_values, member).map(|(_, value)| value)),
             Form::Spread(spread) => {
                 let order = order::of_member(member, shard.hash_seed());
-                Ok(shard.element(call, spread.number, &order)?.map(|element| element.value))
+                let kept = shard.kept_element(call, spread.number, &order)?;
+                Ok(kept.filter(|element| shard.is_served(element, call)).map(|element| element.value))
             }
         }
     }
@@ -55,7 +56,8 @@ impl<'a> Map<'a> {
         match self.form {
             Form::Spread(spread) => {
                 let order = order::of_member(member, shard.hash_seed());
-                Ok(shard.element(call, spread.number, &order)?.map(|element| element.expire_ms))
+                let kept = shard.kept_element(call, spread.number, &order)?;
+                Ok(kept.filter(|element| shard.is_served(element, call)).map(|element| element.expire_ms))
             }
             Form::Packed(_) => Ok(self.get(shard, call, member)?.map(|_| 0)),
         }
@@ -243,7 +245,7 @@ impl Changes {
         Ok(found.map(|element| Now {
             value: element.value,
             expire_ms: new_ms.unwrap_or(element.expire_ms),
-            is_live: new_ms.is_some() || element.is_live(call.now),
+            is_live: new_ms.is_some() || shard.is_served(&element, call),
         }))
     }
 

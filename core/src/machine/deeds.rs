@@ -6,6 +6,7 @@
 use super::Machine;
 use crate::bug::Bug;
 use crate::parcel::RequestId;
+use crate::shard::Faded;
 use cairn_storage::units::ShardId;
 
 /// Something that has been done, or put off.
@@ -22,6 +23,10 @@ pub enum Deed {
     Unusable,
     /// So many rows past their time were removed: the earliest ones.
     Expired { rows: u64 },
+    /// A field past its time was removed from the hash with this head: its place ([`crate::collection::order::place_of`]).
+    FieldExpired { db: u8, head: u64, place: u64 },
+    /// The hash with this head was, of which nothing was left but fields past their time.
+    HashExpired { db: u8, head: u64 },
 }
 
 /// A deed, and how many commands of connections had been noted in the slow log before it.
@@ -41,6 +46,20 @@ impl Machine {
     /// From now on deeds are noted.
     pub fn watch(&mut self) {
         self.deeds.get_or_insert_default();
+        self.shard.faded.get_or_insert_default();
+    }
+
+    /// What has expired at a turn's end: rows, then fields.
+    pub(super) fn note_expired(&mut self, rows: u64) {
+        if rows > 0 {
+            self.note_deed(Deed::Expired { rows });
+        }
+        for Faded { db, head, place } in self.shard.faded.as_mut().map(std::mem::take).unwrap_or_default() {
+            self.note_deed(match place {
+                Some(place) => Deed::FieldExpired { db, head, place },
+                None => Deed::HashExpired { db, head },
+            });
+        }
     }
 
     /// What was noted since the last time.

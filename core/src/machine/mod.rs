@@ -343,9 +343,7 @@ impl Machine {
                 Ok(_) | Err(Stop::Crowded | Stop::Locked | Stop::Long | Stop::Refuse(_)) => {}
             }
             let rows = self.shard.counts.expired.get() - before;
-            if rows > 0 {
-                self.note_deed(Deed::Expired { rows });
-            }
+            self.note_expired(rows);
         }
         self.free_dropped();
         self.work_splits();

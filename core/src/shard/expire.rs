@@ -4,6 +4,10 @@
 //! past their time, whether they are removed or not.
 
 use super::Shard;
+use super::elements::Element;
+use crate::bug::Bug;
+use crate::collection::order::PLACES;
+use crate::command::Call;
 use crate::error::Stop;
 use crate::event::Now;
 use crate::notify::Events;
@@ -15,6 +19,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Elements past their time, by head and the rest of their order.
 type Due = BTreeSet<(u64, Vec<u8>)>;
+
+/// A field that was removed from the hash with this head, by its place; or all of the hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Faded {
+    pub db: u8,
+    pub head: u64,
+    pub place: Option<u64>,
+}
 
 impl Shard {
     /// Removes rows and fields that are past their time, at most about `max`. Whether there may be more.
@@ -68,16 +80,18 @@ impl Shard {
             return Ok(());
         }
         let Some((head, key)) = owner.filter(|_| is_named) else {
-            return self.remove_elements(db, due).map(drop);
+            return self.remove_elements(db, due, None).map(drop);
         };
         let row_key = RowKey { db, head, key: &key };
         let is_last = self.engine.element_count(db, number)? <= due.len() as u64;
         let lsn = match is_last {
             true => {
                 self.keep_removed(row_key)?;
-                self.engine.delete(row_key, Removal::Expired)?
+                let lsn = self.engine.delete(row_key, Removal::Expired)?;
+                self.note_faded(db, head, None);
+                lsn
             }
-            false => self.remove_elements(db, due)?,
+            false => self.remove_elements(db, due, Some(head))?,
         };
         let Some(lsn) = lsn else { return Ok(()) };
         self.counts.expired_fields.set(self.counts.expired_fields.get() + due.len() as u64);
@@ -93,15 +107,29 @@ impl Shard {
         Ok(())
     }
 
-    /// The last change, if there was one.
-    fn remove_elements(&mut self, db: u8, due: &Due) -> Result<Option<Lsn>, Stop> {
+    /// The last change, if there was one. `owner`: the head of the hash, if they have one.
+    fn remove_elements(&mut self, db: u8, due: &Due, owner: Option<u64>) -> Result<Option<Lsn>, Stop> {
         let mut last = None;
         for (head, rest) in due {
             let row_key = RowKey { db: elements_of(db), head: *head, key: rest };
             self.keep_removed(row_key)?;
             last = self.engine.delete(row_key, Removal::Expired)?.or(last);
+            if let Some(owner) = owner {
+                self.note_faded(db, owner, Some(head % PLACES));
+            }
         }
         Ok(last)
+    }
+
+    /// Whether an element is not past its time.
+    pub(crate) fn is_served(&self, element: &Element<'_>, call: &Call<'_>) -> bool {
+        element.is_live(call.now) || self.planted == Some(Bug::FieldServed)
+    }
+
+    fn note_faded(&mut self, db: u8, head: u64, place: Option<u64>) {
+        if let Some(faded) = &mut self.faded {
+            faded.push(Faded { db, head, place });
+        }
     }
 
     fn announce_expiry(&self, row_key: RowKey<'_>, class: Events, event: &'static str, lsn: Lsn) {

@@ -6,10 +6,12 @@ use super::{
     Args, Checked, Checks, MISCONF, Met, ONE_REPLY, Own, PAUSE, REPLIES, SAVE_FAILED, Shard, UNUSABLE, Work, asked,
     is_write, keys, live_keys, note,
 };
-use crate::model::{self, Change, DATABASES};
+use crate::model::{self, Change, Collection, DATABASES, Row};
+use cairn_core::collection::order::place_of;
 use cairn_core::parcel::Ask;
 use cairn_core::route::{self, CURSOR_DROPPED_BITS};
 use std::collections::BTreeSet;
+use std::rc::Rc;
 
 impl Checks {
     /// Runs a command of a client on the model, as far as its machine does.
@@ -196,6 +198,34 @@ impl Checks {
         if let Some(answer) = client.answers.iter_mut().find(|answer| answer.hole == hole) {
             answer.parts[part as usize] = Some(filled);
         }
+    }
+
+    /// The machine has removed a field past its time from the hash with this head, or all of the hash.
+    pub(super) fn expire_field(&mut self, met: Met, db: u8, head: u64, place: Option<u64>) -> Checked {
+        let Shard { rows, history, .. } = &mut self.shards[met.shard];
+        let wrong = |what: &str| Err(format!("{REPLIES}: shard {} removes {what}", met.shard));
+        let found = rows.iter(db).find(|(key, _)| route::head(route::slot(key), key, self.hash_seed) == head);
+        let Some((key, row)) = found else { return wrong("fields of nothing") };
+        let Some(Collection::Hash(fields)) = row.collection.as_deref() else { return wrong("fields of no hash") };
+        let is_over = |name: &&Vec<u8>| {
+            !fields[*name].is_live(met.now_ms) && place.is_none_or(|place| place_of(name, self.hash_seed) == place)
+        };
+        let over: Vec<&Vec<u8>> = fields.keys().filter(is_over).collect();
+        let change = match over.first() {
+            _ if place.is_none() && over.len() == fields.len() => Change::Delete { db, key: key.clone() },
+            Some(name) if place.is_some() && fields.len() > 1 => {
+                let mut left = fields.clone();
+                left.remove(*name);
+                let collection = Some(Rc::new(Collection::Hash(left)));
+                Change::Put { db, key: key.clone(), row: Row { collection, ..row.clone() } }
+            }
+            _ => return wrong(&format!("fields of {} that are not past their time", key.escape_ascii())),
+        };
+        let step = vec![change];
+        rows.apply(&step[0]);
+        note(&mut self.clients, &step);
+        history.push(step);
+        Ok(())
     }
 
     /// The machine has removed so many rows past their time: the first ones in the order of their times.

@@ -12,6 +12,10 @@ const MEMBERS: u32 = 120;
 /// Members that are named together at most, mostly and now and then.
 const SOME: usize = 4;
 const MANY: usize = 60;
+/// Fields that are named more often than others.
+const FEW: u32 = 5;
+/// Fields of one command on deadlines where memory is small.
+const EXPIRING_MAX: usize = 12;
 
 /// A key of this kind and, of all kinds, of a tag, if it is to be of one.
 pub(super) fn key(kind: &str, tag: Option<u32>, rng: &mut Rng) -> Vec<u8> {
@@ -32,6 +36,11 @@ fn numbered(number: u32) -> Vec<u8> {
     member
 }
 
+/// One of few, now and then, so that what expires is looked at.
+fn field(rng: &mut Rng) -> Vec<u8> {
+    if rng.bool() { numbered(rng.u32(..FEW)) } else { member(rng) }
+}
+
 /// Such arguments, for some members or many.
 fn several(rng: &mut Rng, mut one: impl FnMut(&mut Rng) -> Vec<Vec<u8>>) -> Vec<Vec<u8>> {
     let count = if rng.u8(..8) == 0 { rng.usize(1..=MANY) } else { rng.usize(1..=SOME) };
@@ -44,6 +53,7 @@ pub fn command(workload: &mut Workload, rng: &mut Rng, now_ms: u64) -> Args {
     let key = key(kind, tag, rng);
     match rng.u8(..20) {
         0..4 => whole(workload, kind, tag, &key, rng, now_ms),
+        _ if kind == "hash" && rng.u8(..3) == 0 => deadlines(workload, &key, rng, now_ms),
         _ if kind == "hash" => hash(workload, &key, rng),
         _ if kind == "set" => set(&key, tag, rng),
         _ if kind == "zset" => zset(&key, rng),
@@ -62,7 +72,11 @@ pub(super) fn looks(key: &[u8]) -> Option<Vec<Args>> {
     let kind = KINDS.into_iter().find(|kind| key.starts_with(format!("{kind}{{").as_bytes()))?;
     let all = || (0..MEMBERS).map(numbered).chain([b"count".to_vec()]).collect::<Vec<_>>();
     Some(match kind {
-        "hash" => vec![with("HLEN", key, &[]), with("HMGET", key, &all())],
+        "hash" => {
+            let count = (MEMBERS + 1).to_string();
+            let expires = [b"FIELDS".to_vec(), count.into_bytes()].into_iter().chain(all()).collect::<Vec<_>>();
+            vec![with("HLEN", key, &[]), with("HMGET", key, &all()), with("HPEXPIRETIME", key, &expires)]
+        }
         "set" => vec![with("SCARD", key, &[]), with("SMISMEMBER", key, &all())],
         "zset" => vec![super::command("ZRANGE", &[key, b"0", b"-1", b"WITHSCORES"])],
         "list" => vec![super::command("LRANGE", &[key, b"0", b"-1"])],
@@ -112,12 +126,68 @@ fn hash(workload: &mut Workload, key: &[u8], rng: &mut Rng) -> Args {
             with("HINCRBY", key, &[field, rng.i32(-5..9).to_string().into_bytes()])
         }
         11 => with("HLEN", key, &[]),
-        12 => with(["HGET", "HEXISTS", "HSTRLEN"][rng.usize(..3)], key, &[member(rng)]),
+        12 => with(["HGET", "HEXISTS", "HSTRLEN"][rng.usize(..3)], key, &[field(rng)]),
         _ => {
-            let fields = several(rng, |rng| vec![member(rng)]);
+            let fields = several(rng, |rng| vec![field(rng)]);
             with("HMGET", key, &fields)
         }
     }
+}
+
+/// Fields of hashes that expire.
+fn deadlines(workload: &mut Workload, key: &[u8], rng: &mut Rng, now_ms: u64) -> Args {
+    let word = |word: &str| word.as_bytes().to_vec();
+    let (unit, amount) = match workload.is_across {
+        true => ("PXAT", across::deadline(rng)),
+        false => {
+            let (unit, amount) = lifetime(rng, now_ms);
+            (unit, amount.to_string().into_bytes())
+        }
+    };
+    let mut fields = several(rng, |rng| vec![field(rng)]);
+    if workload.is_wide && !workload.is_across {
+        // A change of many deadlines at once may need more pages than a small memory has.
+        fields.truncate(EXPIRING_MAX);
+    }
+    let (mut words, mut per) = (Vec::new(), 1);
+    let name = match rng.u8(..16) {
+        0..6 => {
+            words.push(amount);
+            words.extend((rng.u8(..3) == 0).then(|| word(["NX", "XX", "GT", "LT"][rng.usize(..4)])));
+            match unit {
+                "EX" => "HEXPIRE",
+                "PX" => "HPEXPIRE",
+                "EXAT" => "HEXPIREAT",
+                _ => "HPEXPIREAT",
+            }
+        }
+        6 | 7 => "HPERSIST",
+        8..10 if workload.is_across => ["HEXPIRETIME", "HPEXPIRETIME"][rng.usize(..2)],
+        8..10 => ["HTTL", "HPTTL", "HEXPIRETIME", "HPEXPIRETIME"][rng.usize(..4)],
+        10 | 11 => {
+            match rng.u8(..4) {
+                0 => {}
+                1 => words.push(word("PERSIST")),
+                _ => words.extend([word(unit), amount]),
+            }
+            "HGETEX"
+        }
+        12 => "HGETDEL",
+        _ => {
+            words.extend((rng.u8(..4) == 0).then(|| word(["FNX", "FXX"][rng.usize(..2)])));
+            match rng.u8(..4) {
+                0 => {}
+                1 => words.push(word("KEEPTTL")),
+                _ => words.extend([word(unit), amount]),
+            }
+            workload.serial += 1;
+            let value = format!("v{}", workload.serial).into_bytes();
+            (fields, per) = (fields.into_iter().flat_map(|field| [field, value.clone()]).collect(), 2);
+            "HSETEX"
+        }
+    };
+    words.extend([word("FIELDS"), (fields.len() / per).to_string().into_bytes()]);
+    with(name, key, &words.into_iter().chain(fields).collect::<Vec<_>>())
 }
 
 fn set(key: &[u8], tag: Option<u32>, rng: &mut Rng) -> Args {
