@@ -368,12 +368,7 @@ impl Machine {
             self.paging.is_freeing_barred = false;
             return;
         };
-        // It is tried again at the end of each turn. What a checkpoint waited for in an earlier one may be gone by now.
-        if let Missing::Page(page) = missing
-            && self.shard.engine().page_file().is_some_and(|file| file.offset_of(page).is_none())
-        {
-            return;
-        }
+        // It is tried again at the end of each turn.
         if let Absence::Unusable(refusal) = self.fetch(missing)
             && !std::mem::replace(&mut self.paging.is_freeing_barred, true)
         {

@@ -262,7 +262,15 @@ impl Engine {
             return Ok(true);
         }
         let has_more = self.reclaim_some()?;
-        self.orphans.missing.take().map_or(Ok(has_more), Err)
+        // What was missing in an earlier turn may be gone by now.
+        let missing = self.orphans.missing.take().filter(|missing| !self.is_gone(missing));
+        missing.map_or(Ok(has_more), Err)
+    }
+
+    /// Whether a page that was missing is no page any more.
+    fn is_gone(&self, missing: &Missing) -> bool {
+        let Missing::Page(page) = missing else { return false };
+        self.page_file().is_some_and(|file| file.offset_of(*page).is_none())
     }
 
     /// Frees some pages of trees that are gone. Whether there are more.
