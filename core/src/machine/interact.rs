@@ -24,7 +24,7 @@ use super::plan::Plan;
 use super::trial::{Tried, undone};
 use super::views::Summing;
 use crate::announce::Announcement;
-use crate::command::{Call, Flags, Flow, Run, keyspace, script, table};
+use crate::command::{Call, Flags, Flow, Run, Spec, keyspace, script, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
@@ -125,10 +125,10 @@ impl Machine {
         let is_data = is_write || spec.flags.has(Flags::READONLY) || spec.flags.has(Flags::MOVABLEKEYS);
         let is_script = script::is_script(spec);
         let is_survey = keyspace::is_survey(spec);
-        let is_nothing = !is_on_rows && !is_script && !is_survey;
-        let is_other = is_nothing && (is_data || matches!(spec.name, "multi" | "watch"));
+        let is_keyless = !is_on_rows && !is_script && !is_survey;
+        let is_other = is_keyless && (is_data || matches!(spec.name, "multi" | "watch"));
         let bytes = call.args.iter().map(<[u8]>::len).sum::<usize>();
-        let refusal = if is_nothing && (!is_other || spec.name == "lock") {
+        let refusal = if is_keyless && (!is_other || spec.name == "lock") {
             return None;
         } else if let Some(end) = &open.ended {
             ended(end)
@@ -139,7 +139,7 @@ impl Machine {
         } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
             too_much(bytes_max)
         } else if is_survey && open.is_read_only {
-            Refusal::text(format!("ERR '{}' is not allowed in a transaction that began with READ ONLY", spec.name))
+            not_at_cut(spec)
         } else if is_survey {
             return Some(self.run_survey_in_open(conn, call, out));
         } else if is_script || self.is_in_steps_locked(call) {
@@ -529,6 +529,11 @@ pub(super) fn too_much(bytes_max: usize) -> Refusal {
     Refusal::text(format!(
         "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
     ))
+}
+
+/// What one hears who asks about a whole database at a cut.
+pub(super) fn not_at_cut(spec: &Spec) -> Refusal {
+    Refusal::text(format!("ERR '{}' is not allowed in a transaction that began with READ ONLY", spec.name))
 }
 
 /// What one hears who goes on with a transaction that the server has ended.

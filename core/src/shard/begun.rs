@@ -60,13 +60,11 @@ impl Shard {
             Some(copying) => copying,
             None => Box::new(Copying { number: self.begin_collection(there, target)?, order: 0, rank: 0 }),
         };
-        if copying.order < ORDERS
-            && let Err(stop) = self.copy_some(call, number, there, kind, &mut copying)
-        {
-            return Err(self.rest(copying, stop));
-        }
         if copying.order < ORDERS {
-            return Err(self.rest(copying, Stop::Long));
+            let copied = self.copy_some(call, number, there, kind, &mut copying);
+            if copied.is_err() || copying.order < ORDERS {
+                return Err(self.rest(copying, copied.err().unwrap_or(Stop::Long)));
+            }
         }
         // What names it may still want a page.
         let copied = copying.number;

@@ -108,7 +108,7 @@ impl Shard {
         let gone = removal.gone.count(removal.len);
         let kept = removal.len - gone;
         if removal.number.is_none() {
-            let is_small = gone.min(kept) <= self.puts_now() || kept / KEPT_PER_GONE_MAX > gone;
+            let is_small = gone.min(kept) <= self.puts_now() || goes_at_once(gone, kept);
             if is_small || self.is_short(u64::MAX)? {
                 return self.without_at_once(call, place, removal, kept < gone);
             }
@@ -190,6 +190,11 @@ impl Shard {
     }
 }
 
+/// Whether so much more stays than goes that it is not put anew.
+pub fn goes_at_once(gone: u64, kept: u64) -> bool {
+    kept > gone.saturating_mul(KEPT_PER_GONE_MAX)
+}
+
 /// The number whose elements have the ranks.
 fn walked(kind: Kind, number: CollectionId) -> CollectionId {
     if kind == Kind::ZSet { by_score(number) } else { number }
@@ -209,6 +214,12 @@ fn rows_of(kind: Kind, number: CollectionId, element: &Element<'_>, seed: u64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn few_go_at_once_where_very_many_stay() {
+        let max = 100 * KEPT_PER_GONE_MAX;
+        assert_eq!([max - 1, max, max + 1].map(|kept| goes_at_once(100, kept)), [false, false, true]);
+    }
 
     #[test]
     fn what_stays_and_what_goes_are_all_there_is() {

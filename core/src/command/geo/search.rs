@@ -6,9 +6,9 @@ use crate::collection::zset::{Cut, ZSet};
 use crate::command::Call;
 use crate::command::algebra::{Scored, scored as read_scored};
 use crate::command::args::Args;
-use crate::command::long::stock::{Storing, Target};
+use crate::command::long::stock::Storing;
 use crate::command::program::Steps;
-use crate::command::zsets::range::{all, put_scored, store};
+use crate::command::zsets::range::{put_scored, store_found};
 use crate::command::zsets::steps;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
@@ -357,11 +357,7 @@ fn search_on(
     };
     let found = &mut finding.storing.found;
     query.scored(std::mem::take(&mut finding.found)).for_each(|(member, score)| found.push(&member, score));
-    let target = Target { key: target, kind: Kind::ZSet, event: event(way) };
-    let stored = match finding.storing.go_on(shard, call, &target)? {
-        Some(stored) => stored,
-        None => store(shard, call, target.key, all(&finding.storing.found).collect(), target.event)?,
-    };
+    let stored = store_found(shard, call, (target, event(way)), &mut finding.storing)?;
     reply.integer(stored);
     Ok(())
 }

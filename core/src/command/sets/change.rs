@@ -6,10 +6,9 @@ use crate::command::Call;
 use crate::command::program::Steps;
 use crate::command::sample::{Sample, Walk, below, ranks};
 use crate::error::{Refusal, Stop};
-use crate::limits::KEPT_PER_GONE_MAX;
 use crate::notify::Events;
 use crate::resp::encode::Reply;
-use crate::shard::removal::{Gone, Place, Removal};
+use crate::shard::removal::{Gone, Place, Removal, goes_at_once};
 use crate::shard::{Kind, Shard, Ttl};
 use std::ops::ControlFlow;
 
@@ -141,8 +140,8 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
 
 /// Whether so many members of so many are drawn, shown and removed at once.
 fn pops_at_once(shard: &Shard, gone: u64, len: u64) -> Result<bool, Stop> {
-    let is_few = (len - gone) / KEPT_PER_GONE_MAX > gone;
-    Ok(shard.takes_at_once(gone) || shard.is_short(if is_few { gone } else { u64::MAX })?)
+    let items = if goes_at_once(gone, len - gone) { gone } else { u64::MAX };
+    Ok(shard.takes_at_once(gone) || shard.is_short(items)?)
 }
 
 /// An SPOP of very many.

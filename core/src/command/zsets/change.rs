@@ -165,8 +165,6 @@ fn remove_interval(
     let removed = ranks.end - ranks.start;
     if removed > 0 {
         remove_ranks(shard, call, key, ranks)?;
-    }
-    if removed > 0 {
         shard.notify_of_removal(call, Events::ZSET, call.spec.name, key);
     }
     reply.integer(removed as i64);

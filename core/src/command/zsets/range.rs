@@ -264,23 +264,27 @@ pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
         storing.found.truncate(gathered as usize);
     }
     let stored = gathers.and_then(|()| match storing.found.len() as u64 == count {
-        true => store_found(shard, call, &mut storing),
+        true => store_found(shard, call, (&call.args[1], call.spec.name), &mut storing),
         false => Err(Stop::Long),
     });
     reply.integer(stored.map_err(|stop| shard.rest(storing, stop))?);
     Ok(())
 }
 
-fn store_found(shard: &mut Shard, call: &Call<'_>, storing: &mut Storing) -> Result<i64, Stop> {
-    let (key, event) = (&call.args[1], call.spec.name);
+/// Stores all that was found, what is large piece by piece. `event` is what is told of it. How many there are.
+pub fn store_found(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    (key, event): (&[u8], &'static str),
+    storing: &mut Storing,
+) -> Result<i64, Stop> {
     match storing.go_on(shard, call, &Target { key, kind: Kind::ZSet, event })? {
         Some(stored) => Ok(stored),
         None => store(shard, call, key, all(&storing.found).collect(), event),
     }
 }
 
-/// What is in a bag, one by one.
-pub fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
+fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
     (0..members.len()).map(|at| members.get(at)).map(|(member, score)| (member.to_vec(), score))
 }
 
