@@ -6,9 +6,12 @@
 Each server runs alone on core 0, redis-benchmark on core 1: 50 clients, pipeline 16, keys and members at random from 100,000. Servers alternate within each
 repetition; the medians are shown, and Cairn's ratio to the best of the others. CPU time is that of the process and of what the kernel does for it
 (utime + stime of /proc/PID/stat); it holds still on a noisy machine, rates do not.
+
+The commands of a family are all on one collection, so those that follow each other are done together (docs/decisions/0040-runs.md). With --apart each is on
+one of --keys collections, at random: none are.
 """
 
-import argparse, os, statistics, subprocess, time
+import argparse, os, re, statistics, subprocess, time
 from servers import running
 
 FAMILIES = [
@@ -36,6 +39,8 @@ def cpu_seconds(pid):
 
 
 def load(port, words, requests, args):
+    if args.apart:
+        words = re.sub(r"\b(my[a-z]+|short)\b", r"\1:__rand_int__", words)
     subprocess.run(
         ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-P", "16", "-q", "-r", str(args.keys), "-n", str(requests)]
         + words.split(" "),
@@ -63,6 +68,7 @@ def main():
     parser.add_argument("--reps", type=int, default=3)
     parser.add_argument("--requests", type=int, default=200_000)
     parser.add_argument("--keys", type=int, default=100_000)
+    parser.add_argument("--apart", action="store_true", help="commands are on many collections, not on one")
     parser.add_argument("--port", type=int, default=7980)
     parser.add_argument("--dir", default=".", help="on a disk, not in memory")
     parser.add_argument("--only", action="append", help="names of families")

@@ -150,6 +150,12 @@ impl Announced {
         std::mem::replace(&mut self.voice, voice)
     }
 
+    /// Whether anybody may hear of events of any class.
+    #[inline]
+    pub fn hears_of_events(&self) -> bool {
+        self.heard != Events::NONE
+    }
+
     /// Whether anybody may hear of such events.
     #[inline]
     pub fn wants(&self, class: Events) -> bool {

@@ -10,6 +10,7 @@ cairn_storage::bugs! {
     RenameHalf "rename-half" "RENAME to another shard removes its source and gives nothing to its target",
     UnlockUndecided "unlock-undecided" "A shard gives the locks of its part back as soon as that has run",
     CountForgotten "count-forgotten" "Of increments that are done together the last one is answered and not done",
+    RunForgotten "run-forgotten" "Of other commands that are done together the last one is answered, and what is done is the one before again",
     SplitForgotten "split-forgotten" "A start does not look for counters that were split",
     SplitUnrecalled "split-unrecalled" "A shard goes on adding to a sub-row that is being merged",
     SumStale "sum-stale" "What was seen of sub-rows is taken for what they are later",

@@ -133,6 +133,9 @@ pub const SCRUB_FIRST_SECONDS: u64 = 600;
 /// What the commands of one connection may take of a turn, if it has sent many: then others have their turn. One command may exceed it.
 pub const TURN_SHARE_NS: u64 = 1_000_000;
 
+/// Arguments of commands that follow each other and are done together, name and key included: what goes beyond is done by itself.
+pub const JOINED_ARGS_MAX: usize = 512;
+
 /// The most that `slice-items` may be.
 pub const SLICE_ITEMS_MAX: i64 = 1 << 20;
 

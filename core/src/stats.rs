@@ -87,6 +87,8 @@ pub struct Counters {
     /// Commands that this shard ran for clients of other shards, and those it sent to others.
     pub foreign_commands: u64,
     pub forwarded_commands: u64,
+    /// Commands that were done together with others behind or before them.
+    pub joined_commands: u64,
     /// Commands whose replies were shown in slices.
     pub sliced_commands: u64,
     pub turns: u64,
@@ -132,6 +134,7 @@ impl Counters {
         self.access_denied_channel += other.access_denied_channel;
         self.foreign_commands += other.foreign_commands;
         self.forwarded_commands += other.forwarded_commands;
+        self.joined_commands += other.joined_commands;
         self.sliced_commands += other.sliced_commands;
         self.turns += other.turns;
         self.txns_begun += other.txns_begun;

@@ -407,6 +407,7 @@ impl Metrics {
                 ("cairn_auth_denied_total", counters.auth_denied),
                 ("cairn_commands_forwarded_total", counters.forwarded_commands),
                 ("cairn_commands_foreign_total", counters.foreign_commands),
+                ("cairn_commands_joined_total", counters.joined_commands),
                 ("cairn_commands_sliced_total", counters.sliced_commands),
                 ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
                 ("cairn_log_durable_bytes_total", figures.log.durable_lsn),

@@ -255,15 +255,18 @@ impl Command<'_> {
                 self.keep(key, Collection::ZSet(scores), gone > 0);
                 self.integer(gone as i64);
             }
-            b"zremrangebyrank" | b"zpopmin" => {
-                let all = ranked(&scores);
+            b"zremrangebyrank" | b"zpopmin" | b"zpopmax" => {
+                let mut all = ranked(&scores);
+                if name == b"zpopmax" {
+                    all.reverse();
+                }
                 let gone = match name {
-                    b"zpopmin" => &all[..(integer(args[2])? as usize).min(all.len())],
-                    _ => &all[ranks(args, all.len())?],
+                    b"zremrangebyrank" => &all[ranks(args, all.len())?],
+                    _ => &all[..(args.get(2).map_or(Ok(1), |count| integer(count))? as usize).min(all.len())],
                 };
                 scores.retain(|member, _| gone.iter().all(|(_, of)| of != member));
                 self.keep(key, Collection::ZSet(scores), !gone.is_empty());
-                if name == b"zpopmin" { self.scored(gone, true) } else { self.integer(gone.len() as i64) }
+                if name == b"zremrangebyrank" { self.integer(gone.len() as i64) } else { self.scored(gone, true) }
             }
             _ => return Ok(false),
         }

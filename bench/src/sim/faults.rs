@@ -52,7 +52,7 @@ impl Planted {
 
     /// All, and those of the machine that show where the model judges single shards.
     pub fn of_model() -> impl Iterator<Item = Planted> {
-        Planted::all().chain([Planted::Machine(Bug::FieldServed)])
+        Planted::all().chain([Bug::FieldServed, Bug::RunForgotten].map(Planted::Machine))
     }
 
     /// Those of transactions over several shards.
@@ -66,7 +66,7 @@ impl Planted {
         let machines = Bug::ALL
             .iter()
             .copied()
-            .filter(|bug| !matches!(bug, Bug::PartForgotten | Bug::RenameHalf | Bug::FieldServed));
+            .filter(|bug| !matches!(bug, Bug::PartForgotten | Bug::RenameHalf | Bug::FieldServed | Bug::RunForgotten));
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }
 

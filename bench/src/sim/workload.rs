@@ -12,6 +12,9 @@ const TAGS: u32 = 3;
 /// One run in so many is a flood.
 const FLOOD_IN: u32 = 60;
 
+/// Of the four kinds of runs the one whose commands of collections are repeated.
+const REPEATS: u8 = 0;
+
 /// How a run's clients behave, drawn from its seed.
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
@@ -35,6 +38,10 @@ pub struct Workload {
     collected_in: u32,
     /// What was counted last, if it is likely to be counted again: increments that follow each other are done together.
     counted: Option<Vec<u8>>,
+    /// Whether commands of collections come in runs: they are done together.
+    repeats: bool,
+    /// The last one of those, on which key.
+    repeated: Option<(&'static str, Vec<u8>)>,
     /// There is one shard only: of transactions over several the model knows nothing.
     is_alone: bool,
     /// Commands are to span shards, and none tells of time.
@@ -66,6 +73,9 @@ impl Workload {
             // Collections are small: they would keep a flood from coming.
             collected_in: if is_flood { 1000 } else { [3, 6, 20][rng.usize(..3)] },
             counted: None,
+            // Drawn aside: seeds that once failed are the runs that they were.
+            repeats: rng.clone().u8(..4) == REPEATS,
+            repeated: None,
             serial: 0,
         }
     }
@@ -76,6 +86,11 @@ impl Workload {
             return self.count(rng);
         }
         self.counted = None;
+        if self.repeats
+            && let Some(args) = collections::again(self, rng)
+        {
+            return args;
+        }
         if rng.u32(..self.collected_in) == 0 {
             return collections::command(self, rng, now_ms);
         }

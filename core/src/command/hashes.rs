@@ -178,6 +178,7 @@ pub const SPECS: &[Spec] = &[
         member: 2,
         flags: WRITE_FAST,
         run: Run::Row(change::hset),
+        joined: Some(change::HSETS),
         complexity: "O(N log M) where N is the number of fields that are set and M the number of fields.",
         summary: "Sets fields of a hash and answers how many are new.",
         synopsis: "key field value [field value ...]",

@@ -91,6 +91,18 @@ impl Call<'_> {
 /// A command on rows of one shard: it resolves what it needs, and only then changes anything.
 pub type RowRun = fn(&mut Shard, &Call<'_>, &mut Reply<'_>) -> Result<(), Stop>;
 
+/// The same of several commands on one key that follow each other: the call has the arguments of all of them behind the key, so many each as `parts` says,
+/// and each is answered as if it had been run by itself. If it stops they are run one by one, so it may stop for whatever is not simple.
+pub type JoinedRun = fn(&mut Shard, &Call<'_>, parts: &[usize], &mut Reply<'_>) -> Result<(), Stop>;
+
+/// How commands that follow each other are run together.
+#[derive(Clone, Copy)]
+pub struct Joined {
+    pub run: JoinedRun,
+    /// Whether they have arguments behind the key. If not, those that do are run by themselves.
+    pub has_arguments: bool,
+}
+
 /// A command on the connection or the server. It runs on the core of its connection.
 pub type ServerRun = fn(&mut Machine, ConnId, &Call<'_>, &mut Reply<'_>) -> Result<Flow, Stop>;
 
@@ -250,6 +262,8 @@ pub struct Spec {
     pub key_uses: &'static [&'static str],
     pub spread: Spread,
     pub run: Run,
+    /// How several are run together, if they are.
+    pub joined: Option<Joined>,
     /// How it waits, if it does.
     pub blocks: Option<&'static Blocks>,
     pub subcommands: &'static [Spec],
@@ -280,6 +294,7 @@ impl Spec {
         key_uses: &[],
         spread: Spread::Refuse,
         run: Run::Container,
+        joined: None,
         blocks: None,
         subcommands: &[],
         categories: "",

@@ -141,6 +141,17 @@ impl HotKeys {
         }
     }
 
+    /// Notes commands on one key, as many as `times`.
+    #[inline]
+    pub fn note_run(&mut self, call: &Call<'_>, times: u32) {
+        let mut left = times;
+        while self.countdown <= left {
+            left -= self.countdown;
+            self.note(call, |_| call.head);
+        }
+        self.countdown -= left;
+    }
+
     /// Notes increments of one key.
     #[inline]
     pub fn note_steps(&mut self, call: &Call<'_>, steps: &[Step], is_silent: bool) {

@@ -1,8 +1,4 @@
-//! Increments of one key that follow each other in what a connection has sent: done together, with one look at the row, one
-//! write and one record, and each answered as if it had been done by itself. Those for another shard go there as one message.
-//!
-//! Nothing stands between them, so no one can tell. What is not as simple as that (the row is locked, or not in memory; the
-//! connection is in a transaction) is left to `run`, which does them one by one.
+//! Runs of increments ([`super::runs`]): one look at the row, one write and one record. Those for another shard go there as one message.
 
 use super::Machine;
 use super::batch::{Batch, Request};
@@ -13,6 +9,7 @@ use super::parked::Work;
 use super::place::Place;
 use super::release::HeldReply;
 use super::run::Stay;
+use super::runs::Replying;
 use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::strings::counters::{self, Step};
@@ -25,7 +22,7 @@ use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::session::ReplyMode;
 use cairn_storage::log::LogState;
-use cairn_storage::units::{Lsn, ShardId};
+use cairn_storage::units::ShardId;
 
 /// Increments for another shard that wait there.
 pub(super) struct ParkedCounts {
@@ -34,14 +31,6 @@ pub(super) struct ParkedCounts {
     pub bytes: Vec<u8>,
     pub ranges: [(u32, u32); 2],
     pub steps: Vec<Step>,
-}
-
-/// What a batch's replies go to, and what they wait for.
-pub(super) struct Replying<'a> {
-    pub out: &'a mut Replies,
-    pub held: &'a mut Lsn,
-    /// When the command before ended.
-    pub clock_ns: &'a mut u64,
 }
 
 /// What becomes of increments that are to be done together.
@@ -81,23 +70,10 @@ impl Machine {
         steps: &[Step],
         to: &mut Replying<'_>,
     ) -> Option<()> {
-        let (request, requests) = (&batch.requests[at], &batch.requests[at..at + steps.len()]);
-        let args = batch.args(input, request);
-        if self.session(conn).client.is_restricted {
-            // Each of them is checked by itself.
-            return None;
-        }
-        let spec = self.admit(conn, request, &args, to.out.weight()).ok()?.spec;
-        let client = &self.session(conn).client;
-        let mode = client.reply_mode;
-        let is_plain =
-            client.multi.is_none() && client.open.is_none() && matches!(mode, ReplyMode::On | ReplyMode::Off);
-        if !is_plain || self.splits.is_unusable() || self.is_anything_parked() && self.has_parked_of(conn) {
-            return None;
-        }
-        let client = &self.session(conn).client;
-        let call =
-            Call { spec, args: &args, db: client.db, is_resp3: client.is_resp3, now: self.now, head: request.head };
+        let requests = &batch.requests[at..at + steps.len()];
+        let args = batch.args(input, &requests[0]);
+        let call = self.admit_run(conn, &requests[0], &args, to)?;
+        let mode = self.session(conn).client.reply_mode;
         let is_silent = mode == ReplyMode::Off;
         let way = self.way_of(conn, &call, steps, is_silent)?;
         let mark = to.out.len();
@@ -107,12 +83,7 @@ impl Machine {
         } else {
             self.count_here(&call, steps, &way, is_silent, to.out).inspect_err(|_| to.out.truncate(mark)).ok()?;
         }
-        self.end_counts(conn, input, batch, requests, &call, to);
-        self.silence(conn, mode, mark, to.out);
-        let lsn = self.shard.observed();
-        if lsn > self.shard.stable() && to.out.len() > mark {
-            self.gate(conn, steps[0].id, mark, lsn, to.out, to.held);
-        }
+        self.end_run(conn, input, batch, requests, (&call, mark), to);
         Some(())
     }
 
@@ -162,37 +133,6 @@ impl Machine {
 
     fn count_failed(&mut self, failed: &[u16]) {
         failed.iter().for_each(|id| self.count_error(Some(*id), &Refusal::Overflow));
-    }
-
-    /// They are counted as the commands that they are.
-    fn end_counts(
-        &mut self,
-        conn: ConnId,
-        input: &[u8],
-        batch: &Batch,
-        requests: &[Request],
-        call: &Call<'_>,
-        to: &mut Replying<'_>,
-    ) {
-        let now_ns = (self.identity.clock_ns)();
-        let ns = now_ns.saturating_sub(*to.clock_ns) / requests.len() as u64;
-        *to.clock_ns = now_ns;
-        let is_counted_later = std::mem::take(&mut self.is_counted_later);
-        let client = &mut self.session_mut(conn).client;
-        client.commands += requests.len() as u64;
-        for request in requests {
-            let entry = request.entry.expect("an increment has been looked up");
-            if !is_counted_later {
-                self.stats.on_command(entry.id, ns);
-            }
-            let call = Call { spec: entry.spec, args: &batch.args(input, request), ..*call };
-            self.note_if_slow(conn, ns, &call);
-            if self.is_monitored() {
-                self.show_command(conn, &call, 0);
-            }
-        }
-        let last = requests.last().and_then(|request| request.entry);
-        self.session_mut(conn).client.last_command = last.expect("there is one at least").spec.name;
     }
 
     /// One message for all of them, and one place for their replies.
@@ -315,14 +255,6 @@ impl ParkedCounts {
 }
 
 impl Batch {
-    /// Whether the request at `at` and the one behind it may be increments of one key: it costs hardly anything to ask.
-    #[inline]
-    pub fn counts_on(&self, at: usize) -> bool {
-        let [first, second, ..] = &self.requests[at..] else { return false };
-        let counts = |request: &Request| request.entry.is_some_and(|entry| entry.spec.flags.has(Flags::COUNTS));
-        first.head == second.head && counts(first) && counts(second)
-    }
-
     /// The increments of one key that stand at `at` and behind it, as far as they are well-formed.
     fn steps(&self, input: &[u8], at: usize, steps: &mut Vec<Step>) {
         let (first, head) = (self.args(input, &self.requests[at]), self.requests[at].head);

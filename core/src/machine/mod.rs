@@ -6,7 +6,7 @@
 //! - `access`: who may do what.
 //! - `ask`: commands that need other shards, or the process, to finish.
 //! - `place`: where a command runs.
-//! - `counts`: increments that follow each other.
+//! - `runs`: commands on one key that follow each other are done together; `counts`: increments.
 //! - `exec`: transactions. Over several shards: `plan`, `coordinate`, `participate`, `recovered`, `whole`, `databases`. Over several requests: `interact`, `trial`,
 //!   `deadlock`.
 //! - `cuts`: snapshots of all shards, and `views`: who reads them.
@@ -65,6 +65,7 @@ mod release;
 mod remote;
 mod run;
 mod running;
+mod runs;
 mod script;
 mod scrub;
 mod slices;
@@ -119,6 +120,7 @@ use parked::Parking;
 use participate::Parts;
 use redo::Redo;
 use release::Held;
+use runs::Join;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -216,6 +218,7 @@ pub struct Machine {
     batch: Batch,
     /// Increments that are done together. Kept to be used again.
     steps: Vec<Step>,
+    join: Join,
     paging: Paging,
     parking: Parking,
     parts: Parts,
@@ -283,6 +286,7 @@ impl Machine {
             drain: Drain::Serving,
             batch: Batch::default(),
             steps: Vec::new(),
+            join: Join::default(),
             paging: Paging::default(),
             parking: Parking::default(),
             parts,

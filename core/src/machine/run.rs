@@ -6,10 +6,10 @@
 use super::Machine;
 use super::ask::Deferred;
 use super::batch::{Batch, Request};
-use super::counts::Replying;
 use super::deeds::Deed;
 use super::paging::Absence;
 use super::place::{CROSSSLOT, Place};
+use super::runs::Replying;
 use crate::command::args::Args;
 use crate::command::table::Entry;
 use crate::command::{Call, Flags, Flow, Run, Spec, debug, help};
@@ -166,9 +166,11 @@ impl Machine {
                 taken = request.start;
                 break;
             }
-            if at >= together && batch.counts_on(at) {
+            if at >= together
+                && let Some(kind) = batch.together(at)
+            {
                 let mut to = Replying { out: &mut out, held: &mut held, clock_ns: &mut clock_ns };
-                match self.count_together(conn, input, batch, at, &mut to) {
+                match self.run_together(conn, input, (batch, at), kind, &mut to) {
                     Ok(done) => {
                         at += done;
                         continue;

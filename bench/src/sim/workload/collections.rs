@@ -62,6 +62,51 @@ pub fn command(workload: &mut Workload, rng: &mut Rng, now_ms: u64) -> Args {
     }
 }
 
+/// Those that are done together where they follow each other on one key.
+const REPEATED: [(&str, &str); 10] = [
+    ("list", "LPUSH"),
+    ("list", "RPUSH"),
+    ("list", "LPOP"),
+    ("list", "RPOP"),
+    ("set", "SADD"),
+    ("zset", "ZADD"),
+    ("zset", "ZADD"),
+    ("zset", "ZPOPMIN"),
+    ("zset", "ZPOPMAX"),
+    ("hash", "HSET"),
+];
+
+/// One of these, mostly the one before again.
+pub(super) fn again(workload: &mut Workload, rng: &mut Rng) -> Option<Args> {
+    let (name, key) = match workload.repeated.take() {
+        Some(last) if rng.u8(..8) > 0 => last,
+        _ if rng.u8(..10) > 0 => return None,
+        _ => {
+            let (kind, name) = REPEATED[rng.usize(..REPEATED.len())];
+            (name, key(kind, None, rng))
+        }
+    };
+    let element = |workload: &mut Workload| {
+        workload.serial += 1;
+        format!("e{}", workload.serial).into_bytes()
+    };
+    let args = match name {
+        "LPUSH" | "RPUSH" => several(rng, |_| vec![element(workload)]),
+        "SADD" => several(rng, |rng| vec![member(rng)]),
+        "ZADD" => {
+            let option = (rng.u8(..12) == 0).then(|| b"CH".to_vec());
+            let pairs = several(rng, |rng| vec![rng.i32(-20..20).to_string().into_bytes(), member(rng)]);
+            option.into_iter().chain(pairs).collect()
+        }
+        "HSET" => several(rng, |rng| vec![member(rng), element(workload)]),
+        // A number makes it one that is done by itself.
+        _ => (rng.u8(..12) == 0).then(|| b"3".to_vec()).into_iter().collect(),
+    };
+    let command = with(name, &key, &args);
+    workload.repeated = Some((name, key));
+    Some(command)
+}
+
 fn with(name: &str, key: &[u8], args: &[Vec<u8>]) -> Args {
     let args: Vec<&[u8]> = std::iter::once(key).chain(args.iter().map(Vec::as_slice)).collect();
     super::command(name, &args)

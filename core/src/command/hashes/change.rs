@@ -1,8 +1,8 @@
 //! Commands that change a hash.
 
 use crate::collection::map::MapEdit;
-use crate::command::Call;
 use crate::command::args::parse_integer;
+use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::number::Extended;
@@ -10,30 +10,36 @@ use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard, Ttl};
 
 pub fn hset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let added = set_pairs(shard, call)?;
-    reply.integer(added);
-    Ok(())
+    set_pairs(shard, call, &[call.args.len() - 2], |added| reply.integer(added))
 }
+
+pub const HSETS: Joined = Joined {
+    run: |shard, call, parts, reply| set_pairs(shard, call, parts, |added| reply.integer(added)),
+    has_arguments: true,
+};
 
 pub fn hmset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    set_pairs(shard, call)?;
-    reply.ok();
-    Ok(())
+    set_pairs(shard, call, &[call.args.len() - 2], |_| reply.ok())
 }
 
-/// How many of the fields are new.
-fn set_pairs(shard: &mut Shard, call: &Call<'_>) -> Result<i64, Stop> {
-    if call.args.len() % 2 == 1 {
+/// Sets fields and values, so many of both at a time; `answer` how many of the fields are new.
+fn set_pairs(shard: &mut Shard, call: &Call<'_>, parts: &[usize], mut answer: impl FnMut(i64)) -> Result<(), Stop> {
+    if parts.iter().any(|part| part % 2 == 1) {
         return Err(call.arity());
     }
     let mut edit = MapEdit::begin(shard, call, &call.args[1], Kind::Hash)?;
-    let mut added = 0;
-    for at in (2..call.args.len()).step_by(2) {
-        added += i64::from(edit.set(shard, call, &call.args[at], &call.args[at + 1])?);
+    let mut at = 2;
+    for part in parts {
+        let mut added = 0;
+        for field in (at..at + part).step_by(2) {
+            added += i64::from(edit.set(shard, call, &call.args[field], &call.args[field + 1])?);
+        }
+        answer(added);
+        at += part;
     }
     edit.finish(shard, call, &call.args[1], Ttl::Keep)?;
     shard.notify(call, Events::HASH, "hset", &call.args[1]);
-    Ok(added)
+    Ok(())
 }
 
 pub fn hsetnx(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

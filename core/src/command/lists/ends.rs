@@ -2,8 +2,8 @@
 
 use crate::collection::Form;
 use crate::collection::list::{End, List, pop_at, push_at, trim};
-use crate::command::Call;
 use crate::command::args::parse_integer;
+use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
@@ -34,12 +34,32 @@ fn push_if_there(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end:
 }
 
 fn push(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> Result<(), Stop> {
+    push_joined(shard, call, &[call.args.len() - 2], reply, end)
+}
+
+pub const LPUSHES: Joined =
+    Joined { run: |shard, call, parts, reply| push_joined(shard, call, parts, reply, End::Left), has_arguments: true };
+
+pub const RPUSHES: Joined =
+    Joined { run: |shard, call, parts, reply| push_joined(shard, call, parts, reply, End::Right), has_arguments: true };
+
+fn push_joined(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    parts: &[usize],
+    reply: &mut Reply<'_>,
+    end: End,
+) -> Result<(), Stop> {
     let values = (2..call.args.len()).map(|at| &call.args[at]);
+    let mut len = values.len();
     let changed = push_at(shard, call, &call.args[1], end, values)?;
-    let len = changed.len;
+    len = changed.len as usize - len;
     shard.edit_several(call, &[changed.change])?;
     shard.notify(call, Events::LIST, pushed(end), &call.args[1]);
-    reply.integer(len as i64);
+    for part in parts {
+        len += part;
+        reply.integer(len as i64);
+    }
     Ok(())
 }
 
@@ -79,6 +99,33 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
         }
         Some(count) => pop_several(shard, call, reply, key, (end, count), |_| {}),
     }
+}
+
+pub const LPOPS: Joined =
+    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Left), has_arguments: false };
+
+pub const RPOPS: Joined =
+    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Right), has_arguments: false };
+
+fn pop_joined(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    parts: &[usize],
+    reply: &mut Reply<'_>,
+    end: End,
+) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let mut left = parts.len();
+    if let Some(list) = List::peek(shard, call, key)? {
+        let change = pop_at(shard, call, key, &list, end, parts.len() as u64, |value| {
+            left -= 1;
+            reply.bulk(value);
+        })?;
+        shard.edit_several(call, &[change])?;
+        shard.notify_of_removal(call, Events::LIST, popped(end), key);
+    }
+    (0..left).for_each(|_| reply.null());
+    Ok(())
 }
 
 /// Takes up to `count` elements, at least one, from an end of a list that is there, and answers them as an array. Many are shown in slices, and go

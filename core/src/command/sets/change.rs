@@ -2,9 +2,9 @@
 
 use crate::collection::map::{Map, MapEdit};
 use crate::collection::{Form, Spread};
-use crate::command::Call;
 use crate::command::program::Steps;
 use crate::command::sample::{Sample, Walk, below, ranks};
+use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
@@ -13,17 +13,29 @@ use crate::shard::{Kind, Shard, Ttl};
 use std::ops::ControlFlow;
 
 pub fn sadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    sadd_joined(shard, call, &[call.args.len() - 2], reply)
+}
+
+pub const SADDS: Joined = Joined { run: sadd_joined, has_arguments: true };
+
+fn sadd_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
     let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
-    let mut added = 0;
-    for member in call.args.skip(2).iter() {
-        added += i64::from(edit.set(shard, call, member, b"")?);
+    let mut all = 0;
+    let members = call.args.skip(2);
+    let mut members = members.iter();
+    for part in parts {
+        let mut added = 0;
+        for member in members.by_ref().take(*part) {
+            added += i64::from(edit.set(shard, call, member, b"")?);
+        }
+        reply.integer(added);
+        all += added;
     }
     edit.finish(shard, call, key, Ttl::Keep)?;
-    if added > 0 {
+    if all > 0 {
         shard.notify(call, Events::SET, "sadd", key);
     }
-    reply.integer(added);
     Ok(())
 }
 
@@ -135,6 +147,35 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         reply.set(members.len());
     }
     members.iter().for_each(|member| reply.bulk(member));
+    Ok(())
+}
+
+pub const SPOPS: Joined = Joined { run: spop_joined, has_arguments: false };
+
+fn spop_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let mut members = Vec::new();
+    if let Some(form) = shard.peek_collection(call, key, Kind::Set)? {
+        let len = Map::new(form, Kind::Set).len(shard, call)?;
+        let count = len.min(parts.len() as u64) as usize;
+        // In the order in which they are drawn, not in that of the set.
+        let mut ranks = Vec::with_capacity(count);
+        while ranks.len() < count {
+            let rank = below(shard, len);
+            if !ranks.contains(&rank) {
+                ranks.push(rank);
+            }
+        }
+        members = members_at(shard, call, key, &ranks)?;
+        let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
+        for member in &members {
+            edit.remove(shard, call, member)?;
+        }
+        edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify_of_removal(call, Events::SET, "spop", key);
+    }
+    members.iter().for_each(|member| reply.bulk(member));
+    (members.len()..parts.len()).for_each(|_| reply.null());
     Ok(())
 }
 

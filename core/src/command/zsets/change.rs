@@ -3,8 +3,8 @@
 use super::range::{Interval, parse_members, parse_scores};
 use crate::collection::zset::{ZSet, ZSetEdit};
 use crate::collection::{Form, Spread};
-use crate::command::Call;
 use crate::command::args::Args;
+use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::number::double;
@@ -91,22 +91,7 @@ fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, is_increment: 
         given(first)?;
     }
     let mut edit = ZSetEdit::begin(shard, call, key)?;
-    let (mut added, mut changed, mut answer, mut is_nan) = (0, 0, None, false);
-    for at in (first..args.len()).step_by(2) {
-        let score = given(at)?;
-        let mut chosen = None;
-        let (old, new) = edit.change(shard, call, &args[at + 1], |old| {
-            chosen = options.decide(old, score);
-            is_nan |= chosen.is_some_and(f64::is_nan);
-            chosen.filter(|chosen| !chosen.is_nan())
-        })?;
-        if is_nan {
-            return Err(Refusal::text("ERR resulting score is not a number (NaN)").into());
-        }
-        added += i64::from(old.is_none() && new.is_some());
-        changed += i64::from(old != new);
-        answer = chosen;
-    }
+    let Added { added, changed, answer } = add_some(shard, call, &mut edit, options, first..args.len())?;
     if changed > 0 {
         edit.finish(shard, call, key, Ttl::Keep)?;
         shard.notify(call, Events::ZSET, if options.is_increment { "zincr" } else { "zadd" }, key);
@@ -115,6 +100,63 @@ fn add(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, is_increment: 
         (true, Some(score)) => reply.double(score),
         (true, None) => reply.null(),
         (false, _) => reply.integer(if options.counts_changed { changed } else { added }),
+    }
+    Ok(())
+}
+
+/// What became of members that were added.
+struct Added {
+    added: i64,
+    changed: i64,
+    /// The last one's score, if it was given one.
+    answer: Option<f64>,
+}
+
+/// Adds the members of some of the arguments.
+fn add_some(
+    shard: &Shard,
+    call: &Call<'_>,
+    edit: &mut ZSetEdit,
+    options: Options,
+    range: Range<usize>,
+) -> Result<Added, Stop> {
+    let mut all = Added { added: 0, changed: 0, answer: None };
+    for at in range.step_by(2) {
+        let score = double::parse(&call.args[at]).ok_or(Refusal::NotFloat)?;
+        let (mut chosen, mut is_nan) = (None, false);
+        let (old, new) = edit.change(shard, call, &call.args[at + 1], |old| {
+            chosen = options.decide(old, score);
+            is_nan = chosen.is_some_and(f64::is_nan);
+            chosen.filter(|chosen| !chosen.is_nan())
+        })?;
+        if is_nan {
+            return Err(Refusal::text("ERR resulting score is not a number (NaN)").into());
+        }
+        all.added += i64::from(old.is_none() && new.is_some());
+        all.changed += i64::from(old != new);
+        all.answer = chosen;
+    }
+    Ok(all)
+}
+
+pub const ZADDS: Joined = Joined { run: zadd_joined, has_arguments: true };
+
+/// Of those without options: the word of one is no score.
+fn zadd_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let mut edit = ZSetEdit::begin(shard, call, key)?;
+    let (mut at, mut all) = (2, 0);
+    for part in parts {
+        if part % 2 == 1 {
+            return Err(Refusal::Syntax.into());
+        }
+        let Added { added, changed, .. } = add_some(shard, call, &mut edit, Options::default(), at..at + part)?;
+        reply.integer(added);
+        (at, all) = (at + part, all + changed);
+    }
+    if all > 0 {
+        edit.finish(shard, call, key, Ttl::Keep)?;
+        shard.notify(call, Events::ZSET, "zadd", key);
     }
     Ok(())
 }

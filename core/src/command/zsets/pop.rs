@@ -3,8 +3,8 @@
 use super::change::remove_ranks;
 use crate::collection::Form;
 use crate::collection::zset::ZSet;
-use crate::command::Call;
 use crate::command::args::Args;
+use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
 use crate::resp::encode::Reply;
@@ -60,6 +60,28 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
     if !pop_several(shard, call, reply, &args[1], (end, count.unwrap_or(1)), begin, is_nested)? {
         reply.array(0);
     }
+    Ok(())
+}
+
+pub const ZPOPMINS: Joined =
+    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Min), has_arguments: false };
+
+pub const ZPOPMAXES: Joined =
+    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Max), has_arguments: false };
+
+fn pop_joined(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    parts: &[usize],
+    reply: &mut Reply<'_>,
+    end: End,
+) -> Result<(), Stop> {
+    let taken = take(shard, call, &call.args[1], end, parts.len() as u64)?.unwrap_or_default();
+    for (member, score) in &taken {
+        reply.array(2);
+        put(reply, member, *score, false);
+    }
+    (taken.len()..parts.len()).for_each(|_| reply.array(0));
     Ok(())
 }
 
