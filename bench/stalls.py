@@ -11,6 +11,9 @@ A server whose name holds `cairn` is durable, the others have no persistence.
 import argparse, os, socket, subprocess, sys, time
 from servers import fill, running
 
+# Nothing is sent: the fields of a hash are past their time all at once.
+EXPIRES = "-"
+
 LONG = [
     ("LRANGE 0 -1", "LRANGE list 0 -1"),
     ("SMEMBERS", "SMEMBERS set"),
@@ -31,6 +34,11 @@ LONG = [
     ("LINSERT beside nothing", "LINSERT list BEFORE nothing x"),
     ("SORT", "SORT numbers"),
     ("SORT ALPHA LIMIT 0 10", "SORT list ALPHA LIMIT 0 10"),
+    ("SORT BY a key GET a key", "SORT numbers BY key:* ALPHA GET key:*"),
+    ("SORT BY a key STORE", "SORT numbers BY key:* ALPHA STORE stored"),
+    ("GEOSEARCH of all, nearest first", "GEOSEARCH zset FROMLONLAT -179.9 -85 BYRADIUS 200 km ASC"),
+    ("HRANDFIELD of a half, some expire", "HRANDFIELD expiring HALF"),
+    ("HRANDFIELD of as many, any, some expire", "HRANDFIELD expiring -HALF"),
     ("SRANDMEMBER of a half", "SRANDMEMBER set HALF"),
     ("SRANDMEMBER of as many, any", "SRANDMEMBER set -HALF"),
     ("LTRIM to 100", "LTRIM {list} 0 99"),
@@ -41,6 +49,8 @@ LONG = [
     ("ZREMRANGEBYRANK of a tenth", "ZREMRANGEBYRANK {zset} 0 TENTH"),
     ("ZPOPMIN of a half", "ZPOPMIN {zset} HALF"),
     ("SPOP of a half", "SPOP {set} HALF"),
+    ("a sorted set expires", "PEXPIRE {zset} 300"),
+    ("all fields of a hash expire", EXPIRES),
 ]
 
 # Copies of a collection, `{name}` above, that are made before its command is sent, once for each.
@@ -77,6 +87,8 @@ def lines(elements):
         yield "SADD other " + " ".join(f"member:{i + elements // 2}" for i in some)
         yield "RPUSH numbers " + " ".join(str(i * 7919 % elements) for i in some)
         yield "MSET " + " ".join(f"key:{i} value" for i in some)
+        yield "HSET expiring " + " ".join(f"field:{i} value" for i in some)
+        yield "HPEXPIRE expiring 1000000000 FIELDS 1 field:0"
         yield from (f"XADD stream {i + 1}-0 field value" for i in some)
 
 
@@ -100,6 +112,9 @@ def chosen(args):
 def prepared(line, args):
     """The lines that are sent for a long command, whose copies are there by then."""
     line = line.replace("HALF", str(args.elements // 2)).replace("TENTH", str(args.elements // 10))
+    if line == EXPIRES:
+        fields_expire(args)
+        return []
     if "{" not in line:
         return [line]
     name = line[line.index("{") + 1 : line.index("}")]
@@ -109,6 +124,21 @@ def prepared(line, args):
     # What was there before is removed, and a checkpoint made.
     time.sleep(2)
     return [line.replace("{" + name + "}", f"copy:{at}") for at in range(COPIES)]
+
+
+def fields_expire(args):
+    """A hash of so many fields whose time is over half a second from the end of this on."""
+    due = time.time() + 10 + args.elements / 30_000
+    fill(args.port, hash_lines("due", args.elements, int(due * 1000)))
+    time.sleep(max(due - time.time() - 0.5, 0))
+
+
+def hash_lines(key, elements, due_ms):
+    """Some fields at a time, and when they expire."""
+    for at in range(0, elements, 100):
+        some = [f"field:{i}" for i in range(at, min(at + 100, elements))]
+        yield f"HSET {key} " + " ".join(f"{field} value" for field in some)
+        yield f"HPEXPIREAT {key} {due_ms} FIELDS {len(some)} " + " ".join(some)
 
 
 def measure(server, args):

@@ -46,6 +46,14 @@ pub trait Steps {
         self.shard().slices.items.get()
     }
 
+    /// Keys that it looks up before it rests, each of them somewhere else.
+    fn looks(&mut self) -> u64 {
+        self.items()
+    }
+
+    /// All that it looks up has been.
+    fn end_looks(&mut self) {}
+
     /// The shard that it may make a collection on that its first key is to name, piece by piece. `None`: what it stores it stores by a step.
     fn maker(&mut self) -> Option<(&mut Shard, &Call<'_>)> {
         None
@@ -76,8 +84,6 @@ pub trait Steps {
 pub struct Here<'a> {
     pub shard: &'a mut Shard,
     pub call: &'a Call<'a>,
-    /// Nothing that the command looks at changes while others have their turn.
-    pub rests: bool,
 }
 
 impl Steps for Here<'_> {
@@ -98,7 +104,15 @@ impl Steps for Here<'_> {
     }
 
     fn rests(&mut self) -> bool {
-        self.rests && self.shard.slices.how.get() != Slicing::Whole
+        self.shard.slices.how.get() != Slicing::Whole
+    }
+
+    fn looks(&mut self) -> u64 {
+        if self.rests() { self.shard.puts_now() } else { self.items() }
+    }
+
+    fn end_looks(&mut self) {
+        self.shard.end_looks();
     }
 
     fn maker(&mut self) -> Option<(&mut Shard, &Call<'_>)> {

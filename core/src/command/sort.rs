@@ -154,6 +154,11 @@ impl<'a> Query<'a> {
     }
 }
 
+/// Whether a command looks at keys that nobody has named.
+pub fn looks_up(call: &Call<'_>) -> bool {
+    call.spec.flags.has(Flags::UNDECLARED) && undeclared(call.args).is_some()
+}
+
 /// Which option of a command looks at keys that nobody has named: a name for an error.
 pub fn undeclared(args: &Args<'_>) -> Option<&'static str> {
     let mut at = 2;
@@ -173,14 +178,14 @@ pub fn undeclared(args: &Args<'_>) -> Option<&'static str> {
 
 /// Where all rows are on this shard.
 fn sort_here(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    // What BY and GET look at is not locked between its turns.
-    sort(call, &mut Here { shard, call, rests: undeclared(call.args).is_none() }, reply)
+    sort(call, &mut Here { shard, call }, reply)
 }
 
 /// All of it, piece by piece.
 fn sort(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::parse(call)?;
     let mut work = long::work(steps, || Ok(Sorting::new(&query, &call.args[1], reply.is_resp3)))?;
+    steps.end_looks();
     let Some(target) = query.target else {
         reply.out.append(work.out);
         return Ok(());
@@ -212,6 +217,10 @@ const OF_HASH: u8 = b'h';
 
 /// A step: `key what [key what ...]`. The strings and fields that are there.
 fn look(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    shard.as_begun(|shard| look_at(shard, call, reply))
+}
+
+fn look_at(shard: &Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let args = call.args;
     reply.array(args.len() / 2);
     for at in (1..args.len()).step_by(2) {

@@ -198,6 +198,35 @@ impl Machine {
     fn draw(&mut self, cut: CutId) {
         assert!(self.cuts.drawing.is_none() && cut > self.cuts.last, "cuts are drawn one after the other");
         let own = self.identity.shard;
+        let unresolved = self.open_cut(cut);
+        if self.identity.shards > 1 {
+            self.shard.set_fence();
+        }
+        self.cuts.drawing = Some(Drawing { cut, heard: Vec::new(), unresolved });
+        for other in (0..self.identity.shards).map(ShardId).filter(|shard| *shard != own) {
+            self.tell_cut(other, CutMessage::Drawn(cut));
+        }
+        let before = self.shard.engine().log().awaited();
+        self.hold_foreign(MAKER, before, HeldReply::Cut(cut));
+    }
+
+    /// The same of the only shard, for a command of its own. It closes it.
+    pub(super) fn draw_own(&mut self) -> CutId {
+        assert!(self.identity.shards == 1 && self.cuts.drawing.is_none(), "a cut is drawn by all shards");
+        let cut = CutId(self.cuts.last.0 + 1);
+        let unresolved = self.open_cut(cut);
+        assert!(unresolved.is_empty(), "the only shard knows what it has decided");
+        cut
+    }
+
+    /// The last one that was drawn here.
+    pub(super) fn last_cut(&self) -> CutId {
+        self.cuts.last
+    }
+
+    /// Changes are behind the cut from here on. Answers who has done its part and may have been decided elsewhere before.
+    fn open_cut(&mut self, cut: CutId) -> Vec<TxnId> {
+        let own = self.identity.shard;
         let is_apart = |phase: &Phase| !matches!(phase, Phase::Noting(_) | Phase::Resting);
         let apart = self.splits.own.iter().filter(|split| is_apart(&split.phase));
         let splits = apart.map(|split| (split.db, split.key.clone())).collect();
@@ -217,15 +246,7 @@ impl Machine {
         for (undo, ..) in &self.parts.undoing {
             self.shard.versions_mut().keep_undo(undo);
         }
-        if self.identity.shards > 1 {
-            self.shard.set_fence();
-        }
-        self.cuts.drawing = Some(Drawing { cut, heard: Vec::new(), unresolved });
-        for other in (0..self.identity.shards).map(ShardId).filter(|shard| *shard != own) {
-            self.tell_cut(other, CutMessage::Drawn(cut));
-        }
-        let before = self.shard.engine().log().awaited();
-        self.hold_foreign(MAKER, before, HeldReply::Cut(cut));
+        unresolved
     }
 
     /// What is in this shard's part of the cut is stable, or never will be.

@@ -54,6 +54,8 @@ pub(super) struct Parking {
     crowded: Vec<Of>,
     /// Long replies that are shown in slices.
     pub(super) sliced: usize,
+    /// One of them stores what it has come to by rows that it does not hold.
+    pub(super) stores_looked: bool,
     /// Some of those that are tried at the end of each turn go on then.
     goes_on: bool,
 }

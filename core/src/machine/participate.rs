@@ -109,8 +109,8 @@ impl Parts {
     }
 
     /// Rows that one held who is no part of anything.
-    pub fn give_back(&mut self, txn: TxnId, rows: &[RowLock]) {
-        self.locks.release(txn, rows, false);
+    pub fn give_back(&mut self, txn: TxnId, rows: &[RowLock], are_hidden: bool) {
+        self.locks.release(txn, rows, are_hidden);
         self.note_freed();
     }
 

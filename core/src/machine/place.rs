@@ -1,7 +1,7 @@
 //! Stop 4 of 10: where a command on rows runs.
 
 use super::Machine;
-use crate::command::{Call, Flags, Spread, sort};
+use crate::command::{Call, Spread, sort};
 use crate::route;
 use cairn_storage::units::ShardId;
 
@@ -30,7 +30,7 @@ impl Machine {
         if self.identity.shards == 1 || !has_keys || call.lacks_value() {
             return Place::Here;
         }
-        if call.spec.flags.has(Flags::UNDECLARED) && sort::undeclared(call.args).is_some() {
+        if sort::looks_up(call) {
             return Place::Whole;
         }
         let mut shards = call.spec.row_keys(call.args).map(|at| self.owner(route::slot(&call.args[at])));

@@ -9,7 +9,7 @@ use super::ground::Ground;
 use super::place::Place;
 use crate::command::args::{Args, copied};
 use crate::command::program::{Kept, Steps};
-use crate::command::{Call, Flags, Flow, Run, Spec, sort, table};
+use crate::command::{Call, Flow, Run, Spec, sort, table};
 use crate::error::{Refusal, Stop};
 use crate::event::{ConnId, HostAsk};
 use crate::limits::TXN_STATEMENTS_MAX;
@@ -65,7 +65,8 @@ impl Steps for OnGround<'_> {
     }
 
     fn items(&mut self) -> u64 {
-        self.ground.items()
+        // What is run again from its beginning takes the same steps.
+        if self.is_alone { self.ground.items() } else { self.shard().slices.items.get() }
     }
 
     fn kept(&mut self) -> Option<Kept> {
@@ -125,7 +126,7 @@ impl Machine {
 
     /// The same where all that it looks at has to be locked: also what only its rows tell.
     pub(super) fn is_in_steps_locked(&self, call: &Call<'_>) -> bool {
-        self.is_in_steps(call) || call.spec.flags.has(Flags::UNDECLARED) && sort::undeclared(call.args).is_some()
+        self.is_in_steps(call) || sort::looks_up(call)
     }
 
     /// The command is taken in steps, wherever its keys are.

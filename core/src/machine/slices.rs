@@ -2,7 +2,9 @@
 //!
 //! A command that has found its reply long is parked, in front of what comes later from its client. At the end of each turn it shows a slice. Before the first
 //! one it locks its rows, shared, like an open transaction that has read them: so what it shows is of one moment, and who wants to change those
-//! rows waits; all others go on. It waits for nothing but pages while it holds them, so it is in no deadlock.
+//! rows waits; all others go on. It waits for nothing but pages while it holds them, so it is in no deadlock. Rows that it looks at besides: [`looks`].
+
+mod looks;
 
 use super::Machine;
 use super::deeds::Deed;
@@ -12,7 +14,7 @@ use super::release::HeldReply;
 use super::run::Stay;
 use crate::command::args::{Args, KeptArgs, copied};
 use crate::command::program::Kept;
-use crate::command::{Call, Flags, Flow, RowRun, Run, table};
+use crate::command::{Call, Flags, Flow, RowRun, Run, sort, table};
 use crate::error::Stop;
 use crate::event::{ConnId, Now};
 use crate::limits::SLICE_TRIES_MAX;
@@ -20,8 +22,8 @@ use crate::parcel::RequestId;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::shard::slices::Slicing;
-use crate::tx::RowLock;
-use cairn_storage::units::{CollectionId, Lsn, ShardId, TxnId};
+use cairn_storage::units::{CollectionId, Lsn, ShardId};
+use looks::{Held, Looks};
 use std::sync::Arc;
 
 /// A command that shows its items slice by slice.
@@ -40,7 +42,9 @@ pub(super) struct Sliced {
     begun: Option<(u8, CollectionId)>,
     out: Replies,
     /// What it holds.
-    held: Option<(TxnId, Vec<RowLock>)>,
+    held: Option<Held>,
+    /// How it sees what it does not hold.
+    looks: Looks,
     /// How often it could not get that.
     tries: u32,
     observed: Lsn,
@@ -93,6 +97,7 @@ impl Machine {
             begun: None,
             out: Replies::default(),
             held: None,
+            looks: Looks::None,
             tries: 0,
             observed: Lsn(0),
             ns: 0,
@@ -105,7 +110,7 @@ impl Machine {
     /// The next slice.
     pub(super) fn go_on_slices(&mut self, from: ShardId, request: RequestId, mut sliced: Box<Sliced>) {
         if from == self.identity.shard && !self.is_client(request) {
-            return self.end_slices(&sliced);
+            return self.end_slices(&mut sliced);
         }
         let spec = table::spec(sliced.command);
         let Run::Row(run) = spec.run else { unreachable!("only commands on rows show items") };
@@ -114,7 +119,9 @@ impl Machine {
         let head = self.shard.head(&args[spec.keys.first]);
         let call = Call { spec, args: &args, db: sliced.db, is_resp3: sliced.is_resp3, now: sliced.now, head };
         let is_held = self.hold_for_slices(&mut sliced, &call);
-        let is_whole = !is_held && sliced.tries > SLICE_TRIES_MAX && !self.is_locked(&call);
+        let call = Call { now: sliced.now, ..call };
+        let is_at_once = !is_held && sliced.tries > SLICE_TRIES_MAX && !self.is_locked(&call);
+        let is_whole = is_at_once || self.has_lost_looks(&mut sliced);
         if !is_held && !is_whole {
             sliced.args = kept;
             return self.park(from, request, Work::Sliced(sliced), None);
@@ -154,7 +161,7 @@ impl Machine {
             }
         }
         sliced.out.close();
-        self.end_slices(&sliced);
+        self.end_slices(&mut sliced);
         if from == self.identity.shard {
             self.note_if_slow(ConnId(request.conn), sliced.ns, &call);
         }
@@ -180,9 +187,13 @@ impl Machine {
         let is_first = sliced.at == 0 && sliced.state.is_none();
         self.shard.slices.kept.replace(sliced.state.take());
         self.shard.slices.begun.set(sliced.begun.take());
+        self.shard.slices.cut.set(sliced.looks.cut());
         let ran = self.run_row(run, call, 0, reply);
         sliced.state = self.shard.slices.kept.take();
         sliced.begun = self.shard.slices.begun.take();
+        if self.shard.slices.cut.take().is_none() {
+            self.close_looks(&mut sliced.looks);
+        }
         if !is_first {
             self.shard.restore_counts(counts);
         }
@@ -197,6 +208,10 @@ impl Machine {
         if sliced.held.is_some() {
             return true;
         }
+        let looks_up = sort::looks_up(call);
+        if looks_up && self.parking.stores_looked {
+            return false;
+        }
         sliced.tries += 1;
         let rows = locks_of(self, call);
         let is_free = !rows.iter().any(|row| self.parts.locks().is_held(row.db, row.head));
@@ -204,19 +219,28 @@ impl Machine {
             && let Ok(txn) = self.name_txn()
             && let Ok(rows) = self.parts.locks_mut().try_hold(txn, rows)
         {
-            sliced.held = Some((txn, rows));
+            sliced.held = Some(Held::new(txn, rows));
+            if looks_up {
+                self.begin_looks(sliced);
+            }
         }
         sliced.held.is_some()
     }
 
     /// All has been shown, or nobody wants it any more.
-    fn end_slices(&mut self, sliced: &Sliced) {
+    fn end_slices(&mut self, sliced: &mut Sliced) {
         self.parking.sliced -= 1;
-        if let Some((db, number)) = sliced.begun {
-            self.shard.engine_mut().end_collection(db, number);
+        self.end_begun(sliced);
+        self.finish_looks(sliced);
+        if let Some(held) = &sliced.held {
+            self.parts.give_back(held.txn, &held.rows, held.is_hidden);
         }
-        if let Some((txn, rows)) = &sliced.held {
-            self.parts.give_back(*txn, rows);
+    }
+
+    /// What it has begun and no row names goes.
+    fn end_begun(&mut self, sliced: &mut Sliced) {
+        if let Some((db, number)) = sliced.begun.take() {
+            self.shard.engine_mut().end_collection(db, number);
         }
     }
 

@@ -8,6 +8,7 @@ use crate::command::program::Kept;
 use crate::error::Stop;
 use crate::limits::{PUT_ITEMS, SLICE_BYTES};
 use crate::resp::encode::Reply;
+use crate::tx::{CutId, View};
 use cairn_storage::units::CollectionId;
 use std::cell::{Cell, RefCell};
 use std::ops::ControlFlow;
@@ -36,6 +37,8 @@ pub(crate) struct Slices {
     pub kept: RefCell<Option<Kept>>,
     /// A collection that the command has begun, and its database.
     pub begun: Cell<Option<(u8, CollectionId)>>,
+    /// What it looks at without a lock it sees as it was at this cut.
+    pub cut: Cell<Option<CutId>>,
 }
 
 /// Items that a command shows now.
@@ -116,6 +119,20 @@ impl Shard {
         let ran = run(self);
         self.slices.how.set(how);
         ran
+    }
+
+    /// Looks at rows that are not locked while the running command goes on: it sees them as they were when it began.
+    pub fn as_begun<T>(&mut self, look: impl FnOnce(&mut Shard) -> T) -> T {
+        let Some(cut) = self.slices.cut.get() else { return look(self) };
+        self.begin_look(&View { cut, sums: Vec::new() }).expect("who runs the command has seen that it is kept");
+        let looked = look(self);
+        self.end_look();
+        looked
+    }
+
+    /// The command has looked at all such rows.
+    pub fn end_looks(&self) {
+        self.slices.cut.set(None);
     }
 
     /// The command has shown them.

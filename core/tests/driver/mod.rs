@@ -201,9 +201,18 @@ impl World {
 
     /// The client goes away in good order.
     pub fn hang_up(&mut self, client: u32) {
+        self.end(client, false);
+    }
+
+    /// The same of one that takes no reply any more.
+    pub fn break_off(&mut self, client: u32) {
+        self.end(client, true);
+    }
+
+    fn end(&mut self, client: u32, is_broken: bool) {
         let end = self.clients.remove(&client).expect("only a client that is there goes away");
         if let Some(conn) = end.conn {
-            self.nodes[end.shard].machine.handle(self.now, Event::HungUp { conn, is_broken: false });
+            self.nodes[end.shard].machine.handle(self.now, Event::HungUp { conn, is_broken });
         }
         self.settle();
     }

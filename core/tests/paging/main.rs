@@ -8,7 +8,7 @@ mod world;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{Bug, CheckpointState};
 use cairn_storage::units::PageId;
-use world::{CLIENTS, Disk, Node, World, open, read, write};
+use world::{CLIENTS, Disk, Node, SHARDS, World, open, read, write};
 
 #[test]
 fn clients_get_their_replies_in_order_whatever_is_in_memory() {
@@ -35,7 +35,7 @@ fn clients_get_their_replies_in_order_whatever_is_in_memory() {
             }
             evictions += world.nodes.iter().map(|node| node.machine.shard.engine().page_counts().2).sum::<u64>();
             let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
-            world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk, None)).collect();
+            world.nodes = (0..).zip(disks).map(|(shard, disk)| open((shard, SHARDS), disk, None)).collect();
             let redo_left: u64 = world.nodes.iter().map(|node| node.machine.shard.engine().redo_left()).sum();
             assert_eq!(redo_left == 0, is_orderly, "{redo_left} effects to redo in the end of era {era}");
         }
@@ -124,7 +124,7 @@ fn a_branch_in_a_leafs_place_is_damage_to_those_who_need_it_and_to_nobody_else()
     }
     world.drain();
     let disks: Vec<Disk> = world.nodes.drain(..).map(|node| node.disk).collect();
-    world.nodes = (0..).zip(disks).map(|(shard, disk)| open(shard, disk, Some(Bug::ReadUnchecked))).collect();
+    world.nodes = (0..).zip(disks).map(|(shard, disk)| open((shard, SHARDS), disk, Some(Bug::ReadUnchecked))).collect();
     world.connect();
     // Of the pages that the checkpoint has: a branch, and a leaf in whose place its image comes to be.
     let Node { machine, disk, .. } = &mut world.nodes[0];

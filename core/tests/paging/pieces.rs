@@ -6,7 +6,10 @@ use cairn_storage::engine::elements::elements_of;
 
 /// A world with a collection at `{a}from`, made by `lines` of a word and the words that follow it 1000 times over.
 fn world(fill: impl Fn(usize) -> Vec<String>) -> World {
-    let mut world = World::new(7);
+    filled(World::new(7), fill)
+}
+
+fn filled(mut world: World, fill: impl Fn(usize) -> Vec<String>) -> World {
     world.connect();
     assert_eq!(world.ask(0, &["CONFIG", "SET", "slice-items", "64"]), "+OK\r\n");
     for number in 0..1000 {
@@ -56,7 +59,7 @@ impl World {
             self.turn();
         }
         let engines = self.nodes.iter().map(|node| node.machine.shard.engine());
-        assert_eq!(engines.map(|engine| engine.row_count(elements_of(0))).collect::<Vec<_>>(), [0, 0]);
+        assert_eq!(engines.map(|engine| engine.row_count(elements_of(0))).sum::<u64>(), 0);
     }
 }
 
@@ -145,4 +148,31 @@ fn elements_that_are_found_in_small_memory_go() {
     world.ask_beside(&["LREM", "{a}from", "0", "gone"], b":5\r\n");
     assert_eq!(world.ask(0, &["LLEN", "{a}from"]), ":995\r\n");
     world.end(&["{a}from"]);
+}
+
+/// Each element of a SORT looks for a page of its own, while others change what it looks at. On several shards that is a transaction.
+#[test]
+fn what_a_sort_looks_up_in_small_memory_is_found() {
+    for (shards, items) in [(1, "64"), (2, "16")] {
+        let mut world = filled(World::of(7, shards), |number| four("RPUSH", number));
+        assert_eq!(world.ask(0, &["CONFIG", "SET", "slice-items", items]), "+OK\r\n");
+        let weight = |number: usize| format!("{:03}{}", 999 - number, "x".repeat(300));
+        for number in 0..1000 {
+            let key = format!("{{a}}weight:member:{number:03}:00");
+            assert_eq!(world.ask(0, &["SET", &key, &weight(number)]), "+OK\r\n");
+        }
+        // Those without a weight come first.
+        let others = (3867..4000).filter(|at| at % 4 > 0).map(|at| format!("member:{:03}:{:02}", at / 4, at % 4));
+        let weighed = (0..100).map(|at| format!("member:{:03}:00", 999 - at));
+        let found: Vec<String> = others.chain(weighed).collect();
+        let texts: String = found.iter().map(|member| format!("${}\r\n{member}\r\n", member.len())).collect();
+        let answer = format!("*200\r\n{texts}");
+        let sort = ["SORT", "{a}from", "BY", "{a}weight:*", "ALPHA", "LIMIT", "2900", "200", "GET", "#"];
+        for _ in 0..3 {
+            world.ask_beside(&sort, answer.as_bytes());
+            world.ask_beside(&[&sort[..], &["STORE", "{a}to"]].concat(), b":200\r\n");
+            assert_eq!(world.ask(0, &["LRANGE", "{a}to", "0", "-1"]), answer);
+        }
+        world.end(&["{a}from", "{a}to"]);
+    }
 }

@@ -1,4 +1,4 @@
-//! Two shards in little memory, their disks, and clients that know what they have to be answered.
+//! Shards in little memory, their disks, and clients that know what they have to be answered.
 
 use cairn_core::event::{ConnId, Effect, Event, Notice, Now, Peer};
 use cairn_core::machine::{Identity, Machine};
@@ -83,7 +83,7 @@ pub fn written(op: PageOp) -> u32 {
     }
 }
 
-pub fn open(shard: u16, mut disk: Disk, planted: Option<Bug>) -> Node {
+pub fn open((shard, shards): (u16, u16), mut disk: Disk, planted: Option<Bug>) -> Node {
     let shard_id = ShardId(shard);
     let config = LogConfig { shard: shard_id, segment_bytes: SEGMENT_BYTES, salt: 5, epoch: Epoch(1), planted: None };
     let pages = PageFileConfig {
@@ -127,7 +127,7 @@ pub fn open(shard: u16, mut disk: Disk, planted: Option<Bug>) -> Node {
     };
     let identity = Identity {
         shard: shard_id,
-        shards: SHARDS,
+        shards,
         run_id: "0123456789".repeat(4),
         node_id: "abcdefghij".repeat(4),
         process_id: 1,
@@ -166,7 +166,11 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64) -> World {
-        let nodes = (0..SHARDS).map(|shard| open(shard, Disk::default(), None)).collect();
+        World::of(seed, SHARDS)
+    }
+
+    pub fn of(seed: u64, shards: u16) -> World {
+        let nodes = (0..shards).map(|shard| open((shard, shards), Disk::default(), None)).collect();
         let clients = (0..CLIENTS).map(|_| Client::default()).collect();
         World {
             nodes,
@@ -178,10 +182,15 @@ impl World {
         }
     }
 
+    fn node_of(&self, client: u32) -> usize {
+        client as usize % self.nodes.len()
+    }
+
     pub fn connect(&mut self) {
         for client in 0..CLIENTS {
             let event = Event::Accepted { conn: ConnId(client), peer: Peer { is_local: true, ..Peer::default() } };
-            self.nodes[client as usize % usize::from(SHARDS)].machine.handle(self.now, event);
+            let node = self.node_of(client);
+            self.nodes[node].machine.handle(self.now, event);
         }
     }
 
@@ -197,7 +206,7 @@ impl World {
                 out.extend_from_slice(b"\r\n");
             }
         }
-        let node = client as usize % usize::from(SHARDS);
+        let node = self.node_of(client);
         self.nodes[node].machine.handle(self.now, Event::Received { conn: ConnId(client), bytes: &out });
     }
 
@@ -356,7 +365,7 @@ impl World {
     pub fn ask(&mut self, client: u32, words: &[&str]) -> String {
         let request = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<String>();
         let bytes = format!("*{}\r\n{request}", words.len());
-        let node = client as usize % usize::from(SHARDS);
+        let node = self.node_of(client);
         self.nodes[node].machine.handle(self.now, Event::Received { conn: ConnId(client), bytes: bytes.as_bytes() });
         for _ in 0..1000 {
             let is_busy = self.turn();

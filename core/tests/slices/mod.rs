@@ -1,6 +1,7 @@
 //! Long replies are shown in slices, and many commands of one client are run in shares: clients see no difference, but that others are served meanwhile.
 
 mod draws;
+mod looks;
 mod removals;
 
 use crate::driver::{World, show};
@@ -258,6 +259,7 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
             "SUNION set:a set:d",
             "ZINTER 2 zset:a zset:b",
             "SORT list:a",
+            "SORT list:a BY weight:* GET hash:*->field",
             "SDIFF set:a set:b",
             "LINSERT list:d BEFORE nothing x",
             "LREM list:a 0 nothing",

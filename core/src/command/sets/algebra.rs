@@ -72,7 +72,7 @@ pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     let sources: Vec<Option<Source<'_>>> = sources?;
     let items = query.combination.items(sources.iter().map(|source| source.as_ref().map_or(0, |source| source.len)));
     if !shard.is_short(items)? {
-        return program(call, &mut Here { shard, call, rests: true }, reply);
+        return program(call, &mut Here { shard, call }, reply);
     }
     let found = query.combination.of(sources)?;
     match query.then {

@@ -52,6 +52,8 @@ pub(super) struct Sorting {
     stores: bool,
     is_resp3: bool,
     phase: Phase,
+    /// Elements that are looked at and keys that are looked up, when that is known.
+    work: Option<u64>,
     /// With their weights, where these are numbers.
     elements: Bag,
     /// The weights that are texts: 1 beside one that is there.
@@ -80,6 +82,7 @@ impl Sorting {
             stores: target.is_some(),
             is_resp3,
             phase: Phase::Begins,
+            work: None,
             elements: Bag::default(),
             weights: Bag::default(),
             runs: Runs::default(),
@@ -126,7 +129,11 @@ impl Sorting {
             (self.is_unsorted, self.is_text) = (false, true);
         }
         // Only those that are answered, if their order is to stay.
-        let range = if self.is_unsorted { self.range(len as u64) } else { 0..len as u64 };
+        let answered = self.range(len as u64);
+        let range = if self.is_unsorted { answered.clone() } else { 0..len as u64 };
+        let (gathered, shown) = (range.end - range.start, answered.end - answered.start);
+        let keys = shown.saturating_mul(self.get.len() as u64);
+        self.work = Some(gathered.saturating_mul(1 + u64::from(self.by.is_some())).saturating_add(keys));
         self.phase = Phase::Gathers(source, range);
         Ok(())
     }
@@ -265,18 +272,28 @@ impl Sorting {
 
 impl Long for Sorting {
     fn piece(&mut self, steps: &mut dyn Steps, items: u64) -> Result<bool, Stop> {
-        // Each key that is looked up is an item.
-        let per_element = |keys: usize| (items / keys.max(1) as u64).max(1);
-        match &self.phase {
-            Phase::Begins => self.begin(steps)?,
-            Phase::Counts(source) => self.count(steps, *source)?,
-            Phase::Gathers(source, range) => self.gather(steps, *source, range.clone(), items)?,
-            Phase::Weighs(from) => self.weigh(steps, *from, items)?,
-            Phase::Merges => self.merge(items),
-            Phase::Shows(shown) => self.show(steps, *shown, per_element(self.get.len()))?,
-            Phase::Done => {}
+        let looks = steps.looks();
+        let elements = |keys: usize| if keys == 0 { items } else { (looks / keys as u64).clamp(1, items) };
+        loop {
+            match &self.phase {
+                Phase::Begins => self.begin(steps)?,
+                Phase::Counts(source) => self.count(steps, *source)?,
+                Phase::Gathers(source, range) => self.gather(steps, *source, range.clone(), items)?,
+                Phase::Weighs(from) => {
+                    self.weigh(steps, *from, elements(usize::from(self.by.is_some())))?;
+                }
+                Phase::Merges => self.merge(items),
+                Phase::Shows(shown) => {
+                    let keys = self.get.iter().filter(|get| matches!(get, Get::Key(_))).count();
+                    self.show(steps, *shown, elements(keys))?;
+                }
+                Phase::Done => return Ok(true),
+            }
+            // What is small is done at once.
+            if self.work.is_some_and(|work| work > items) {
+                return Ok(matches!(self.phase, Phase::Done));
+            }
         }
-        Ok(matches!(self.phase, Phase::Done))
     }
 }
 

@@ -118,7 +118,7 @@ pub fn run(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     query.parse_options(call.args, kind.takes)?;
     let items = query.combination.items(sources.iter().map(|source| source.as_ref().map_or(0, |source| source.len)));
     if !shard.is_short(items)? {
-        return program(call, &mut Here { shard, call, rests: true }, reply);
+        return program(call, &mut Here { shard, call }, reply);
     }
     for (source, weight) in sources.iter_mut().zip(&query.weights) {
         source.iter_mut().for_each(|source| source.weight = *weight);
