@@ -328,6 +328,9 @@ impl Machine {
             Run::Databases { .. } => self.begin_databases(conn, call, mark, out),
             Run::Container => unreachable!("a container's subcommand was looked up"),
         };
+        if ran.is_ok() {
+            return Ok(Flow::Done);
+        }
         match ran {
             Err(Stop::Long) => Ok(self.begin_slices_here(conn, call, out)),
             Err(stop) if stop.is_passing() => Err(self.put_back(conn, stop, call)),
@@ -352,6 +355,10 @@ impl Machine {
             let mut ran = self.prepare(call);
             if ran.is_ok() {
                 ran = run(&mut self.shard, call, &mut Reply::new(out, call.is_resp3));
+            }
+            if ran.is_ok() {
+                // Not `ran`: to move what was just written in part has to wait until all writes before it are in the cache.
+                return Ok(());
             }
             if ran.as_ref().is_err_and(crate::shard::is_stuck) {
                 self.is_unusable = true;

@@ -143,7 +143,7 @@ impl Engine {
         if !may_wait || !row_fits(row.key.len(), len) {
             return false;
         }
-        let found = with_key(row, |key| self.rows[usize::from(row.db)].leaf_of(&self.pool, key));
+        let found = with_key(&row, |key| self.rows[usize::from(row.db)].leaf_of(&self.pool, key));
         if found != Ok(leaf) {
             return false;
         }
@@ -216,7 +216,7 @@ impl Engine {
         for row in leaf.rows() {
             let (header, value) = Header::decode(row.payload);
             let row = RowKey { db, head: row.head, key: row.key };
-            let applied = self.apply_put_over(row, header.kind, 0, Value::Bytes(value), Entries::MayStay);
+            let applied = self.apply_put_over(&row, header.kind, 0, Value::Bytes(value), Entries::MayStay);
             applied.expect("the path is in memory, and there is room");
             self.settling.applied.1 += 1;
         }
@@ -235,7 +235,7 @@ impl Engine {
         row: RowKey<'_>,
         found: Option<&'a [u8]>,
     ) -> Result<Option<&'a [u8]>, Missing> {
-        let leaf = with_key(row, |key| self.rows[usize::from(row.db)].leaf_of(&self.pool, key))?;
+        let leaf = with_key(&row, |key| self.rows[usize::from(row.db)].leaf_of(&self.pool, key))?;
         Ok(self.deferred.find(leaf, row.head, row.key).or(found))
     }
 
@@ -258,7 +258,7 @@ impl Engine {
         let (space, row) = self.deferred.first_row(page).expect("rows wait for it");
         let db = self.spaces.database(space);
         let row = RowKey { db, head: row.head, key: row.key };
-        with_key(row, |key| self.rows[usize::from(db)].resolve(&self.pool, key)).is_ok()
+        with_key(&row, |key| self.rows[usize::from(db)].resolve(&self.pool, key)).is_ok()
     }
 
     /// No row waits for its leaf from now on, and those that do are applied as soon as can be: somebody waits for that.
@@ -312,7 +312,7 @@ impl Engine {
         while let Some((space, row)) = self.deferred.first_row(page) {
             let db = self.spaces.database(space);
             let row = RowKey { db, head: row.head, key: row.key };
-            let found = with_key(row, |key| self.rows[usize::from(db)].resolve(&self.pool, key));
+            let found = with_key(&row, |key| self.rows[usize::from(db)].resolve(&self.pool, key));
             // It may be overlaid.
             let Err(missing) = found else { return true };
             if let Missing::Astray(_) = missing {

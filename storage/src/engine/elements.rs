@@ -321,7 +321,7 @@ impl Engine {
     pub fn element_rank(&self, db: u8, number: CollectionId, order: &[u8]) -> Result<(u64, bool), Missing> {
         self.await_elements(db, number)?;
         let tree = &self.rows[usize::from(elements_of(db))];
-        let (rank, is_there) = with_key(element(db, number, order), |key| tree.rank(&self.pool, key))?;
+        let (rank, is_there) = with_key(&element(db, number, order), |key| tree.rank(&self.pool, key))?;
         Ok((rank - self.element_first(db, number)?, is_there))
     }
 
@@ -525,7 +525,7 @@ impl Engine {
 
     /// Removes a row of a tree of elements without the log. `false`: not now.
     fn drop_element(&mut self, row: RowKey<'_>) -> Result<bool, Missing> {
-        match self.make_room(0).and_then(|()| self.apply_delete(row)) {
+        match self.make_room(0).and_then(|()| self.apply_delete(&row)) {
             Ok(_) => Ok(true),
             Err(Stop::Missing(missing)) => Err(missing),
             Err(_) => Ok(false),
@@ -538,7 +538,7 @@ impl Engine {
             let tail = owner_tail(number);
             let is_known = self.orphans.known.contains_key(&(db, number));
             let put = match is_known {
-                true => self.make_room(0).and_then(|()| self.apply_put(marker(db, &tail), 0, 0, Value::Bytes(&[]))),
+                true => self.make_room(0).and_then(|()| self.apply_put(&marker(db, &tail), 0, 0, Value::Bytes(&[]))),
                 // It has gone meanwhile.
                 false => Ok(()),
             };

@@ -350,7 +350,7 @@ impl Engine {
 
 /// Calls `run` with the key's place in the tree.
 #[inline(always)]
-fn with_key<T>(row: RowKey<'_>, run: impl FnOnce(Key<'_>) -> T) -> T {
+fn with_key<T>(row: &RowKey<'_>, run: impl FnOnce(Key<'_>) -> T) -> T {
     if row.key.len() <= row::KEY_TAIL_BYTES_MAX {
         run(Key::new(row.head, row.key))
     } else {

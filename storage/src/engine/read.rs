@@ -25,7 +25,7 @@ impl Engine {
         if let Err(missing) = self.await_row(row) {
             return self.pending_payload(missing, row);
         }
-        match with_key(row, |key| self.rows[usize::from(row.db)].find(&self.pool, key)) {
+        match with_key(&row, |key| self.rows[usize::from(row.db)].find(&self.pool, key)) {
             Err(missing) => self.deferred_payload(missing, row),
             Ok(found) if self.settling.is_overlaid() => self.overlaid_payload(row, found),
             found => found,

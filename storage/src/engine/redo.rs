@@ -150,7 +150,7 @@ impl Engine {
                 }
                 let blob = buffer.and_then(|buffer| Blob::within(buffer, value));
                 let value = blob.as_ref().map_or(Value::Bytes(value), Value::Shared);
-                self.apply_put(RowKey { db, head, key }, kind, expire_ms, value)?;
+                self.apply_put(&RowKey { db, head, key }, kind, expire_ms, value)?;
             }
             Record::Splice { db, head, offset, key, bytes } => {
                 let row = RowKey { db, head, key };
@@ -167,7 +167,7 @@ impl Engine {
                 self.apply_expiry(RowKey { db, head, key }, expire_ms)?;
             }
             Record::Delete { db, head, key, .. } => {
-                self.apply_delete(RowKey { db, head, key })?;
+                self.apply_delete(&RowKey { db, head, key })?;
             }
             Record::Clear { db } => self.apply_clear(db),
             Record::Swap { one, other } => self.apply_swap(one, other),

@@ -192,12 +192,12 @@ impl Engine {
     }
 
     fn put_back_row(&mut self, row: RowKey<'_>, was: Option<&Was>) -> Result<(), Stop> {
-        let Some(Was { kind, expire_ms, value }) = was else { return self.apply_delete(row).map(drop) };
+        let Some(Was { kind, expire_ms, value }) = was else { return self.apply_delete(&row).map(drop) };
         let value = match value {
             Held::Own(value) => Value::Bytes(value),
             Held::Shared(blob) => Value::Shared(blob),
         };
-        self.apply_put(row, *kind, *expire_ms, value)
+        self.apply_put(&row, *kind, *expire_ms, value)
     }
 
     fn put_back_rows(&mut self, number: u64) {

@@ -73,7 +73,7 @@ impl Engine {
         self.admit_growth()?;
         self.make_room(value.len())?;
         self.keep(row)?;
-        match self.apply_put(row, kind, expire_ms, Value::Bytes(value)) {
+        match self.apply_put(&row, kind, expire_ms, Value::Bytes(value)) {
             Err(Stop::Missing(missing)) if self.defer(missing, row, kind, expire_ms, value) => {}
             applied => applied?,
         }
@@ -97,7 +97,7 @@ impl Engine {
         self.admit(len)?;
         self.keep(row)?;
         let blob = value.to_blob();
-        self.apply_put(row, kind, expire_ms, Value::Shared(&blob))?;
+        self.apply_put(&row, kind, expire_ms, Value::Shared(&blob))?;
         let record = Record::Put { db: row.db, kind, head: row.head, expire_ms, key: row.key, value: &blob };
         Ok(self.log.append_blob(&record, &blob))
     }
@@ -140,7 +140,7 @@ impl Engine {
         self.await_row(row)?;
         self.make_room(0)?;
         self.keep(row)?;
-        if !self.apply_delete(row)? {
+        if !self.apply_delete(&row)? {
             return Ok(None);
         }
         let RowKey { db, head, key } = row;
@@ -194,7 +194,7 @@ impl Engine {
 
     /// Sees that what a write of this row needs is in memory.
     pub(super) fn prepare_write(&self, row: RowKey<'_>, expire_ms: u64) -> Result<(), Stop> {
-        with_key(row, |key| {
+        with_key(&row, |key| {
             let resolved = self.resolve(row.db, key)?;
             self.named(row.db, &resolved)?;
             let old_ms = resolved.old.map_or(0, |(header, ..)| header.expire_ms);
@@ -204,7 +204,7 @@ impl Engine {
 
     /// The leaf that a row stands in, or would; and when it expires. An empty tree has no leaf.
     pub(super) fn leaf_of(&self, row: RowKey<'_>) -> Result<(Option<PageId>, u64), Stop> {
-        with_key(row, |key| {
+        with_key(&row, |key| {
             let Resolved { path, old } = self.resolve(row.db, key)?;
             let leaf = (path.levels > 0).then(|| path.leaf().page);
             Ok((leaf, old.map_or(0, |(header, ..)| header.expire_ms)))
@@ -214,7 +214,7 @@ impl Engine {
     #[inline]
     pub(super) fn apply_put(
         &mut self,
-        row: RowKey<'_>,
+        row: &RowKey<'_>,
         kind: u8,
         expire_ms: u64,
         value: Value<'_>,
@@ -225,7 +225,7 @@ impl Engine {
     #[inline(always)]
     pub(super) fn apply_put_over(
         &mut self,
-        row: RowKey<'_>,
+        row: &RowKey<'_>,
         kind: u8,
         expire_ms: u64,
         value: Value<'_>,
@@ -259,7 +259,7 @@ impl Engine {
                 value.bytes()
             } else {
                 header.is_outside = true;
-                number = self.store_outside(row, key, value).0.to_le_bytes();
+                number = self.store_outside(*row, key, value).0.to_le_bytes();
                 &number
             };
             let fill = |payload: &mut [u8]| header.encode(payload).copy_from_slice(body);
@@ -292,7 +292,7 @@ impl Engine {
 
     pub(super) fn apply_splice(&mut self, row: RowKey<'_>, offset: usize, bytes: &[u8]) -> Result<(), Stop> {
         let end = offset + bytes.len();
-        let grown = with_key(row, |key| {
+        let grown = with_key(&row, |key| {
             let Resolved { path, old } = self.resolve(row.db, key)?;
             let (_, extent, len) = old.expect("only a row that is there is spliced");
             if let Some(extent) = extent {
@@ -318,11 +318,11 @@ impl Engine {
         let Some(value) = grown else { return Ok(()) };
         let Found { kind, expire_ms, .. } = self.get(row)?.expect("it was there");
         let value = Blob::new(value);
-        self.apply_put(row, kind, expire_ms, Value::Shared(&value))
+        self.apply_put(&row, kind, expire_ms, Value::Shared(&value))
     }
 
     pub(super) fn apply_expiry(&mut self, row: RowKey<'_>, expire_ms: u64) -> Result<bool, Stop> {
-        with_key(row, |key| {
+        with_key(&row, |key| {
             let Resolved { path, old } = self.resolve(row.db, key)?;
             let Some((header, extent, len)) = old else { return Ok(false) };
             let new = Header { expire_ms, ..header };
@@ -331,7 +331,7 @@ impl Engine {
             if !row_fits(key.tail.len(), new.bytes() + body_len) {
                 // The value stood at the limit; with a time to live it has to stand outside.
                 let value = self.rows[db].payload(&self.pool, &path)[header.bytes()..].to_vec();
-                self.apply_put(row, header.kind, expire_ms, Value::Bytes(&value))?;
+                self.apply_put(&row, header.kind, expire_ms, Value::Bytes(&value))?;
                 return Ok(true);
             }
             self.pool.reserve(WRITE_PAGES_MAX)?;
@@ -347,7 +347,7 @@ impl Engine {
         })
     }
 
-    pub(super) fn apply_delete(&mut self, row: RowKey<'_>) -> Result<bool, Stop> {
+    pub(super) fn apply_delete(&mut self, row: &RowKey<'_>) -> Result<bool, Stop> {
         with_key(row, |key| {
             let resolved = self.resolve(row.db, key)?;
             let named = if resolved.owns() { self.named(row.db, &resolved)? } else { None };
