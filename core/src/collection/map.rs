@@ -71,19 +71,6 @@ impl<'a> Map<'a> {
         }
     }
 
-    /// Members that are not past their time.
-    pub fn live_len(&self, shard: &Shard, call: &Call<'_>) -> Result<u64, Stop> {
-        if !has_deadlines(&self.form) {
-            return self.len(shard, call);
-        }
-        let mut live = 0;
-        self.visit(shard, call, 0, |_, _| {
-            live += 1;
-            ControlFlow::Continue(())
-        })?;
-        Ok(live)
-    }
-
     fn stride(&self) -> usize {
         1 + usize::from(self.has_values)
     }

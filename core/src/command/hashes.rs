@@ -3,6 +3,7 @@
 
 mod change;
 mod expire;
+mod living;
 mod look;
 mod until;
 

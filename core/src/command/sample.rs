@@ -147,6 +147,26 @@ impl Sample {
         begin: impl FnOnce(&mut Reply<'_>, usize),
         along: impl Fn(&Shard, u64, &mut Reply<'_>, &mut Step<'_>) -> Result<(), Stop>,
     ) -> Result<(), Stop> {
+        let mut walk = shard.rested::<Walk>().unwrap_or_default();
+        match self.show_on(shard, reply, len, &mut walk, begin, along) {
+            Ok(()) => {
+                shard.keep(walk);
+                Ok(())
+            }
+            Err(stop) => Err(shard.rest(walk, stop)),
+        }
+    }
+
+    /// The same for one who keeps how far the walk has come.
+    pub fn show_on(
+        &self,
+        shard: &mut Shard,
+        reply: &mut Reply<'_>,
+        len: u64,
+        walk: &mut Walk,
+        begin: impl FnOnce(&mut Reply<'_>, usize),
+        along: impl Fn(&Shard, u64, &mut Reply<'_>, &mut Step<'_>) -> Result<(), Stop>,
+    ) -> Result<(), Stop> {
         let count = self.count.unwrap_or(1);
         if count < 0 {
             let mut slice = shard.slice(count.unsigned_abs())?;
@@ -168,24 +188,19 @@ impl Sample {
             }
             return shard.end_slice(&slice);
         }
-        let mut walk = shard.rested::<Walk>().unwrap_or_default();
         let drawn = len.min(count as u64);
         let mut slice = shard.slice(drawn)?;
         if walk.is_first() {
             begin(reply, drawn as usize);
         }
         let mut draw = walk.draw(shard, drawn, len);
-        let gone_along = along(shard, walk.at(), reply, &mut |reply, show| {
+        along(shard, walk.at(), reply, &mut |reply, show| {
             draw.pass(|| {
                 show(reply);
                 slice.next(reply)
             })
-        });
-        if let Err(stop) = gone_along {
-            return Err(shard.rest(walk, stop));
-        }
+        })?;
         walk.go_on(&draw);
-        shard.keep(walk);
         shard.end_slice(&slice)
     }
 }

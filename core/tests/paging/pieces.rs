@@ -176,3 +176,31 @@ fn what_a_sort_looks_up_in_small_memory_is_found() {
         world.end(&["{a}from", "{a}to"]);
     }
 }
+
+/// What is answered piece by piece is the same whatever pages have to come.
+#[test]
+fn what_is_put_in_order_or_counted_in_small_memory_is_answered() {
+    let shape = ["FROMLONLAT", "-179.9", "-85", "BYRADIUS", "200", "km", "DESC", "COUNT", "3000", "WITHDIST"];
+    let search = [&["GEOSEARCH", "{a}from"], &shape[..]].concat();
+    let mut world = world(|number| four("ZADD", number));
+    let found = world.ask(0, &search);
+    assert!(found.starts_with("*3000\r\n"));
+    for _ in 0..4 {
+        world.ask_beside(&search, found.as_bytes());
+    }
+    world.end(&["{a}from"]);
+
+    let field = |number: usize| {
+        let words = ["HSET", "{a}from", &format!("field:{number}"), &"v".repeat(1500)].map(str::to_owned);
+        words.to_vec()
+    };
+    let mut world = filled(World::new(7), field);
+    assert_eq!(world.ask(0, &["HPEXPIRE", "{a}from", "1000000000", "FIELDS", "1", "field:7"]), "*1\r\n:1\r\n");
+    let fields = world.ask(0, &["HKEYS", "{a}from"]);
+    assert!(fields.starts_with("*1000\r\n"));
+    for _ in 0..4 {
+        world.ask_beside(&["HRANDFIELD", "{a}from", "5000"], fields.as_bytes());
+        world.ask_beside(&["HKEYS", "{a}from"], fields.as_bytes());
+    }
+    world.end(&["{a}from"]);
+}

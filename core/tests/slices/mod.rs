@@ -118,7 +118,7 @@ fn fill_overlapping(client: &mut Client) {
 }
 
 /// What combines them; those whose reply has no order begin with `S`.
-const COMBINATIONS: [&str; 36] = [
+const COMBINATIONS: [&str; 39] = [
     "LPOS list:a 7",
     "LPOS list:d 100 COUNT 0",
     "LPOS list:d 100 RANK -1 COUNT 0",
@@ -154,6 +154,9 @@ const COMBINATIONS: [&str; 36] = [
     "GEOSEARCH zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km WITHDIST WITHHASH",
     "GEOSEARCH zset:d FROMMEMBER member:700 BYBOX 3 3 m ASC COUNT 444",
     "GEOSEARCH zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km COUNT 100 ANY",
+    "GEOSEARCH zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km DESC WITHCOORD WITHDIST",
+    "GEOSEARCH zset:d FROMLONLAT -179.9 -85 BYRADIUS 200 km ASC COUNT 899 WITHHASH",
+    "GEORADIUSBYMEMBER zset:d member:800 200 km DESC COUNT 2000",
     "GEOSEARCH zset:a FROMMEMBER member:nothing BYRADIUS 200 km",
 ];
 
@@ -269,6 +272,7 @@ fn others_are_served_while_sets_are_combined_and_who_changes_one_waits() {
             "SORT list:a STORE to",
             "GEOSEARCHSTORE to zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km",
             "SRANDMEMBER set:a 1000",
+            "GEOSEARCH zset:a FROMLONLAT -179.9 -85 BYRADIUS 200 km ASC",
         ] {
             let mut client = Client::new(shards, number, "10");
             fill_overlapping(&mut client);

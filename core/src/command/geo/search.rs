@@ -4,16 +4,18 @@ use super::hash::{self, Point, Shape};
 use super::place::{parse_point, parse_unit, put_distance, put_point};
 use crate::collection::zset::{Cut, ZSet};
 use crate::command::Call;
-use crate::command::algebra::{Scored, scored as read_scored};
+use crate::command::algebra::scored as read_scored;
 use crate::command::args::Args;
+use crate::command::long::bag::{Bag, Runs};
 use crate::command::long::stock::Storing;
 use crate::command::program::Steps;
-use crate::command::zsets::range::{put_scored, store_found};
+use crate::command::zsets::range::{begin_members, put_member, store_found};
 use crate::command::zsets::steps;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
+use std::cmp::Ordering;
 use std::ops::ControlFlow;
 
 /// Which command it is.
@@ -55,13 +57,11 @@ enum Order {
     Descending,
 }
 
-/// A place that was found.
-struct Found {
-    member: Vec<u8>,
-    score: f64,
-    point: Point,
-    /// In meters.
-    distance: f64,
+impl Order {
+    fn compare(self, distances: &[f64], one: usize, other: usize) -> Ordering {
+        let order = distances[one].total_cmp(&distances[other]);
+        if self == Order::Descending { order.reverse() } else { order }
+    }
 }
 
 fn parse_circle(args: &Args<'_>, at: usize) -> Result<Form, Refusal> {
@@ -216,14 +216,39 @@ impl<'b> Reader<'_, 'b> {
 /// A search under way.
 #[derive(Default)]
 struct Finding {
-    found: Vec<Found>,
+    /// Members and scores of the places that were found.
+    found: Bag,
+    /// How far they are, in meters.
+    distances: Vec<f64>,
+    runs: Runs,
     /// The cell that is searched, and how many of its members have been looked at.
     cell: usize,
     passed: u64,
-    /// All has been found, and is in its order.
+    /// All has been found.
     is_over: bool,
+    /// Of those, so many have been taken, in their order.
+    taken: usize,
     /// The same as it is stored.
     storing: Storing,
+}
+
+impl Finding {
+    /// What was found in this piece is in order by itself.
+    fn end_run(&mut self, order: Option<Order>) {
+        if let Some(order) = order {
+            self.runs.push(self.found.len(), |one, other| order.compare(&self.distances, one, other));
+        }
+    }
+
+    /// The number of the next one; there is one.
+    fn take(&mut self, order: Option<Order>) -> usize {
+        let at = match order {
+            Some(order) => self.runs.next(|one, other| order.compare(&self.distances, one, other)),
+            None => self.taken,
+        };
+        self.taken += 1;
+        at
+    }
 }
 
 impl Query<'_> {
@@ -239,7 +264,7 @@ impl Query<'_> {
         let middle = self.middle.expect("it was read with the sorted set in view");
         let (shape, _) = self.shape.expect("it was read with the sorted set in view");
         let enough = self.count.filter(|_| self.is_any).unwrap_or(usize::MAX);
-        let Finding { found, cell, passed, .. } = finding;
+        let Finding { found, distances, cell, passed, .. } = finding;
         let cells = shape.cells(middle);
         while let Some(area) = cells.get(*cell).filter(|_| found.len() < enough) {
             let (from, to) = area.scores();
@@ -255,15 +280,16 @@ impl Query<'_> {
             let (most, before, mut seen) = (items.min(ranks.end - at), found.len(), 0);
             let visited = zset.visit(shard, call, at, |member, score| {
                 seen += 1;
-                let point = hash::point_of(score);
-                if let Some(distance) = shape.distance(middle, point) {
-                    found.push(Found { member: member.to_vec(), score, point, distance });
+                if let Some(distance) = shape.distance(middle, hash::point_of(score)) {
+                    found.push(member, score);
+                    distances.push(distance);
                 }
                 if seen == most || found.len() >= enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
             });
             if let Err(stop) = visited {
                 // It is gone through once more.
                 found.truncate(before);
+                distances.truncate(before);
                 return Err(stop);
             }
             (*passed, items) = (*passed + seen, items - seen);
@@ -271,36 +297,67 @@ impl Query<'_> {
         Ok(true)
     }
 
-    /// What was found, as it is to be answered.
-    fn arrange(&self, found: &mut Vec<Found>) {
+    /// The order in which they are answered, if they have one.
+    fn order(&self) -> Option<Order> {
         // The nearest ones are meant if nothing else is said.
-        let order = self.order.or(self.count.filter(|_| !self.is_any).map(|_| Order::Ascending));
-        match order {
-            Some(Order::Ascending) => found.sort_by(|one, other| one.distance.total_cmp(&other.distance)),
-            Some(Order::Descending) => found.sort_by(|one, other| other.distance.total_cmp(&one.distance)),
-            None => {}
-        }
-        found.truncate(self.count.unwrap_or(usize::MAX));
+        self.order.or(self.count.filter(|_| !self.is_any).map(|_| Order::Ascending))
     }
 
-    fn answer(&self, found: &[Found], unit: f64, reply: &mut Reply<'_>) {
-        let extras = usize::from(self.has_distance) + usize::from(self.has_hash) + usize::from(self.has_point);
-        reply.array(found.len());
-        for Found { member, score, point, distance } in found {
-            if extras > 0 {
-                reply.array(1 + extras);
-            }
-            reply.bulk(member);
-            if self.has_distance {
-                put_distance(reply, distance / unit);
-            }
-            if self.has_hash {
-                reply.integer(*score as i64);
-            }
-            if self.has_point {
-                put_point(reply, *point);
+    /// How many of those that were found are answered.
+    fn total(&self, finding: &Finding) -> usize {
+        finding.found.len().min(self.count.unwrap_or(usize::MAX))
+    }
+
+    fn unit(&self) -> f64 {
+        self.shape.map_or(1.0, |(_, unit)| unit)
+    }
+
+    /// Answers a slice.
+    fn answer(&self, shard: &Shard, finding: &mut Finding, reply: &mut Reply<'_>) -> Result<(), Stop> {
+        let total = self.total(finding);
+        let mut slice = shard.slice(total as u64)?;
+        if slice.is_first() {
+            reply.array(total);
+        }
+        while finding.taken < total {
+            let at = finding.take(self.order());
+            let (member, score) = finding.found.get(at);
+            self.put(member, score, finding.distances[at], reply);
+            if slice.next(reply).is_break() {
+                break;
             }
         }
+        shard.end_slice(&slice)
+    }
+
+    fn put(&self, member: &[u8], score: f64, distance: f64, reply: &mut Reply<'_>) {
+        let extras = usize::from(self.has_distance) + usize::from(self.has_hash) + usize::from(self.has_point);
+        if extras > 0 {
+            reply.array(1 + extras);
+        }
+        reply.bulk(member);
+        if self.has_distance {
+            put_distance(reply, distance / self.unit());
+        }
+        if self.has_hash {
+            reply.integer(score as i64);
+        }
+        if self.has_point {
+            put_point(reply, hash::point_of(score));
+        }
+    }
+
+    /// Takes out so many more as they are stored. Whether that is all.
+    fn gather(&self, finding: &mut Finding, items: u64) -> bool {
+        let total = self.total(finding);
+        let end = total.min(finding.taken.saturating_add(items as usize));
+        while finding.taken < end {
+            let at = finding.take(self.order());
+            let (member, score) = finding.found.get(at);
+            let number = if self.stores_distance { finding.distances[at] / self.unit() } else { score };
+            finding.storing.found.push(member, number);
+        }
+        end == total
     }
 }
 
@@ -316,31 +373,26 @@ fn find<'b>(
     let zset = shard.read_collection(call, key, Kind::ZSet)?.map(ZSet::new);
     let query = Reader { shard, call, zset, way, takes_store }.read()?;
     if let Some(zset) = zset.filter(|_| !finding.is_over) {
-        if !query.find(shard, call, &zset, finding, shard.items_now())? {
+        let is_over = query.find(shard, call, &zset, finding, shard.items_now())?;
+        finding.end_run(query.order());
+        if !is_over {
             return Err(Stop::Long);
         }
-        query.arrange(&mut finding.found);
     }
     finding.is_over = true;
     Ok(query)
 }
 
-impl Query<'_> {
-    /// As they are stored.
-    fn scored(&self, found: Vec<Found>) -> impl Iterator<Item = (Vec<u8>, f64)> {
-        let unit = self.shape.map_or(1.0, |(_, unit)| unit);
-        let stores_distance = self.stores_distance;
-        found.into_iter().map(move |Found { member, score, distance, .. }| {
-            (member, if stores_distance { distance / unit } else { score })
-        })
-    }
-}
-
 /// `takes_store`: STORE and STOREDIST are among the options.
 fn search(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, way: Way, takes_store: bool) -> Result<(), Stop> {
     let mut finding = shard.rested::<Finding>().unwrap_or_default();
-    let searched = search_on(shard, call, reply, (way, takes_store), &mut finding);
-    searched.map_err(|stop| shard.rest(finding, stop))
+    match search_on(shard, call, reply, (way, takes_store), &mut finding) {
+        Ok(()) => {
+            shard.keep(finding);
+            Ok(())
+        }
+        Err(stop) => Err(shard.rest(finding, stop)),
+    }
 }
 
 fn search_on(
@@ -352,11 +404,11 @@ fn search_on(
 ) -> Result<(), Stop> {
     let query = find(shard, call, way, takes_store, finding)?;
     let Some(target) = query.target else {
-        query.answer(&finding.found, query.shape.map_or(1.0, |(_, unit)| unit), reply);
-        return Ok(());
+        return query.answer(shard, finding, reply);
     };
-    let found = &mut finding.storing.found;
-    query.scored(std::mem::take(&mut finding.found)).for_each(|(member, score)| found.push(&member, score));
+    if !query.gather(finding, shard.items_now()) {
+        return Err(Stop::Long);
+    }
     let stored = store_found(shard, call, (target, event(way)), &mut finding.storing)?;
     reply.integer(stored);
     Ok(())
@@ -376,8 +428,10 @@ pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Re
     };
     let mut finding = Finding::default();
     let query = find(shard, call, way, true, &mut finding)?;
-    let members: Scored = query.scored(finding.found).collect();
-    put_scored(&members, reply);
+    query.gather(&mut finding, u64::MAX);
+    let found = &finding.storing.found;
+    begin_members(reply, found.len(), true);
+    (0..found.len()).map(|at| found.get(at)).for_each(|(member, score)| put_member(reply, member, score, true));
     Ok(())
 }
 

@@ -1,5 +1,7 @@
 //! Commands that look at a hash.
 
+use super::living;
+use super::living::live_len;
 use crate::collection::map::{Map, has_deadlines};
 use crate::command::Call;
 use crate::command::sample::{Sample, ranks};
@@ -15,7 +17,7 @@ fn hash<'a>(shard: &'a Shard, call: &Call<'_>) -> Result<Option<Map<'a>>, Stop> 
 }
 
 /// The same behind [`hash`], without another hit.
-fn hash_again<'a>(shard: &'a Shard, call: &Call<'_>) -> Result<Option<Map<'a>>, Stop> {
+pub(super) fn hash_again<'a>(shard: &'a Shard, call: &Call<'_>) -> Result<Option<Map<'a>>, Stop> {
     let form = shard.peek_collection(call, &call.args[1], Kind::Hash)?;
     Ok(form.map(|form| Map::new(form, Kind::Hash)))
 }
@@ -79,7 +81,7 @@ pub fn hgetall(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
     };
     let mut slice = shard.slice(hash.len(shard, call)?)?;
     if slice.is_first() {
-        reply.map(hash.live_len(shard, call)? as usize);
+        reply.map(live_len(shard, call, &hash)? as usize);
     }
     hash.visit_kept(shard, call, slice.from(), |field| {
         if field.is_live(call.now) {
@@ -111,7 +113,7 @@ fn all(
     };
     let mut slice = shard.slice(hash.len(shard, call)?)?;
     if slice.is_first() {
-        reply.array(hash.live_len(shard, call)? as usize);
+        reply.array(live_len(shard, call, &hash)? as usize);
     }
     hash.visit_kept(shard, call, slice.from(), |field| {
         if field.is_live(call.now) {
@@ -122,81 +124,88 @@ fn all(
     shard.end_slice(&slice)
 }
 
-pub fn hrandfield(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let sample = Sample::parse(call, "withvalues")?;
-    let has_pairs = sample.has_values && reply.is_resp3;
-    let begin = |reply: &mut Reply<'_>, count| {
-        reply.array(if sample.has_values && !has_pairs { 2 * count } else { count });
-    };
-    let put = |reply: &mut Reply<'_>, field: &[u8], value: &[u8]| {
-        if has_pairs {
+/// What HRANDFIELD is to show.
+pub(super) struct Shows {
+    pub sample: Sample,
+    /// Fields and values are arrays of two.
+    has_pairs: bool,
+}
+
+impl Shows {
+    pub fn begin(&self, reply: &mut Reply<'_>, count: usize) {
+        if self.sample.count.is_some() {
+            reply.array(if self.sample.has_values && !self.has_pairs { 2 * count } else { count });
+        }
+    }
+
+    pub fn put(&self, reply: &mut Reply<'_>, field: &[u8], value: &[u8]) {
+        if self.has_pairs {
             reply.array(2);
         }
         reply.bulk(field);
-        if sample.has_values {
+        if self.sample.has_values {
             reply.bulk(value);
         }
+    }
+
+    /// There is no field.
+    pub fn nothing(&self, reply: &mut Reply<'_>) {
+        match self.sample.count {
+            Some(_) => reply.array(0),
+            None => reply.null(),
+        }
+    }
+}
+
+pub fn hrandfield(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let sample = Sample::parse(call, "withvalues")?;
+    let shows = Shows { sample, has_pairs: sample.has_values && reply.is_resp3 };
+    let Some(hash) = hash(shard, call)? else {
+        shows.nothing(reply);
+        return Ok(());
     };
-    // Those that expire may have to be looked at all of them, to know how many there are.
-    let len = match hash(shard, call)? {
-        Some(hash) if !has_deadlines(&hash.form) => Some(hash.len(shard, call)?),
-        Some(_) => None,
-        None => Some(0),
-    };
-    if let Some(len) = len.filter(|len| *len > 0)
-        && !sample.is_short(shard, len)?
-    {
+    let (len, may_expire) = (hash.len(shard, call)?, has_deadlines(&hash.form));
+    if !sample.is_short(shard, len)? {
+        if may_expire {
+            return living::draw(shard, call, reply, &shows);
+        }
+        let begin = |reply: &mut Reply<'_>, count| shows.begin(reply, count);
         return sample.show_some(shard, reply, len, begin, |shard, rank, reply, step| {
             let hash = hash_again(shard, call)?.expect("it was there just now");
-            hash.visit(shard, call, rank, |field, value| step(reply, &|reply| put(reply, field, value)))
+            hash.visit(shard, call, rank, |field, value| step(reply, &|reply| shows.put(reply, field, value)))
         });
     }
-    let ranks = if len == Some(0) { Vec::new() } else { live_ranks(shard, call, &sample)? };
-    if ranks.is_empty() && sample.count.is_none() {
-        reply.null();
-        return Ok(());
+    let drawn = ranks(shard, &sample, len);
+    if may_expire && !are_live(shard, call, &drawn)? {
+        // Some are about to be removed: only now is it worth a look at all of them.
+        shard.is_short(len)?;
+        return living::draw(shard, call, reply, &shows);
     }
-    if sample.count.is_some() {
-        begin(reply, ranks.len());
-    }
-    let Some(hash) = hash_again(shard, call)? else { return Ok(()) };
-    for rank in ranks {
+    shows.begin(reply, drawn.len());
+    let hash = hash_again(shard, call)?.expect("it was there just now");
+    for rank in drawn {
         hash.visit(shard, call, rank, |field, value| {
-            put(reply, field, value);
+            shows.put(reply, field, value);
             ControlFlow::Break(())
         })?;
     }
     Ok(())
 }
 
-/// The ranks of fields that are chosen at random, none of which is past its time.
-fn live_ranks(shard: &mut Shard, call: &Call<'_>, sample: &Sample) -> Result<Vec<u64>, Stop> {
-    let Some(hash) = hash_again(shard, call)? else { return Ok(Vec::new()) };
-    let (len, may_expire) = (hash.len(shard, call)?, has_deadlines(&hash.form));
-    let chosen = ranks(shard, sample, len);
-    let Some(hash) = hash_again(shard, call)?.filter(|_| may_expire) else { return Ok(chosen) };
+/// Whether none of the fields of these ranks is past its time.
+fn are_live(shard: &Shard, call: &Call<'_>, ranks: &[u64]) -> Result<bool, Stop> {
+    let hash = hash_again(shard, call)?.expect("it was there just now");
     let mut are_live = true;
-    for rank in &chosen {
-        hash.visit_kept(shard, call, *rank, |element| {
-            are_live &= element.is_live(call.now);
+    for rank in ranks {
+        hash.visit_kept(shard, call, *rank, |field| {
+            are_live &= field.is_live(call.now);
             ControlFlow::Break(())
         })?;
         if !are_live {
             break;
         }
     }
-    if are_live {
-        return Ok(chosen);
-    }
-    // Some are about to be removed: only now is it worth a look at all of them.
-    let (mut live, mut rank) = (Vec::new(), 0);
-    hash.visit_kept(shard, call, 0, |element| {
-        live.extend(element.is_live(call.now).then_some(rank));
-        rank += 1;
-        ControlFlow::Continue(())
-    })?;
-    let chosen = if live.is_empty() { Vec::new() } else { ranks(shard, sample, live.len() as u64) };
-    Ok(chosen.into_iter().map(|at| live[at as usize]).collect())
+    Ok(are_live)
 }
 
 pub fn hscan(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
