@@ -288,6 +288,29 @@ impl Shard {
 
     fn make(&mut self, call: &Call<'_>, change: &Change<'_>) -> Result<(), Stop> {
         let Change { key, kind, edits, row } = change;
+        let follows = *kind == Kind::List && edits.len() > 1;
+        if follows {
+            self.engine.follow(call.db, true);
+        }
+        let made = self.make_edits(call, change);
+        if follows {
+            self.engine.follow(call.db, false);
+        }
+        made?;
+        match row {
+            RowEdit::Stays => Ok(()),
+            RowEdit::Goes => self.remove(call, key).map(drop),
+            RowEdit::Packed(value, ttl) => self.write(call, key, *kind, *ttl, value),
+            RowEdit::Becomes(value) => self.write_spread(call, key, *kind, Ttl::Keep, value),
+            RowEdit::Names(number, value, ttl) => {
+                let owner = self.row_key(call, key);
+                self.engine.put_owner(owner, *number)?;
+                self.write_spread(call, key, *kind, *ttl, value)
+            }
+        }
+    }
+
+    fn make_edits(&mut self, call: &Call<'_>, Change { key, kind, edits, .. }: &Change<'_>) -> Result<(), Stop> {
         let owner = self.row_key(call, key);
         for edit in edits {
             let at = element(call.db, edit.number, &edit.order);
@@ -309,16 +332,7 @@ impl Shard {
                 self.note(owner, lsn);
             }
         }
-        match row {
-            RowEdit::Stays => Ok(()),
-            RowEdit::Goes => self.remove(call, key).map(drop),
-            RowEdit::Packed(value, ttl) => self.write(call, key, *kind, *ttl, value),
-            RowEdit::Becomes(value) => self.write_spread(call, key, *kind, Ttl::Keep, value),
-            RowEdit::Names(number, value, ttl) => {
-                self.engine.put_owner(owner, *number)?;
-                self.write_spread(call, key, *kind, *ttl, value)
-            }
-        }
+        Ok(())
     }
 
     /// Sets a row to a collection that is spread.

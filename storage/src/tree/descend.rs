@@ -77,6 +77,11 @@ impl Tree {
     /// Finds the place of a key. Changes nothing.
     #[inline]
     pub fn resolve(&self, pool: &Pool, key: Key<'_>) -> Result<Path, Missing> {
+        if self.follows
+            && let Some(path) = self.beside(pool, key)
+        {
+            return Ok(path);
+        }
         let mut path = self.no_path();
         if self.levels == 0 {
             return Ok(path);
@@ -117,7 +122,34 @@ impl Tree {
         Ok(page)
     }
 
-    /// The same, for a row that is about to get a payload of `len` bytes. If [`Tree::touch`] has found the row, and its
+    /// Where the key is if that is beside the row that came or went last, and nothing else has changed since: in the gap behind the one that came,
+    /// or in the place of the one that went, or before that. Rows that follow each other are not searched for.
+    pub(super) fn beside(&self, pool: &Pool, key: Key<'_>) -> Option<Path> {
+        let last = self.last.as_ref().filter(|last| last.changes == self.changes)?;
+        let (leaf, above) = (last.leaf(), last.above());
+        let node = pool.page(leaf.page).ok()?;
+        let at = leaf.index as usize;
+        let is_alone = |index: usize| index < node.count() && node.slot(index).bundled() == 0;
+        let index = if last.is_exact {
+            let is_it = |index: &usize| is_alone(*index) && node.key(*index) == key;
+            [Some(at), at.checked_sub(1)].into_iter().flatten().find(is_it)?
+        } else {
+            let next = at + 1;
+            let is_behind = is_alone(at) && node.key(at) < key;
+            let is_before = next < node.count() && key < node.key(next);
+            if !is_behind || !is_before && (next < node.count() || !ends_behind(pool, above, key)) {
+                return None;
+            }
+            next
+        };
+        // The path is changed along: its pages are to be in memory.
+        above.iter().try_for_each(|step| pool.page(step.page).map(drop)).ok()?;
+        let mut path = Path { within: None, ..*last };
+        path.steps[path.levels as usize - 1].index = index as u16;
+        Some(path)
+    }
+
+    /// The same as [`Tree::resolve`], for a row that is about to get a payload of `len` bytes. If [`Tree::touch`] has found the row, and its
     /// leaf has room for that, the path is the leaf alone: good for [`Tree::payload`] and [`Tree::replace`], not for more.
     #[inline]
     pub fn resolve_replacement(&self, pool: &Pool, key: Key<'_>, len: usize) -> Result<Path, Missing> {
@@ -214,6 +246,18 @@ impl Tree {
         let index = choose(node);
         Ok(Some((node.key(index), node.payload(index))))
     }
+}
+
+/// Whether the node that these branches lead to may have this key as far as what follows it is concerned.
+fn ends_behind(pool: &Pool, above: &[Step], key: Key<'_>) -> bool {
+    for step in above.iter().rev() {
+        let Ok(branch) = pool.page(step.page) else { return false };
+        let next = step.index as usize + 1;
+        if next < branch.count() {
+            return key < branch.key(next);
+        }
+    }
+    true
 }
 
 /// A path ends at a leaf. Branches that lead back to one above them make a tree in which it does not: images whose checksums hold,

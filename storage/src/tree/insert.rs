@@ -47,6 +47,9 @@ impl Tree {
         let place = self.insert_space(pool, path, key, Slot::word_of(len, 0))?;
         fill(pool.resident_mut(place.page).payload_mut(place.index));
         self.changes = self.changes.wrapping_add(1);
+        if let Some(last) = &mut self.last {
+            last.changes = self.changes;
+        }
         self.rows += 1;
         self.bytes += row_bytes(key.tail.len(), len) as u64;
         Ok(())
@@ -144,8 +147,12 @@ impl Tree {
         let place = Place { page: leaf.page, index: leaf.index as usize };
         let node = pool.resident_mut(place.page);
         let slot = Slot { offset: 0, tail: key.tail.len() as u16, word };
+        self.last = None;
         if node.free() >= ENTRY_BYTES + node.heap_len(slot) {
             self.insert_entry(pool, path, place, key, word);
+            if self.follows {
+                self.last = Some(*path);
+            }
             return Ok(place);
         }
         self.insert_into_full(pool, path, key, word)

@@ -67,6 +67,10 @@ pub struct Tree {
     pub(crate) access: Access,
     /// Raised by every change that moves rows, so that a path can tell that it is stale.
     pub(crate) changes: u32,
+    /// Rows that change one after the other stand beside each other, until further notice: see [`Tree::beside`].
+    follows: bool,
+    /// Then, where the last row came, or went (exact).
+    last: Option<Path>,
     rows: u64,
     bytes: u64,
     pages: u64,
@@ -126,6 +130,12 @@ impl Tree {
             let rows = pool.resident(child).weight();
             pool.resident_mut(branch).set_rows(index, rows);
         }
+    }
+
+    /// Whether rows that change one after the other stand beside each other, from now on.
+    #[inline]
+    pub(crate) fn follow(&mut self, follows: bool) {
+        (self.follows, self.last) = (follows, None);
     }
 
     /// Rows.

@@ -30,8 +30,11 @@ impl Tree {
         self.rows -= 1;
         self.bytes -= row_bytes(slot.tail as usize, slot.len()) as u64;
         self.changes = self.changes.wrapping_add(1);
+        self.last = None;
         if is_sparse {
             self.thin(pool, path);
+        } else if self.follows {
+            self.last = Some(Path { changes: self.changes, ..*path });
         }
     }
 

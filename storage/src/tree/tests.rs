@@ -1,5 +1,6 @@
 //! The same random operations against `BTreeMap` and the tree, the whole structure checked after every step.
 
+mod beside;
 mod shapes;
 mod touch;
 
@@ -62,7 +63,8 @@ impl Model {
     fn new(seed: u64, pages_max: usize) -> Model {
         Model {
             pool: pool(pages_max),
-            tree: Tree::new(),
+            // Where nothing follows that is beside the last row it is as without.
+            tree: Tree { follows: seed % 2 == 1, ..Tree::new() },
             rows: BTreeMap::new(),
             images: BTreeMap::new(),
             random: Random(seed),
