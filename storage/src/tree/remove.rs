@@ -31,9 +31,8 @@ impl Tree {
         self.bytes -= row_bytes(slot.tail as usize, slot.len()) as u64;
         self.changes = self.changes.wrapping_add(1);
         self.last = None;
-        if is_sparse {
-            self.thin(pool, path);
-        } else if self.follows {
+        let is_thinner = is_sparse && self.thin(pool, path);
+        if self.follows && !is_thinner {
             self.last = Some(Path { changes: self.changes, ..*path });
         }
     }
@@ -77,8 +76,9 @@ impl Tree {
         gone
     }
 
-    /// Frees or joins the sparse pages of the path, from the leaf up.
-    fn thin(&mut self, pool: &mut Pool, path: &Path) {
+    /// Frees or joins the sparse pages of the path, from the leaf up. Whether there are any fewer.
+    fn thin(&mut self, pool: &mut Pool, path: &Path) -> bool {
+        let pages = self.pages;
         for level in (1..path.levels as usize).rev() {
             let step = path.steps[level];
             let parent = path.steps[level - 1];
@@ -91,6 +91,7 @@ impl Tree {
             }
         }
         self.lower_root(pool);
+        self.pages < pages
     }
 
     /// Joins child `index` of `parent` with a neighbour; answers whether it did.
