@@ -9,10 +9,19 @@ const STORE: &str = "SORT list:d BY weight:* GET weight:* STORE to";
 /// What is there before it is stored.
 const BEFORE: &[u8] = b"*1\r\n$6\r\nbefore\r\n";
 
+/// What is sorted, and a hash that is spread.
+fn filled(items: &str) -> Client {
+    let mut client = Client::new(1, 1, items);
+    fill_overlapping(&mut client);
+    for at in 0..300 {
+        client.ask(&format!("HSET hash:111 field:{at} value:{at}"));
+    }
+    client
+}
+
 /// A command under way, after so many turns; nothing of it is answered.
 fn begun(line: &str, settings: &[&str], turns: u32) -> Client {
-    let mut client = Client::new(1, 1, "64");
-    fill_overlapping(&mut client);
+    let mut client = filled("64");
     client.ask("RPUSH to before");
     settings.iter().for_each(|setting| drop(client.ask(setting)));
     client.world.turns_max = Some(turns);
@@ -36,8 +45,7 @@ fn end(client: &mut Client) -> Vec<u8> {
 
 /// What the command is answered if nobody changes anything.
 fn alone(line: &str) -> (Vec<u8>, Vec<u8>) {
-    let mut client = Client::new(1, 1, "1048576");
-    fill_overlapping(&mut client);
+    let mut client = filled("1048576");
     (client.ask(line), client.ask("LRANGE to 0 -1"))
 }
 
@@ -46,7 +54,7 @@ fn change_some(client: &mut Client) {
     client.world.turns_max = Some(1);
     for line in (100..120).map(|at| format!("SET weight:{at} {}", 1000 - at)).chain([
         "HSET hash:107 field new".to_owned(),
-        "DEL hash:108 hash:109 weight:150".to_owned(),
+        "DEL hash:108 hash:111 weight:150".to_owned(),
         "HSET hash:110 other field".to_owned(),
     ]) {
         client.world.send(3, &show::request(&show::words(&line)));

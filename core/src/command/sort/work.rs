@@ -7,6 +7,7 @@ use crate::command::long::bag::{Bag, Runs};
 use crate::command::long::stock::Storing;
 use crate::command::program::Steps;
 use crate::error::{Refusal, Stop};
+use crate::limits::SLICE_APART_BYTES;
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
@@ -63,8 +64,9 @@ pub(super) struct Sorting {
     answered: Vec<u32>,
     /// What is stored.
     pub stored: Storing,
-    /// What is answered.
+    /// What is answered, and the end of it, as long as that is short.
     pub out: Replies,
+    part: Replies,
 }
 
 impl Sorting {
@@ -89,6 +91,7 @@ impl Sorting {
             answered: Vec::new(),
             stored: Storing::default(),
             out: Replies::default(),
+            part: Replies::default(),
         }
     }
 
@@ -239,7 +242,7 @@ impl Sorting {
         let found = look_up(asked, steps)?;
         let mut found = found.texts();
         let gets = if self.get.is_empty() { &[Get::Element][..] } else { &self.get };
-        let mut part = Replies::default();
+        let mut part = std::mem::take(&mut self.part);
         let mut reply = Reply::new(&mut part, self.is_resp3);
         if shown == 0 {
             reply.array(answered.len() * self.get.len().max(1));
@@ -261,8 +264,14 @@ impl Sorting {
         }
         let shown = shown + numbers.len();
         self.phase = Phase::Shows(shown);
+        let is_last = shown as u64 == range.end - range.start;
+        if !is_last && part.weight() < SLICE_APART_BYTES {
+            // Many short pieces would be copied behind each other.
+            self.part = part;
+            return Ok(());
+        }
         self.out.append_apart(part);
-        if shown as u64 == range.end - range.start {
+        if is_last {
             self.out.close();
             self.phase = Phase::Done;
         }
