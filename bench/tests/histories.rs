@@ -33,7 +33,7 @@ fn a_seed_is_a_run() {
 }
 
 /// Seeds within which a planted bug shows in a history.
-const BUG_SEEDS: u64 = 150;
+const BUG_SEEDS: u64 = 300;
 
 /// The seeds are those that pass without the bug.
 #[test]

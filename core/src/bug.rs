@@ -15,6 +15,7 @@ cairn_storage::bugs! {
     SplitUnrecalled "split-unrecalled" "A shard goes on adding to a sub-row that is being merged",
     SumStale "sum-stale" "What was seen of sub-rows is taken for what they are later",
     CutTorn "cut-torn" "A snapshot has what a transaction over several shards has done on some of them before it is decided",
+    SurveyNow "survey-now" "What a snapshot is told of a whole database is what is there now",
     FlushAlone "flush-alone" "What is done to whole databases is no part of its transaction",
     RecordUnwritten "record-unwritten" "What IDEMPOTENT has answered is not kept",
     LooksUnlocked "looks-unlocked" "What an open transaction, or a script over several shards, only looks at is not locked",

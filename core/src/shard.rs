@@ -549,6 +549,9 @@ impl Shard {
 
     /// Rows of a database, those past their time but not yet removed included (as DBSIZE counts in Redis).
     pub fn row_count(&self, db: u8) -> Result<u64, Stop> {
+        if let Some(cut) = self.looked_at() {
+            return self.row_count_at(cut, db);
+        }
         self.engine.await_redo()?;
         self.engine.await_deferred()?;
         self.observe_all();
@@ -558,6 +561,9 @@ impl Shard {
     /// The same, while rows may wait for their pages that are not counted yet, or were there already.
     pub fn row_count_about(&self, db: u8) -> Result<u64, Stop> {
         self.engine.await_redo()?;
+        if let Some(cut) = self.looked_at() {
+            return Ok(self.row_count_about_at(cut, db).max(1));
+        }
         self.observe_all();
         Ok(self.engine.row_count(db))
     }

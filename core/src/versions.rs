@@ -13,9 +13,10 @@ use crate::tx::CutId;
 use crate::unstable::{Heads, place};
 use cairn_storage::blob::Blob;
 use cairn_storage::engine::{Found, RowKey, Undo, elements};
+use cairn_storage::limits::DATABASES;
 use cairn_storage::units::CollectionId;
 use hashbrown::HashMap;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// A row as it was.
 #[derive(Clone, Debug)]
@@ -77,6 +78,8 @@ impl Version {
 struct Open {
     /// When it was drawn here.
     now: Now,
+    /// Rows of each database, but for those that come late: see [`cairn_storage::engine::Engine::rows_late`].
+    rows: [i64; DATABASES],
     /// Counters of this shard that were split then, as databases and keys.
     splits: Vec<(u8, Vec<u8>)>,
 }
@@ -89,6 +92,8 @@ pub(crate) struct Versions {
     cuts: BTreeMap<CutId, Open>,
     /// By [`place`], those of a row in the order of cuts.
     rows: Heads<Vec<Version>>,
+    /// Heads of rows that were there, by database: the order in which who looks at all comes by.
+    were: [BTreeSet<u64>; DATABASES],
     /// The places of versions, by what they reach to.
     ends: BTreeMap<CutId, Vec<u64>>,
     /// Cuts that nobody reads, and up to which there are versions.
@@ -118,15 +123,20 @@ impl Versions {
     }
 
     /// From here on changes are behind this cut.
-    pub fn open(&mut self, cut: CutId, now: Now, splits: Vec<(u8, Vec<u8>)>) {
+    pub fn open(&mut self, cut: CutId, now: Now, rows: [i64; DATABASES], splits: Vec<(u8, Vec<u8>)>) {
         assert!(cut > self.newest, "cuts are drawn in their order");
         self.newest = cut;
-        self.cuts.insert(cut, Open { now, splits });
+        self.cuts.insert(cut, Open { now, rows, splits });
     }
 
     /// When a cut was drawn, if it is read.
     pub fn drawn(&self, cut: CutId) -> Option<Now> {
         self.cuts.get(&cut).map(|open| open.now)
+    }
+
+    /// Rows of a database at a cut that is read, but for those that come late.
+    pub fn row_count(&self, cut: CutId, db: u8) -> i64 {
+        self.cuts[&cut].rows[usize::from(db)]
     }
 
     /// Whether this was a split counter of the shard at the cut.
@@ -174,6 +184,11 @@ impl Versions {
         if let Some(number) = elements::collection_of(row) {
             self.changed.insert((row.db, number), self.newest);
         }
+        if version.was.is_some()
+            && let Some(were) = self.were.get_mut(usize::from(row.db))
+        {
+            were.insert(row.head);
+        }
         let place = place(row.db, row.head);
         self.bytes += version.bytes();
         self.rows.entry(place).or_default().push(version);
@@ -188,7 +203,15 @@ impl Versions {
         }
     }
 
-    /// Changes that are not in the newest cut, though they were made before it was drawn: what the rows were.
+    /// Changes that are not in a cut that is being drawn, though they were made before: what the rows were, and how many.
+    pub fn exclude(&mut self, cut: CutId, undo: &Undo) {
+        self.keep_undo(undo);
+        if let Some(open) = self.cuts.get_mut(&cut) {
+            open.rows.iter_mut().zip(undo.grown()).for_each(|(rows, grown)| *rows -= grown);
+        }
+    }
+
+    /// What rows were before changes that may be taken back little by little.
     pub fn keep_undo(&mut self, undo: &Undo) {
         for former in undo.rows() {
             match former {
@@ -208,6 +231,26 @@ impl Versions {
         let versions = self.rows.get(&place(row.db, row.head))?;
         let version = versions.iter().find(|version| version.until >= cut && version.is_of(row.db, row.key))?;
         Some(version.was.as_ref())
+    }
+
+    /// From a head on, those of rows of a database that were there at some cut, and have versions.
+    pub fn heads_from(&self, db: u8, head: u64) -> impl Iterator<Item = u64> {
+        self.were[usize::from(db)].range(head..).copied()
+    }
+
+    /// How many heads these are in all.
+    pub fn heads(&self, db: u8) -> u64 {
+        self.were[usize::from(db)].len() as u64
+    }
+
+    /// Rows of a head that were there at a cut that is read, as far as they have versions: all others are what the tree has.
+    pub fn were_at(&self, cut: CutId, db: u8, head: u64) -> impl Iterator<Item = (&[u8], &Former)> {
+        let versions = self.rows.get(&place(db, head)).map_or(&[][..], |versions| versions);
+        let reaching = versions.iter().enumerate().filter(move |(_, version)| version.db == db && version.until >= cut);
+        let first = reaching.filter(move |(at, version)| {
+            !versions[..*at].iter().any(|earlier| earlier.until >= cut && earlier.is_of(db, &version.key))
+        });
+        first.filter_map(|(_, version)| Some((&*version.key, version.was.as_ref()?)))
     }
 
     /// Whether elements of a collection have changed behind a cut that is read.
@@ -259,7 +302,16 @@ impl Versions {
                     self.ends.entry(needed).or_default().push(at);
                     index += 1;
                 }
-                None => self.bytes -= versions.remove(index).bytes(),
+                None => {
+                    let gone = versions.remove(index);
+                    self.bytes -= gone.bytes();
+                    let is_left = |version: &Version| version.db == gone.db && version.was.is_some();
+                    if !versions.iter().any(is_left)
+                        && let Some(were) = self.were.get_mut(usize::from(gone.db))
+                    {
+                        were.remove(&place(gone.db, at));
+                    }
+                }
             }
         }
         if versions.is_empty() {

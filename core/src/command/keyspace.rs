@@ -26,7 +26,8 @@ pub fn answer(shard: &mut Shard, now: Now, ask: &Ask, progress: &mut Progress) -
     Some(match ask {
         Ask::Keys { db, pattern } => keys(shard, now, *db, pattern, progress),
         Ask::Scan { db, cursor, count, pattern, kind } => {
-            scan_step(shard, now, *db, *cursor, *count, pattern.as_deref(), *kind)
+            let looks_max = progress.rows_max.unwrap_or(u64::MAX).max(*count as u64);
+            scan_step(shard, now, *db, *cursor, (*count, looks_max), pattern.as_deref(), *kind)
         }
         Ask::RandomKey { db } => random_key(shard, now, *db),
         Ask::KeysInSlot { slot, count } => keys_in_slot(shard, now, *slot, *count),
@@ -40,14 +41,18 @@ fn keys(shard: &Shard, now: Now, db: u8, pattern: &[u8], progress: &mut Progress
     // Unlike any other pattern, a lone star matches the empty key.
     let is_all = pattern == b"*";
     let keys = &mut progress.keys;
-    let (seen, rows_max) = (Cell::new(0), progress.rows_max.unwrap_or(u64::MAX));
+    let (mut seen, rows_max) = (0, progress.rows_max.unwrap_or(u64::MAX));
     let mut visit = |key: &[u8], _: Row<'_>| {
-        seen.set(seen.get() + 1);
         if is_all || glob::is_match(pattern, key) {
             keys.push(key.to_vec());
         }
     };
-    let end = shard.scan_part(now, db, progress.head, &mut visit, &mut || seen.get() < rows_max);
+    // Those count too that are not visited.
+    let mut go_on = || {
+        seen += 1;
+        seen < rows_max
+    };
+    let end = shard.scan_part(now, db, progress.head, &mut visit, &mut go_on);
     if let ScanEnd::Missing { from, .. } = end {
         shard.forget_from(keys, from);
     }
@@ -78,18 +83,18 @@ fn show_keys(progress: &mut Progress) {
     progress.shown.append_apart(shown);
 }
 
-/// `count` is the number of keys to look at, whether they match or not. The answer's `next` is the head to go on
+/// The first of `counts` is the number of keys to look at, whether they match or not; the second one that of rows, whether they are keys or not. The answer's `next` is the head to go on
 /// from, 0 at the end of the shard.
 fn scan_step(
     shard: &Shard,
     now: Now,
     db: u8,
     head: u64,
-    count: usize,
+    (count, looks_max): (usize, u64),
     pattern: Option<&[u8]>,
     kind: Option<u8>,
 ) -> Result<Answer, Stop> {
-    let seen = Cell::new(0);
+    let (seen, mut looks) = (Cell::new(0), 0);
     let mut keys = Vec::new();
     let mut visit = |key: &[u8], row: Row<'_>| {
         seen.set(seen.get() + 1);
@@ -98,7 +103,11 @@ fn scan_step(
             keys.push(key.to_vec());
         }
     };
-    match shard.scan_part(now, db, head, &mut visit, &mut || seen.get() < count) {
+    let mut go_on = || {
+        looks += 1;
+        seen.get() < count && looks < looks_max
+    };
+    match shard.scan_part(now, db, head, &mut visit, &mut go_on) {
         ScanEnd::At(next) => Ok(Answer::Keys { keys, next }),
         // It is nowhere said that a step looks at as many keys as COUNT says.
         ScanEnd::Missing { from, .. } if from > head => {

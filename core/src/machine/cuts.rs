@@ -13,6 +13,7 @@ use super::Machine;
 use super::ask::HoleId;
 use super::participate::Stage;
 use super::release::HeldReply;
+use super::survey::Survey;
 use crate::bug::Bug;
 use crate::hot::split::Phase;
 use crate::limits::VERSIONS_FREED_PER_TURN;
@@ -44,6 +45,8 @@ pub(super) struct Cuts {
     decides: Vec<TxnId>,
     /// Reads that wait for what is not in memory, and for whom they are.
     pub reading: Vec<(ShardId, Box<Work>)>,
+    /// Looks at whole databases that take several turns.
+    pub surveys: BTreeMap<TxnId, Survey>,
     /// Of the maker: who wants a cut, and the cuts.
     wanters: Vec<ShardId>,
     made: BTreeMap<CutId, Made>,
@@ -95,7 +98,8 @@ impl Machine {
     /// Whether there is something to do though nothing has happened.
     pub(super) fn cuts_want_turn(&self) -> bool {
         let asks = !self.cuts.wanting.is_empty() && self.cuts.asked.is_empty();
-        asks || self.may_make() || self.shard.versions().has_loose()
+        let goes_on = self.cuts.surveys.values().any(|survey| survey.progress.goes_on);
+        asks || goes_on || self.may_make() || self.shard.versions().has_loose()
     }
 
     fn tell_cut(&mut self, shard: ShardId, message: CutMessage) {
@@ -114,7 +118,10 @@ impl Machine {
             CutMessage::Ready(cut, Ok(())) => self.begin_reading(cut),
             CutMessage::Ready(_, Err(line)) => self.refuse_reading(&line),
             CutMessage::Ended(cut, why) => self.end_reading(cut, why),
-            CutMessage::Over(cut) => self.shard.versions_mut().close(cut),
+            CutMessage::Over(cut) => {
+                self.shard.versions_mut().close(cut);
+                self.cuts.surveys.retain(|_, survey| survey.cut != cut);
+            }
             CutMessage::Heard(cut) => {
                 self.made(cut).unheard -= 1;
                 self.settle_made(cut);
@@ -231,20 +238,23 @@ impl Machine {
         let apart = self.splits.own.iter().filter(|split| is_apart(&split.phase));
         let splits = apart.map(|split| (split.db, split.key.clone())).collect();
         self.cuts.last = cut;
-        self.shard.versions_mut().open(cut, self.now, splits);
+        let rows = self.shard.rows_but_late();
+        self.shard.versions_mut().open(cut, self.now, rows, splits);
         let mut unresolved = Vec::new();
         let is_torn = self.planted == Some(Bug::CutTorn);
         for (txn, part) in &self.parts.parts {
             match &part.stage {
                 Stage::Ran { undo: Some(_), .. } if is_torn => {}
-                Stage::Ran { undo: Some(undo), .. } if part.from() == own => self.shard.versions_mut().keep_undo(undo),
+                Stage::Ran { undo: Some(undo), .. } if part.from() == own => {
+                    self.shard.versions_mut().exclude(cut, undo)
+                }
                 Stage::Ran { undo: Some(_), .. } => unresolved.push(*txn),
-                Stage::Undoing(undo) => self.shard.versions_mut().keep_undo(undo),
+                Stage::Undoing(undo) => self.shard.versions_mut().exclude(cut, undo),
                 _ => {}
             }
         }
         for (undo, ..) in &self.parts.undoing {
-            self.shard.versions_mut().keep_undo(undo);
+            self.shard.versions_mut().exclude(cut, undo);
         }
         unresolved
     }
@@ -268,7 +278,7 @@ impl Machine {
                 Some(part) if part.from() != from => drawing.unresolved.push(txn),
                 Some(part) => {
                     if let Stage::Ran { undo: Some(undo), .. } = &part.stage {
-                        self.shard.versions_mut().keep_undo(undo);
+                        self.shard.versions_mut().exclude(cut, undo);
                     }
                 }
                 None => {}
@@ -304,13 +314,17 @@ impl Machine {
 
     /// A transaction that has a part here is decided.
     pub(super) fn settle_part(&mut self, txn: TxnId, is_committed: bool) {
-        if let Some(drawing) = &mut self.cuts.drawing {
-            drawing.unresolved.retain(|unresolved| *unresolved != txn);
+        let mut unresolved_at = None;
+        if let Some(Drawing { cut, unresolved, .. }) = &mut self.cuts.drawing {
+            unresolved_at = unresolved.extract_if(.., |unresolved| *unresolved == txn).next().map(|_| *cut);
         }
         if !is_committed && let Some(Stage::Ran { undo: Some(undo), .. }) = self.parts.part(txn).map(|part| &part.stage)
         {
             // It may be undone little by little.
-            self.shard.versions_mut().keep_undo(undo);
+            match unresolved_at {
+                Some(cut) => self.shard.versions_mut().exclude(cut, undo),
+                None => self.shard.versions_mut().keep_undo(undo),
+            }
         }
         self.finish_part(txn, is_committed);
     }
@@ -369,6 +383,7 @@ impl Machine {
     /// A transaction reads its cut no longer.
     pub(super) fn leave_cut(&mut self, open: &mut Open) {
         let Some(cut) = open.cut.take() else { return };
+        self.cuts.surveys.remove(&open.age.txn);
         let Some(readers) = self.cuts.readers.get_mut(&cut) else { return };
         *readers -= 1;
         if *readers == 0 {

@@ -24,7 +24,7 @@ use super::plan::Plan;
 use super::trial::{Tried, undone};
 use super::views::Summing;
 use crate::announce::Announcement;
-use crate::command::{Call, Flags, Flow, Run, Spec, keyspace, script, table};
+use crate::command::{Call, Flags, Flow, Run, keyspace, script, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
@@ -138,8 +138,6 @@ impl Machine {
             Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
         } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
             too_much(bytes_max)
-        } else if is_survey && open.is_read_only {
-            not_at_cut(spec)
         } else if is_survey {
             return Some(self.run_survey_in_open(conn, call, out));
         } else if is_script || self.is_in_steps_locked(call) {
@@ -529,11 +527,6 @@ pub(super) fn too_much(bytes_max: usize) -> Refusal {
     Refusal::text(format!(
         "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
     ))
-}
-
-/// What one hears who asks about a whole database at a cut.
-pub(super) fn not_at_cut(spec: &Spec) -> Refusal {
-    Refusal::text(format!("ERR '{}' is not allowed in a transaction that began with READ ONLY", spec.name))
 }
 
 /// What one hears who goes on with a transaction that the server has ended.

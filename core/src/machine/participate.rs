@@ -44,7 +44,7 @@ pub(super) struct Parts {
     /// Locks were given back since the last grants.
     is_freed: bool,
     /// Something was done behind the turn's seal: there is to be another turn.
-    wants_turn: bool,
+    pub wants_turn: bool,
     /// Parts of open transactions.
     pub open: usize,
     /// Open transactions that have begun to wait here.

@@ -4,21 +4,25 @@
 //! The answer is one of the transaction's moment: each shard that is asked locks the database as a whole, as one who looks at it. Until the
 //! transaction ends no key of it comes, goes or changes there by others, and what the transaction has done itself is tried before the look. A look at
 //! many rows takes several turns.
+//!
+//! In a transaction that only reads it is one of its cut: nothing is locked, and what rows were is found among the versions (`crate::versions`).
 
 use super::Machine;
 use super::ask::Deferred;
+use super::cuts::too_old;
 use super::form::Form;
 use super::interact::Works;
-use super::trial::OpenPart;
+use super::trial::{OpenPart, Tried};
+use super::views::GONE;
 use crate::answer::Progress;
 use crate::bug::Bug;
 use crate::command::{Call, Flow, Run, keyspace};
 use crate::error::{Refusal, Stop};
-use crate::event::ConnId;
+use crate::event::{ConnId, Now};
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::tx::{Databases, Kept, Work};
+use crate::tx::{CutId, Databases, Kept, NotDone, View, Work, Worked};
 use cairn_storage::units::ShardId;
 
 impl Machine {
@@ -69,6 +73,9 @@ impl Machine {
         progress.rows_max = Some(self.settings.slice_items);
         let surveyed = self.survey_behind(&open.kept, ask, &mut progress);
         if surveyed.is_err() {
+            if progress.goes_on {
+                self.parts.wants_turn = true;
+            }
             open.survey = Some((statement, progress));
         }
         surveyed
@@ -81,22 +88,24 @@ impl Machine {
         }
         self.shard.begin();
         if kept.commands.is_empty() {
-            return self.survey_rows(ask, progress);
+            return self.survey_rows(self.now, ask, progress);
         }
         let counts = self.shard.read_counts();
         self.shard.open_trial(kept.commands.bytes())?;
         let numbers: Vec<usize> = (0..kept.commands.len()).collect();
-        let surveyed = self.try_again(kept, &numbers).and_then(|()| self.survey_rows(ask, progress));
+        let surveyed = self.try_again(kept, &numbers).and_then(|()| self.survey_rows(self.now, ask, progress));
         self.roll_back();
         self.shard.restore_counts(counts);
         surveyed
     }
 
-    fn survey_rows(&mut self, ask: &Ask, progress: &mut Progress) -> Result<Answer, Stop> {
+    fn survey_rows(&mut self, now: Now, ask: &Ask, progress: &mut Progress) -> Result<Answer, Stop> {
+        progress.goes_on = false;
         loop {
             let answered = match ask {
-                Ask::RowCount { db } => self.row_count(*db),
-                _ => keyspace::answer(&mut self.shard, self.now, ask, progress).expect("it is about rows"),
+                Ask::RowCount { db } if self.shard.looked_at().is_none() => self.row_count(*db),
+                Ask::RowCount { db } => self.shard.row_count(*db).map(|rows| Answer::Count(rows as i64)),
+                _ => keyspace::answer(&mut self.shard, now, ask, progress).expect("it is about rows"),
             };
             match answered {
                 Err(Stop::Missing(missing)) => self.fetch_or_stop(missing)?,
@@ -104,6 +113,38 @@ impl Machine {
             }
         }
     }
+
+    /// Looks at the rows as they were at a cut. What stops it may have looked at some: it goes on from there.
+    pub(super) fn survey_at_cut(&mut self, work: &Work, view: &View, ask: &Ask) -> Tried {
+        let (txn, statement) = (work.age.txn, work.statement);
+        let known = self.cuts.surveys.remove(&txn).filter(|survey| survey.statement == statement);
+        let Some(now) = self.shard.begin_look(view) else {
+            return Tried::Done(Err(NotDone::of_commands(&Refusal::text(too_old(GONE)))));
+        };
+        let mut progress = known.map_or_else(Progress::default, |survey| survey.progress);
+        progress.rows_max = Some(self.settings.slice_items);
+        self.shard.begin();
+        if self.planted == Some(Bug::SurveyNow) {
+            self.shard.end_look();
+        }
+        let surveyed = self.survey_rows(now, ask, &mut progress);
+        self.shard.end_look();
+        match surveyed {
+            Ok(answer) => Tried::Done(Ok(Worked::Answer(answer))),
+            Err(Stop::Refuse(refusal)) => Tried::Done(Err(NotDone::of_commands(&refusal))),
+            Err(stop) => {
+                self.cuts.surveys.insert(txn, Survey { cut: view.cut, statement, progress });
+                Tried::Later(stop)
+            }
+        }
+    }
+}
+
+/// How far a look at a cut has come.
+pub(super) struct Survey {
+    pub cut: CutId,
+    statement: u32,
+    pub progress: Progress,
 }
 
 fn databases_of(ask: &Ask) -> Databases {

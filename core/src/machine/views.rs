@@ -24,11 +24,14 @@ pub(super) struct Summing {
     left: Vec<ShardId>,
 }
 
-const GONE: &str = "its snapshot is not kept any more";
+pub(super) const GONE: &str = "its snapshot is not kept any more";
 
 impl Machine {
     /// Runs a command on the rows as they were.
     pub(super) fn try_view(&mut self, work: &Work, view: &View) -> Tried {
+        if let Some(ask) = &work.ask {
+            return self.survey_at_cut(work, view, ask);
+        }
         let Command { entry, db, head, args } = work.commands.command(0);
         let Run::Row(run) = entry.spec.run else { unreachable!("a shard is given commands on rows only") };
         self.shard.begin();

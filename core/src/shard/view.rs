@@ -1,6 +1,6 @@
 //! The rows of a shard as they were at a cut.
 
-use super::{Shard, is_live};
+use super::{Row, ScanEnd, Shard, is_live};
 use crate::command::Call;
 use crate::command::args::parse_integer;
 use crate::error::Stop;
@@ -8,8 +8,10 @@ use crate::event::Now;
 use crate::tx::{CutId, Sum, View};
 use crate::versions::{Former, Held, Versions};
 use cairn_storage::blob::Blob;
+use cairn_storage::engine::elements::is_elements;
 use cairn_storage::engine::{Found, RowKey};
 use cairn_storage::error::Missing;
+use cairn_storage::limits::DATABASES;
 use cairn_storage::units::CollectionId;
 use std::cell::OnceCell;
 
@@ -56,6 +58,40 @@ impl Shard {
 
     pub(crate) fn end_look(&mut self) {
         self.look = None;
+    }
+
+    /// The cut that the running command looks at, if it does.
+    #[inline]
+    pub(crate) fn looked_at(&self) -> Option<CutId> {
+        self.look.as_ref().map(|look| look.cut)
+    }
+
+    /// Rows of each database, but for those that come late.
+    pub(crate) fn rows_but_late(&self) -> [i64; DATABASES] {
+        std::array::from_fn(|db| self.engine.row_count(db as u8) as i64 - self.engine.rows_late(db as u8))
+    }
+
+    /// Rows that a database had at a cut, those past their time but not yet removed included. All that changes them now is left out.
+    pub(super) fn row_count_at(&self, cut: CutId, db: u8) -> Result<u64, Stop> {
+        self.engine.await_redo()?;
+        self.engine.await_deferred()?;
+        // Sub-rows of other shards' counters are no keys: there are few.
+        let mut hidden = 0;
+        for heads in [0..self.own_heads.start, self.own_heads.end..u64::MAX] {
+            let mut visit = |_: &[u8], _: Row<'_>| hidden += 1;
+            // At that time everything lives.
+            if let ScanEnd::Missing { missing, .. } =
+                self.scan_heads(Now::default(), db, heads, &mut visit, &mut || true)
+            {
+                return Err(missing.into());
+            }
+        }
+        Ok(self.row_count_about_at(cut, db).saturating_sub(hidden))
+    }
+
+    /// About as many, at any time.
+    pub(super) fn row_count_about_at(&self, cut: CutId, db: u8) -> u64 {
+        (self.versions.row_count(cut, db) + self.engine.rows_late(db)).max(0) as u64
     }
 
     /// Whether the running command looks at a cut, and elements of a collection have changed since.
@@ -137,7 +173,14 @@ impl Shard {
     #[cold]
     fn keep_version(&mut self, row: RowKey<'_>, is_removal: bool) -> Result<(), Stop> {
         // What is only tried is taken back before anybody looks.
-        if self.group.as_ref().is_some_and(|group| group.is_trial) || !self.versions.misses(row) {
+        if self.group.as_ref().is_some_and(|group| group.is_trial) {
+            return Ok(());
+        }
+        if !self.versions.misses(row) {
+            if self.group.is_none() && !is_elements(row.db) {
+                // If it began to wait for its leaf now it would be counted as one that has come late.
+                self.engine.get_bare(row)?;
+            }
             return Ok(());
         }
         let was = match self.engine.get(row)? {

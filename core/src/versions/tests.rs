@@ -16,6 +16,24 @@ fn shown(former: Option<&Former>) -> Option<u32> {
     former.map(|former| str::from_utf8(former.found().value).unwrap().parse().unwrap())
 }
 
+fn counted(rows: usize) -> [i64; DATABASES] {
+    let mut counts = [0; DATABASES];
+    counts[0] = rows as i64;
+    counts
+}
+
+/// All keys at a cut, as a walk along the rows comes by them.
+fn walked(versions: &Versions, cut: u64, rows: &Model<u8, u32>) -> Vec<u8> {
+    let mut keys: Vec<u8> = versions
+        .heads_from(0, 0)
+        .flat_map(|head| versions.were_at(CutId(cut), 0, head))
+        .map(|(key, _)| key[0])
+        .chain(rows.keys().copied().filter(|key| versions.find(CutId(cut), row(&[*key])).is_none()))
+        .collect();
+    keys.sort_unstable();
+    keys
+}
+
 #[test]
 fn what_rows_were_is_found_whoever_reads_and_ends() {
     for seed in 0..200 {
@@ -32,7 +50,7 @@ fn what_rows_were_is_found_whoever_reads_and_ends() {
             match random(10) {
                 0 => {
                     last += 1;
-                    versions.open(CutId(last), Now::default(), Vec::new());
+                    versions.open(CutId(last), Now::default(), counted(rows.len()), Vec::new());
                     cuts.insert(last, rows.clone());
                 }
                 1 if !cuts.is_empty() => {
@@ -59,21 +77,25 @@ fn what_rows_were_is_found_whoever_reads_and_ends() {
                     let found = found.map_or_else(|| rows.get(&key).copied(), shown);
                     assert_eq!(found, expect.get(&key).copied(), "seed {seed}, step {step}, cut {cut}, key {key}");
                 }
+                let keys: Vec<u8> = expect.keys().copied().collect();
+                assert_eq!(walked(&versions, *cut, &rows), keys, "seed {seed}, step {step}, cut {cut}");
+                assert_eq!(versions.row_count(CutId(*cut), 0), keys.len() as i64);
             }
         }
         cuts.keys().for_each(|cut| versions.close(CutId(*cut)));
         versions.free_some(usize::MAX);
-        let left = (versions.bytes(), versions.rows.len(), versions.ends.len(), versions.has_loose());
-        assert_eq!(left, (0, 0, 0, false), "seed {seed}");
+        let left =
+            (versions.bytes(), versions.rows.len(), versions.ends.len(), versions.heads(0), versions.has_loose());
+        assert_eq!(left, (0, 0, 0, 0, false), "seed {seed}");
     }
 }
 
 #[test]
 fn the_oldest_cuts_end_where_there_is_no_room() {
     let mut versions = Versions { bytes_max: 3 * (VERSION_BYTES + 2), ..Versions::default() };
-    versions.open(CutId(1), Now::default(), Vec::new());
+    versions.open(CutId(1), Now::default(), counted(0), Vec::new());
     versions.keep(row(b"a"), former(Some(1)));
-    versions.open(CutId(2), Now::default(), vec![(3, b"split".to_vec())]);
+    versions.open(CutId(2), Now::default(), counted(0), vec![(3, b"split".to_vec())]);
     versions.keep(row(b"a"), former(Some(2)));
     versions.keep(row(b"b"), former(None));
     assert_eq!((versions.take_lost(), versions.bytes()), (vec![], 3 * VERSION_BYTES + 5));
@@ -96,8 +118,8 @@ fn the_oldest_cuts_end_where_there_is_no_room() {
 #[test]
 fn a_database_that_is_emptied_ends_all() {
     let mut versions = Versions { bytes_max: u64::MAX, ..Versions::default() };
-    versions.open(CutId(4), Now::default(), Vec::new());
-    versions.open(CutId(7), Now::default(), Vec::new());
+    versions.open(CutId(4), Now::default(), counted(0), Vec::new());
+    versions.open(CutId(7), Now::default(), counted(0), Vec::new());
     versions.lose_all();
     assert_eq!(versions.take_lost(), [(CutId(4), CLEARED), (CutId(7), CLEARED)]);
     assert!(!versions.are_wanted() && versions.take_lost().is_empty());

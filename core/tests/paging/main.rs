@@ -8,6 +8,7 @@ mod world;
 use cairn_storage::limits::PAGE_BYTES;
 use cairn_storage::pagefile::{Bug, CheckpointState};
 use cairn_storage::units::PageId;
+use std::collections::BTreeSet;
 use world::{CLIENTS, Disk, Node, SHARDS, World, open, read, write};
 
 #[test]
@@ -187,4 +188,65 @@ fn a_transaction_looks_at_a_database_that_memory_does_not_hold() {
     assert_eq!(world.ask(0, &["ROLLBACK"]), "+OK\r\n");
     assert_eq!(world.ask(0, &["DBSIZE"]), format!(":{rows}\r\n"));
     assert!(evictions(&world) > before + 100, "memory was not short");
+}
+
+/// The same in a transaction that only reads: what others change, make and remove meanwhile is not seen, and each key of its moment is answered once.
+#[test]
+fn a_snapshot_shows_all_keys_of_a_database_that_memory_does_not_hold() {
+    for seed in 9..12 {
+        let mut world = World::new(seed);
+        world.connect();
+        let work = |world: &mut World, rounds: u32, clients: std::ops::Range<u32>| {
+            for _ in 0..rounds {
+                clients.clone().for_each(|client| world.send(client));
+                world.turn();
+            }
+        };
+        work(&mut world, 400, 0..CLIENTS);
+        world.settle();
+        let keys_now = |world: &World| -> BTreeSet<String> {
+            let keys = (0..).zip(&world.clients).flat_map(|(client, it)| it.rows.keys().map(move |key| (client, key)));
+            keys.map(|(client, key): (u32, _)| format!("key:{client}:{key}")).collect()
+        };
+        let evictions =
+            |world: &World| world.nodes.iter().map(|it| it.machine.shard.engine().page_counts().2).sum::<u64>();
+        let shown = |reply: &str| reply.lines().filter(|line| line.starts_with("key:")).map(str::to_owned).collect();
+        // Some rows still wait for their pages.
+        work(&mut world, 50, 1..CLIENTS);
+        world.settle();
+        let before = evictions(&world);
+        assert_eq!(world.ask(0, &["CONFIG", "SET", "slice-items", "50"]), "+OK\r\n");
+        assert_eq!(world.ask(0, &["BEGIN", "READ", "ONLY"]), "+OK\r\n");
+        let keys = keys_now(&world);
+        let size = format!(":{}\r\n", keys.len());
+        for round in 0..3 {
+            work(&mut world, 150, 1..CLIENTS);
+            assert_eq!(world.ask_amid(0, &["DBSIZE"]), size, "seed {seed}, round {round}");
+            work(&mut world, 50, 1..CLIENTS);
+            let found: Vec<String> = shown(&world.ask_amid(0, &["KEYS", "*"]));
+            assert_eq!(found.len(), keys.len(), "seed {seed}, round {round}");
+            assert_eq!(BTreeSet::from_iter(found), keys, "seed {seed}, round {round}");
+        }
+        let (mut cursor, mut scanned) = (String::from("0"), Vec::new());
+        loop {
+            let reply = world.ask_amid(0, &["SCAN", &cursor, "COUNT", "40"]);
+            let found: Vec<String> = shown(&reply);
+            scanned.extend(found);
+            cursor = reply.lines().nth(2).unwrap().to_owned();
+            work(&mut world, 5, 1..CLIENTS);
+            if cursor == "0" {
+                break;
+            }
+        }
+        assert_eq!(scanned.len(), keys.len(), "seed {seed}: each key once");
+        assert_eq!(BTreeSet::from_iter(scanned), keys, "seed {seed}");
+        let drawn = world.ask_amid(0, &["RANDOMKEY"]);
+        assert!(keys.contains(drawn.lines().nth(1).unwrap()), "seed {seed}: {drawn}");
+        assert_eq!(world.ask_amid(0, &["COMMIT"]), "+OK\r\n");
+        world.settle();
+        let now = keys_now(&world);
+        assert!(keys.difference(&now).count() > 100 && now.difference(&keys).count() > 100, "seed {seed}");
+        assert_eq!(world.ask(0, &["DBSIZE"]), format!(":{}\r\n", now.len()));
+        assert!(evictions(&world) > before + 100, "memory was not short");
+    }
 }

@@ -361,12 +361,34 @@ impl World {
         machine.handle(self.now, event);
     }
 
-    /// What a client is answered.
-    pub fn ask(&mut self, client: u32, words: &[&str]) -> String {
+    fn say(&mut self, client: u32, words: &[&str]) {
         let request = words.iter().map(|word| format!("${}\r\n{word}\r\n", word.len())).collect::<String>();
         let bytes = format!("*{}\r\n{request}", words.len());
         let node = self.node_of(client);
         self.nodes[node].machine.handle(self.now, Event::Received { conn: ConnId(client), bytes: bytes.as_bytes() });
+    }
+
+    /// What a client is answered while others are busy.
+    pub fn ask_amid(&mut self, client: u32, words: &[&str]) -> String {
+        self.say(client, words);
+        let mut last = 0;
+        for turn in 0..20_000 {
+            if turn % 50 == 0 {
+                self.nodes.iter_mut().for_each(|node| node.machine.handle(self.now, Event::Tick));
+            }
+            self.turn();
+            let received = &mut self.clients[client as usize].received;
+            // Nothing more follows for some turns.
+            if turn % 20 == 0 && std::mem::replace(&mut last, received.len()) == received.len() && last > 0 {
+                return String::from_utf8(std::mem::take(received)).unwrap();
+            }
+        }
+        panic!("{words:?} is not answered");
+    }
+
+    /// What a client is answered.
+    pub fn ask(&mut self, client: u32, words: &[&str]) -> String {
+        self.say(client, words);
         for _ in 0..1000 {
             let is_busy = self.turn();
             let received = &mut self.clients[client as usize].received;

@@ -213,13 +213,15 @@ impl Engine {
         let leaf = self.deferred.take(page).expect("rows wait for it");
         self.settling.applied.0 += 1;
         let db = self.spaces.database(leaf.space);
-        for row in leaf.rows() {
-            let (header, value) = Header::decode(row.payload);
-            let row = RowKey { db, head: row.head, key: row.key };
-            let applied = self.apply_put_over(&row, header.kind, 0, Value::Bytes(value), Entries::MayStay);
-            applied.expect("the path is in memory, and there is room");
-            self.settling.applied.1 += 1;
-        }
+        self.lately(db, |engine| {
+            for row in leaf.rows() {
+                let (header, value) = Header::decode(row.payload);
+                let row = RowKey { db, head: row.head, key: row.key };
+                let applied = engine.apply_put_over(&row, header.kind, 0, Value::Bytes(value), Entries::MayStay);
+                applied.expect("the path is in memory, and there is room");
+                engine.settling.applied.1 += 1;
+            }
+        });
         true
     }
 

@@ -118,6 +118,8 @@ pub struct Engine {
     expiring: [u64; TREES],
     /// Rows with extents, by tree.
     outside: [u64; TREES],
+    /// Rows that have come late, by tree: see [`Engine::rows_late`].
+    late: [i64; TREES],
     deadlines: Tree,
     spaces: Spaces,
     /// The number of the next collection.
@@ -167,6 +169,7 @@ impl Engine {
             rows: elements::trees(),
             expiring: [0; TREES],
             outside: [0; TREES],
+            late: [0; TREES],
             deadlines: Tree::new(),
             spaces: Spaces::default(),
             collection: 0,
@@ -202,6 +205,20 @@ impl Engine {
     /// Rows of a database, those past their time included.
     pub fn row_count(&self, db: u8) -> u64 {
         self.rows[usize::from(db)].len()
+    }
+
+    /// By how many rows a database has grown, since the start, for changes that were made before the tree had them: of the log behind the checkpoint,
+    /// and of rows that waited for their leaves. What else its count changes by is the doing of those who change rows then.
+    pub fn rows_late(&self, db: u8) -> i64 {
+        self.late[usize::from(db)]
+    }
+
+    /// Has a tree changed by what comes late.
+    fn lately<T>(&mut self, db: u8, change: impl FnOnce(&mut Engine) -> T) -> T {
+        let before = self.row_count(db) as i64;
+        let changed = change(self);
+        self.late[usize::from(db)] += self.row_count(db) as i64 - before;
+        changed
     }
 
     /// The numbers by which deadlines know databases.

@@ -276,7 +276,9 @@ impl Engine {
     /// The caller notes that it is done. Keeps E5.
     fn redo_one(&mut self, pending: &Pending, next: PendingId) -> Result<(), Redone> {
         self.leave_room_for_reads()?;
-        self.apply_effect(&pending.get(next), None, pending.is_settled(next)).map_err(|unapplied| match unapplied {
+        let (record, is_settled) = (pending.get(next), pending.is_settled(next));
+        let db = record.db().expect("it is an effect on a row");
+        self.lately(db, |engine| engine.apply_effect(&record, None, is_settled)).map_err(|unapplied| match unapplied {
             Unapplied::Stop(Stop::Missing(missing)) => Redone::Missing(missing),
             Unapplied::Stop(Stop::Crowded) => Redone::Crowded,
             // The room that a group has made is for its own writes: it has to begin again when redo has come further.

@@ -18,6 +18,7 @@
 
 use super::Engine;
 use super::undo::{Cleared, Image, Undo};
+use crate::limits::DATABASES;
 use crate::log::Record;
 use crate::txn::Bug;
 use crate::units::{Lsn, ShardId, TxnId};
@@ -32,6 +33,8 @@ pub(super) struct Txns {
     images: Vec<Image>,
     /// Whether that is kept.
     pub is_keeping: bool,
+    /// What databases counted when the group was opened.
+    before: [i64; DATABASES],
     /// Of the last group that was closed, until it is taken.
     closed: Option<Undo>,
     undecided: Vec<Undecided>,
@@ -88,14 +91,14 @@ impl Engine {
     /// As [`Engine::open_group`], of a group that can be undone: by [`Engine::rollback_group`] until it is closed.
     pub fn open_undoable_group(&mut self) {
         self.open_group();
-        self.txns.is_keeping = true;
+        self.keep_images();
     }
 
     /// The changes until [`Engine::end_trial`] are only tried: the log knows nothing of them.
     pub fn open_trial(&mut self) {
         assert!(!self.is_in_group, "groups do not nest");
         self.is_in_group = true;
-        self.txns.is_keeping = true;
+        self.keep_images();
         self.log.mute();
     }
 
@@ -117,7 +120,7 @@ impl Engine {
         let bytes: Vec<u8> = participants.iter().flat_map(|shard| shard.0.to_le_bytes()).collect();
         let TxnId { coordinator, number } = id;
         self.is_in_group = true;
-        self.txns.is_keeping = true;
+        self.keep_images();
         self.txns.open = Some(id);
         self.log.append(&Record::TxnBegin { coordinator: coordinator.0, number, participants: &bytes });
     }
@@ -126,13 +129,28 @@ impl Engine {
         self.txns.undecided.iter().any(|undecided| undecided.id == id) || self.txns.remembered.contains(&id)
     }
 
+    fn keep_images(&mut self) {
+        self.txns.is_keeping = true;
+        self.txns.before = self.counted();
+    }
+
+    /// Rows of all databases, without those that have come late.
+    pub(super) fn counted(&self) -> [i64; DATABASES] {
+        std::array::from_fn(|db| self.rows[db].len() as i64 - self.late[db])
+    }
+
+    pub(super) fn grown_since(&self, before: &[i64; DATABASES]) -> [i64; DATABASES] {
+        let now = self.counted();
+        std::array::from_fn(|db| now[db] - before[db])
+    }
+
     /// The group is closed: what it has kept becomes its undo, or is of no use.
     pub(super) fn close_txn(&mut self) {
         let images = std::mem::take(&mut self.txns.images);
         self.txns.is_keeping = false;
         let Some(id) = self.txns.open.take() else { return self.drop_cleared(None) };
         self.txns.undecided.push(Undecided { id, changes: images.len(), left: images.len() });
-        self.txns.closed = Some(Undo { txn: Some(id), images });
+        self.txns.closed = Some(Undo { txn: Some(id), images, grown: self.grown_since(&self.txns.before) });
     }
 
     /// What it takes to undo the transaction whose group was closed just now. It is dropped if the transaction commits.
@@ -155,7 +173,7 @@ impl Engine {
         self.txns.open = None;
         let images = std::mem::take(&mut self.txns.images);
         self.txns.rolling_back += usize::from(!images.is_empty());
-        Undo { txn: None, images }
+        Undo { txn: None, images, grown: self.grown_since(&self.txns.before) }
     }
 
     /// Some of a group is undone: so many changes are left.

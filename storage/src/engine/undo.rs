@@ -6,6 +6,7 @@ use super::write::Value;
 use super::{Detached, Engine, RowKey, Stop, WRITE_PAGES_MAX};
 use crate::blob::Blob;
 use crate::error::Missing;
+use crate::limits::DATABASES;
 use crate::pagefile::PageFile;
 use crate::row::{self, Header};
 use crate::tree::Tree;
@@ -16,6 +17,7 @@ use crate::units::TxnId;
 pub struct Undo {
     pub(super) txn: Option<TxnId>,
     pub(super) images: Vec<Image>,
+    pub(super) grown: [i64; DATABASES],
 }
 
 impl Undo {
@@ -26,6 +28,11 @@ impl Undo {
 
     pub fn is_empty(&self) -> bool {
         self.images.is_empty()
+    }
+
+    /// By how many rows each database has grown (or shrunk: below zero) by what is not undone of the group.
+    pub fn grown(&self) -> &[i64; DATABASES] {
+        &self.grown
     }
 
     /// The rows that are to be put back, each as it was before one of its changes, the oldest change first. `None`: the rows of
@@ -171,7 +178,10 @@ impl Engine {
         if undo.images.is_empty() {
             return Ok(());
         }
+        let before = self.counted();
         let undone = self.undo_some(&mut undo.images);
+        // Rows that go back: the database shrinks by as many as it had grown.
+        (undo.grown.iter_mut().zip(self.grown_since(&before))).for_each(|(grown, undone)| *grown += undone);
         self.on_undone(undo.txn, undo.images.len());
         undone
     }

@@ -10,6 +10,7 @@
 
 mod ballast;
 mod moves;
+mod rosters;
 mod wholes;
 
 use super::Failure;
@@ -25,6 +26,7 @@ use crate::verify::workload::{Bank, Counters, Lists, Pairs, Queues, Registers, S
 use ballast::Ballast;
 use fastrand::Rng;
 use moves::Moves;
+use rosters::Rosters;
 use wholes::Wholes;
 
 /// The check that the histories themselves are for.
@@ -128,13 +130,14 @@ impl Histories {
         ];
         // Else many wait at a time, for the same.
         if rng.u8(..4) > 0 {
-            workloads.extend::<[Box<dyn Workload>; 6]>([
+            workloads.extend::<[Box<dyn Workload>; 7]>([
                 Box::new(Lists::new(seed, clients, keys, shards).with_all()),
                 Box::new(Registers::new(seed, clients, few)),
                 Box::new(Bank::new(seed, clients, keys, shards)),
                 Box::new(Pairs::new(seed, clients, shards)),
                 Box::new(Counters::new(seed, clients, few, shards)),
                 Box::new(Moves::new(seed, clients, shards)),
+                Box::new(Rosters::new(seed, clients)),
             ]);
         }
         // They end all snapshots.

@@ -4,7 +4,7 @@
 mod bank;
 mod counters;
 mod list_append;
-mod once;
+pub mod once;
 mod pairs;
 mod queues;
 mod register;

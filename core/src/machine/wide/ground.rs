@@ -13,7 +13,7 @@ use crate::limits::{HIDDEN_DB, MULTI_BYTES_MAX, TXN_STATEMENTS_MAX};
 use crate::machine::Machine;
 use crate::machine::form::Form;
 use crate::machine::ground::{Ground, HiddenCall, Scene};
-use crate::machine::interact::{Works, not_at_cut, too_much};
+use crate::machine::interact::{Works, too_much};
 use crate::machine::participate::locks_of;
 use crate::machine::place::Place;
 use crate::machine::plan::Plan;
@@ -204,9 +204,6 @@ impl Running<'_> {
         let asked =
             Asked { words: call.args.iter().map(<[u8]>::to_vec).collect(), db: self.scene.db, is_resp3: call.is_resp3 };
         let work = self.work(Vec::new(), Multi::default(), call.is_resp3);
-        if work.view.is_some() {
-            return Called::Refused(not_at_cut(call.spec).line().into_owned());
-        }
         if let Some(called) = self.answered(&asked, out) {
             return called;
         }
