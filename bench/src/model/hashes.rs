@@ -248,6 +248,9 @@ impl Command<'_> {
             _ => true,
         };
         if is_done {
+            // Fields whose time is over go, or were not there.
+            let before = fields.len();
+            let sets = !matches!(until, Until::At(ms) if ms <= self.now_ms);
             for pair in pairs.chunks(2) {
                 let kept_ms = self.live_field(&fields, pair[0]).map_or(0, |field| field.expire_ms);
                 let expire_ms = match until {
@@ -261,7 +264,8 @@ impl Command<'_> {
                 };
                 fields.insert(pair[0].to_vec(), Field { expire_ms, ..Field::of(pair[1]) });
             }
-            self.keep(args[1], Collection::Hash(fields), true);
+            let is_changed = sets || fields.len() < before;
+            self.keep(args[1], Collection::Hash(fields), is_changed);
         }
         self.integer(i64::from(is_done));
         Ok(())

@@ -105,6 +105,7 @@ pub const SPECS: &[Spec] = &[
         arity: -5,
         flags: WRITE_MORE.and(Flags::FAST),
         run: Run::Row(add::xadd),
+        joined: Some(add::XADDS),
         complexity: "O(log N) for an entry, and O(log N) for each one that goes because of a limit, where N is the number of entries.",
         tips: "nondeterministic_output",
         summary: "Adds an entry to a stream, which is made if it is not there, and answers its id.",

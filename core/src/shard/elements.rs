@@ -288,7 +288,7 @@ impl Shard {
 
     fn make(&mut self, call: &Call<'_>, change: &Change<'_>) -> Result<(), Stop> {
         let Change { key, kind, edits, row } = change;
-        let follows = *kind == Kind::List && edits.len() > 1;
+        let follows = matches!(kind, Kind::List | Kind::Stream) && edits.len() > 1;
         if follows {
             self.engine.follow(call.db, true);
         }

@@ -90,14 +90,6 @@ pub fn element(db: u8, number: CollectionId, order: &[u8]) -> RowKey<'_> {
     RowKey { db: elements_of(db), head: number.0 << ORDER_HEAD_BITS | first, key: rest }
 }
 
-impl Engine {
-    /// Whether the elements of a database that are changed next stand beside each other: then they are not searched for one by one.
-    #[inline]
-    pub fn follow(&mut self, db: u8, follows: bool) {
-        self.rows[usize::from(elements_of(db))].follow(follows);
-    }
-}
-
 /// The head of elements whose order begins so.
 pub fn head_of(number: CollectionId, place: u64) -> u64 {
     number.0 << ORDER_HEAD_BITS | place

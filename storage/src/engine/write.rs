@@ -160,6 +160,12 @@ impl Engine {
         Ok(self.log.append(&Record::Clear { db }))
     }
 
+    /// Whether the elements of a database that are changed next stand beside each other: then they are not searched for one by one.
+    #[inline]
+    pub fn follow(&mut self, db: u8, follows: bool) {
+        self.rows[usize::from(elements_of(db))].follow(follows);
+    }
+
     /// In a group that can be undone: a row is about to change.
     #[inline]
     fn keep(&mut self, row: RowKey<'_>) -> Result<(), Stop> {

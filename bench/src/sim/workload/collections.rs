@@ -63,7 +63,7 @@ pub fn command(workload: &mut Workload, rng: &mut Rng, now_ms: u64) -> Args {
 }
 
 /// Those that are done together where they follow each other on one key.
-const REPEATED: [(&str, &str); 10] = [
+const REPEATED: [(&str, &str); 11] = [
     ("list", "LPUSH"),
     ("list", "RPUSH"),
     ("list", "LPOP"),
@@ -74,6 +74,7 @@ const REPEATED: [(&str, &str); 10] = [
     ("zset", "ZPOPMIN"),
     ("zset", "ZPOPMAX"),
     ("hash", "HSET"),
+    ("stream", "XADD"),
 ];
 
 /// One of these, mostly the one before again.
@@ -99,6 +100,10 @@ pub(super) fn again(workload: &mut Workload, rng: &mut Rng) -> Option<Args> {
             option.into_iter().chain(pairs).collect()
         }
         "HSET" => several(rng, |rng| vec![member(rng), element(workload)]),
+        "XADD" => {
+            workload.serial += 1;
+            vec![format!("{}-1", workload.serial).into_bytes(), b"field".to_vec(), element(workload)]
+        }
         // A number makes it one that is done by itself.
         _ => (rng.u8(..12) == 0).then(|| b"3".to_vec()).into_iter().collect(),
     };

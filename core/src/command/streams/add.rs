@@ -4,8 +4,8 @@ use crate::bug::Bug;
 use crate::collection::packed;
 use crate::collection::stream::id::{EntryId, NewId};
 use crate::collection::stream::{Keep, State, StreamEdit, Trim};
-use crate::command::Call;
 use crate::command::args::Args;
+use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
 use crate::limits::STREAM_LIMIT_MAX;
 use crate::notify::Events;
@@ -96,28 +96,13 @@ pub fn xadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     if count < 2 || count % 2 == 1 {
         return Err(call.arity());
     }
-    if options.id == NewId::Exact(EntryId::MIN) {
-        return Err(Refusal::text("ERR The ID specified in XADD must be greater than 0-0").into());
-    }
+    check_id(options.id)?;
     let mut edit = StreamEdit::begin(shard, call, key)?;
     if !edit.is_old() && !options.makes_stream {
         reply.null();
         return Ok(());
     }
-    if edit.last == EntryId::MAX {
-        return Err(Refusal::text("ERR The stream has exhausted the last possible ID, unable to add more items").into());
-    }
-    let id = options
-        .id
-        .after(edit.last, call.now.unix_ms())
-        .ok_or(Refusal::text("ERR The ID specified in XADD is equal or smaller than the target stream top item"))?;
-    let bytes: usize = args.skip(options.fields).iter().map(|field| packed::entry_bytes(field.len())).sum();
-    if bytes > VALUE_BYTES_MAX {
-        return Err(Refusal::text("ERR Elements are too large to be stored").into());
-    }
-    let mut fields = Vec::with_capacity(bytes);
-    args.skip(options.fields).iter().for_each(|field| packed::push(&mut fields, field));
-    edit.append(shard, id, fields)?;
+    let id = append(shard, call, &mut edit, options.id, &args.skip(options.fields))?;
     let trimmed = match options.trim {
         Some(trim) => edit.trim(shard, call, trim)?,
         None => {
@@ -132,6 +117,63 @@ pub fn xadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     }
     let by_clock = EntryId { ms: call.now.unix_ms(), seq: 0 };
     super::write_id(reply, if shard.planted == Some(Bug::IdByClock) { by_clock } else { id });
+    Ok(())
+}
+
+fn check_id(id: NewId) -> Result<(), Refusal> {
+    match id == NewId::Exact(EntryId::MIN) {
+        true => Err(Refusal::text("ERR The ID specified in XADD must be greater than 0-0")),
+        false => Ok(()),
+    }
+}
+
+/// Adds an entry with these fields and values. Its id.
+fn append(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    edit: &mut StreamEdit,
+    id: NewId,
+    args: &Args<'_>,
+) -> Result<EntryId, Stop> {
+    if edit.last == EntryId::MAX {
+        return Err(Refusal::text("ERR The stream has exhausted the last possible ID, unable to add more items").into());
+    }
+    let id = id
+        .after(edit.last, call.now.unix_ms())
+        .ok_or(Refusal::text("ERR The ID specified in XADD is equal or smaller than the target stream top item"))?;
+    let bytes: usize = args.iter().map(|field| packed::entry_bytes(field.len())).sum();
+    if bytes > VALUE_BYTES_MAX {
+        return Err(Refusal::text("ERR Elements are too large to be stored").into());
+    }
+    let mut fields = Vec::with_capacity(bytes);
+    args.iter().for_each(|field| packed::push(&mut fields, field));
+    edit.append(shard, id, fields)?;
+    Ok(id)
+}
+
+pub const XADDS: Joined = Joined { run: xadd_joined, has_arguments: true };
+
+/// Of those that neither trim nor do without a stream: words in front of the id are for commands by themselves.
+fn xadd_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let key = &call.args[1];
+    let mut edit = StreamEdit::begin(shard, call, key)?;
+    let mut at = 2;
+    for part in parts {
+        let (own, _) = call.args.skip(at).split(*part);
+        let id = match &own[0] {
+            b"*" => NewId::Auto,
+            word => NewId::parse(word)?,
+        };
+        if part % 2 == 0 {
+            return Err(call.arity());
+        }
+        check_id(id)?;
+        super::write_id(reply, append(shard, call, &mut edit, id, &own.skip(1))?);
+        at += part;
+    }
+    edit.tidy(shard, call)?;
+    edit.finish(shard, call, key, Vec::new())?;
+    shard.notify(call, Events::STREAM, "xadd", key);
     Ok(())
 }
 
