@@ -106,6 +106,10 @@ const COUNTERS: &[(&str, &str)] = &[
     ("cairn_auth_denied_total", "Authentications that were denied."),
     ("cairn_commands_forwarded_total", "Commands that were sent to the shard that owns their key."),
     ("cairn_commands_foreign_total", "Commands that were run for clients of other shards."),
+    (
+        "cairn_commands_joined_total",
+        "Commands that were done together with others on the same key that a client had sent behind each other.",
+    ),
     ("cairn_commands_sliced_total", "Commands whose replies were shown in slices, over several turns."),
     ("cairn_turns_total", "Turns of the workers, with work or without."),
     (
