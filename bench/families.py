@@ -38,11 +38,11 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def load(port, words, requests, args):
-    if args.apart:
+def load(port, words, requests, keys, apart=False):
+    if apart:
         words = re.sub(r"\b(my[a-z]+|short)\b", r"\1:__rand_int__", words)
     subprocess.run(
-        ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-P", "16", "-q", "-r", str(args.keys), "-n", str(requests)]
+        ["taskset", "-c", "1", "redis-benchmark", "-p", str(port), "-c", "50", "-P", "16", "-q", "-r", str(keys), "-n", str(requests)]
         + words.split(" "),
         check=True,
         stdout=subprocess.DEVNULL,
@@ -53,10 +53,11 @@ def load(port, words, requests, args):
 def measure(server, words, first, args):
     with running(server, args.port, args.dir) as process:
         if first:
-            load(args.port, first, args.requests if "POP" in words else 100 if "short" in first else args.requests // 2, args)
+            count = args.requests if "POP" in words else 100 if "short" in first else args.requests // 2
+            load(args.port, first, count, args.keys, args.apart)
         before = cpu_seconds(process.pid)
         begin = time.monotonic()
-        load(args.port, words, args.requests, args)
+        load(args.port, words, args.requests, args.keys, args.apart)
         seconds = time.monotonic() - begin
         return (cpu_seconds(process.pid) - before) / args.requests * 1e6, args.requests / seconds
 

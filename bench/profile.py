@@ -58,9 +58,9 @@ def profile(words, first, args):
         if first:
             # What is popped has to last.
             count, keys = (4_000_000, 4_000_000) if "POP" in words else (100 if "short" in first else args.keys, args.keys)
-            load(args.port, first, count, argparse.Namespace(keys=keys))
+            load(args.port, first, count, keys)
         loading = subprocess.Popen([sys.executable, "-c", f"import sys; sys.path.insert(0, {os.path.dirname(os.path.abspath(__file__))!r}); "
-                                    f"import argparse, families; families.load({args.port}, {words!r}, 100_000_000, argparse.Namespace(keys={args.keys}))"],
+                                    f"import families; families.load({args.port}, {words!r}, 100_000_000, {args.keys})"],
                                    stderr=subprocess.DEVNULL, start_new_session=True)
         time.sleep(0.5)
         data = os.path.join(temporary, "perf.data")
