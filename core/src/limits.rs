@@ -136,6 +136,9 @@ pub const TURN_SHARE_NS: u64 = 1_000_000;
 /// Arguments of commands that follow each other and are done together, name and key included: what goes beyond is done by itself.
 pub const JOINED_ARGS_MAX: usize = 512;
 
+/// Bytes of the requests that are done together, and of the elements that they take: where there would be more they are done one by one.
+pub const JOINED_BYTES_MAX: usize = 64 * 1024;
+
 /// The most that `slice-items` may be.
 pub const SLICE_ITEMS_MAX: i64 = 1 << 20;
 

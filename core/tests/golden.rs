@@ -41,6 +41,7 @@ mod driver;
 mod fields;
 mod long;
 mod open;
+mod runs;
 mod scan;
 mod slices;
 mod watch;

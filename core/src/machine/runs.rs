@@ -13,7 +13,7 @@ use crate::command::args::Args;
 use crate::command::table::Entry;
 use crate::command::{Call, Flags, Joined};
 use crate::event::ConnId;
-use crate::limits::JOINED_ARGS_MAX;
+use crate::limits::{JOINED_ARGS_MAX, JOINED_BYTES_MAX};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::session::ReplyMode;
@@ -199,6 +199,7 @@ impl Batch {
         parts.clear();
         let first = &self.requests[at];
         let key = self.args(input, first);
+        let mut bytes = 0;
         for request in &self.requests[at..] {
             let args = self.args(input, request);
             let is_alike = request.head == first.head
@@ -214,7 +215,9 @@ impl Batch {
                 return;
             }
             let own = &self.ranges[request.ranges.0 as usize + named..request.ranges.1 as usize];
-            if own.last().is_some_and(|(_, end)| start.checked_add(*end).is_none()) {
+            let len = self.ranges[request.ranges.1 as usize - 1].1;
+            bytes += len as usize;
+            if bytes > JOINED_BYTES_MAX || start.checked_add(len).is_none() {
                 return;
             }
             ranges.extend(own.iter().map(|(from, to)| (start + from, start + to)));
@@ -265,6 +268,14 @@ mod tests {
             let third = [&["rpush", "k"], &long[..]].concat();
             let (parts, _) = joined(&[&["rpush", "k", "a"], &["rpush", "k", "b", "c"], &third]);
             assert_eq!(parts.len(), count, "{beyond}");
+        }
+    }
+
+    #[test]
+    fn joined_bytes_are_bounded() {
+        for (beyond, count) in [(0, 2), (1, 2), (2, 1)] {
+            let long = "x".repeat(JOINED_BYTES_MAX - 1 - "rpushkarpushk".len() + beyond);
+            assert_eq!(joined(&[&["rpush", "k", "a"], &["rpush", "k", &long]]).0.len(), count, "{beyond}");
         }
     }
 }

@@ -194,6 +194,11 @@ impl World {
         self.nodes[shard].machine.handle(self.now, Event::Accepted { conn, peer });
     }
 
+    /// Commands that a shard has done together with others.
+    pub fn joined(&self, shard: usize) -> u64 {
+        self.nodes[shard].machine.stats.counters.joined_commands
+    }
+
     /// Rows of a shard's first database.
     pub fn rows(&self, shard: usize) -> u64 {
         self.nodes[shard].machine.shard.engine().row_count(0)

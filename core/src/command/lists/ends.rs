@@ -5,6 +5,7 @@ use crate::collection::list::{End, List, pop_at, push_at, trim};
 use crate::command::args::parse_integer;
 use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
+use crate::limits::JOINED_BYTES_MAX;
 use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::Shard;
@@ -115,12 +116,18 @@ fn pop_joined(
     end: End,
 ) -> Result<(), Stop> {
     let key = &call.args[1];
-    let mut left = parts.len();
+    let (mut left, mut bytes) = (parts.len(), 0);
     if let Some(list) = List::peek(shard, call, key)? {
         let change = pop_at(shard, call, key, &list, end, parts.len() as u64, |value| {
-            left -= 1;
-            reply.bulk(value);
+            bytes += value.len();
+            if bytes <= JOINED_BYTES_MAX {
+                left -= 1;
+                reply.bulk(value);
+            }
         })?;
+        if bytes > JOINED_BYTES_MAX {
+            return Err(Stop::Long);
+        }
         shard.edit_several(call, &[change])?;
         shard.notify_of_removal(call, Events::LIST, popped(end), key);
     }

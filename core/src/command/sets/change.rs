@@ -6,6 +6,7 @@ use crate::command::program::Steps;
 use crate::command::sample::{Sample, Walk, below, ranks};
 use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
+use crate::limits::JOINED_BYTES_MAX;
 use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::removal::{Gone, Place, Removal, goes_at_once};
@@ -166,7 +167,14 @@ fn spop_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut 
                 ranks.push(rank);
             }
         }
-        members = members_at(shard, call, key, &ranks)?;
+        let mut bytes = 0;
+        for rank in &ranks {
+            members.append(&mut members_at(shard, call, key, std::slice::from_ref(rank))?);
+            bytes += members.last().map_or(0, Vec::len);
+            if bytes > JOINED_BYTES_MAX {
+                return Err(Stop::Long);
+            }
+        }
         let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
         for member in &members {
             edit.remove(shard, call, member)?;

@@ -6,6 +6,7 @@ use crate::collection::zset::ZSet;
 use crate::command::args::Args;
 use crate::command::{Call, Joined};
 use crate::error::{Refusal, Stop};
+use crate::limits::JOINED_BYTES_MAX;
 use crate::notify::Events;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
@@ -22,13 +23,32 @@ pub type Taken = Vec<(Vec<u8>, f64)>;
 
 /// Takes at most `count` members of the sorted set at a key. `None`: nothing is there.
 pub fn take(shard: &mut Shard, call: &Call<'_>, key: &[u8], end: End, count: u64) -> Result<Option<Taken>, Stop> {
+    take_at_most(shard, call, key, end, (count, usize::MAX))
+}
+
+/// The same of members that have so many bytes at most: if they have more, it is long.
+fn take_at_most(
+    shard: &mut Shard,
+    call: &Call<'_>,
+    key: &[u8],
+    end: End,
+    (count, bytes_max): (u64, usize),
+) -> Result<Option<Taken>, Stop> {
     let Some(form) = shard.peek_collection(call, key, Kind::ZSet)? else { return Ok(None) };
     let zset = ZSet::new(form);
     let len = zset.len(shard, call)?;
     let count = count.min(len);
     let ranks = if end == End::Max { len - count..len } else { 0..count };
-    let mut taken = Vec::new();
-    zset.visit_ranks(shard, call, ranks, end == End::Max, |member, score| taken.push((member.to_vec(), score)))?;
+    let (mut taken, mut bytes) = (Vec::new(), 0);
+    zset.visit_ranks(shard, call, ranks, end == End::Max, |member, score| {
+        bytes += member.len();
+        if bytes <= bytes_max {
+            taken.push((member.to_vec(), score));
+        }
+    })?;
+    if bytes > bytes_max {
+        return Err(Stop::Long);
+    }
     if count > 0 {
         remove_end(shard, call, key, end, (count, len))?;
     }
@@ -76,7 +96,8 @@ fn pop_joined(
     reply: &mut Reply<'_>,
     end: End,
 ) -> Result<(), Stop> {
-    let taken = take(shard, call, &call.args[1], end, parts.len() as u64)?.unwrap_or_default();
+    let most = (parts.len() as u64, JOINED_BYTES_MAX);
+    let taken = take_at_most(shard, call, &call.args[1], end, most)?.unwrap_or_default();
     for (member, score) in &taken {
         reply.array(2);
         put(reply, member, *score, false);
