@@ -103,6 +103,16 @@ pub struct Joined {
     pub has_arguments: bool,
 }
 
+impl Joined {
+    const fn with_arguments(run: JoinedRun) -> Joined {
+        Joined { run, has_arguments: true }
+    }
+
+    const fn bare(run: JoinedRun) -> Joined {
+        Joined { run, has_arguments: false }
+    }
+}
+
 /// A command on the connection or the server. It runs on the core of its connection.
 pub type ServerRun = fn(&mut Machine, ConnId, &Call<'_>, &mut Reply<'_>) -> Result<Flow, Stop>;
 

@@ -69,21 +69,6 @@ impl Batch {
     }
 }
 
-impl Batch {
-    /// The heads of the first keys of those whose keys follow their number: scripts, most of all.
-    fn counted_heads(&self, input: &[u8], hash_seed: u64) -> impl Iterator<Item = u64> {
-        self.requests.iter().filter_map(move |request| {
-            let at = request.entry.map_or(0, |entry| entry.spec.keynum);
-            if at == 0 {
-                return None;
-            }
-            let args = self.args(input, request);
-            let key = args.get(at + 1).filter(|_| args[at] != *b"0")?;
-            Some(route::head(route::slot(key), key, hash_seed))
-        })
-    }
-}
-
 impl Machine {
     /// Warms the caches for the batch's rows. Rows of other shards are not there, which does no harm. What is absent is read,
     /// as far as it may be.
@@ -91,7 +76,6 @@ impl Machine {
         let mut heads = std::mem::take(&mut self.batch.heads);
         heads.clear();
         heads.extend(batch.heads_of(|_| true));
-        heads.extend(batch.counted_heads(input, self.shard.hash_seed()));
         let mut absent = Vec::new();
         self.shard.engine().touch(self.session(conn).client.db, &heads, |missing| absent.push(missing));
         if !absent.is_empty() {

@@ -13,10 +13,8 @@ pub fn hset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     set_pairs(shard, call, &[call.args.len() - 2], |added| reply.integer(added))
 }
 
-pub const HSETS: Joined = Joined {
-    run: |shard, call, parts, reply| set_pairs(shard, call, parts, |added| reply.integer(added)),
-    has_arguments: true,
-};
+pub const HSETS: Joined =
+    Joined::with_arguments(|shard, call, parts, reply| set_pairs(shard, call, parts, |added| reply.integer(added)));
 
 pub fn hmset(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     set_pairs(shard, call, &[call.args.len() - 2], |_| reply.ok())

@@ -39,10 +39,10 @@ fn push(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> 
 }
 
 pub const LPUSHES: Joined =
-    Joined { run: |shard, call, parts, reply| push_joined(shard, call, parts, reply, End::Left), has_arguments: true };
+    Joined::with_arguments(|shard, call, parts, reply| push_joined(shard, call, parts, reply, End::Left));
 
 pub const RPUSHES: Joined =
-    Joined { run: |shard, call, parts, reply| push_joined(shard, call, parts, reply, End::Right), has_arguments: true };
+    Joined::with_arguments(|shard, call, parts, reply| push_joined(shard, call, parts, reply, End::Right));
 
 fn push_joined(
     shard: &mut Shard,
@@ -102,11 +102,9 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
     }
 }
 
-pub const LPOPS: Joined =
-    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Left), has_arguments: false };
+pub const LPOPS: Joined = Joined::bare(|shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Left));
 
-pub const RPOPS: Joined =
-    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Right), has_arguments: false };
+pub const RPOPS: Joined = Joined::bare(|shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Right));
 
 fn pop_joined(
     shard: &mut Shard,

@@ -17,7 +17,7 @@ pub fn sadd(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     sadd_joined(shard, call, &[call.args.len() - 2], reply)
 }
 
-pub const SADDS: Joined = Joined { run: sadd_joined, has_arguments: true };
+pub const SADDS: Joined = Joined::with_arguments(sadd_joined);
 
 fn sadd_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
@@ -136,14 +136,7 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         Some(count) => ranks(shard, &Sample { count: Some(count.min(len) as i64), has_values: false }, len),
     };
     let members = members_at(shard, call, key, &ranks)?;
-    let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
-    for member in &members {
-        edit.remove(shard, call, member)?;
-    }
-    edit.finish(shard, call, key, Ttl::Keep)?;
-    if !members.is_empty() {
-        shard.notify_of_removal(call, Events::SET, "spop", key);
-    }
+    take_out(shard, call, key, &members)?;
     if count.is_some() {
         reply.set(members.len());
     }
@@ -151,7 +144,20 @@ pub fn spop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
     Ok(())
 }
 
-pub const SPOPS: Joined = Joined { run: spop_joined, has_arguments: false };
+/// Removes members that were drawn.
+fn take_out(shard: &mut Shard, call: &Call<'_>, key: &[u8], members: &[Vec<u8>]) -> Result<(), Stop> {
+    let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
+    for member in members {
+        edit.remove(shard, call, member)?;
+    }
+    edit.finish(shard, call, key, Ttl::Keep)?;
+    if !members.is_empty() {
+        shard.notify_of_removal(call, Events::SET, "spop", key);
+    }
+    Ok(())
+}
+
+pub const SPOPS: Joined = Joined::bare(spop_joined);
 
 fn spop_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
@@ -175,12 +181,7 @@ fn spop_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut 
                 return Err(Stop::Long);
             }
         }
-        let mut edit = MapEdit::begin(shard, call, key, Kind::Set)?;
-        for member in &members {
-            edit.remove(shard, call, member)?;
-        }
-        edit.finish(shard, call, key, Ttl::Keep)?;
-        shard.notify_of_removal(call, Events::SET, "spop", key);
+        take_out(shard, call, key, &members)?;
     }
     members.iter().for_each(|member| reply.bulk(member));
     (members.len()..parts.len()).for_each(|_| reply.null());

@@ -151,7 +151,7 @@ fn append(
     Ok(id)
 }
 
-pub const XADDS: Joined = Joined { run: xadd_joined, has_arguments: true };
+pub const XADDS: Joined = Joined::with_arguments(xadd_joined);
 
 /// Of those that neither trim nor do without a stream: words in front of the id are for commands by themselves.
 fn xadd_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {

@@ -139,7 +139,7 @@ fn add_some(
     Ok(all)
 }
 
-pub const ZADDS: Joined = Joined { run: zadd_joined, has_arguments: true };
+pub const ZADDS: Joined = Joined::with_arguments(zadd_joined);
 
 /// Of those without options: the word of one is no score.
 fn zadd_joined(shard: &mut Shard, call: &Call<'_>, parts: &[usize], reply: &mut Reply<'_>) -> Result<(), Stop> {

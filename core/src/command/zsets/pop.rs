@@ -83,11 +83,9 @@ fn pop(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>, end: End) -> R
     Ok(())
 }
 
-pub const ZPOPMINS: Joined =
-    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Min), has_arguments: false };
+pub const ZPOPMINS: Joined = Joined::bare(|shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Min));
 
-pub const ZPOPMAXES: Joined =
-    Joined { run: |shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Max), has_arguments: false };
+pub const ZPOPMAXES: Joined = Joined::bare(|shard, call, parts, reply| pop_joined(shard, call, parts, reply, End::Max));
 
 fn pop_joined(
     shard: &mut Shard,
