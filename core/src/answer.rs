@@ -275,6 +275,7 @@ impl Machine {
                 scripts_evicted: self.scripts.cache.evicted(),
                 lua_functions: self.functions.memory_bytes() as u64,
                 versions: self.shard.versions().bytes(),
+                list_filters: self.shard.lists.bytes() as u64,
                 library_bytes: self.functions.libraries().bytes() as u64,
                 libraries: self.functions.libraries().iter().len() as u64,
                 functions: self.functions.libraries().functions() as u64,

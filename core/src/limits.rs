@@ -244,6 +244,11 @@ pub const LABEL_BYTES_MAX: usize = 32;
 pub const LABEL_BYTES_NEW_MAX: usize = 20;
 pub const RELABELED_MIN: u64 = 64;
 
+/// Slices of elements that a list has at least if what stands in its stretches is remembered: `slice-items` at the most in each. And the part of the shard's memory
+/// for pages, so many times less, that all of this may take beside that.
+pub const FILTERED_SLICES_MIN: u64 = 4;
+pub const FILTERS_PART: u64 = 16;
+
 /// Entries of a stream that are removed at once because it is trimmed; what is beyond that is hidden, and goes with later changes.
 pub const TRIM_ROWS_MAX: usize = 64;
 

@@ -21,6 +21,7 @@ pub use self::scan::ScanEnd;
 use self::group::Group;
 use crate::announce::Announced;
 use crate::bug::Bug;
+use crate::collection::list::filter::Filters;
 use crate::collection::{Form, Thresholds};
 use crate::command::{Call, Flags};
 use crate::error::{Refusal, Stop};
@@ -154,6 +155,8 @@ pub struct Shard {
     pub thresholds: Thresholds,
     pub counts: ReadCounts,
     pub(crate) slices: Slices,
+    /// What stands where in large lists.
+    pub(crate) lists: Filters,
     /// What the running unit has to tell others.
     pub(crate) announced: Announced,
     /// Fields that have expired since this was looked at, if somebody looks.
@@ -220,6 +223,7 @@ impl Shard {
             thresholds: Thresholds::default(),
             counts: ReadCounts::default(),
             slices: Slices::default(),
+            lists: Filters::default(),
             announced: Announced::default(),
             faded: None,
             planted: None,
@@ -234,6 +238,7 @@ impl Shard {
         self.thresholds = settings.thresholds;
         self.tracked.configure(settings.tracking_table_max_keys, shards);
         self.slices.items.set(settings.slice_items);
+        self.lists.room = settings.slice_items as usize;
         self.versions.bytes_max = settings.txn_snapshot_memory_bytes;
     }
 

@@ -118,6 +118,8 @@ pub struct MemoryFigures {
     pub dataset: u64,
     /// What rows were that have changed since a snapshot that is read.
     pub versions: u64,
+    /// What is known of where the elements of large lists are.
+    pub list_filters: u64,
     /// What pages and extents may take.
     pub bytes_max: u64,
 }
@@ -136,6 +138,7 @@ impl MemoryFigures {
             + self.lua_functions
             + self.library_bytes
             + self.versions
+            + self.list_filters
     }
 
     fn merge(&mut self, other: &MemoryFigures) {
@@ -152,6 +155,7 @@ impl MemoryFigures {
         self.lua_functions += other.lua_functions;
         self.library_bytes += other.library_bytes;
         self.versions += other.versions;
+        self.list_filters += other.list_filters;
         self.libraries = self.libraries.max(other.libraries);
         self.functions = self.functions.max(other.functions);
         // Shards peak at different times: the sum of their peaks is an upper bound.

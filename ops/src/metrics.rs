@@ -49,7 +49,7 @@ const GAUGES: &[(&str, &str)] = &[
     ("cairn_database_expiring_keys", "Keys of a database that have a time to live."),
     (
         "cairn_memory_bytes",
-        "Memory by what it holds: pages, extents, redo, deferred, log_buffers, client_buffers, versions.",
+        "Memory by what it holds: pages, extents, redo, deferred, log_buffers, client_buffers, versions, list_filters.",
     ),
     ("cairn_outbox_messages", "Messages to other shards that their mailboxes have not taken yet."),
     ("cairn_slowlog_entries", "Entries of the slow log."),

@@ -19,9 +19,13 @@ use std::ops::{ControlFlow, Range};
 
 mod anew;
 pub mod encoding;
+pub mod filter;
+mod seek;
 mod turn;
 
 pub use anew::anew;
+use seek::Seek;
+pub use seek::seek;
 
 /// An end of a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -468,9 +472,9 @@ fn neighbours(
 }
 
 /// Elements that are looked for, and then removed.
-#[derive(Default)]
 struct Search {
-    looked: u64,
+    /// Those that have not been looked at.
+    ranks: Range<u64>,
     /// The ranks of those that were found.
     found: Vec<u64>,
     removal: Option<Removal>,
@@ -496,8 +500,10 @@ pub fn remove_like(
         Form::Spread(Spread { number, tag, .. }) => Spread { number, tag, rest: &[] },
     };
     let len = shard.element_count(call, spread.number)?;
-    let mut search = shard.rested::<Search>().unwrap_or_default();
-    let removed = remove_found(shard, call, key, &spread, &mut search, (end, count, len), like);
+    let begun = || Box::new(Search { ranks: 0..len, found: Vec::new(), removal: None });
+    let mut search = shard.rested::<Search>().unwrap_or_else(begun);
+    let seek = Seek { call, number: spread.number, len, like, end };
+    let removed = remove_found(shard, key, &spread, &mut search, &seek, count);
     removed.map_err(|stop| shard.rest(search, stop))
 }
 
@@ -522,30 +528,20 @@ fn without_like(shard: &Shard, packed: Packed<'_>, (end, count): (End, u64), lik
 /// The same of one that is spread: it is gone on with where it has come to.
 fn remove_found(
     shard: &mut Shard,
-    call: &Call<'_>,
     key: &[u8],
     spread: &Spread<'_>,
     search: &mut Search,
-    (end, count, len): (End, u64, u64),
-    like: &[u8],
+    seek: &Seek<'_>,
+    count: u64,
 ) -> Result<u64, Stop> {
-    let rests_at = search.looked.saturating_add(shard.items_now()).min(len);
-    let is_over = |search: &Search| search.found.len() as u64 == count || search.looked == len;
-    if !is_over(search) {
-        let looked = search.looked;
-        let take = |element: Element<'_>| {
-            if element.value == like {
-                search.found.push(if end == End::Left { search.looked } else { len - 1 - search.looked });
-            }
-            search.looked += 1;
-            let is_enough = search.found.len() as u64 == count || search.looked == rests_at;
-            if is_enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-        };
-        match end {
-            End::Left => shard.elements_from(call, spread.number, looked, take)?,
-            End::Right => shard.elements_before(call, spread.number, len - looked, take)?,
-        }
-        if !is_over(search) {
+    let Seek { call, len, .. } = *seek;
+    let found = &mut search.found;
+    if (found.len() as u64) < count {
+        let is_over = seek.run(shard, &mut search.ranks, |rank| {
+            found.push(rank);
+            if found.len() as u64 == count { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        })?;
+        if !is_over {
             return Err(Stop::Long);
         }
     }

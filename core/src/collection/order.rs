@@ -8,14 +8,20 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 #[inline]
 pub fn of_member(member: &[u8], seed: u64) -> Vec<u8> {
     let mut order = Vec::with_capacity(ORDER_BYTES_MIN + member.len());
-    order.extend_from_slice(&xxh3_64_with_seed(member, seed).to_be_bytes()[..ORDER_BYTES_MIN]);
+    order.extend_from_slice(&hash_of(member, seed).to_be_bytes()[..ORDER_BYTES_MIN]);
     order.extend_from_slice(member);
     order
 }
 
 /// Where a member stands among others: those of one place by their bytes.
 pub fn place_of(member: &[u8], seed: u64) -> u64 {
-    xxh3_64_with_seed(member, seed) >> (64 - 8 * ORDER_BYTES_MIN)
+    hash_of(member, seed) >> (64 - 8 * ORDER_BYTES_MIN)
+}
+
+/// What places and the filters of lists are computed from.
+#[inline]
+pub fn hash_of(member: &[u8], seed: u64) -> u64 {
+    xxh3_64_with_seed(member, seed)
 }
 
 /// The places that [`of_member`] has: a SCAN's cursor is one of them, and members of one place are answered together.

@@ -225,6 +225,7 @@ fn memory(page: &mut Page<'_>) {
     page.zeros(&["active_defrag_running", "lazyfree_pending_objects", "lazyfreed_objects"]);
     page.field("used_memory_pages", memory.pages);
     page.field("used_memory_extents", memory.extents);
+    page.field("used_memory_list_filters", memory.list_filters);
     page.field("data_memory_max", memory.bytes_max);
 }
 

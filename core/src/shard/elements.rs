@@ -316,6 +316,9 @@ impl Shard {
             let at = element(call.db, edit.number, &edit.order);
             let lsn = match &edit.value {
                 Some(value) => {
+                    if *kind == Kind::List {
+                        self.lists.put(edit.number, &edit.order, || order::hash_of(value, self.hash_seed));
+                    }
                     self.keep_former(at)?;
                     Some(self.engine.put(at, element_kind(*kind, edit.number), edit.expire_ms, value)?)
                 }

@@ -26,6 +26,16 @@ const HASH_SEED: u64 = 7;
 /// A hash that this driver takes for the password behind its last `$`.
 pub const PASSWORD_HASH: &str = "$argon2id$v=19$m=8,t=1,p=1$c2FsdA$";
 
+/// Numbers that look random, and are the same in each run.
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn below(&mut self, end: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % end
+    }
+}
+
 /// One shard with its disk.
 struct Node {
     machine: Machine,

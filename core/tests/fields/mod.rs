@@ -1,6 +1,6 @@
 //! Fields that expire, beside a map that knows when: random commands, moments and crashes; and very many at once.
 
-use crate::driver::{World, show};
+use crate::driver::{Rng, World, show};
 use cairn_core::limits::EXPIRE_ROWS_PER_TURN_MAX;
 use std::collections::BTreeMap;
 
@@ -9,15 +9,6 @@ const FIELDS: u64 = 6;
 
 /// When the driver's clock begins.
 const BEGIN_MS: u64 = 1_700_000_000_000;
-
-struct Rng(u64);
-
-impl Rng {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % end
-    }
-}
 
 /// A field's value, and its deadline (0: none).
 type Field = (String, u64);

@@ -84,6 +84,7 @@ impl Metrics {
             ("log_buffers", memory.log_buffers),
             ("client_buffers", memory.client_buffers),
             ("versions", memory.versions),
+            ("list_filters", memory.list_filters),
         ];
         for (kind, bytes) in kinds {
             let labels = vec![Label::new("shard", shard.to_owned()), Label::new("kind", kind)];

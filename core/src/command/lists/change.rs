@@ -1,7 +1,7 @@
 //! Commands that change a list elsewhere than at its ends.
 
 use super::look::{OUT_OF_RANGE, rank_of, ranks_of};
-use crate::collection::list::{End, List, insert, remove_like, replace, trim};
+use crate::collection::list::{End, List, insert, remove_like, replace, seek, trim};
 use crate::command::Call;
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
@@ -32,21 +32,20 @@ pub fn linsert(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Res
         return Ok(());
     };
     let (len, mut rank) = (list.len(shard, call)?, shard.rested::<u64>().unwrap_or_default());
-    let (from, rests_at) = (*rank, rank.saturating_add(shard.items_now()).min(len));
-    let mut is_found = false;
-    let looked = list.visit(shard, call, from, |value| {
-        is_found = value == pivot;
-        *rank += u64::from(!is_found);
-        if is_found || *rank == rests_at { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    let (mut ranks, mut at) = (*rank..len, None);
+    let looked = seek(shard, call, key, (pivot, End::Left), &mut ranks, |rank| {
+        at = Some(rank);
+        ControlFlow::Break(())
     });
+    *rank = at.unwrap_or(ranks.start);
     match looked {
         Err(stop) => return Err(shard.rest(rank, stop)),
-        Ok(()) if !is_found && *rank < len => return Err(shard.rest(rank, Stop::Long)),
-        Ok(()) if !is_found => {
+        Ok(false) => return Err(shard.rest(rank, Stop::Long)),
+        Ok(true) if at.is_none() => {
             reply.integer(-1);
             return Ok(());
         }
-        Ok(()) => {}
+        Ok(true) => {}
     }
     let place = *rank + u64::from(is_behind);
     // What is put there may still want a page.

@@ -1,7 +1,7 @@
 //! Commands that look at a list.
 
 use super::ends::count_of;
-use crate::collection::list::List;
+use crate::collection::list::{End, List, seek};
 use crate::command::Call;
 use crate::command::args::Args;
 use crate::error::{Refusal, Stop};
@@ -122,32 +122,24 @@ pub fn lpos(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
         return Ok(());
     };
     let len = list.len(shard, call)?;
-    let mut search =
-        shard.rested().unwrap_or_else(|| Box::new(Search { skipped: rank.unsigned_abs() - 1, ..Search::default() }));
+    let looked = if len_max > 0 { len.min(len_max) } else { len };
+    let (end, ranks) = if rank > 0 { (End::Left, 0..looked) } else { (End::Right, len - looked..len) };
+    let begun = || Box::new(Search { ranks, skipped: rank.unsigned_abs() - 1, found: Vec::new() });
+    let mut search = shard.rested().unwrap_or_else(begun);
     // 0 is all of them.
     let found_max = count.map_or(1, |count| if count == 0 { u64::MAX } else { count });
-    let index_max = if len_max > 0 { len.min(len_max) } else { len };
-    let rests_at = search.index.saturating_add(shard.items_now()).min(index_max);
-    let at = if rank > 0 { search.index } else { len - search.index };
-    let look = |value: &[u8]| {
-        if value == wanted {
-            if search.skipped > 0 {
-                search.skipped -= 1;
-            } else {
-                search.found.push(if rank > 0 { search.index } else { len - search.index - 1 });
-            }
+    let Search { ranks, skipped, found } = &mut *search;
+    let looked = seek(shard, call, &call.args[1], (wanted, end), ranks, |rank| {
+        match skipped {
+            0 => found.push(rank),
+            _ => *skipped -= 1,
         }
-        search.index += 1;
-        let is_over = search.found.len() as u64 == found_max || search.index == rests_at;
-        if is_over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
-    };
-    let looked = if rank > 0 { list.visit(shard, call, at, look) } else { list.visit_back(shard, call, at, look) };
+        if found.len() as u64 == found_max { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
     match looked {
         Err(stop) => return Err(shard.rest(search, stop)),
-        Ok(()) if (search.found.len() as u64) < found_max && search.index < index_max => {
-            return Err(shard.rest(search, Stop::Long));
-        }
-        Ok(()) => {}
+        Ok(false) => return Err(shard.rest(search, Stop::Long)),
+        Ok(true) => {}
     }
     if count.is_some() {
         reply.array(search.found.len());
@@ -162,10 +154,9 @@ pub fn lpos(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result
 }
 
 /// How far LPOS has come.
-#[derive(Default)]
 struct Search {
-    /// Elements that it has looked at.
-    index: u64,
+    /// Elements that it has not looked at.
+    ranks: Range<u64>,
     /// Those like the one that is wanted which do not count yet.
     skipped: u64,
     found: Vec<u64>,
