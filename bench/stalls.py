@@ -5,7 +5,8 @@
 
 Each server runs alone on core 0; `--shards N` gives one that is named cairn so many. For each long command one client sends it again and again (a process of its own, which throws the reply away), while another one
 sends GET and waits for the reply: the longest and the 99th percentile of those waits are shown, in milliseconds, beside those of an idle server.
-A server whose name holds `cairn` is durable, the others have no persistence.
+A server whose name holds `cairn` is durable, the others have no persistence. Of two shards the first one has the keys `set`, `numbers` and `to`, the second one `zset`,
+`other`, `list` and `stored`: so what stores sets and sorted sets has its keys on both.
 """
 
 import argparse, os, socket, subprocess, sys, time
@@ -30,6 +31,9 @@ LONG = [
     ("GEOSEARCHSTORE of all", "GEOSEARCHSTORE stored zset FROMLONLAT -179.9 -85 BYRADIUS 200 km"),
     ("SORT STORE", "SORT numbers STORE stored"),
     ("COPY of a sorted set", "COPY zset stored REPLACE"),
+    ("ZRANGESTORE from another shard", "ZRANGESTORE to zset 0 -1"),
+    ("GEOSEARCHSTORE from another shard", "GEOSEARCHSTORE to zset FROMLONLAT -179.9 -85 BYRADIUS 200 km"),
+    ("COPY to another shard", "COPY zset to REPLACE"),
     ("LREM of nothing", "LREM list 0 nothing"),
     ("LINSERT beside nothing", "LINSERT list BEFORE nothing x"),
     ("SORT", "SORT numbers"),

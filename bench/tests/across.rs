@@ -6,24 +6,25 @@ mod seeds;
 
 use cairn_bench::sim::across::{EXPLAINED, Figures, run};
 use cairn_bench::sim::{Lives, Planted};
+use cairn_core::bug::Bug;
 use seeds::{check, check_finds, check_is_a_run, check_until};
 
 /// Seeds that every build runs.
 const SEEDS: u64 = 60;
 
 /// Seeds within which a planted bug is found.
-const BUG_SEEDS: u64 = 250;
+const BUG_SEEDS: u64 = 500;
 
 #[test]
 fn seeds_pass() {
     let sum = check_until(run, |seed, _| seed == SEEDS);
     // A simulator in which nothing happens finds nothing.
     let Figures { answered, unjudged, cut_off, refused, collections, large, .. } = sum;
-    let Lives { crashes, shutdowns, recoveries_cut, writes_failed, checkpoints, page_reads, .. } = sum.lives;
+    let Lives { crashes, shutdowns, recoveries_cut, writes_failed, checkpoints, page_reads, begun, .. } = sum.lives;
     assert!(answered > 150 * SEEDS && crashes > 2 * SEEDS && cut_off > SEEDS && refused > SEEDS / 10, "{sum:?}");
     assert!(collections > 20 * SEEDS && large > SEEDS / 3 && unjudged < SEEDS / 10, "{sum:?}");
     assert!(shutdowns > 1 && recoveries_cut > 5 && writes_failed > 5, "{sum:?}");
-    assert!(checkpoints > SEEDS && page_reads > SEEDS, "{sum:?}");
+    assert!(checkpoints > SEEDS && page_reads > SEEDS && begun > SEEDS, "{sum:?}");
 }
 
 #[test]
@@ -41,4 +42,11 @@ fn seeds_that_have_failed_pass() {
 #[test]
 fn planted_bugs_are_found() {
     check_finds(run, Planted::of_across(), BUG_SEEDS, EXPLAINED);
+}
+
+/// A collection that is begun and never ended is seen by its machine alone: a start removes it.
+#[test]
+fn what_is_begun_and_kept_is_noticed() {
+    let noticed = "it panics: who has begun a collection ends it";
+    check_finds(run, [Planted::Machine(Bug::BegunKept)], BUG_SEEDS, noticed);
 }

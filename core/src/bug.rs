@@ -18,6 +18,7 @@ cairn_storage::bugs! {
     SurveyNow "survey-now" "What a snapshot is told of a whole database is what is there now",
     FlushAlone "flush-alone" "What is done to whole databases is no part of its transaction",
     RecordUnwritten "record-unwritten" "What IDEMPOTENT has answered is not kept",
+    BegunKept "begun-kept" "A part that ends does not give up the collections that it has begun",
     LooksUnlocked "looks-unlocked" "What an open transaction, or a script over several shards, only looks at is not locked",
     OfferTwice "offer-twice" "A client that waits for several keys accepts what each of their shards has for it",
     ServeGone "serve-gone" "A shard serves a client that waits no more with what it was offered",

@@ -91,6 +91,8 @@ pub struct Counters {
     pub joined_commands: u64,
     /// Commands whose replies were shown in slices.
     pub sliced_commands: u64,
+    /// Collections that transactions over several shards have begun to store piece by piece.
+    pub begun_collections: u64,
     pub turns: u64,
     /// Transactions that EXEC ran, or BEGIN began; what became of them; and the same of those that others stood in the way of: a key
     /// that was watched had changed, LOCK NOWAIT did not get it, a lock took too long.
@@ -136,6 +138,7 @@ impl Counters {
         self.forwarded_commands += other.forwarded_commands;
         self.joined_commands += other.joined_commands;
         self.sliced_commands += other.sliced_commands;
+        self.begun_collections += other.begun_collections;
         self.turns += other.turns;
         self.txns_begun += other.txns_begun;
         self.txns_committed += other.txns_committed;

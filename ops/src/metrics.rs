@@ -111,6 +111,10 @@ const COUNTERS: &[(&str, &str)] = &[
         "Commands that were done together with others on the same key that a client had sent behind each other.",
     ),
     ("cairn_commands_sliced_total", "Commands whose replies were shown in slices, over several turns."),
+    (
+        "cairn_collections_begun_total",
+        "Collections that transactions over several shards have begun to store piece by piece.",
+    ),
     ("cairn_turns_total", "Turns of the workers, with work or without."),
     (
         "cairn_log_appended_bytes_total",
@@ -413,6 +417,7 @@ impl Metrics {
                 ("cairn_commands_foreign_total", counters.foreign_commands),
                 ("cairn_commands_joined_total", counters.joined_commands),
                 ("cairn_commands_sliced_total", counters.sliced_commands),
+                ("cairn_collections_begun_total", counters.begun_collections),
                 ("cairn_log_appended_bytes_total", figures.log.appended_lsn),
                 ("cairn_log_durable_bytes_total", figures.log.durable_lsn),
             ],

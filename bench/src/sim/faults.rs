@@ -63,10 +63,11 @@ impl Planted {
 
     /// Those that show in histories.
     pub fn of_histories() -> impl Iterator<Item = Planted> {
-        let machines = Bug::ALL
-            .iter()
-            .copied()
-            .filter(|bug| !matches!(bug, Bug::PartForgotten | Bug::RenameHalf | Bug::FieldServed | Bug::RunForgotten));
+        // Those of other runs.
+        let is_other = |bug: &Bug| {
+            matches!(bug, Bug::PartForgotten | Bug::RenameHalf | Bug::FieldServed | Bug::RunForgotten | Bug::BegunKept)
+        };
+        let machines = Bug::ALL.iter().copied().filter(move |bug| !is_other(bug));
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }
 

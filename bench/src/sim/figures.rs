@@ -29,6 +29,8 @@ pub struct Figures {
     pub checkpoints: u64,
     pub page_ops: u64,
     pub page_reads: u64,
+    /// Collections that transactions over several shards have begun to store piece by piece.
+    pub begun: u64,
     pub page_writes_failed: u64,
     /// Flipped bits of page files that were met and reported.
     pub pages_reported: u64,
@@ -67,6 +69,7 @@ impl std::ops::AddAssign for Figures {
         self.checkpoints += other.checkpoints;
         self.page_ops += other.page_ops;
         self.page_reads += other.page_reads;
+        self.begun += other.begun;
         self.page_writes_failed += other.page_writes_failed;
         self.pages_reported += other.pages_reported;
         self.unusable += other.unusable;

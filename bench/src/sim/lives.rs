@@ -15,6 +15,8 @@ pub struct Lives {
     pub space_lost: u64,
     pub checkpoints: u64,
     pub page_reads: u64,
+    /// Collections that transactions over several shards have begun to store piece by piece.
+    pub begun: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -29,6 +31,7 @@ impl std::ops::AddAssign for Lives {
         self.space_lost += other.space_lost;
         self.checkpoints += other.checkpoints;
         self.page_reads += other.page_reads;
+        self.begun += other.begun;
         self.events += other.events;
         // Of all runs, whatever their order.
         self.hash = self.hash.wrapping_add(other.hash);
@@ -38,9 +41,10 @@ impl std::ops::AddAssign for Lives {
 impl fmt::Display for Lives {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lives { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, .. } = self;
-        let Lives { checkpoints, page_reads, events, hash, .. } = self;
+        let Lives { checkpoints, page_reads, begun, events, hash, .. } = self;
         writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
         writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
+        writeln!(f, "{begun:>9}  collections begun by transactions over several shards")?;
         writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
     }
 }
@@ -100,6 +104,7 @@ impl World {
             space_lost: self.figures.space_lost,
             checkpoints: self.figures.checkpoints,
             page_reads: self.figures.page_reads,
+            begun: self.figures.begun,
             events: self.trace.count(),
             hash: self.trace.hash(),
         }

@@ -141,6 +141,7 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         checkpoints,
         page_ops,
         page_reads,
+        begun: collections_begun,
         page_writes_failed,
         pages_reported,
         unusable,
@@ -152,7 +153,7 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         hash,
     } = sum;
     println!(
-        "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, {redos} shards with something to redo, {collections} collections ({large} large), \
+        "{count} seeds from {first} pass in {:.1} s: {commands} commands, {crashes} crashes ({shutdowns} after a shutdown), {recoveries_cut} in recovery, {redos} shards with something to redo, {collections} collections ({large} large, {collections_begun} begun by transactions over several shards), \
          {writes_failed} failed writes, {space_lost} segments without space, {harms} damaged logs, {rots} damaged while they were written ({rots_found} found, {rots_mended} mended by checkpoints), {floods} turns with a flooded log; \
          {checkpoints} checkpoints, {page_ops} page operations ({page_reads} reads, {page_writes_failed} failed), {pages_reported} damaged page files, {pages_rotten} pages damaged while they were in use (redo held up {redos_blocked} times), {unusable} commands without their page, {stuck} without room for it, {saves} SAVEs and {saves_failed} refused, {lastsaves} LASTSAVEs; {events} events, \
          hash {hash:016x}",

@@ -184,7 +184,8 @@ impl World {
             // The model of one shard runs a command where it begins.
             let is_whole = |name| matches!(self.judge, Judge::Model(_)) && name == "slice-items";
             for (name, values) in VARIED {
-                if rng.bool() && !is_whole(name) {
+                let is_cut = self.workload.is_bulky && name == "slice-items";
+                if is_cut || rng.bool() && !is_whole(name) {
                     settings.set(Source::File, name, &[values[rng.usize(..3)]]).expect("these are known");
                 }
             }

@@ -46,6 +46,8 @@ pub struct Workload {
     is_alone: bool,
     /// Commands are to span shards, and none tells of time.
     is_across: bool,
+    /// Mostly large collections, which are stored piece by piece.
+    pub is_bulky: bool,
     /// Makes values differ, so that what survives tells when it was written.
     serial: u32,
 }
@@ -66,6 +68,7 @@ impl Workload {
             is_wide,
             is_alone: shards == 1,
             is_across: false,
+            is_bulky: false,
             is_one_sided: rng.u8(..4) == 0,
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },
             long_in: [10, 100, 1000][rng.usize(..3)],

@@ -383,6 +383,8 @@ impl World {
         self.network.clear();
         self.mail.clear();
         self.parcels = 0;
+        let begun = self.nodes.iter().map(|node| node.machine.stats.counters.begun_collections);
+        self.figures.begun += begun.sum::<u64>();
         self.nodes.clear();
         self.clients.clear();
         self.judge.crash();
@@ -455,7 +457,7 @@ impl World {
                 break;
             }
         }
-        if self.nodes[shard].machine.wants_redo() {
+        if self.nodes[shard].machine.wants_turn() {
             self.plan_turn_end(shard);
         }
         Ok(())

@@ -51,10 +51,7 @@ impl Form<'_> {
         if !is_spread {
             return Form::Packed(Packed::of(value));
         }
-        let (number, rest) =
-            value.split_first_chunk::<NUMBER_BYTES>().expect("a row that stands for elements names them");
-        let (tag, rest) = rest.split_first().expect("a collection has a tag");
-        Form::Spread(Spread { number: CollectionId(u64::from_le_bytes(*number)), tag: *tag, rest })
+        Form::Spread(Spread::decode(value))
     }
 
     pub fn tag(&self) -> u8 {
@@ -65,7 +62,15 @@ impl Form<'_> {
     }
 }
 
-impl Spread<'_> {
+impl<'a> Spread<'a> {
+    /// Of the value of a row.
+    pub fn decode(value: &'a [u8]) -> Spread<'a> {
+        let (number, rest) =
+            value.split_first_chunk::<NUMBER_BYTES>().expect("a row that stands for elements names them");
+        let (tag, rest) = rest.split_first().expect("a collection has a tag");
+        Spread { number: CollectionId(u64::from_le_bytes(*number)), tag: *tag, rest }
+    }
+
     /// The value of the row.
     pub fn encode(&self) -> Vec<u8> {
         [&self.number.0.to_le_bytes()[..], &[self.tag], self.rest].concat()

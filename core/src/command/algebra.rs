@@ -7,8 +7,6 @@ use crate::collection::map::Map;
 use crate::collection::score;
 use crate::collection::zset::ZSet;
 use crate::error::{Refusal, Stop};
-use crate::number::double;
-use crate::resp::read::Reader;
 use crate::shard::{Kind, Shard};
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
@@ -135,14 +133,6 @@ impl<'a> Source<'a> {
         }
         stop.map_or(Ok(()), Err)
     }
-}
-
-/// Members and scores as [`super::zsets`] sends them.
-pub fn scored(reply: &[u8]) -> Scored {
-    let mut reader = Reader::new(reply);
-    let pairs = reader.array() / 2;
-    let mut pair = || Some((reader.text()?.to_vec(), double::parse(reader.text()?)?));
-    (0..pairs).filter_map(|_| pair()).collect()
 }
 
 /// How sources become one.

@@ -4,6 +4,7 @@
 //! turn's end. The rows that it looks at are locked meanwhile, so all is of one moment.
 
 pub mod bag;
+pub mod made;
 pub mod stock;
 
 use super::program::Steps;
@@ -39,4 +40,19 @@ pub fn work<L: Long>(steps: &mut dyn Steps, begin: impl FnOnce() -> Result<L, St
             }
         }
     }
+}
+
+/// Takes the steps behind work that is done. Where they stop it goes on from there.
+pub fn follow<L: Long>(
+    steps: &mut dyn Steps,
+    mut work: Box<L>,
+    then: impl FnOnce(&mut dyn Steps, &mut L) -> Result<(), Stop>,
+) -> Result<(), Stop> {
+    let followed = then(steps, &mut work);
+    if let Err(stop) = &followed
+        && stop.is_passing()
+    {
+        steps.keep(work, matches!(stop, Stop::Long));
+    }
+    followed
 }

@@ -239,6 +239,9 @@ impl Flags {
     /// It adds to an integer: what tells hot counters from other hot keys. Not one of Redis's.
     pub const COUNTS: Flags = Flags(1 << 19);
 
+    /// In a transaction it is done at once, and is no part of that: nobody sees what it does. Not one of Redis's.
+    pub const BESIDE: Flags = Flags(1 << 27);
+
     pub const fn and(self, other: Flags) -> Flags {
         Flags(self.0 | other.0)
     }

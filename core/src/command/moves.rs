@@ -1,10 +1,12 @@
 //! RENAME, RENAMENX, COPY and MSETNX of keys on several shards as programs ([`super::program`]): within transactions and scripts. By themselves
 //! they are one change with less ado (`machine/whole.rs`).
 
+mod moving;
+
 use super::args::parse_integer;
 use super::keys::CopyTo;
 use super::program::{Program, Steps};
-use super::{Call, Flags, Keys, Run, Spec, Spread};
+use super::{Call, Flags, Keys, Run, Spec, Spread, long};
 use crate::collection::dump;
 use crate::error::{Refusal, Stop};
 use crate::notify::Events;
@@ -12,6 +14,7 @@ use crate::rdb::{VERSION_MAX, Version, payload};
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
 use crate::shard::{Kind, Shard, Ttl};
+use moving::Moving;
 
 impl Spec {
     /// What its steps are, where it is taken in steps: over several shards within a transaction or a script, if not always.
@@ -30,6 +33,8 @@ impl Spec {
 pub const STEPS: &[Spec] = &[
     Spec { name: "row|there", keys: Keys::ALL, spread: Spread::Sum, run: Run::Row(are_there), ..LOOK },
     Spec { name: "row|take", run: Run::Row(take), ..LOOK },
+    Spec { name: "row|hold", flags: Flags::WRITE.and(Flags::BESIDE), run: Run::Row(hold), ..LOOK },
+    Spec { name: "row|slice", run: Run::Row(moving::slice), ..LOOK },
     Spec { name: "row|put", flags: Flags::WRITE.and(Flags::DENYOOM), run: Run::Row(put), ..LOOK },
     Spec { name: "row|drop", flags: Flags::WRITE, run: Run::Row(drop_source), ..LOOK },
 ];
@@ -53,61 +58,21 @@ fn set_if_none(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
 
 fn rename(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let Spread::Move { is_replacing } = call.spec.spread else { unreachable!("its row says so") };
-    let (source, target) = (&call.args[1], &call.args[2]);
-    let Some(row) = taken(steps, source, b"peek")? else { return Err(Refusal::NoSuchKey.into()) };
-    let is_moved = given(steps, target, b"rename_to", is_replacing, &row)?;
-    if is_moved {
-        steps.run(&[b"row|drop", source])?;
-    }
-    if is_replacing {
-        reply.ok();
-    } else {
-        reply.integer(i64::from(is_moved));
+    let to = CopyTo { db: call.db, is_replacing };
+    let work = long::work(steps, || Ok(Moving::new(call, to, true)))?;
+    match work.is_moved {
+        None => return Err(Refusal::NoSuchKey.into()),
+        Some(_) if is_replacing => reply.ok(),
+        Some(is_moved) => reply.integer(i64::from(is_moved)),
     }
     Ok(())
 }
 
 fn copy(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let CopyTo { db, is_replacing } = CopyTo::parse(call)?;
-    let Some(row) = taken(steps, &call.args[1], b"read")? else {
-        reply.integer(0);
-        return Ok(());
-    };
-    let is_elsewhere = db != call.db;
-    let select = |steps: &mut dyn Steps, db: u8| match is_elsewhere {
-        true => steps.run(&[b"select", db.to_string().as_bytes()]).map(drop),
-        false => Ok(()),
-    };
-    select(steps, db)?;
-    let is_copied = given(steps, &call.args[2], b"copy_to", is_replacing, &row);
-    // Whatever came of it: what follows in a script is about its own database.
-    select(steps, call.db)?;
-    reply.integer(i64::from(is_copied?));
+    let to = CopyTo::parse(call)?;
+    let work = long::work(steps, || Ok(Moving::new(call, to, false)))?;
+    reply.integer(i64::from(work.is_moved == Some(true)));
     Ok(())
-}
-
-/// A row on its way: its form, when it expires, and its value.
-struct Taken {
-    form: Vec<u8>,
-    expire_ms: Vec<u8>,
-    value: Vec<u8>,
-}
-
-fn taken(steps: &mut dyn Steps, key: &[u8], how: &[u8]) -> Result<Option<Taken>, Stop> {
-    let answer = steps.run(&[b"row|take", key, how])?;
-    let mut reader = Reader::new(&answer);
-    if reader.array() == 0 {
-        return Ok(None);
-    }
-    let mut text = || reader.text().unwrap_or_default().to_vec();
-    Ok(Some(Taken { form: text(), expire_ms: text(), value: text() }))
-}
-
-/// Whether it is there now: not if something else was, and was not to be replaced.
-fn given(steps: &mut dyn Steps, key: &[u8], event: &[u8], is_replacing: bool, row: &Taken) -> Result<bool, Stop> {
-    let how: &[u8] = if is_replacing { b"replace" } else { b"" };
-    let Taken { form, expire_ms, value } = row;
-    Ok(integer(&steps.run(&[b"row|put", key, event, how, form, expire_ms, value])?) == 1)
 }
 
 fn integer(answer: &[u8]) -> i64 {
@@ -129,8 +94,16 @@ fn are_there(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 
 const STRING: &[u8] = b"string";
 const PAYLOAD: &[u8] = b"payload";
+/// A collection of which its elements are asked for: its kind, and the row's value.
+const LARGE: &[u8] = b"large";
 
-/// `key read|peek`: what a row is; an empty array if there is none.
+/// The row is locked to be changed.
+fn hold(_: &mut Shard, _: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    reply.ok();
+    Ok(())
+}
+
+/// `key read|peek [pieces]`: what a row is; an empty array if there is none. `pieces`: what is large is moved piece by piece.
 fn take(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let key = &call.args[1];
     let row = if call.args.is(2, "read") { shard.read(call, key)? } else { shard.peek(call, key)? };
@@ -141,6 +114,10 @@ fn take(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(),
     let payload;
     let (form, value) = match row.kind {
         Kind::String => (STRING, row.value),
+        _ if call.args.len() > 3 && shard.is_large(call, &row)? => {
+            payload = [&[row.kind as u8], row.value].concat();
+            (LARGE, &payload[..])
+        }
         _ => {
             payload = dump::dump(shard, call, &row, Version::Eleven)?;
             (PAYLOAD, &payload[..])

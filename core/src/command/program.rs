@@ -54,11 +54,6 @@ pub trait Steps {
     /// All that it looks up has been.
     fn end_looks(&mut self) {}
 
-    /// The shard that it may make a collection on that its first key is to name, piece by piece. `None`: what it stores it stores by a step.
-    fn maker(&mut self) -> Option<(&mut Shard, &Call<'_>)> {
-        None
-    }
-
     /// What it has kept: it goes on from there.
     fn kept(&mut self) -> Option<Kept> {
         None
@@ -113,10 +108,6 @@ impl Steps for Here<'_> {
 
     fn end_looks(&mut self) {
         self.shard.end_looks();
-    }
-
-    fn maker(&mut self) -> Option<(&mut Shard, &Call<'_>)> {
-        if self.rests() { Some((self.shard, self.call)) } else { None }
     }
 
     fn kept(&mut self) -> Option<Kept> {

@@ -184,25 +184,18 @@ fn sort_here(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Resul
 /// All of it, piece by piece.
 fn sort(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::parse(call)?;
-    let mut work = long::work(steps, || Ok(Sorting::new(&query, &call.args[1], reply.is_resp3)))?;
+    let work = long::work(steps, || Ok(Sorting::new(&query, &call.args[1], reply.is_resp3)))?;
     steps.end_looks();
     let Some(target) = query.target else {
         reply.out.append(work.out);
         return Ok(());
     };
-    let stored = store_found(steps, target, &mut work.stored, reply);
-    if stored.as_ref().is_err_and(Stop::is_passing) {
-        steps.keep(work, false);
-    }
-    stored
+    long::follow(steps, work, |steps, work| store_found(steps, target, &mut work.stored, reply))
 }
 
 /// Stores what is large piece by piece, where that can be.
 fn store_found(steps: &mut dyn Steps, target: &[u8], storing: &mut Storing, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    if let Some((shard, call)) = steps.maker()
-        && let Some(stored) =
-            storing.go_on(shard, call, &Target { key: target, kind: Kind::List, event: "sortstore" })?
-    {
+    if let Some(stored) = storing.go_on(steps, &Target { key: target, kind: Kind::List, event: "sortstore" })? {
         reply.integer(stored);
         return Ok(());
     }

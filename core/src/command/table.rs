@@ -5,8 +5,8 @@
 
 use super::{
     Spec, acl, bitmaps, client, cluster, config, connection, databases, debug, dump, expire, functions, geo, hashes,
-    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, memory, migrate, moves, pubsub,
-    save, script, server, sets, slow, sort, streams, strings, transactions, wait, zsets,
+    hot, hyperloglog, idempotent, info, introspect, keys, keyspace, latency, lists, long, memory, migrate, moves,
+    pubsub, save, script, server, sets, slow, sort, streams, strings, transactions, wait, zsets,
 };
 use crate::command::args::Args;
 use std::sync::LazyLock;
@@ -55,6 +55,7 @@ pub static FAMILIES: &[&[Spec]] = &[
 pub static STEPS: &[&[Spec]] = &[
     geo::STEPS,
     hyperloglog::STEPS,
+    long::made::STEPS,
     migrate::STEPS,
     moves::STEPS,
     sets::STEPS,

@@ -7,6 +7,7 @@ use super::ask::HoleId;
 use super::exec::{discarded, rolled_back};
 use super::plan::{Exec, Slot};
 use super::trial::undone;
+use super::whole::Instead;
 use crate::command::args::Args;
 use crate::command::{Call, Flags, Run, table};
 use crate::error::Stop;
@@ -154,11 +155,17 @@ impl Machine {
             }
         };
         if exec.look.as_mut().is_some_and(|look| look.note(from, rows)) {
-            if let Err(replies) = self.after_look(&mut exec) {
-                return self.leave(txn, &exec, exec.parts.len(), replies);
+            match self.after_look(&mut exec) {
+                Ok(()) => {
+                    self.pending.execs.insert(txn, exec);
+                    return self.go(txn);
+                }
+                Err(Instead::Answer(replies)) => return self.leave(txn, &exec, exec.parts.len(), replies),
+                Err(Instead::Steps(run)) => {
+                    self.leave_locks(txn, &exec, exec.parts.len());
+                    return self.pending.wides_new.push((exec.hole, run));
+                }
             }
-            self.pending.execs.insert(txn, exec);
-            return self.go(txn);
         }
         self.pending.execs.insert(txn, exec);
     }
@@ -272,13 +279,17 @@ impl Machine {
 
     /// Nothing comes of it: the first `locked` parts give their locks back.
     fn leave(&mut self, txn: TxnId, exec: &Exec, locked: usize, replies: Replies) {
+        self.leave_locks(txn, exec, locked);
+        self.answer_exec(exec.hole, replies);
+    }
+
+    fn leave_locks(&mut self, txn: TxnId, exec: &Exec, locked: usize) {
         // With whole databases all are parts from the outset.
         let parts = if exec.databases.is_empty() { locked } else { exec.parts.len() };
         for part in &exec.parts[..parts] {
             self.tell(part.shard, txn, ToParticipant::Finish { is_committed: false });
         }
         self.forget_watched(exec.watched.clone());
-        self.answer_exec(exec.hole, replies);
     }
 
     /// All parts have answered.

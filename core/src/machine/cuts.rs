@@ -11,7 +11,7 @@
 
 use super::Machine;
 use super::ask::HoleId;
-use super::participate::Stage;
+use super::part::Stage;
 use super::release::HeldReply;
 use super::survey::Survey;
 use crate::bug::Bug;
@@ -245,9 +245,7 @@ impl Machine {
         for (txn, part) in &self.parts.parts {
             match &part.stage {
                 Stage::Ran { undo: Some(_), .. } if is_torn => {}
-                Stage::Ran { undo: Some(undo), .. } if part.from() == own => {
-                    self.shard.versions_mut().exclude(cut, undo)
-                }
+                Stage::Ran { undo: Some(undo), .. } if part.from == own => self.shard.versions_mut().exclude(cut, undo),
                 Stage::Ran { undo: Some(_), .. } => unresolved.push(*txn),
                 Stage::Undoing(undo) => self.shard.versions_mut().exclude(cut, undo),
                 _ => {}
@@ -275,7 +273,7 @@ impl Machine {
         // What it has not told before was decided after. Keeps C4.
         for txn in std::mem::take(&mut drawing.unresolved) {
             match self.parts.part(txn) {
-                Some(part) if part.from() != from => drawing.unresolved.push(txn),
+                Some(part) if part.from != from => drawing.unresolved.push(txn),
                 Some(part) => {
                     if let Stage::Ran { undo: Some(undo), .. } = &part.stage {
                         self.shard.versions_mut().exclude(cut, undo);

@@ -6,7 +6,7 @@
 
 use super::Machine;
 use super::ask::Deferred;
-use super::participate::Stage;
+use super::part::Stage;
 use super::plan::Plan;
 use super::release::HeldReply;
 use super::run::Stay;
@@ -66,7 +66,7 @@ impl Machine {
         }
         let part = self.parts.part_mut(txn).expect("it has just become a part");
         part.stage = Stage::Locked;
-        let from = part.from();
+        let from = part.from;
         self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message: ToCoordinator::Calm });
     }
 }

@@ -12,7 +12,7 @@
 //! each tick, some at a time.
 
 use super::Machine;
-use super::participate::Stage;
+use super::part::Stage;
 use crate::limits::{CHASED_PER_TICK_MAX, PROBE_HOPS_MAX, PROBE_NODES_MAX, PROBES_MAX};
 use crate::parcel::Message;
 use crate::tx::{Age, Probe, ToCoordinator, ToParticipant};

@@ -1,7 +1,7 @@
 //! What rows are, for a coordinator that has them locked and wants to know.
 
 use super::Machine;
-use super::participate::Stage;
+use super::part::Stage;
 use super::release::HeldReply;
 use crate::collection::dump;
 use crate::command::args::Args;
@@ -43,7 +43,7 @@ impl Machine {
                 Err(_) => return self.retry_part(txn, Stage::Looking(rows)),
             }
         }
-        let (observed, from) = (self.shard.observed(), self.parts.parts[&txn].from());
+        let (observed, from) = (self.shard.observed(), self.parts.parts[&txn].from);
         let message = ToCoordinator::Seen(refused.map_or(Ok(seen), Err));
         self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
     }
@@ -52,10 +52,12 @@ impl Machine {
 fn seen_row(shard: &Shard, call: &Call<'_>, key: &[u8], told: Told) -> Result<Option<SeenRow>, Stop> {
     let row = if told == Told::Nothing { shard.peek_bare(call, key)? } else { shard.peek(call, key)? };
     let Some(row) = row else { return Ok(None) };
+    let is_large = told == Told::Payload && row.kind != Kind::String && shard.is_large(call, &row)?;
     let value = match told {
+        _ if is_large => Vec::new(),
         Told::String | Told::Payload if row.kind == Kind::String => row.value.to_vec(),
         Told::Payload => dump::dump(shard, call, &row, Version::Eleven)?,
         Told::Nothing | Told::String => Vec::new(),
     };
-    Ok(Some(SeenRow { kind: row.kind, expire_ms: row.expire_ms, value }))
+    Ok(Some(SeenRow { kind: row.kind, expire_ms: row.expire_ms, value, is_large }))
 }

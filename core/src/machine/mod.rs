@@ -31,6 +31,7 @@
 mod access;
 mod ask;
 mod batch;
+mod begun;
 mod clients;
 mod code;
 mod coordinate;
@@ -52,6 +53,7 @@ mod look;
 mod monitor;
 mod paging;
 mod parked;
+mod part;
 mod participate;
 mod place;
 mod plan;

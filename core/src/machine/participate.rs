@@ -9,20 +9,18 @@
 
 use super::Machine;
 use super::exec::error_line;
+use super::part::{Part, Stage};
 use super::recovered::Recovered;
 use super::release::HeldReply;
 use super::run::Stay;
 use super::trial::OpenPart;
-use crate::announce::Announcement;
 use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::{Call, table};
 use crate::error::Stop;
 use crate::parcel::Message;
 use crate::resp::replies::Replies;
-use crate::tx::{
-    Age, Databases, Denial, Go, Granted, Locks, NotDone, RowKeys, RowLock, ToCoordinator, ToParticipant, Watched,
-};
+use crate::tx::{Age, Databases, Denial, Go, Granted, Locks, NotDone, RowLock, ToCoordinator, ToParticipant, Watched};
 use cairn_storage::engine::{Engine, Undo};
 use cairn_storage::units::{Lsn, ShardId, TxnId};
 use hashbrown::{HashMap, HashSet};
@@ -88,17 +86,7 @@ impl Parts {
     pub fn open_part(&mut self, from: ShardId, age: Age) -> &mut Part {
         self.parts.entry(age.txn).or_insert_with(|| {
             self.open += 1;
-            Part {
-                from,
-                rows: Vec::new(),
-                databases: Databases::NONE,
-                surveyed: Databases::NONE,
-                is_calm: false,
-                is_hidden: false,
-                is_open: true,
-                asked_ns: 0,
-                stage: Stage::Open(Box::new(OpenPart::new(age))),
-            }
+            Part { is_open: true, ..Part::new(from, 0, Stage::Open(Box::new(OpenPart::new(age)))) }
         })
     }
 
@@ -131,53 +119,6 @@ impl Parts {
     pub fn is_draining_anywhere(&self) -> bool {
         self.is_draining || self.drains_elsewhere > 0
     }
-}
-
-pub(super) struct Part {
-    from: ShardId,
-    pub rows: Vec<RowLock>,
-    /// What it has locked as a whole.
-    databases: Databases,
-    /// What it looks at as a whole: those of an open transaction.
-    pub surveyed: Databases,
-    /// As long as it is there no counter is split here.
-    is_calm: bool,
-    /// What it changes stands in the tree, so that nobody looks at it.
-    is_hidden: bool,
-    /// It is an open transaction's, or was.
-    is_open: bool,
-    /// When it has asked for the locks that it waits for.
-    pub asked_ns: u64,
-    pub stage: Stage,
-}
-
-impl Part {
-    /// Whose transaction it is.
-    pub fn from(&self) -> ShardId {
-        self.from
-    }
-}
-
-pub(super) enum Stage {
-    /// Its client goes on with it.
-    Open(Box<OpenPart>),
-    /// It waits until no counter is split.
-    Calming,
-    /// It waits for its locks, or has them and waits for memory.
-    Locking(Vec<Watched>),
-    Locked,
-    /// It waits for memory.
-    Looking(RowKeys),
-    /// It waits for memory.
-    Running(Arc<Go>),
-    /// Its group is in the log.
-    Ran {
-        undo: Option<Undo>,
-        /// What it tells others if it is committed.
-        announced: Vec<Announcement>,
-    },
-    /// It is decided: never.
-    Undoing(Undo),
 }
 
 impl Machine {
@@ -213,9 +154,7 @@ impl Machine {
     }
 
     pub(super) fn add_part(&mut self, from: ShardId, txn: TxnId, is_calm: bool, stage: Stage) {
-        let (rows, databases, asked_ns) = (Vec::new(), Databases::NONE, self.now.mono_ns);
-        let (surveyed, is_hidden, is_open) = (Databases::NONE, false, false);
-        let part = Part { from, rows, databases, surveyed, is_calm, is_hidden, is_open, asked_ns, stage };
+        let part = Part { is_calm, ..Part::new(from, self.now.mono_ns, stage) };
         let before = self.parts.parts.insert(txn, part);
         assert!(before.is_none(), "a transaction has one part at a shard");
     }
@@ -470,6 +409,7 @@ impl Machine {
     pub(super) fn end_part(&mut self, txn: TxnId) {
         let part = self.parts.parts.remove(&txn).expect("a transaction ends once");
         self.parts.retrying.retain(|retrying| *retrying != txn);
+        self.end_begun_of(&part);
         if part.is_open {
             self.parts.open -= 1;
             self.parts.locks.cancel(txn);
@@ -551,6 +491,7 @@ impl Machine {
                 Stage::Locked | Stage::Ran { .. } => unreachable!("these wait for a message"),
             }
         }
+        self.check_begun();
         self.grant_freed();
         self.tell_drain();
         let is_freed = self.parts.is_freed && !self.parts.is_draining;

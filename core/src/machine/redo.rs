@@ -55,7 +55,7 @@ impl Redo {
 impl Machine {
     /// Whether another turn would do something though nothing happens until then.
     #[inline]
-    pub fn wants_redo(&self) -> bool {
+    pub(super) fn wants_redo(&self) -> bool {
         self.redo.is_eager
     }
 

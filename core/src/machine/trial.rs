@@ -9,7 +9,7 @@
 use super::Machine;
 use super::exec::error_line;
 use super::paging::Absence;
-use super::participate::Stage;
+use super::part::Stage;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::answer::Progress;
@@ -136,6 +136,9 @@ impl Machine {
         if is_write {
             self.admit_in_earnest()?;
         }
+        if entry.spec.flags.has(Flags::BESIDE) {
+            return self.do_beside(work);
+        }
         self.shard.begin();
         let before = kept.before(&work.rows);
         let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.now, head };
@@ -240,7 +243,7 @@ impl Machine {
     /// Work that waited has its locks, or may find in memory what it has missed.
     pub(super) fn work_on(&mut self, txn: TxnId) {
         let Some(part) = self.parts.part_mut(txn) else { return };
-        let from = part.from();
+        let from = part.from;
         let Stage::Open(open) = &mut part.stage else { unreachable!("its client goes on with it") };
         let Some(work) = open.work.take() else { return };
         let tried = self.do_work(&work);
@@ -281,6 +284,7 @@ impl Machine {
         {
             open.kept.go_back(statement);
         }
+        self.end_begun_from(txn, statement);
     }
 
     /// What was kept is done in earnest, beside the parts of other shards.

@@ -3,7 +3,7 @@
 
 use super::Machine;
 use super::coordinate::Running;
-use super::participate::Stage;
+use super::part::Stage;
 use super::release::HeldReply;
 use super::run::Stay;
 use crate::error::Stop;

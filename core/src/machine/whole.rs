@@ -3,10 +3,11 @@
 
 use super::Machine;
 use super::ask::Deferred;
+use super::code::ScriptRun;
 use super::participate::locks_of;
 use super::plan::{Exec, Plan};
 use crate::bug::Bug;
-use crate::command::args::parse_integer;
+use crate::command::args::{Args, copied, parse_integer};
 use crate::command::keys::CopyTo;
 use crate::command::table::{self, Entry};
 use crate::command::{Call, Spread};
@@ -53,6 +54,41 @@ struct Pair {
     source: (u8, Vec<u8>),
     target: (u8, Vec<u8>),
     is_replacing: bool,
+}
+
+impl Pair {
+    /// The command that it is of, taken in steps.
+    fn in_steps(&self, is_move: bool, is_resp3: bool) -> Box<ScriptRun> {
+        let Pair { source: (db, source), target: (to, target), is_replacing } = self;
+        let to = to.to_string();
+        let name: &[u8] = match (is_move, is_replacing) {
+            (true, true) => b"rename",
+            (true, false) => b"renamenx",
+            (false, _) => b"copy",
+        };
+        let mut words: Vec<&[u8]> = vec![name, source, target];
+        if !is_move {
+            words.extend([b"db", to.as_bytes()]);
+            words.extend(is_replacing.then_some(&b"replace"[..]));
+        }
+        let (bytes, ranges) = copied(words);
+        let spec = table::find(name).expect("it is in the table");
+        Machine::program_of(spec, &Args::new(&bytes, &ranges), *db, is_resp3)
+    }
+}
+
+/// What comes of a look where the parts do nothing.
+pub(super) enum Instead {
+    /// The client is answered.
+    Answer(Replies),
+    /// What was seen is large: it is moved piece by piece.
+    Steps(Box<ScriptRun>),
+}
+
+impl From<Replies> for Instead {
+    fn from(replies: Replies) -> Instead {
+        Instead::Answer(replies)
+    }
 }
 
 impl Look {
@@ -157,20 +193,20 @@ impl Machine {
         Look::new(asked, then)
     }
 
-    /// All that was to be seen has been: the parts get what follows from it, or the client gets its reply.
-    pub(super) fn after_look(&self, exec: &mut Exec) -> Result<(), Replies> {
+    /// All that was to be seen has been: the parts get what follows from it, or something else comes of it.
+    pub(super) fn after_look(&self, exec: &mut Exec) -> Result<(), Instead> {
         let mut look = exec.look.take().expect("it has looked");
         match &look.then {
             Then::Gather(base) => {
                 exec.voice = Voice::Silent;
                 return gather(exec, &look, base);
             }
-            Then::Sum => return Err(sum_of(&look).map_or_else(refused, |sum| integer(sum.unwrap_or(0)))),
+            Then::Sum => return Err(sum_of(&look).map_or_else(refused, |sum| integer(sum.unwrap_or(0))).into()),
             _ => {}
         }
         let is_any_there = look.is_any_there();
         let (pair, is_move) = match &mut look.then {
-            Then::SetIfNone if is_any_there => return Err(integer(0)),
+            Then::SetIfNone if is_any_there => return Err(integer(0).into()),
             Then::SetIfNone => return Ok(()),
             Then::Move(pair) => (pair, true),
             Then::Copy(pair) => (pair, false),
@@ -179,14 +215,16 @@ impl Machine {
         let (source, target) = (std::mem::take(&mut pair.source), std::mem::take(&mut pair.target));
         let is_replacing = pair.is_replacing;
         let (row, there) = (look.row(0), look.row(1));
-        let Some(SeenRow { kind, expire_ms, value }) = row else {
-            if !is_move {
-                return Err(integer(0));
-            }
-            return Err(refused(Refusal::NoSuchKey));
+        let Some(SeenRow { kind, expire_ms, value, is_large }) = row else {
+            let reply = if is_move { refused(Refusal::NoSuchKey) } else { integer(0) };
+            return Err(reply.into());
         };
         if there.is_some() && !is_replacing {
-            return Err(integer(0));
+            return Err(integer(0).into());
+        }
+        if is_large {
+            let pair = Pair { source, target, is_replacing };
+            return Err(Instead::Steps(pair.in_steps(is_move, exec.is_resp3)));
         }
         exec.voice = if is_move { Voice::Renames } else { Voice::Copies };
         // What cannot be done there is not undone here.
@@ -211,9 +249,9 @@ impl Machine {
 }
 
 /// Keeps S2: what is deleted is added. There may be nothing to do.
-fn gather(exec: &mut Exec, look: &Look, base: &Base) -> Result<(), Replies> {
+fn gather(exec: &mut Exec, look: &Look, base: &Base) -> Result<(), Instead> {
     let (db, head, key) = (base.db, base.head, &base.key[..]);
-    let sum = sum_of(look).map_err(refused)?;
+    let sum = sum_of(look).map_err(|refusal| Instead::from(refused(refusal)))?;
     for (shard, _) in sub_rows(look) {
         exec.give(shard, entry("del"), db, head, &[b"DEL", key]);
     }

@@ -61,6 +61,8 @@ struct Course {
     used_ns: u64,
     restarts: u32,
     statements: u32,
+    /// Those of them whose answers are in what was kept: they are not asked again.
+    settled: u32,
     answers: Vec<Answered>,
     /// What a program has come to: it goes on from there.
     kept: Option<Kept>,
@@ -122,6 +124,7 @@ impl Course {
             used_ns: 0,
             restarts: 0,
             statements: 0,
+            settled: 0,
             answers: Vec::new(),
             kept: None,
             asked: None,

@@ -1,8 +1,8 @@
 //! Collections that are made in slices: their elements are put while no row names them, so nobody sees them, and in the end the row does
 //! (`cairn_storage::engine::Engine::begin_collection`). Who makes one keeps the row locked.
 
-use super::{Kind, Shard, Ttl};
-use crate::collection::Spread;
+use super::{Kind, Row, Shard, Ttl};
+use crate::collection::{Form, Spread};
 use crate::command::Call;
 use crate::error::Stop;
 use crate::limits::SLICE_BYTES;
@@ -35,6 +35,13 @@ impl Shard {
         Ok(())
     }
 
+    /// Whether the collection in a row has more elements than a turn deals with: both of its orders count.
+    pub(crate) fn is_large(&self, call: &Call<'_>, row: &Row<'_>) -> Result<bool, Stop> {
+        let Form::Spread(Spread { number, .. }) = row.form() else { return Ok(false) };
+        let elements = self.element_count(call, number)? + self.element_count(call, CollectionId(number.0 + 1))?;
+        Ok(elements > self.slices.items.get())
+    }
+
     /// Has the row of the key name it, in place of whatever was there.
     pub fn name_begun(
         &mut self,
@@ -44,6 +51,7 @@ impl Shard {
         spread: Spread<'_>,
         ttl: Ttl,
     ) -> Result<(), Stop> {
+        assert!(self.engine.is_begun(call.db, spread.number), "its elements stay until a row names it");
         let row = RowEdit::Names(spread.number, spread.encode(), ttl);
         self.edit(call, key, kind, Vec::new(), row)
     }

@@ -133,6 +133,8 @@ pub struct SeenRow {
     pub expire_ms: Option<u64>,
     /// What is told of it.
     pub value: Vec<u8>,
+    /// It is too large for that.
+    pub is_large: bool,
 }
 
 /// Why rows are not locked.

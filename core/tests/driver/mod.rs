@@ -9,7 +9,8 @@ use cairn_core::machine::{Identity, Machine};
 use cairn_core::parcel::Parcel;
 use cairn_core::resp::replies::Outgoing;
 use cairn_core::settings::{Settings, Source};
-use cairn_storage::engine::{Applied, Replay};
+use cairn_core::stats::Counters;
+use cairn_storage::engine::{Applied, Engine, Replay};
 use cairn_storage::log::{LogConfig, Recovery, Resume, SegmentFile, Step};
 use cairn_storage::op::{DiskDone, DiskOp};
 use cairn_storage::txn::{Decisions, Tail};
@@ -207,6 +208,14 @@ impl World {
     /// Commands that a shard has done together with others.
     pub fn joined(&self, shard: usize) -> u64 {
         self.nodes[shard].machine.stats.counters.joined_commands
+    }
+
+    pub fn counters(&self, shard: usize) -> &Counters {
+        &self.nodes[shard].machine.stats.counters
+    }
+
+    pub fn engine(&self, shard: usize) -> &Engine {
+        self.nodes[shard].machine.shard.engine()
     }
 
     /// Rows of a shard's first database.

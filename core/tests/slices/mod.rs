@@ -4,6 +4,7 @@ mod draws;
 mod lists;
 mod looks;
 mod removals;
+mod shards;
 
 use crate::driver::{World, show};
 use std::sync::atomic::{AtomicU64, Ordering};

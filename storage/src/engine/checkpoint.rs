@@ -1,6 +1,7 @@
 //! The engine and its page file: checkpoints begin here, room is made here, and what is absent is brought in.
 
-use super::elements::{self, Orphans};
+use super::elements;
+use super::orphans::Orphans;
 use super::{Engine, GROUP_PAGES_A_ROW, Stop, WRITE_PAGES_MAX, pages_max};
 use crate::error::Missing;
 use crate::extent::Extents;

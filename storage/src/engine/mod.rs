@@ -22,6 +22,7 @@ mod deferred;
 pub mod elements;
 mod expiry;
 mod locate;
+mod orphans;
 mod pending;
 mod read;
 mod redo;
@@ -54,7 +55,7 @@ use crate::units::{ExtentId, Lsn};
 use counts::Counts;
 use defer::Settling;
 use deferred::Deferred;
-use elements::Orphans;
+use orphans::Orphans;
 use pending::Pending;
 use txn::Txns;
 

@@ -30,6 +30,7 @@ impl Workload {
             keys: if is_wide { 300 } else { [2, 4][rng.usize(..2)] },
             is_wide,
             is_across: true,
+            is_bulky: !is_wide && rng.u8(..3) == 0,
             long_in: [10, 100, 1000][rng.usize(..3)],
             huge_in: 10_000,
             ..Workload::default()
@@ -48,7 +49,7 @@ impl Workload {
                 one(words(&["CONFIG", "SET", name, values[rng.usize(..values.len())]]))
             }
             2..12 if self.is_wide => one(self.fill_across(rng)),
-            2..40 => {
+            2..40 if !self.is_bulky || rng.u8(..4) == 0 => {
                 let mut commands: Vec<Args> = (0..rng.usize(1..=COMMANDS_MAX)).map(|_| self.across(rng, db)).collect();
                 if rng.u8(..10) == 0 {
                     commands.insert(rng.usize(..=commands.len()), words(&["DBSIZE"]));
@@ -61,6 +62,9 @@ impl Workload {
 
     /// A command on rows of any shards.
     fn across(&mut self, rng: &mut Rng, db: u8) -> Args {
+        if self.is_bulky && rng.u8(..3) > 0 {
+            return self.bulky(rng, db);
+        }
         match rng.u32(..100) {
             0..14 => self.set_several(rng),
             14..26 => {
@@ -75,6 +79,17 @@ impl Workload {
                 elsewhere(rng, db, &from, &to)
             }
             _ => collections::command(self, rng, 0),
+        }
+    }
+
+    /// A large collection, or what is made of some.
+    fn bulky(&mut self, rng: &mut Rng, db: u8) -> Args {
+        let kind = collections::KINDS[rng.usize(..collections::KINDS.len())];
+        let (from, to) = (collections::key(kind, None, rng), collections::key(kind, None, rng));
+        match rng.u8(..8) {
+            0..3 => collections::fill(self, kind, &from, rng),
+            3..6 => algebra(rng),
+            _ => elsewhere(rng, db, &from, &to),
         }
     }
 

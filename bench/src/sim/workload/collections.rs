@@ -117,6 +117,30 @@ fn with(name: &str, key: &[u8], args: &[Vec<u8>]) -> Args {
     super::command(name, &args)
 }
 
+/// Many members, which do not fit a row.
+pub(super) fn fill(workload: &mut Workload, kind: &str, key: &[u8], rng: &mut Rng) -> Args {
+    let mut element = || {
+        workload.serial += 1;
+        format!("a long element {}", workload.serial).into_bytes()
+    };
+    let (name, args): (_, Vec<Vec<u8>>) = match kind {
+        "hash" => ("HSET", (0..MEMBERS).flat_map(|_| [member(rng), element()]).collect()),
+        "set" => ("SADD", (0..MEMBERS).map(|_| member(rng)).collect()),
+        "zset" => {
+            let pair = |_| [rng.i32(-20..20).to_string().into_bytes(), member(rng)];
+            ("ZADD", (0..MEMBERS).flat_map(pair).collect())
+        }
+        "list" => ("RPUSH", (0..MEMBERS).map(|_| element()).collect()),
+        _ => {
+            workload.serial += 1;
+            let fields = (0..MEMBERS).flat_map(|at| [format!("field:{at}").into_bytes(), b"value".to_vec()]);
+            let id = format!("{}-1", workload.serial).into_bytes();
+            ("XADD", std::iter::once(id).chain(fields).collect())
+        }
+    };
+    with(name, key, &args)
+}
+
 /// Commands that tell all of what is at such a key; `None` if no collection is.
 pub(super) fn looks(key: &[u8]) -> Option<Vec<Args>> {
     let kind = KINDS.into_iter().find(|kind| key.starts_with(format!("{kind}{{").as_bytes()))?;

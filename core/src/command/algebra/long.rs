@@ -6,13 +6,14 @@
 
 use super::{Combination, Operation, Scored, Source, number_or_zero};
 use crate::collection::order;
+use crate::command::Call;
 use crate::command::long::Long;
 use crate::command::long::bag::{Bag, Runs};
-use crate::command::long::stock::{Stock, Target};
+use crate::command::long::stock::{Stock, Target, is_large};
 use crate::command::program::Steps;
 use crate::command::zsets::range::{begin_members, put_member};
 use crate::error::Stop;
-use crate::limits::{PACKED_BYTES_MAX, SLICE_BYTES};
+use crate::limits::SLICE_BYTES;
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::resp::read::{Item, Reader};
@@ -42,7 +43,7 @@ pub enum Shows {
     Members {
         has_scores: bool,
     },
-    /// Their number: the first key is to have them, as a collection of this kind.
+    /// Their number: the key is to have them, as a collection of this kind.
     Stored(Kind),
 }
 
@@ -108,7 +109,7 @@ enum Phase {
     /// All is found. So many are shown.
     Shows(usize),
     /// It is stored.
-    Stores(Stock, Kind),
+    Stores(Box<Stock>, Kind),
     Done,
 }
 
@@ -117,6 +118,9 @@ pub struct LongCombination {
     combination: Combination,
     words: Words,
     operands: Vec<Operand>,
+    /// The key that is to have what results, and what that is called.
+    target: Vec<u8>,
+    event: &'static str,
     /// Of the hashes that members stand by.
     seed: u64,
     shows: Shows,
@@ -132,23 +136,26 @@ pub struct LongCombination {
 }
 
 impl LongCombination {
-    /// `operands`: keys and weights.
+    /// Of a command. `operands`: keys and weights.
     pub fn new(
+        call: &Call<'_>,
         combination: Combination,
         words: Words,
         operands: impl Iterator<Item = (Vec<u8>, f64)>,
         shows: Shows,
-        is_resp3: bool,
     ) -> LongCombination {
+        let target = if let Shows::Stored(_) = shows { call.args[1].to_vec() } else { Vec::new() };
         let begun =
             |(key, weight)| Operand { key, weight, total: 0, here: Bag::default(), at: 0, place: 0, next: Some(0) };
         LongCombination {
             combination,
             words,
             operands: operands.map(begun).collect(),
+            target,
+            event: call.spec.name,
             seed: 0,
             shows,
-            is_resp3,
+            is_resp3: call.is_resp3,
             phase: Phase::Begins(0),
             found: Bag::default(),
             runs: Runs::default(),
@@ -350,13 +357,9 @@ impl LongCombination {
 
 impl LongCombination {
     /// What is large is stored piece by piece, where that can be; the rest by who has asked for it.
-    fn begin_store(&mut self, kind: Kind, steps: &mut dyn Steps, items: u64) -> Result<(), Stop> {
-        let is_large = self.found.len() as u64 > items && self.found.bytes() > PACKED_BYTES_MAX;
-        self.phase = match steps.maker() {
-            Some((shard, call)) if is_large => Phase::Stores(Stock::begin(shard, call, &call.args[1])?, kind),
-            _ => Phase::Done,
-        };
-        Ok(())
+    fn begin_store(&mut self, kind: Kind, steps: &mut dyn Steps, items: u64) {
+        let is_piece_by_piece = steps.rests() && is_large(&self.found, items);
+        self.phase = if is_piece_by_piece { Phase::Stores(Box::default(), kind) } else { Phase::Done };
     }
 }
 
@@ -367,13 +370,12 @@ impl Long for LongCombination {
             Phase::Union => self.unite(steps, items)?,
             Phase::Filter(other, _) => self.look_among(steps, other)?,
             Phase::Shows(shown) => match self.shows {
-                Shows::Stored(kind) => self.begin_store(kind, steps, items)?,
+                Shows::Stored(kind) => self.begin_store(kind, steps, items),
                 _ => self.show(shown, items),
             },
             Phase::Stores(ref mut stock, kind) => {
-                let (shard, call) = steps.maker().expect("it was begun there");
-                let target = Target { key: &call.args[1], kind, event: call.spec.name };
-                if stock.go_on(shard, call, &target, &self.found)? {
+                let target = Target { key: &self.target, kind, event: self.event };
+                if stock.go_on(steps, &target, &self.found, items)? {
                     (self.is_stored, self.phase) = (true, Phase::Done);
                 }
             }

@@ -1,22 +1,23 @@
 //! Commands that look for places in a circle or a box.
 
+mod apart;
+
 use super::hash::{self, Point, Shape};
 use super::place::{parse_point, parse_unit, put_distance, put_point};
 use crate::collection::zset::{Cut, ZSet};
 use crate::command::Call;
-use crate::command::algebra::scored as read_scored;
 use crate::command::args::Args;
 use crate::command::long::bag::{Bag, Runs};
 use crate::command::long::stock::Storing;
-use crate::command::program::Steps;
-use crate::command::zsets::range::{begin_members, put_member, store_found};
-use crate::command::zsets::steps;
+use crate::command::zsets::range::store_found;
 use crate::error::{Refusal, Stop};
 use crate::number::double;
 use crate::resp::encode::Reply;
 use crate::shard::{Kind, Shard};
 use std::cmp::Ordering;
 use std::ops::ControlFlow;
+
+pub use apart::{of_store, program};
 
 /// Which command it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -347,6 +348,11 @@ impl Query<'_> {
         }
     }
 
+    /// What is stored of a member.
+    fn stored(&self, score: f64, distance: f64) -> f64 {
+        if self.stores_distance { distance / self.unit() } else { score }
+    }
+
     /// Takes out so many more as they are stored. Whether that is all.
     fn gather(&self, finding: &mut Finding, items: u64) -> bool {
         let total = self.total(finding);
@@ -354,7 +360,7 @@ impl Query<'_> {
         while finding.taken < end {
             let at = finding.take(self.order());
             let (member, score) = finding.found.get(at);
-            let number = if self.stores_distance { finding.distances[at] / self.unit() } else { score };
+            let number = self.stored(score, finding.distances[at]);
             finding.storing.found.push(member, number);
         }
         end == total
@@ -417,37 +423,6 @@ fn search_on(
 /// What it is called when something is stored.
 fn event(way: Way) -> &'static str {
     if way == Way::Stored { "geosearchstore" } else { "georadiusstore" }
-}
-
-/// A step, with the arguments of the command behind it: what is stored.
-pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let way = match call.spec.name {
-        "geo|stored" => Way::Stored,
-        "geo|radius" => Way::Coordinates,
-        _ => Way::Member,
-    };
-    let mut finding = Finding::default();
-    let query = find(shard, call, way, true, &mut finding)?;
-    query.gather(&mut finding, u64::MAX);
-    let found = &finding.storing.found;
-    begin_members(reply, found.len(), true);
-    (0..found.len()).map(|at| found.get(at)).for_each(|(member, score)| put_member(reply, member, score, true));
-    Ok(())
-}
-
-/// Those that store where their keys are on two shards.
-pub fn program(call: &Call<'_>, taken: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let (step, way): (&[u8], _) = match call.spec.name {
-        "geosearchstore" => (b"geo|stored", Way::Stored),
-        "georadius" => (b"geo|radius", Way::Coordinates),
-        _ => (b"geo|member", Way::Member),
-    };
-    let mut words: Vec<&[u8]> = call.args.iter().collect();
-    words[0] = step;
-    let members = read_scored(&taken.run(&words)?);
-    let target = call.spec.row_keys(call.args).find(|at| (way == Way::Stored) == (*at == 1));
-    let target = target.expect("a command with one key is on one shard");
-    steps::store(taken, &call.args[target], event(way), steps::each(&members), reply)
 }
 
 pub fn georadius(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {

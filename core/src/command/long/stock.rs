@@ -1,15 +1,14 @@
-//! A set, a sorted set or a list that is stored piece by piece: where nobody but the shard's own turns does ([`Storing`]), or by a program that has
-//! found its members piece by piece before.
+//! A set, a sorted set or a list that is stored piece by piece, by the steps of [`super::made`], by who has found its members before.
 
 use super::bag::Bag;
+use super::made::{self, Piece};
 use crate::collection::list::encoding;
 use crate::collection::score::ScoreBytes;
-use crate::collection::zset::by_score;
 use crate::collection::{Spread, Tally, label, order};
 use crate::command::Call;
+use crate::command::program::{Here, Steps};
 use crate::error::Stop;
-use crate::limits::{PACKED_BYTES_MAX, SLICE_BYTES};
-use crate::notify::Events;
+use crate::limits::{PACKED_BYTES_MAX, PUT_ITEMS, SLICE_BYTES};
 use crate::shard::{Kind, Shard, Ttl};
 use cairn_storage::units::CollectionId;
 
@@ -23,71 +22,72 @@ pub struct Target<'a> {
 }
 
 /// Members that become a collection, so many of which are there already.
+#[derive(Default)]
 pub struct Stock {
-    number: CollectionId,
+    number: Option<CollectionId>,
     at: usize,
     tally: Tally,
     /// Of a list: the label of the last one.
     label: Vec<u8>,
+    /// The elements that are being put, and how many members are there then.
+    piece: Piece,
+    end: usize,
 }
 
 impl Stock {
-    /// Begins what a key is to have.
-    pub fn begin(shard: &mut Shard, call: &Call<'_>, key: &[u8]) -> Result<Stock, Stop> {
-        let number = shard.begin_collection(call, key)?;
-        Ok(Stock { number, at: 0, tally: Tally::default(), label: Vec::new() })
-    }
-
     /// Puts some more; behind the last one the key has all of them. Whether it does.
-    pub fn go_on(
-        &mut self,
-        shard: &mut Shard,
-        call: &Call<'_>,
-        target: &Target<'_>,
-        found: &Bag,
-    ) -> Result<bool, Stop> {
+    pub fn go_on(&mut self, steps: &mut dyn Steps, target: &Target<'_>, found: &Bag, items: u64) -> Result<bool, Stop> {
         let Target { key, kind, event } = *target;
-        let end = found.len().min(self.at.saturating_add(shard.puts_now() as usize));
-        let mut bytes = 0;
-        while self.at < end && bytes < SLICE_BYTES {
-            let (member, score) = found.get(self.at);
-            self.put(shard, call, kind, member, score)?;
-            self.tally.add(kind, member);
-            self.at += 1;
-            bytes += member.len();
-        }
+        let Some(number) = self.number else {
+            self.number = Some(made::begin(steps, key)?);
+            return Ok(false);
+        };
         if self.at < found.len() {
+            // Who asks again asks the same, however many it may put by then.
+            if self.piece.is_empty() {
+                self.fill(kind, found, (items / PUT_ITEMS).max(1) as usize, steps.shard().hash_seed());
+            }
+            made::put(steps, key, (kind, number), &self.piece)?;
+            self.piece.clear();
+            self.at = self.end;
             return Ok(false);
         }
-        let (events, tag) = match kind {
-            Kind::List => (Events::LIST, encoding::of_new(shard, found.bytes() as u64, found.len() as u64)),
-            Kind::Set => (Events::SET, shard.thresholds.tag_of(kind, 0, found.len() as u64, self.tally)),
-            _ => (Events::ZSET, shard.thresholds.tag_of(kind, 0, found.len() as u64, self.tally)),
+        let shard = steps.shard();
+        let tag = match kind {
+            Kind::List => encoding::of_new(shard, found.bytes() as u64, found.len() as u64),
+            _ => shard.thresholds.tag_of(kind, 0, found.len() as u64, self.tally),
         };
-        let spread = Spread { number: self.number, tag, rest: &[] };
-        shard.name_begun(call, key, kind, spread, Ttl::Clear)?;
-        shard.notify(call, events, event, key);
+        made::name(steps, key, kind, Spread { number, tag, rest: &[] }, Ttl::Clear, event)?;
         Ok(true)
     }
 
-    fn put(&mut self, shard: &mut Shard, call: &Call<'_>, kind: Kind, member: &[u8], score: f64) -> Result<(), Stop> {
+    fn fill(&mut self, kind: Kind, found: &Bag, most: usize, hash_seed: u64) {
+        self.end = self.at;
+        while self.end < found.len().min(self.at.saturating_add(most)) && self.piece.bytes() < SLICE_BYTES {
+            let (member, score) = found.get(self.end);
+            self.tally.add(kind, member);
+            self.put(kind, member, score, hash_seed);
+            self.end += 1;
+        }
+    }
+
+    fn put(&mut self, kind: Kind, member: &[u8], score: f64, hash_seed: u64) {
         if kind == Kind::List {
-            let next = if self.at == 0 { label::first() } else { label::behind(&self.label, 1).remove(0) };
-            shard.put_begun(call, kind, self.number, &next, (member, 0))?;
+            let next = if self.end == 0 { label::first() } else { label::behind(&self.label, 1).remove(0) };
+            self.piece.push(0, &next, (member, 0));
             self.label = next;
-            return Ok(());
+            return;
         }
-        let by_member = order::of_member(member, shard.hash_seed());
+        let by_member = order::of_member(member, hash_seed);
         if kind == Kind::Set {
-            return shard.put_begun(call, kind, self.number, &by_member, (&[], 0));
+            return self.piece.push(0, &by_member, (&[], 0));
         }
-        let score_bytes = ScoreBytes::of(score);
-        shard.put_begun(call, kind, self.number, &by_member, (score_bytes.as_bytes(), 0))?;
-        shard.put_begun(call, kind, by_score(self.number), &order::of_score(score, member), (&[], 0))
+        self.piece.push(0, &by_member, (ScoreBytes::of(score).as_bytes(), 0));
+        self.piece.push(1, &order::of_score(score, member), (&[], 0));
     }
 }
 
-/// What a command on one shard finds and then stores.
+/// What a command finds and then stores.
 #[derive(Default)]
 pub struct Storing {
     pub found: Bag,
@@ -96,17 +96,27 @@ pub struct Storing {
 
 impl Storing {
     /// Stores a piece of all that was found. How many there are, when the key has all of them; `None`: they are few, and nothing was done.
-    pub fn go_on(&mut self, shard: &mut Shard, call: &Call<'_>, target: &Target<'_>) -> Result<Option<i64>, Stop> {
-        let stock = match &mut self.stock {
-            Some(stock) => stock,
-            None if shard.is_short(self.found.len() as u64)? || self.found.bytes() <= PACKED_BYTES_MAX => {
-                return Ok(None);
-            }
-            None => self.stock.insert(Stock::begin(shard, call, target.key)?),
-        };
-        match stock.go_on(shard, call, target, &self.found)? {
+    pub fn go_on(&mut self, steps: &mut dyn Steps, target: &Target<'_>) -> Result<Option<i64>, Stop> {
+        let items = steps.items();
+        if self.stock.is_none() && !(steps.rests() && is_large(&self.found, items)) {
+            return Ok(None);
+        }
+        match self.stock.get_or_insert_default().go_on(steps, target, &self.found, items)? {
             true => Ok(Some(self.found.len() as i64)),
             false => Err(Stop::Long),
         }
     }
+
+    /// The same of a command all of whose rows are on this shard, which stops if that is long.
+    pub fn go_on_here(&mut self, shard: &mut Shard, call: &Call<'_>, target: &Target<'_>) -> Result<Option<i64>, Stop> {
+        match shard.is_short(self.found.len() as u64)? {
+            true => Ok(None),
+            false => self.go_on(&mut Here { shard, call }, target),
+        }
+    }
+}
+
+/// Whether what was found is stored piece by piece, where that can be: so many items are done at once.
+pub fn is_large(found: &Bag, items: u64) -> bool {
+    found.len() as u64 > items && found.bytes() > PACKED_BYTES_MAX
 }

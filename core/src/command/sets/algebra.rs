@@ -100,7 +100,7 @@ pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
     };
     let work = long::work(steps, || {
         let operands = query.keys.clone().map(|at| (call.args[at].to_vec(), 1.0));
-        Ok(LongCombination::new(query.combination, WORDS, operands, shows, reply.is_resp3))
+        Ok(LongCombination::new(call, query.combination, WORDS, operands, shows))
     })?;
     if query.then == Then::Answer {
         reply.out.append(work.out);
@@ -115,13 +115,11 @@ pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
 }
 
 fn store_of(call: &Call<'_>, steps: &mut dyn Steps, work: Box<LongCombination>) -> Result<(), Stop> {
-    let mut words: Vec<&[u8]> = vec![b"set|store", &call.args[1], call.spec.name.as_bytes()];
-    words.extend(work.found.texts());
-    let stored = steps.run(&words);
-    if stored.as_ref().is_err_and(Stop::is_passing) {
-        steps.keep(work, false);
-    }
-    stored.map(drop)
+    long::follow(steps, work, |steps, work| {
+        let mut words: Vec<&[u8]> = vec![b"set|store", &call.args[1], call.spec.name.as_bytes()];
+        words.extend(work.found.texts());
+        steps.run(&words).map(drop)
+    })
 }
 
 /// A step: `key rank`. A slice of a set.

@@ -152,7 +152,7 @@ pub fn program(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) ->
     };
     let work = long::work(steps, || {
         let operands = query.keys.clone().zip(&query.weights).map(|(at, weight)| (call.args[at].to_vec(), *weight));
-        Ok(LongCombination::new(query.combination, WORDS, operands, shows, reply.is_resp3))
+        Ok(LongCombination::new(call, query.combination, WORDS, operands, shows))
     })?;
     options?;
     if answers {
@@ -171,12 +171,9 @@ fn store_of(
     work: Box<LongCombination>,
     reply: &mut Reply<'_>,
 ) -> Result<(), Stop> {
-    let members = (0..work.found.len()).map(|at| work.found.get(at));
-    let stored = super::steps::store(steps, &call.args[1], call.spec.name, members, reply);
-    if stored.as_ref().is_err_and(Stop::is_passing) {
-        steps.keep(work, false);
-    }
-    stored
+    long::follow(steps, work, |steps, work| {
+        super::steps::store(steps, &call.args[1], call.spec.name, &work.found, reply)
+    })
 }
 
 /// A step: `key rank`. A slice of a sorted set, or of a set.

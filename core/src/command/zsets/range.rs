@@ -158,6 +158,15 @@ impl<'b> Query<'b> {
             true => all.end - passed - taken..all.end - passed,
         })
     }
+
+    /// Of these ranks so many at most, behind those that are known.
+    fn part(&self, ranks: &Range<u64>, known: u64, most: u64) -> Range<u64> {
+        let part = (ranks.end - ranks.start).saturating_sub(known).min(most);
+        match self.is_reverse {
+            false => ranks.start + known..ranks.start + known + part,
+            true => ranks.end - known - part..ranks.end - known,
+        }
+    }
 }
 
 /// Announces members, with or without their scores.
@@ -226,18 +235,6 @@ pub fn zrevrangebylex(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>)
     answer(shard, call, reply, &Query::parse(call, 1, false, Some(By::Member), Some(true))?)
 }
 
-/// The members that ZRANGESTORE stores.
-fn ranged(shard: &Shard, call: &Call<'_>) -> Result<Bag, Stop> {
-    let query = Query::parse(call, 2, true, None, None)?;
-    let mut members = Bag::default();
-    if let Some(form) = shard.read_collection(call, &call.args[2], Kind::ZSet)? {
-        let zset = ZSet::new(form);
-        let ranks = query.ranks(&zset, shard, call)?;
-        zset.visit_ranks(shard, call, ranks, query.is_reverse, |member, score| members.push(member, score))?;
-    }
-    Ok(members)
-}
-
 pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let query = Query::parse(call, 2, true, None, None)?;
     let (zset, ranks) = match shard.read_collection(call, &call.args[2], Kind::ZSet)? {
@@ -250,12 +247,7 @@ pub fn zrangestore(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) ->
     let gathered = storing.found.len() as u64;
     let mut gathers = Ok(());
     if let Some(zset) = zset.filter(|_| gathered < count) {
-        let items = if is_short { u64::MAX } else { shard.items_now() };
-        let part = (count - gathered).min(items);
-        let part = match query.is_reverse {
-            false => ranks.start + gathered..ranks.start + gathered + part,
-            true => ranks.end - gathered - part..ranks.end - gathered,
-        };
+        let part = query.part(&ranks, gathered, if is_short { u64::MAX } else { shard.items_now() });
         let found = &mut storing.found;
         gathers = zset.visit_ranks(shard, call, part, query.is_reverse, |member, score| found.push(member, score));
     }
@@ -278,7 +270,7 @@ pub fn store_found(
     (key, event): (&[u8], &'static str),
     storing: &mut Storing,
 ) -> Result<i64, Stop> {
-    match storing.go_on(shard, call, &Target { key, kind: Kind::ZSet, event })? {
+    match storing.go_on_here(shard, call, &Target { key, kind: Kind::ZSet, event })? {
         Some(stored) => Ok(stored),
         None => store(shard, call, key, all(&storing.found).collect(), event),
     }
@@ -288,17 +280,21 @@ fn all(members: &Bag) -> impl Iterator<Item = (Vec<u8>, f64)> {
     (0..members.len()).map(|at| members.get(at)).map(|(member, score)| (member.to_vec(), score))
 }
 
-/// A step of it, with the same arguments: what is stored.
+/// A step of it, with the same arguments, but in place of the first key so many that are known: how many there are, and some more of what is stored.
 pub fn of_store(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let members: Vec<_> = all(&ranged(shard, call)?).collect();
-    put_scored(&members, reply);
+    let query = Query::parse(call, 2, true, None, None)?;
+    let (mut found, mut count) = (Bag::default(), 0);
+    if let Some(form) = shard.read_collection(call, &call.args[2], Kind::ZSet)? {
+        let zset = ZSet::new(form);
+        let ranks = query.ranks(&zset, shard, call)?;
+        count = ranks.end - ranks.start;
+        let part = query.part(&ranks, call.args.integer(1)? as u64, shard.slices.items.get());
+        zset.visit_ranks(shard, call, part, query.is_reverse, |member, score| found.push(member, score))?;
+    }
+    reply.array(1 + 2 * found.len());
+    reply.integer(count as i64);
+    all(&found).for_each(|(member, score)| put_member(reply, &member, score, true));
     Ok(())
-}
-
-/// Members and scores as steps answer them.
-pub fn put_scored(members: &[(Vec<u8>, f64)], reply: &mut Reply<'_>) {
-    begin_members(reply, members.len(), true);
-    members.iter().for_each(|(member, score)| put_member(reply, member, *score, true));
 }
 
 /// Sets a key to a sorted set of these members, and answers how many they are. `event`: what that is called.

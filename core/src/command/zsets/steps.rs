@@ -1,30 +1,38 @@
 //! Steps of commands on sorted sets that are on several shards.
 
 use super::range;
-use crate::command::algebra::{Scored, scored};
+use crate::command::long::bag::Bag;
+use crate::command::long::stock::{Storing, Target};
+use crate::command::long::{self, Long};
 use crate::command::program::{Steps, first_of};
 use crate::command::{Call, table};
 use crate::error::Stop;
+use crate::number::double;
 use crate::resp::encode::Reply;
-use crate::shard::Shard;
+use crate::resp::read::{Item, Reader};
+use crate::shard::{Kind, Shard};
 
 /// Sets a key to a sorted set of these members and answers how many they are. `event`: what that is called, mostly a command's name.
-pub fn store<'m>(
-    steps: &mut dyn Steps,
-    key: &[u8],
-    event: &str,
-    members: impl Iterator<Item = (&'m [u8], f64)>,
-    reply: &mut Reply<'_>,
-) -> Result<(), Stop> {
+pub fn store(steps: &mut dyn Steps, key: &[u8], event: &str, found: &Bag, reply: &mut Reply<'_>) -> Result<(), Stop> {
+    let members = (0..found.len()).map(|at| found.get(at));
     let members: Vec<(&[u8], [u8; 8])> = members.map(|(member, score)| (member, score.to_le_bytes())).collect();
     let mut words: Vec<&[u8]> = vec![b"zset|store", key, event.as_bytes()];
     words.extend(members.iter().flat_map(|(member, score)| [*member, score.as_slice()]));
     steps.answer(&words, reply)
 }
 
-/// Members and scores, one by one.
-pub fn each(members: &Scored) -> impl Iterator<Item = (&[u8], f64)> {
-    members.iter().map(|(member, score)| (member.as_slice(), *score))
+/// The same, what is large piece by piece.
+pub fn store_found(
+    steps: &mut dyn Steps,
+    (key, event): (&[u8], &'static str),
+    storing: &mut Storing,
+    reply: &mut Reply<'_>,
+) -> Result<(), Stop> {
+    match storing.go_on(steps, &Target { key, kind: Kind::ZSet, event })? {
+        Some(stored) => reply.integer(stored),
+        None => store(steps, key, event, &storing.found, reply)?,
+    }
+    Ok(())
 }
 
 /// A step: `key event [member score ...]`, a score as the 8 bytes of a double.
@@ -41,12 +49,47 @@ pub fn put(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<
     Ok(())
 }
 
+/// What ZRANGESTORE finds on another shard than it stores it on.
+struct Ranging {
+    /// Those of the command.
+    words: Vec<Vec<u8>>,
+    storing: Storing,
+    is_over: bool,
+}
+
+impl Long for Ranging {
+    fn piece(&mut self, steps: &mut dyn Steps, _: u64) -> Result<bool, Stop> {
+        if self.is_over {
+            return Ok(true);
+        }
+        let found = &mut self.storing.found;
+        let from = found.len().to_string();
+        let mut words: Vec<&[u8]> = self.words.iter().map(Vec::as_slice).collect();
+        (words[0], words[1]) = (b"zset|range", from.as_bytes());
+        let answer = steps.run(&words)?;
+        let mut reader = Reader::new(&answer);
+        let items = reader.array();
+        let Some(Item::Integer(total)) = reader.next() else { unreachable!("it says how many there are") };
+        for _ in 0..items / 2 {
+            let (Some(member), Some(score)) = (reader.text(), reader.text().and_then(double::parse)) else { break };
+            found.push(member, score);
+        }
+        self.is_over = found.len() as i64 >= total || items == 1;
+        Ok(self.is_over)
+    }
+}
+
 /// ZRANGESTORE whose keys are on two shards.
 pub fn zrangestore(call: &Call<'_>, steps: &mut dyn Steps, reply: &mut Reply<'_>) -> Result<(), Stop> {
-    let mut words: Vec<&[u8]> = call.args.iter().collect();
-    words[0] = b"zset|range";
-    let members = scored(&steps.run(&words)?);
-    store(steps, &call.args[1], call.spec.name, each(&members), reply)
+    let begun = || Ranging {
+        words: call.args.iter().map(<[u8]>::to_vec).collect(),
+        storing: Storing::default(),
+        is_over: false,
+    };
+    let work = long::work(steps, || Ok(begun()))?;
+    long::follow(steps, work, |steps, work| {
+        store_found(steps, (&call.args[1], call.spec.name), &mut work.storing, reply)
+    })
 }
 
 /// ZMPOP whose keys are on several shards: the first that has something is popped.

@@ -95,6 +95,10 @@ impl Ground for Running<'_> {
     fn keep(&mut self, kept: Kept, rests: bool) {
         self.course.kept = Some(kept);
         self.course.answers.clear();
+        // A part of an open transaction counts with all of that.
+        if self.course.first.is_none() {
+            self.course.settled = self.course.statements;
+        }
         (self.at, self.course.bytes) = (0, 0);
         self.outcome.is_resting |= rests;
     }
@@ -143,6 +147,10 @@ impl Running<'_> {
         }
     }
 
+    fn has_called_enough(&self) -> bool {
+        self.course.statements - self.course.settled >= TXN_STATEMENTS_MAX
+    }
+
     fn too_many(&self) -> Called {
         match self.course.first {
             None => too_many(),
@@ -152,7 +160,7 @@ impl Running<'_> {
 
     /// One that nobody can be asked to run: so it is when the script runs again.
     fn refuse(&mut self, asked: Asked, line: String) -> Called {
-        if self.course.statements >= TXN_STATEMENTS_MAX {
+        if self.has_called_enough() {
             return self.too_many();
         }
         self.course.statements += 1;
@@ -163,7 +171,7 @@ impl Running<'_> {
     /// A command that was not asked before.
     fn ask(&mut self, works: Works, form: Form, asked: Asked, out: &mut Replies) -> Called {
         self.course.bytes += asked.words.iter().map(Vec::len).sum::<usize>();
-        if self.course.statements >= TXN_STATEMENTS_MAX || self.course.bytes > MULTI_BYTES_MAX {
+        if self.has_called_enough() || self.course.bytes > MULTI_BYTES_MAX {
             return self.too_many();
         }
         if let Some(line) = self.bill(&works) {
