@@ -457,7 +457,13 @@ impl World {
                 break;
             }
         }
-        if self.nodes[shard].machine.wants_turn() {
+        let machine = &self.nodes[shard].machine;
+        // Where much is done piece by piece; elsewhere that waits for whatever happens next.
+        let wants_turn = match self.judge {
+            Judge::Across(_) => machine.wants_turn(),
+            _ => machine.wants_redo(),
+        };
+        if wants_turn {
             self.plan_turn_end(shard);
         }
         Ok(())

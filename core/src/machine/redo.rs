@@ -55,7 +55,7 @@ impl Redo {
 impl Machine {
     /// Whether another turn would do something though nothing happens until then.
     #[inline]
-    pub(super) fn wants_redo(&self) -> bool {
+    pub fn wants_redo(&self) -> bool {
         self.redo.is_eager
     }
 
