@@ -19,7 +19,7 @@
 #
 #   CAIRN    the binary; default: built here with `cargo build --release`
 #   SHARDS   shards of each server (1)
-#   TAGS     what the suite is told to leave out besides (`-slow -needs:repl`)
+#   TAGS     what the suite is told to leave out besides (`-needs:repl`)
 #   PORT     of the servers (7970); the suite itself uses the eight behind it
 #   DIR      data and logs; must be on a real disk (target/public_suite)
 #   WAIT     seconds for a unit (900)
@@ -27,7 +27,7 @@
 . "$(dirname "$0")/lib.sh"
 
 SHARDS=${SHARDS:-1}
-TAGS=${TAGS:--slow -needs:repl}
+TAGS=${TAGS:--needs:repl}
 DIR=${DIR:-$here/target/public_suite}
 WAIT=${WAIT:-900}
 STALE=${STALE:-}
