@@ -65,7 +65,15 @@ impl Planted {
     pub fn of_histories() -> impl Iterator<Item = Planted> {
         // Those of other runs.
         let is_other = |bug: &Bug| {
-            matches!(bug, Bug::PartForgotten | Bug::RenameHalf | Bug::FieldServed | Bug::RunForgotten | Bug::BegunKept)
+            matches!(
+                bug,
+                Bug::PartForgotten
+                    | Bug::RenameHalf
+                    | Bug::FieldServed
+                    | Bug::RunForgotten
+                    | Bug::BegunKept
+                    | Bug::FlushUnseen
+            )
         };
         let machines = Bug::ALL.iter().copied().filter(move |bug| !is_other(bug));
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
@@ -74,7 +82,7 @@ impl Planted {
     /// Those that show where the model judges several shards.
     pub fn of_across() -> impl Iterator<Item = Planted> {
         let of_histories = [Bug::ReplyUnstable, Bug::UnlockUndecided, Bug::FlushAlone, Bug::LooksUnlocked];
-        let machines = [Bug::PartForgotten, Bug::RenameHalf].into_iter().chain(of_histories);
+        let machines = [Bug::PartForgotten, Bug::RenameHalf, Bug::FlushUnseen].into_iter().chain(of_histories);
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }
 

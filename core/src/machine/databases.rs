@@ -1,21 +1,25 @@
 //! Commands on whole databases: FLUSHALL, FLUSHDB, SWAPDB. On one shard they are a change like any other; over several each is a
-//! transaction that locks the databases at all shards.
+//! transaction that locks the databases at all shards. Of a transaction that is open, a script over several shards too, each is a statement: all shards
+//! lock the databases and try it (`trial`).
 //!
 //! Counters that are split have rows on shards that their owner's lock does not reach. So all shards first have theirs whole, and
 //! split none until the transaction is over; only then is anything locked, since a merge locks rows too.
 
 use super::Machine;
 use super::ask::Deferred;
-use super::part::Stage;
+use super::form::Form;
+use super::interact::Works;
+use super::part::{Part, Stage};
 use super::plan::Plan;
 use super::release::HeldReply;
 use super::run::Stay;
+use super::trial::Tried;
 use crate::command::{Call, Run};
-use crate::error::Stop;
+use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
 use crate::resp::replies::Replies;
-use crate::tx::{Databases, ToCoordinator};
-use cairn_storage::units::{Lsn, TxnId};
+use crate::tx::{Databases, ToCoordinator, Work, Worked};
+use cairn_storage::units::{Lsn, ShardId, TxnId};
 
 impl Machine {
     /// Begins a command on whole databases; where there is one shard only it is run.
@@ -58,6 +62,55 @@ impl Machine {
         self.run_row(run, call, mark, out)
     }
 
+    /// What the shards do for such a command of an open transaction, each with work like this: all have their counters whole, and then each locks the
+    /// databases and tries the command.
+    pub(super) fn works_on_databases(&self, call: &Call<'_>, work: &Work) -> Result<(Works, Form), Refusal> {
+        let databases = self.databases_of(call).map_err(Stop::into_refusal)?;
+        let mut plan = Plan::new(self);
+        plan.add_databases(call);
+        let (parts, form) = plan.into_works()?;
+        let mut works = if self.identity.shards > 1 { self.works_of_calm(work) } else { Works::new() };
+        let work = |commands| Box::new(Work { databases, commands, ..work.clone() });
+        works.extend(parts.into_iter().map(|(shard, _, commands)| (shard, work(commands))));
+        Ok((works, form))
+    }
+
+    /// All shards have their counters whole.
+    pub(super) fn works_of_calm(&self, work: &Work) -> Works {
+        let shards = (0..self.identity.shards).map(ShardId);
+        shards.map(|shard| (shard, Box::new(Work { is_calm: true, ..work.clone() }))).collect()
+    }
+
+    /// Locks the databases that a command of an open transaction changes. Whether it has.
+    pub(super) fn lock_databases(&mut self, from: ShardId, work: &Work) -> bool {
+        let (txn, databases, now_ns) = (work.age.txn, work.databases, self.now.mono_ns);
+        let is_held = self.parts.locks_mut().try_databases(txn, databases);
+        let part = self.parts.open_part(from, work.age);
+        match is_held {
+            true => part.note_databases(databases, false),
+            false => {
+                part.asked_ns = now_ns;
+                self.parts.locks_mut().request(txn, Vec::new(), databases);
+                self.parts.chasing.push(txn);
+            }
+        }
+        is_held
+    }
+
+    /// From now on, until it ends, an open transaction wants counters to be whole here: whether they are. A merge that waits for somebody who waits for the
+    /// transaction is found by nobody but the lock's timeout.
+    pub(super) fn calm_open(&mut self, txn: TxnId) -> Tried {
+        let part = self.parts.part_mut(txn).expect("who works has a part");
+        if !std::mem::replace(&mut part.is_calm, true) {
+            self.hold_splits();
+        }
+        let is_refused = matches!(self.admit_write(), Err(Stay::Refuse(_)));
+        match !is_refused && self.awaits_merges() {
+            true => Tried::Later(Stop::Crowded),
+            false => Tried::Done(Ok(Worked::Calm)),
+        }
+    }
+
     /// A coordinator is to lock whole databases here: it is told when no counter is split, or if that does not matter.
     pub(super) fn try_calm(&mut self, txn: TxnId) {
         let is_refused = matches!(self.admit_write(), Err(Stay::Refuse(_)));
@@ -68,5 +121,15 @@ impl Machine {
         part.stage = Stage::Locked;
         let from = part.from;
         self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message: ToCoordinator::Calm });
+    }
+}
+
+impl Part {
+    /// It has locked these as a whole, to look at them if `is_shared`.
+    pub fn note_databases(&mut self, databases: Databases, is_shared: bool) {
+        if !is_shared {
+            self.databases = self.databases.and(databases);
+        }
+        self.surveyed = self.surveyed.and(databases).without(self.databases);
     }
 }

@@ -71,7 +71,7 @@ impl Worked {
         match self {
             Worked::Reply(reply) => super::exec::error_line(reply, 0),
             Worked::Answer(Answer::Refused(line)) => Some(line.clone()),
-            Worked::Answer(_) | Worked::Locked(_) | Worked::Apart { .. } => None,
+            Worked::Answer(_) | Worked::Calm | Worked::Locked(_) | Worked::Apart { .. } => None,
         }
     }
 

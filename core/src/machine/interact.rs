@@ -125,7 +125,8 @@ impl Machine {
         let is_data = is_write || spec.flags.has(Flags::READONLY) || spec.flags.has(Flags::MOVABLEKEYS);
         let is_script = script::is_script(spec);
         let is_survey = keyspace::is_survey(spec);
-        let is_keyless = !is_on_rows && !is_script && !is_survey;
+        let is_whole = matches!(spec.run, Run::Databases { .. });
+        let is_keyless = !is_on_rows && !is_script && !is_survey && !is_whole;
         let is_other = is_keyless && (is_data || matches!(spec.name, "multi" | "watch"));
         let bytes = call.args.iter().map(<[u8]>::len).sum::<usize>();
         let refusal = if is_keyless && (!is_other || spec.name == "lock") {
@@ -138,6 +139,8 @@ impl Machine {
             Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
         } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
             too_much(bytes_max)
+        } else if is_whole {
+            return Some(self.run_databases_in_open(conn, call, out));
         } else if is_survey {
             return Some(self.run_survey_in_open(conn, call, out));
         } else if is_script || self.is_in_steps_locked(call) {
@@ -180,12 +183,18 @@ impl Machine {
         }
     }
 
+    fn run_databases_in_open(&mut self, conn: ConnId, call: &Call<'_>, out: &mut Replies) -> Result<Flow, Stop> {
+        let work = self.work(conn, Vec::new(), Multi::default(), Patience::Wait);
+        let (works, form) = self.works_on_databases(call, &work)?;
+        self.begin_statement(conn, works, form, out)
+    }
+
     pub(super) fn work(&self, conn: ConnId, rows: Vec<RowLock>, commands: Multi, patience: Patience) -> Box<Work> {
         let client = self.client(conn);
         let open = client.open.as_ref().expect("its transaction is open");
-        let (age, statement, is_resp3) = (open.age, open.statements + 1, client.is_resp3);
-        let view = self.view_of(age.txn);
-        Box::new(Work { age, statement, rows, patience, commands, is_resp3, ask: None, view })
+        let (view, is_resp3) = (self.view_of(open.age.txn), client.is_resp3);
+        let work = Work::of(open.age, open.statements + 1);
+        Box::new(Work { rows, patience, commands, is_resp3, view, ..work })
     }
 
     /// What an open transaction reads, if it only does that.
@@ -232,9 +241,9 @@ impl Machine {
     fn begin_statement(&mut self, conn: ConnId, mut works: Works, form: Form, out: &mut Replies) -> Result<Flow, Stop> {
         let own = self.identity.shard;
         let is_single = works.len() == 1;
+        let is_write = works.iter().any(|(_, work)| work.commands.writes > 0);
         let (first, work) = works.pop_front().expect("a command has rows");
         let Work { age, statement, .. } = *work;
-        let is_write = work.commands.writes > 0;
         let (mut is_kept, mut apart) = (false, None);
         if is_single && first == own {
             let tried = self.try_work(own, &work);
@@ -290,7 +299,9 @@ impl Machine {
         let failed = match result {
             Ok(worked) => {
                 let line = worked.error_line();
-                statement.replies.push(worked);
+                if !matches!(worked, Worked::Calm) {
+                    statement.replies.push(worked);
+                }
                 line
             }
             Err(why) => Some(why.line),

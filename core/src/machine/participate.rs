@@ -189,13 +189,10 @@ impl Machine {
             return;
         }
         self.parts.is_freed = false;
-        while let Some(Granted { owner: txn, rows, databases }) = self.parts.locks.grant() {
+        while let Some(Granted { owner: txn, rows, databases, is_shared }) = self.parts.locks.grant() {
             let part = self.parts.parts.get_mut(&txn).expect("who asks for locks has a part");
             part.rows.extend(rows);
-            match part.is_open {
-                true => part.surveyed = part.surveyed.and(databases),
-                false => part.databases = databases,
-            }
+            part.note_databases(databases, is_shared);
             let waited_us = self.now.mono_ns.saturating_sub(part.asked_ns) / 1000;
             if waited_us > 0 {
                 self.stats.lock_wait_us.record(waited_us);

@@ -154,11 +154,13 @@ impl Machine {
         let is_in_steps = |Command { entry: Entry { spec, .. }, args, head, .. }: Command<'_>| match spec.run {
             Run::Row(_) => spec.program().is_some() && self.is_in_steps(&Call { spec, args: &args, head, ..*call }),
             _ if keyspace::is_survey(spec) => self.identity.shards > 1,
-            _ => script::is_script(spec) && self.owners(&keys_of(&args)).iter().any(|shard| *shard != own),
+            _ if !script::is_script(spec) => false,
+            // What it changes is not this shard's alone.
+            _ => multi.databases > 0 || self.owners(&keys_of(&args)).iter().any(|shard| *shard != own),
         };
         let is_taken = |command: Command<'_>| {
             let spec = command.entry.spec;
-            matches!(spec.run, Run::Row(_))
+            matches!(spec.run, Run::Row(_) | Run::Databases { .. })
                 || script::is_script(spec)
                 || keyspace::is_survey(spec)
                 || matches!(spec.name, "select" | "time" | "ping" | "echo" | "publish" | "spublish")

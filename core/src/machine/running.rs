@@ -135,9 +135,12 @@ impl Running<'_> {
                 }
                 return self.run_server(run, call, out);
             }
-            Run::Databases { .. } if self.machine.identity.shards > 1 => return Err(Refusal::text(ALL_SHARDS).into()),
             Run::Databases { run, .. } => {
                 let databases = self.machine.databases_of(call)?;
+                if self.machine.identity.shards > 1 {
+                    self.needs_others = !self.machine.scripts.is_in_exec;
+                    return Err(if self.needs_others { Stop::Locked } else { Refusal::text(ALL_SHARDS).into() });
+                }
                 self.machine.admit_databases(databases)?;
                 run
             }

@@ -59,7 +59,7 @@ pub(super) enum Ran {
 pub(super) const NOT_ALLOWED: &str = "ERR This Redis command is not allowed from script";
 pub(super) const ELSEWHERE: &str = "ERR Script attempted to access a non local key in a cluster node";
 pub(super) const ALL_SHARDS: &str =
-    "ERR This command changes whole databases, which a script over several shards cannot";
+    "ERR This command changes whole databases, which a script within MULTI cannot that has keys of one shard only";
 const READ_ONLY: &str = "ERR Write commands are not allowed from read-only scripts.";
 pub const NO_SCRIPT: &str = "NOSCRIPT No matching script. Please use EVAL.";
 

@@ -56,7 +56,7 @@ impl Machine {
         let is_held = self.parts.locks_mut().try_share(txn, databases);
         let part = self.parts.open_part(from, work.age);
         match is_held {
-            true => part.surveyed = part.surveyed.and(databases),
+            true => part.note_databases(databases, true),
             false => {
                 part.asked_ns = now_ns;
                 self.parts.locks_mut().request_share(txn, databases);
@@ -91,7 +91,7 @@ impl Machine {
             return self.survey_rows(self.now, ask, progress);
         }
         let counts = self.shard.read_counts();
-        self.shard.open_trial(kept.commands.bytes())?;
+        self.shard.open_trial(kept.commands.bytes(), kept.commands.row_writes())?;
         let numbers: Vec<usize> = (0..kept.commands.len()).collect();
         let surveyed = self.try_again(kept, &numbers).and_then(|()| self.survey_rows(self.now, ask, progress));
         self.roll_back();

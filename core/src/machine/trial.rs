@@ -20,7 +20,7 @@ use crate::error::{Refusal, Stop};
 use crate::notify::Voice;
 use crate::resp::replies::Replies;
 use crate::tx::{
-    After, Afters, Age, Before, Command, Databases, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Work, Worked,
+    After, Age, Before, Command, Databases, Go, Kept, NotDone, Patience, Pin, ToCoordinator, Whole, Work, Worked,
 };
 use cairn_storage::units::{ShardId, TxnId};
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub(super) enum Tried {
     Later(Stop),
 }
 
+const BESIDE_WHOLE: &str =
+    "ERR a transaction cannot both store a large collection from several shards and change whole databases";
 const LOCKED: &str = "LOCKED another transaction has the row";
 
 impl Machine {
@@ -61,8 +63,14 @@ impl Machine {
         let txn = work.age.txn;
         self.shard.begin();
         self.parts.open_part(from, work.age);
+        if work.is_calm {
+            return self.do_work(work);
+        }
         if let Some(ask) = &work.ask {
             return if self.lock_for_survey(from, work, ask) { self.do_work(work) } else { Tried::Waits };
+        }
+        if !work.databases.is_empty() {
+            return if self.lock_databases(from, work) { self.do_work(work) } else { Tried::Waits };
         }
         let is_locked = match work.patience {
             Patience::Skip => return Tried::Done(Ok(Worked::Locked(self.lock_free(txn, work)))),
@@ -104,6 +112,9 @@ impl Machine {
 
     /// Its rows are locked.
     fn do_work(&mut self, work: &Work) -> Tried {
+        if work.is_calm {
+            return self.calm_open(work.age.txn);
+        }
         if work.commands.is_empty() && work.ask.is_none() {
             return Tried::Done(Ok(Worked::Locked(vec![true; work.rows.len()])));
         }
@@ -127,7 +138,6 @@ impl Machine {
     /// Runs a command as if those before it had happened. If it changes rows it is kept.
     fn try_command(&mut self, work: &Work, kept: &mut Kept) -> Result<Replies, Stop> {
         let Command { entry, db, head, args } = work.commands.command(0);
-        let Run::Row(run) = entry.spec.run else { unreachable!("a shard is given commands on rows only") };
         let is_write = entry.spec.flags.has(Flags::WRITE);
         if self.parts.is_undoing() {
             // It may be its own trial that is not taken back yet.
@@ -136,21 +146,34 @@ impl Machine {
         if is_write {
             self.admit_in_earnest()?;
         }
-        if entry.spec.flags.has(Flags::BESIDE) {
+        let is_beside = entry.spec.flags.has(Flags::BESIDE);
+        let part = self.parts.part(work.age.txn).expect("who works has a part");
+        // What is put beside the transaction stands in the tree as it is, and not as it will be.
+        if is_beside && !part.databases.is_empty() || !work.databases.is_empty() && !part.begun.is_empty() {
+            return Err(Refusal::text(BESIDE_WHOLE).into());
+        }
+        if is_beside {
             return self.do_beside(work);
         }
         self.shard.begin();
-        let before = kept.before(&work.rows);
+        // What a database is emptied of, or changes places with, says nothing of the reply.
+        let before = if work.databases.is_empty() { kept.before(&work.rows) } else { Before::Commands(Vec::new()) };
         let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.now, head };
         let start_ns = (self.identity.clock_ns)();
         let counts = self.shard.read_counts();
         let is_trial = is_write || !before.is_empty();
         if is_trial {
-            self.shard.open_trial(kept.commands.bytes() + work.commands.bytes())?;
+            let (kept, own) = (&kept.commands, &work.commands);
+            self.shard.open_trial(kept.bytes() + own.bytes(), kept.row_writes() + own.row_writes())?;
         }
         let mut reply = Replies::default();
         let mut ran = match &before {
-            Before::Rows(rows) => rows.iter().try_for_each(|after| self.put_after(after)),
+            Before::Rows(_, rows) if self.planted == Some(Bug::FlushUnseen) => {
+                rows.iter().try_for_each(|after| self.put_after(after))
+            }
+            Before::Rows(wholes, rows) => {
+                self.try_again(kept, wholes).and_then(|()| rows.iter().try_for_each(|after| self.put_after(after)))
+            }
             Before::Commands(numbers) => self.try_again(kept, numbers),
         };
         self.shard.restore_counts(counts);
@@ -159,7 +182,7 @@ impl Machine {
         }
         let seed = self.shard.seed();
         if ran.is_ok() {
-            ran = self.run_row(run, &call, 0, &mut reply);
+            ran = self.run_tried(&call, &mut reply);
         }
         let is_kept = is_write && ran.is_ok() && error_line(&reply, 0).is_none();
         if is_kept {
@@ -176,9 +199,19 @@ impl Machine {
         self.finish_row(entry.id, ran, 0, work.is_resp3, &mut reply);
         self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
         if is_kept {
-            kept.push(work.commands.command(0), Pin::new(work.statement, self.now, seed, &work.rows));
+            let pin = Pin::new(work.statement, self.now, seed, &work.rows, whole_of(work, &call));
+            kept.push(work.commands.command(0), pin);
         }
         Ok(reply)
+    }
+
+    /// A command of a transaction that is open, in a trial.
+    fn run_tried(&mut self, call: &Call<'_>, reply: &mut Replies) -> Result<(), Stop> {
+        match call.spec.run {
+            Run::Row(run) => self.run_row(run, call, 0, reply),
+            Run::Databases { .. } => self.run_databases(call, 0, reply),
+            Run::Server(_) | Run::Container => unreachable!("a shard is given commands on rows and databases only"),
+        }
     }
 
     /// The rows of the command are now what those will find that come behind it.
@@ -212,11 +245,10 @@ impl Machine {
     pub(super) fn try_again(&mut self, kept: &Kept, numbers: &[usize]) -> Result<(), Stop> {
         for &number in numbers {
             let Command { entry, db, head, args } = kept.commands.command(number);
-            let Run::Row(run) = entry.spec.run else { unreachable!("it was run before") };
             let pin = &kept.pins[number];
             let call = Call { spec: entry.spec, args: &args, db, is_resp3: false, now: pin.now, head };
             let seed = self.shard.reseed(pin.seed);
-            let ran = self.run_row(run, &call, 0, &mut Replies::default());
+            let ran = self.run_tried(&call, &mut Replies::default());
             self.shard.reseed(seed);
             ran?;
         }
@@ -293,14 +325,16 @@ impl Machine {
         self.run_part(txn, Arc::new(go));
     }
 
-    fn take_kept(&mut self, txn: TxnId, writers: Vec<u16>) -> (Go, Afters) {
+    /// What it does, and what else was kept of it.
+    fn take_kept(&mut self, txn: TxnId, writers: Vec<u16>) -> (Go, Kept) {
         let part = self.parts.part_mut(txn).expect("who commits has a part");
         let Stage::Open(open) = std::mem::replace(&mut part.stage, Stage::Locked) else {
             unreachable!("it is committed once")
         };
-        let Kept { commands, pins, afters } = open.kept;
+        let mut kept = open.kept;
+        let (commands, pins) = (std::mem::take(&mut kept.commands), std::mem::take(&mut kept.pins));
         let (is_resp3, is_counted, rolls_back, voice) = (false, false, true, Voice::Plain);
-        (Go { commands, is_resp3, is_counted, rolls_back, voice, pins, writers }, afters)
+        (Go { commands, is_resp3, is_counted, rolls_back, voice, pins, writers }, kept)
     }
 
     /// The same, of a transaction that no other shard has changes of. What stops it may pass: then it is open as before.
@@ -309,12 +343,11 @@ impl Machine {
         if self.parts.is_undoing() {
             return Err(Stop::Crowded);
         }
-        let (mut go, afters) = self.take_kept(txn, Vec::new());
+        let (go, kept) = self.take_kept(txn, Vec::new());
         let committed = self.run_kept(&go);
         if committed.as_ref().is_err_and(Stop::is_passing) {
             let mut open = OpenPart::new(age);
-            let (commands, pins) = (std::mem::take(&mut go.commands), std::mem::take(&mut go.pins));
-            open.kept = Kept { commands, pins, afters };
+            open.kept = Kept { commands: go.commands, pins: go.pins, ..kept };
             self.parts.part_mut(txn).expect("it has a part").stage = Stage::Open(Box::new(open));
             return committed;
         }
@@ -327,7 +360,7 @@ impl Machine {
             return Ok(());
         }
         self.admit_in_earnest()?;
-        self.shard.open_undoable_group(go.commands.bytes(), go.commands.writes)?;
+        self.shard.open_undoable_group(go.commands.bytes(), go.commands.row_writes())?;
         let mut replies = Vec::new();
         let ran = self.run_commands(go, &mut replies);
         let failed = replies.last().and_then(|reply| error_line(reply, 0));
@@ -341,6 +374,16 @@ impl Machine {
             None => ran,
         }
     }
+}
+
+/// What its command does to whole databases, if it is about these.
+fn whole_of(work: &Work, call: &Call<'_>) -> Option<Whole> {
+    let mut databases = work.databases.iter();
+    let first = databases.next()?;
+    Some(match call.spec.name {
+        "swapdb" => Whole::Swapped(first, databases.next().unwrap_or(first)),
+        _ => Whole::Emptied(work.databases),
+    })
 }
 
 /// What COMMIT answers if its transaction has not happened.

@@ -106,7 +106,7 @@ impl Machine {
         let head = self.shard.head(&summing.sum.key);
         commands.push(entry, summing.sum.db, head, [&b"GET"[..], &summing.sum.key].into_iter());
         let (age, statement, rows, patience) = (*age, *number, Vec::new(), Patience::Wait);
-        let work = Work { age, statement, rows, patience, commands, is_resp3: false, ask: None, view };
+        let work = Work { rows, patience, commands, view, ..Work::of(age, statement) };
         self.pending.statements.get_mut(&txn).expect("it was just there").summing = Some(summing);
         self.tell(shard, txn, ToParticipant::Work(Box::new(work)));
     }

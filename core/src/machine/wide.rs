@@ -64,6 +64,8 @@ struct Course {
     /// Those of them whose answers are in what was kept: they are not asked again.
     settled: u32,
     answers: Vec<Answered>,
+    /// No counter is split as long as it goes on.
+    is_calm: bool,
     /// What a program has come to: it goes on from there.
     kept: Option<Kept>,
     /// The command that a shard works on.
@@ -103,6 +105,10 @@ struct Outcome {
     host: Option<HostAsk>,
     /// It goes on in its next turn.
     is_resting: bool,
+    /// It begins again when no counter is split.
+    wants_calm: bool,
+    /// The database that its last command has left.
+    db: u8,
     /// It cannot go on, ever.
     failed: Option<String>,
 }
@@ -126,6 +132,7 @@ impl Course {
             statements: 0,
             settled: 0,
             answers: Vec::new(),
+            is_calm: false,
             kept: None,
             asked: None,
             parts: Vec::new(),
@@ -212,6 +219,7 @@ impl Machine {
             return self.fail_wide(wide, &line);
         }
         match end {
+            End::Stopped if outcome.wants_calm => self.restart_calmly(wide),
             End::Stopped => {
                 self.pending.wides.insert(txn, wide);
                 if let Some((works, form)) = outcome.works {
@@ -227,6 +235,7 @@ impl Machine {
             // As in Redis, what was changed before an error stays.
             End::Done => {
                 self.unwatch_for(&wide.run.code);
+                self.select_for(&wide, outcome.db);
                 self.commit_wide(wide, replies);
             }
             End::Failed(line) => {
@@ -285,7 +294,8 @@ impl Machine {
         let mut means = Means { lua: vm.as_mut(), limits, ground: &mut script };
         let end = run_code(&task, &mut means, &mut reply);
         script.course.announced = script.machine.shard.announced.split_off(mark);
-        let Running { outcome, scene: Scene { called, .. }, .. } = script;
+        let Running { mut outcome, scene: Scene { called, db, .. }, .. } = script;
+        outcome.db = db;
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             random.into_iter().for_each(|state| vm.set_random(state));

@@ -92,8 +92,14 @@ impl Shard {
         self.begin_undoable_group(bytes, changes, |engine| engine.open_txn(txn, &writers))
     }
 
-    /// The changes until [`Shard::rollback_group`] are only tried. Nobody is told of them.
-    pub fn open_trial(&mut self, bytes: usize) -> Result<(), Stop> {
+    /// The changes until [`Shard::rollback_group`] are only tried. Nobody is told of them. Where none of them is one of rows, no want of room stands in
+    /// the way.
+    pub fn open_trial(&mut self, bytes: usize, changes: usize) -> Result<(), Stop> {
+        if changes == 0 {
+            self.engine.open_trial();
+            self.group = Group::new(true, self.announced.mark());
+            return Ok(());
+        }
         self.begin_group(bytes, true, Engine::open_trial)
     }
 

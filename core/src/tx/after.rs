@@ -60,6 +60,12 @@ impl Afters {
         }
     }
 
+    /// A row was touched, and only the commands say what it is.
+    pub fn note_touched(&mut self, place: u64) {
+        self.forget(place);
+        self.rows.entry(place).or_default();
+    }
+
     /// What those of the rows are that were touched; `None` if that is not known of all.
     pub fn of(&self, rows: &[RowLock]) -> Option<Vec<&After>> {
         let touched = rows.iter().filter_map(|row| self.rows.get(&place(row.db, row.head)));

@@ -34,6 +34,11 @@ impl Databases {
         Databases(self.0 | others.0)
     }
 
+    /// Those that are not among the others.
+    pub const fn without(self, others: Databases) -> Databases {
+        Databases(self.0 & !others.0)
+    }
+
     pub const fn meets(self, others: Databases) -> bool {
         self.0 & others.0 != 0
     }
@@ -53,6 +58,7 @@ mod tests {
         assert_eq!(set.iter().collect::<Vec<_>>(), [3, 16]);
         assert!(set.has(3) && !set.has(4) && !set.is_empty() && Databases::NONE.is_empty());
         assert!(set.meets(Databases::first(4)) && !set.meets(Databases::first(3)));
+        assert_eq!(set.without(Databases::first(4)), Databases::of(16));
         assert_eq!(Databases::first(16).iter().count(), 16);
     }
 }

@@ -2,12 +2,11 @@
 //! requests; what runs on one shard at once runs with nothing between its commands.
 //!
 //! A request is granted as a whole, and never before an earlier one that it conflicts with; except on rows that its owner holds
-//! already and wants more of, and on rows of a database that the earlier one wants as a whole and its owner holds rows of: the earlier one
+//! already and wants more of, and in a database that the earlier one wants as a whole and its owner holds something of: the earlier one
 //! waits for that owner anyway. Rows whose heads are equal are locked together.
 //!
 //! A row that is locked exclusively may still be looked at by one who holds no lock, as long as its changes are elsewhere. From
-//! the moment on that they stand in the tree, and are not decided, it is *hidden*. The same goes for a whole database, which is
-//! only ever locked exclusively.
+//! the moment on that they stand in the tree, and are not decided, it is *hidden*. The same goes for a whole database.
 
 use super::Databases;
 use crate::unstable::{Heads, place};
@@ -55,6 +54,8 @@ pub struct Granted<Owner> {
     pub owner: Owner,
     pub rows: Vec<RowLock>,
     pub databases: Databases,
+    /// It only looks at the databases.
+    pub is_shared: bool,
 }
 
 /// Which rows are locked, and who waits. `Owner` names a transaction.
@@ -198,7 +199,7 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     }
 
     /// Asks for locks. They are held when [`Locks::grant`] says so. Of several entries for one row the strictest counts. Who wants
-    /// a whole database holds no row of it.
+    /// a whole database asks for no row of it.
     pub fn request(&mut self, owner: Owner, rows: Vec<RowLock>, databases: Databases) {
         let mut rows = merged(rows);
         rows.retain(|row| !databases.has(row.db));
@@ -227,43 +228,64 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
             let Request { owner, rows, databases, is_shared } = request;
             match is_shared {
                 true => self.may_share(*owner, *databases, before),
-                false => self.may_hold(*owner, rows, before) && self.may_hold_databases(*databases, before),
+                false => self.may_hold(*owner, rows, before) && self.may_hold_databases(*owner, *databases, before),
             }
         };
         let index = self.waiting.iter().enumerate().position(may)?;
         let Request { owner, rows, databases, is_shared } = self.waiting.remove(index)?;
         self.hold_databases(owner, databases, is_shared);
-        Some(Granted { owner, rows: self.hold(owner, rows), databases })
+        Some(Granted { owner, rows: self.hold(owner, rows), databases, is_shared })
+    }
+
+    /// Locks whole databases now for one who changes them, if nobody stands in the way. Whether it holds them. It may hold rows of them, and they may be
+    /// shared with it already.
+    pub fn try_databases(&mut self, owner: Owner, databases: Databases) -> bool {
+        let may_hold = self.may_hold_databases(owner, databases, self.waiting.len());
+        if may_hold {
+            self.hold_databases(owner, databases, false);
+        }
+        may_hold
     }
 
     /// Whether nobody stands in the way of one who wants whole databases, of the requests only the first `before`.
-    fn may_hold_databases(&self, databases: Databases, before: usize) -> bool {
-        let conflicts = |request: &Request<Owner>| databases.iter().any(|db| request.conflicts_with(db));
-        databases.is_empty() || self.admits_databases(databases) && !self.waiting.iter().take(before).any(conflicts)
+    fn may_hold_databases(&self, owner: Owner, databases: Databases, before: usize) -> bool {
+        let is_before = |request: &Request<Owner>| databases.iter().any(|db| self.meets_before(request, owner, db));
+        databases.iter().all(|db| self.is_whole_free(owner, db, true))
+            && !self.waiting.iter().take(before).any(is_before)
+    }
+
+    /// Whether an earlier request keeps the owner from changing a whole database.
+    fn meets_before(&self, request: &Request<Owner>, owner: Owner, db: u8) -> bool {
+        request.conflicts_with(db) && !self.holds_some(owner, db)
+    }
+
+    /// Whether nobody but the owner holds a database, or rows of it, so that it may not have it as a whole.
+    fn is_whole_free(&self, owner: Owner, db: u8, is_exclusive: bool) -> bool {
+        self.wholes[usize::from(db)].admits(owner, is_exclusive)
+            && self.rows_of(db).all(|(place, held)| {
+                if held.seized > 0 {
+                    self.note_missed(*place);
+                }
+                held.admits(owner, is_exclusive)
+            })
     }
 
     fn hold_databases(&mut self, owner: Owner, databases: Databases, is_shared: bool) {
         for db in databases.iter() {
             let whole = &mut self.wholes[usize::from(db)];
             self.wholes_held += usize::from(whole.is_free());
-            whole.is_exclusive = !is_shared;
-            whole.add(owner);
+            whole.is_exclusive |= !is_shared;
+            if !whole.has(owner) {
+                whole.add(owner);
+            }
         }
     }
 
     /// Whether nobody stands in the way of one who looks at whole databases, of the requests only the first `before`.
     fn may_share(&self, owner: Owner, databases: Databases, before: usize) -> bool {
-        let is_free = |db: u8| {
-            self.wholes[usize::from(db)].admits(owner, false)
-                && self.rows_of(db).all(|(place, held)| {
-                    if held.seized > 0 {
-                        self.note_missed(*place);
-                    }
-                    held.admits(owner, false)
-                })
-        };
         let is_before = |request: &Request<Owner>| databases.iter().any(|db| self.changes_before(request, owner, db));
-        databases.iter().all(is_free) && !self.waiting.iter().take(before).any(is_before)
+        databases.iter().all(|db| self.is_whole_free(owner, db, false))
+            && !self.waiting.iter().take(before).any(is_before)
     }
 
     /// Whether an earlier request keeps the owner from looking at a whole database.
@@ -276,7 +298,8 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     /// Rows that are locked in a database, by [`place`].
     fn rows_of(&self, db: u8) -> impl Iterator<Item = (&u64, &Held<Owner>)> {
         let is_any = self.rows_in[usize::from(db)] > 0;
-        self.rows.iter().filter(move |(_, held)| is_any && held.databases.has(db))
+        let rows = is_any.then(|| self.rows.iter()).into_iter().flatten();
+        rows.filter(move |(_, held)| held.databases.has(db))
     }
 
     /// Locks rows now, if nobody stands in the way: those that the owner has not held before.
@@ -301,10 +324,11 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
     }
 
     /// Whether an earlier request keeps the owner from a row. Who wants the whole database waits for those that hold rows of it
-    /// anyway.
+    /// anyway, and who wants a row for those that hold the whole database.
     fn stands_before(&self, request: &Request<Owner>, owner: Owner, row: &RowLock) -> bool {
         let is_about = request.databases.has(row.db) && (row.is_exclusive || !request.is_shared);
-        request.conflicts(row) || is_about && !self.holds_some(owner, row.db)
+        let is_before = request.conflicts(row) && !self.wholes[usize::from(row.db)].has(owner);
+        is_before || is_about && !self.holds_some(owner, row.db)
     }
 
     fn holds_some(&self, owner: Owner, db: u8) -> bool {
@@ -432,7 +456,7 @@ impl<Owner: Copy + PartialEq> Locks<Owner> {
             blockers.extend(held.flat_map(Held::owners).filter(|held| *held != owner));
             let earlier = self.waiting.iter().take(index).filter(|request| match is_shared {
                 true => self.changes_before(request, owner, db),
-                false => request.conflicts_with(db),
+                false => self.meets_before(request, owner, db),
             });
             blockers.extend(earlier.map(|request| request.owner));
         }

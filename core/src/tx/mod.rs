@@ -18,5 +18,5 @@ pub use databases::Databases;
 pub use locks::{Granted, Locks, RowLock};
 pub use message::{Denial, Go, NotDone, RowKeys, SeenRow, ToCoordinator, ToParticipant, Told};
 pub use multi::{Command, Multi, Reach};
-pub use open::{Age, Before, End, Kept, Open, Patience, Pin, Probe, Work, Worked};
+pub use open::{Age, Before, End, Kept, Open, Patience, Pin, Probe, Whole, Work, Worked};
 pub use watch::{Watched, Watches};

@@ -4,7 +4,7 @@
 //! Why so: `docs/decisions/0016-interactive-transactions.md`.
 
 use super::after::{After, Afters};
-use super::{Command, CutId, Multi, RowLock, Sum, View};
+use super::{Command, CutId, Databases, Multi, RowLock, Sum, View};
 use crate::announce::Announcement;
 use crate::event::Now;
 use crate::parcel::{Answer, Ask};
@@ -101,6 +101,10 @@ pub struct Work {
     pub statement: u32,
     pub rows: Vec<RowLock>,
     pub patience: Patience,
+    /// The command is about these as a whole.
+    pub databases: Databases,
+    /// Nothing but this: counters become whole, and stay so until the transaction ends.
+    pub is_calm: bool,
     /// One command, or none: then the rows are locked, and that is all.
     pub commands: Multi,
     pub is_resp3: bool,
@@ -108,6 +112,24 @@ pub struct Work {
     pub ask: Option<Box<Ask>>,
     /// It is done on the rows as they were, and locks nothing.
     pub view: Option<View>,
+}
+
+impl Work {
+    /// A statement's, in which nothing is to be done yet.
+    pub fn of(age: Age, statement: u32) -> Work {
+        Work {
+            age,
+            statement,
+            rows: Vec::new(),
+            patience: Patience::Wait,
+            databases: Databases::NONE,
+            is_calm: false,
+            commands: Multi::default(),
+            is_resp3: false,
+            ask: None,
+            view: None,
+        }
+    }
 }
 
 /// What one does who finds rows locked.
@@ -125,6 +147,8 @@ pub enum Patience {
 pub enum Worked {
     Reply(Replies),
     Answer(Answer),
+    /// No counter is split here.
+    Calm,
     /// For each row that was asked for, whether it is locked.
     Locked(Vec<bool>),
     /// Nothing was done yet: other shards have parts of this counter, and what they had together has to be known.
@@ -152,11 +176,14 @@ pub struct Kept {
     pub commands: Multi,
     pub pins: Vec<Pin>,
     pub afters: Afters,
+    /// Those of the commands that are about whole databases.
+    pub wholes: Vec<usize>,
 }
 
 /// What makes rows what they are for the next command.
 pub enum Before {
-    Rows(Vec<After>),
+    /// These commands, by number, which are about whole databases; then rows that were touched since.
+    Rows(Vec<usize>, Vec<After>),
     /// These commands, by number.
     Commands(Vec<usize>),
 }
@@ -164,8 +191,34 @@ pub enum Before {
 impl Before {
     pub fn is_empty(&self) -> bool {
         match self {
-            Before::Rows(rows) => rows.is_empty(),
+            Before::Rows(wholes, rows) => wholes.is_empty() && rows.is_empty(),
             Before::Commands(numbers) => numbers.is_empty(),
+        }
+    }
+}
+
+/// What a command does to whole databases.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whole {
+    Emptied(Databases),
+    Swapped(u8, u8),
+}
+
+impl Whole {
+    fn meets(self, (db, _): &(u8, u64)) -> bool {
+        match self {
+            Whole::Emptied(databases) => databases.has(*db),
+            Whole::Swapped(one, other) => [one, other].contains(db),
+        }
+    }
+
+    /// Where rows stand behind it that stood there before it, and the other way round: those of what it empties stand nowhere.
+    fn carry(self, rows: &mut Vec<(u8, u64)>) {
+        match self {
+            Whole::Emptied(databases) => rows.retain(|(db, _)| !databases.has(*db)),
+            Whole::Swapped(one, other) => rows.iter_mut().filter(|row| self.meets(row)).for_each(|(db, _)| {
+                *db = if *db == one { other } else { one };
+            }),
         }
     }
 }
@@ -178,47 +231,85 @@ pub struct Pin {
     pub now: Now,
     /// Where its random numbers begin.
     pub seed: u64,
-    /// The places of its rows.
-    places: Vec<u64>,
+    /// Its rows, by database and head.
+    rows: Vec<(u8, u64)>,
+    whole: Option<Whole>,
 }
 
 impl Pin {
-    pub fn new(statement: u32, now: Now, seed: u64, rows: &[RowLock]) -> Pin {
-        Pin { statement, now, seed, places: rows.iter().map(|row| place(row.db, row.head)).collect() }
+    pub fn new(statement: u32, now: Now, seed: u64, rows: &[RowLock], whole: Option<Whole>) -> Pin {
+        Pin { statement, now, seed, rows: heads_of(rows), whole }
     }
+}
+
+fn heads_of(rows: &[RowLock]) -> Vec<(u8, u64)> {
+    rows.iter().map(|row| (row.db, row.head)).collect()
 }
 
 impl Kept {
     pub fn push(&mut self, command: Command<'_>, pin: Pin) {
+        let is_whole = pin.whole.is_some();
         self.commands.push(command.entry, command.db, command.head, command.args.iter());
         self.pins.push(pin);
+        if is_whole {
+            self.wholes.push(self.pins.len() - 1);
+            self.forget_afters();
+        }
+    }
+
+    /// Of rows that were touched only the commands say what they are.
+    fn forget_afters(&mut self) {
+        let mut touched = Vec::new();
+        for pin in &self.pins {
+            touched.extend(&pin.rows);
+            pin.whole.iter().for_each(|whole| whole.carry(&mut touched));
+        }
+        self.afters = Afters::default();
+        touched.into_iter().for_each(|(db, head)| self.afters.note_touched(place(db, head)));
     }
 
     /// Forgets the commands from this statement on.
     pub fn go_back(&mut self, statement: u32) {
         let len = self.pins.partition_point(|pin| pin.statement < statement);
-        for pin in self.pins.drain(len..) {
-            pin.places.iter().for_each(|place| self.afters.forget(*place));
+        for (db, head) in self.pins.drain(len..).flat_map(|pin| pin.rows) {
+            self.afters.forget(place(db, head));
         }
         self.commands.truncate(len);
+        let wholes = self.wholes.partition_point(|number| *number < len);
+        if wholes < self.wholes.len() {
+            self.wholes.truncate(wholes);
+            self.forget_afters();
+        }
     }
 
     /// What a command on these rows stands on.
     pub fn before(&self, rows: &[RowLock]) -> Before {
         match self.afters.of(rows) {
-            Some(known) => Before::Rows(known.into_iter().cloned().collect()),
+            Some(known) => {
+                let wholes = self.needed_of(self.wholes.iter().copied(), rows);
+                Before::Rows(wholes, known.into_iter().cloned().collect())
+            }
             None => Before::Commands(self.needed(rows)),
         }
     }
 
-    /// The commands, by number, that one on these rows depends on: those on the same rows, and those which these depend on.
+    /// The commands, by number, that one on these rows depends on: those on the same rows, those which these depend on, and what has brought the
+    /// rows from another database, or has emptied theirs.
     fn needed(&self, rows: &[RowLock]) -> Vec<usize> {
-        let mut places: Vec<u64> = rows.iter().map(|row| place(row.db, row.head)).collect();
+        self.needed_of(0..self.pins.len(), rows)
+    }
+
+    fn needed_of(&self, numbers: impl DoubleEndedIterator<Item = usize>, rows: &[RowLock]) -> Vec<usize> {
+        let mut rows = heads_of(rows);
         let mut needed = Vec::new();
-        for (number, pin) in self.pins.iter().enumerate().rev() {
-            if pin.places.iter().any(|place| places.contains(place)) {
+        for number in numbers.rev() {
+            let pin = &self.pins[number];
+            if let Some(whole) = pin.whole.filter(|whole| rows.iter().any(|row| whole.meets(row))) {
                 needed.push(number);
-                places.extend(pin.places.iter().filter(|place| !places.contains(place)).copied().collect::<Vec<_>>());
+                whole.carry(&mut rows);
+            } else if pin.rows.iter().any(|row| rows.contains(row)) {
+                needed.push(number);
+                rows.extend(pin.rows.iter().filter(|row| !rows.contains(row)).copied().collect::<Vec<_>>());
             }
         }
         needed.reverse();
@@ -240,7 +331,40 @@ mod tests {
         let args = Args::new(b"DELx", &[(0, 3), (3, 4)]);
         let rows: Vec<RowLock> = heads.iter().map(|head| row(*head)).collect();
         let command = Command { entry: table::entry(b"del").unwrap(), db: 0, head: heads[0], args };
-        kept.push(command, Pin::new(statement, Now::default(), 0, &rows));
+        kept.push(command, Pin::new(statement, Now::default(), 0, &rows, None));
+    }
+
+    fn keep_whole(kept: &mut Kept, statement: u32, whole: Whole) {
+        let args = Args::new(b"FLUSHDB", &[(0, 7)]);
+        let command = Command { entry: table::entry(b"flushdb").unwrap(), db: 0, head: 0, args };
+        kept.push(command, Pin::new(statement, Now::default(), 0, &[], Some(whole)));
+    }
+
+    fn wholes(kept: &Kept, db: u8, head: u64) -> Option<Vec<usize>> {
+        match kept.before(&[RowLock { db, head, is_exclusive: true }]) {
+            Before::Rows(wholes, _) => Some(wholes),
+            Before::Commands(_) => None,
+        }
+    }
+
+    #[test]
+    fn what_was_emptied_or_swapped_is_needed_by_rows_of_its_databases_and_what_was_before_only_where_it_stays() {
+        let mut kept = Kept::default();
+        keep(&mut kept, 1, &[1]);
+        keep_whole(&mut kept, 2, Whole::Swapped(0, 3));
+        keep(&mut kept, 3, &[2]);
+        let of = |kept: &Kept, db, head| kept.needed(&[RowLock { db, head, is_exclusive: true }]);
+        assert_eq!((of(&kept, 0, 1), of(&kept, 3, 1), of(&kept, 0, 2)), (vec![1], vec![0, 1], vec![1, 2]));
+        assert_eq!((of(&kept, 1, 1), wholes(&kept, 3, 1), wholes(&kept, 0, 1)), (vec![], None, Some(vec![1])));
+        keep_whole(&mut kept, 4, Whole::Emptied(Databases::of(0)));
+        assert_eq!((of(&kept, 0, 2), of(&kept, 3, 1)), (vec![3], vec![0, 1]));
+        assert_eq!((wholes(&kept, 0, 2), wholes(&kept, 3, 9)), (Some(vec![3]), Some(vec![1])));
+        kept.go_back(4);
+        assert_eq!((of(&kept, 0, 2), wholes(&kept, 0, 2)), (vec![1, 2], None));
+        keep_whole(&mut kept, 4, Whole::Emptied(Databases::first(16)));
+        assert_eq!((of(&kept, 3, 1), kept.commands.databases), (vec![3], 2));
+        kept.go_back(1);
+        assert_eq!((of(&kept, 3, 1), wholes(&kept, 0, 1), kept.wholes.len()), (vec![], Some(vec![]), 0));
     }
 
     #[test]

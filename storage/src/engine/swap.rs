@@ -15,8 +15,11 @@ impl Engine {
         if self.txns.is_keeping {
             self.txns.push(Image::Swap(one, other));
         }
-        self.swapped = self.log.append(&Record::Swap { one, other });
-        self.swapped
+        let lsn = self.log.append(&Record::Swap { one, other });
+        if !self.log.is_muted() {
+            self.swapped = lsn;
+        }
+        lsn
     }
 
     pub(super) fn apply_swap(&mut self, one: u8, other: u8) {

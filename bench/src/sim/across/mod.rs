@@ -1,6 +1,6 @@
 //! Commands and transactions over several shards, judged by the reference model. What is asked spans shards wherever a command can: MSET, MSETNX, RENAME,
-//! COPY, MOVE, LMOVE, SMOVE, SUNIONSTORE, ZUNIONSTORE, MULTI and EXEC, FLUSHDB, FLUSHALL, SWAPDB, on strings and collections of every kind and shape. The
-//! machines tell nothing of what they do, so only what a client can know is used: `orders` looks for an order of units that explains it.
+//! COPY, MOVE, LMOVE, SMOVE, SUNIONSTORE, ZUNIONSTORE, FLUSHDB, FLUSHALL, SWAPDB, on strings and collections of every kind and shape, by themselves,
+//! between MULTI and EXEC, between BEGIN and COMMIT, and in scripts. The machines tell nothing of what they do, so only what a client can know is used: `orders` looks for an order of units that explains it.
 //!
 //! ```text
 //!   life (requests, replies, faults) --crash--> recovery --the rows of all shards--> Orders::survive --> life ... --> the last one, without faults
@@ -8,7 +8,7 @@
 
 mod orders;
 
-pub use orders::{EXPLAINED, Unit};
+pub use orders::{EXPLAINED, Shape, Unit};
 
 use super::Failure;
 use super::checks::{Checked, ONE_REPLY};
@@ -33,6 +33,12 @@ const LOST_MAX: usize = 3;
 /// Memory is too small for what a unit needs at a time. Nothing has happened.
 const OOM: &[u8] = b"-OOM ";
 
+/// A command that its transaction does not take.
+const BESIDE_WHOLE: &[u8] = b"-ERR a transaction cannot both store";
+
+/// What a script answers that was ended by the server. Nothing has happened.
+const ENDED: [&[u8]; 2] = [b"-LOCKTIMEOUT ", b"-TRYAGAIN "];
+
 /// When so much may be so, clients look.
 const DOUBTFUL: usize = 4;
 
@@ -49,6 +55,8 @@ pub struct Figures {
     pub cut_off: u64,
     /// Units for which memory was too small.
     pub oom: u64,
+    /// Transactions and scripts that the server has ended.
+    pub ended: u64,
     /// Replies and crashes of which nobody could say whether they were right: too much was under way.
     pub unjudged: u64,
     /// The most states that were possible at a time.
@@ -67,6 +75,7 @@ impl std::ops::AddAssign for Figures {
         self.refused += other.refused;
         self.cut_off += other.cut_off;
         self.oom += other.oom;
+        self.ended += other.ended;
         self.unjudged += other.unjudged;
         self.states_max = self.states_max.max(other.states_max);
         self.rows += other.rows;
@@ -99,6 +108,9 @@ struct Talk {
     /// What is under way, and the replies in front of the one that counts.
     busy: Option<(UnitId, usize)>,
     db: u8,
+    /// Of a unit between BEGIN and COMMIT: so many replies are still to come, and those that came.
+    left: usize,
+    said: Vec<u8>,
     partial: Vec<u8>,
     /// One of the replies in front was a refusal.
     is_refused: bool,
@@ -127,8 +139,15 @@ impl Across {
         let id = self.orders.ask(unit.clone());
         let talk = &mut self.talks[client];
         let first = usize::from(talk.db != unit.db);
-        let multi = if unit.is_multi { 1 + unit.commands.len() } else { 0 };
-        talk.busy = Some((id, first + multi));
+        let before = match unit.shape {
+            Shape::One | Shape::Script => 0,
+            Shape::Multi => 1 + unit.commands.len(),
+            Shape::Open => {
+                (talk.left, talk.said) = (unit.commands.len(), unit.array());
+                1
+            }
+        };
+        talk.busy = Some((id, first + before));
         Some(unit)
     }
 
@@ -172,13 +191,20 @@ impl Across {
             talk.is_refused |= frame.starts_with(b"-");
             return if talk.is_refused && !self.is_troubled { self.wrong(client, frame) } else { Ok(false) };
         }
+        if talk.left > 0 {
+            talk.left -= 1;
+            talk.said.extend_from_slice(frame);
+            talk.is_refused |= has_refusal(frame);
+            return Ok(false);
+        }
+        let said = std::mem::take(&mut talk.said);
         if talk.is_refused || has_refusal(frame) {
             if !self.is_troubled {
                 return self.wrong(client, frame);
             }
             self.figures.refused += 1;
             self.lose(client);
-            if !reply::elements(frame).is_empty() {
+            if !reply::elements(frame).is_empty() || !said.is_empty() {
                 // Of a transaction its client was told which commands were done: neither all nor none.
                 self.orders.give_up();
             }
@@ -187,12 +213,23 @@ impl Across {
         }
         let id = *id;
         talk.busy = None;
-        if frame.starts_with(OOM) {
-            self.figures.oom += 1;
-            return self.orders.refuse(id, frame).map(|()| false);
+        let is_open = !said.is_empty();
+        let said = if is_open && frame == b"+OK\r\n" { &said } else { frame };
+        let is_short = |reply: &[u8]| reply.starts_with(OOM) || reply.starts_with(BESIDE_WHOLE);
+        if reply::elements(said).into_iter().any(is_short) {
+            // Some of its commands were done.
+            self.orders.give_up();
+        }
+        if said.starts_with(OOM)
+            || is_open && said.starts_with(b"-EXECABORT ")
+            || ENDED.iter().any(|it| said.starts_with(it))
+        {
+            self.figures.oom += u64::from(said.starts_with(OOM));
+            self.figures.ended += u64::from(!said.starts_with(OOM));
+            return self.orders.refuse(id, said).map(|()| false);
         }
         self.figures.answered += 1;
-        self.orders.answer(id, frame).map(|()| false)
+        self.orders.answer(id, said).map(|()| false)
     }
 
     fn wrong(&self, client: usize, frame: &[u8]) -> Checked<bool> {
@@ -307,13 +344,17 @@ impl World {
         if std::mem::replace(&mut talk.db, unit.db) != unit.db {
             say(&["SELECT", &unit.db.to_string()]);
         }
-        if unit.is_multi {
-            say(&["MULTI"]);
+        let (first, last) = match unit.shape {
+            Shape::One | Shape::Script => (None, None),
+            Shape::Multi => (Some("MULTI"), Some("EXEC")),
+            Shape::Open => (Some("BEGIN"), Some("COMMIT")),
+        };
+        first.iter().for_each(|word| say(&[word]));
+        match unit.shape {
+            Shape::Script => workload::encode(&workload::across::script(&unit.commands), &mut bytes),
+            _ => unit.commands.iter().for_each(|args| workload::encode(args, &mut bytes)),
         }
-        unit.commands.iter().for_each(|args| workload::encode(args, &mut bytes));
-        if unit.is_multi {
-            workload::encode(&vec![b"EXEC".to_vec()], &mut bytes);
-        }
+        last.iter().for_each(|word| workload::encode(&vec![word.as_bytes().to_vec()], &mut bytes));
         let state = self.network.get_mut(wire).expect("it is open");
         assert_eq!(state.end, End::Open);
         state.send(&bytes);

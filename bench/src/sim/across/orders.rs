@@ -28,8 +28,20 @@ const STATES_MAX: usize = 400;
 pub struct Unit {
     pub db: u8,
     pub commands: Vec<Args>,
-    /// It stands between MULTI and EXEC.
-    pub is_multi: bool,
+    pub shape: Shape,
+}
+
+/// How the commands of a unit are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// There is one.
+    One,
+    /// Between MULTI and EXEC.
+    Multi,
+    /// Between BEGIN and COMMIT.
+    Open,
+    /// By a script, which answers what they do.
+    Script,
 }
 
 /// A unit by its number.
@@ -77,11 +89,16 @@ pub struct Orders {
 impl Unit {
     /// Runs it on these rows: the last reply, which tells all.
     fn run(&self, rows: &mut Rows) -> Vec<u8> {
-        let mut all = if self.is_multi { format!("*{}\r\n", self.commands.len()).into_bytes() } else { Vec::new() };
+        let mut all = if self.shape == Shape::One { Vec::new() } else { self.array() };
         for args in &self.commands {
             all.extend(model::run(rows, NOW_MS, self.db, args).reply);
         }
         all
+    }
+
+    /// What the replies of all its commands follow.
+    pub fn array(&self) -> Vec<u8> {
+        format!("*{}\r\n", self.commands.len()).into_bytes()
     }
 
     fn reach(&self) -> Reach {
@@ -102,7 +119,8 @@ impl Unit {
 
     pub fn shown(&self) -> String {
         let commands: Vec<String> = self.commands.iter().map(checks::shown).collect();
-        format!("{}: {}{}", self.db, if self.is_multi { "MULTI " } else { "" }, commands.join("; "))
+        let shape = if self.shape == Shape::One { String::new() } else { format!("{:?} ", self.shape) };
+        format!("{}: {shape}{}", self.db, commands.join("; "))
     }
 }
 
@@ -409,7 +427,8 @@ mod tests {
     fn unit(text: &str) -> Rc<Unit> {
         let words = |line: &str| line.split(' ').map(|word| word.as_bytes().to_vec()).collect();
         let commands: Vec<Args> = text.split("; ").map(words).collect();
-        Rc::new(Unit { db: 0, is_multi: commands.len() > 1, commands })
+        let shape = if commands.len() > 1 { Shape::Multi } else { Shape::One };
+        Rc::new(Unit { db: 0, commands, shape })
     }
 
     fn orders() -> Orders {

@@ -1,7 +1,8 @@
 //! Two databases in which all rows have one number at a time. Each is filled, emptied, or changes places with the other one, by a
-//! transaction or by a command that is one by itself; whoever reads both sees one number in each, or nothing. Some transactions
+//! transaction (`MULTI`, `BEGIN`, a script) or by a command that is one by itself; whoever reads both sees one number in each, or nothing. Some transactions
 //! are rolled back when all of that is done: nobody sees their numbers.
 
+use super::is_of_disk;
 use crate::sim::reply::Frame;
 use crate::verify::anomaly::{Anomaly, Kind};
 use crate::verify::span::Outcome;
@@ -35,6 +36,8 @@ enum Doing {
         is_exec: bool,
     },
     RollingBack(u32),
+    /// All replies are OK: it rolls back itself.
+    GoingBack(u32),
     Reading {
         is_last: bool,
     },
@@ -43,6 +46,9 @@ enum Doing {
 fn names() -> impl Iterator<Item = String> {
     (0..KEYS).map(|key| format!("w:{key}"))
 }
+
+/// A transaction that has waited for others. Nothing of it has happened.
+const ENDED: [&[u8]; 2] = [b"-DEADLOCK ", b"-LOCKTIMEOUT "];
 
 /// No integer.
 fn value(number: u32) -> String {
@@ -74,6 +80,37 @@ impl Wholes {
         let pairs: Vec<String> = names().map(|name| format!("{name} {}", value(number))).collect();
         request.say(&format!("MSET {}", pairs.join(" ")));
         number
+    }
+
+    /// Between BEGIN and its end, or by a script: a database is emptied and filled, and may change places with the other one.
+    fn fill_in_steps(&mut self, client: u32, what: u8, db: u8, request: &mut Request) {
+        let (swaps, is_script, goes_back) = (what.is_multiple_of(3), what > 25, what < 22);
+        let number = if is_script {
+            let number = self.number();
+            let (keys, value) = (names().map(|name| format!("'{name}', ARGV[1]")), value(number));
+            let fill = keys.collect::<Vec<_>>().join(", ");
+            let swap = if swaps { "redis.call('swapdb', 8, 9)" } else { "" };
+            let text = format!(
+                "redis.call('select', {db}) redis.call('flushdb') redis.call('mset', {fill}) {swap} return redis.status_reply('OK')"
+            );
+            request.words(&["EVAL", &text, "0", &value]);
+            number
+        } else {
+            request.say("BEGIN");
+            request.say(&format!("SELECT {db}"));
+            request.say("FLUSHDB");
+            let number = self.fill(request);
+            if swaps {
+                request.say("SWAPDB 8 9");
+            }
+            request.say("SELECT 0");
+            request.say(if goes_back { "ROLLBACK" } else { "COMMIT" });
+            number
+        };
+        self.under_way[client as usize] = Some(match goes_back {
+            true => Doing::GoingBack(number),
+            false => Doing::Writing { number: Some(number), is_exec: false },
+        });
     }
 
     fn read(&mut self, client: u32, is_last: bool, request: &mut Request) {
@@ -130,9 +167,12 @@ impl Workload for Wholes {
 
     fn begin(&mut self, client: u32, _: u64, request: &mut Request) {
         let db = DATABASES[self.rng.usize(..2)];
-        let what = self.rng.u8(..20);
+        let what = self.rng.u8(..28);
         if what < 7 {
             return self.read(client, false, request);
+        }
+        if what >= 20 {
+            return self.fill_in_steps(client, what, db, request);
         }
         let is_exec = what > 9;
         match what {
@@ -180,6 +220,20 @@ impl Workload for Wholes {
 
     fn on_replies(&mut self, client: u32, _: u64, replies: &[Frame], _: &mut Request) -> Result<(), String> {
         let unexpected = |frame: &Frame| Err(format!("whole databases: {frame:?}"));
+        let is_ended =
+            |frame: &Frame| matches!(frame, Frame::Line(line) if ENDED.iter().any(|it| line.starts_with(it)));
+        // BEGIN was refused, or a command behind it.
+        let is_refused = |frame: &Frame| matches!(frame, Frame::Line(line) if is_of_disk(line));
+        let is_unknown = replies.iter().any(is_refused);
+        if is_unknown || replies.iter().any(is_ended) {
+            let number = match self.under_way[client as usize].take() {
+                Some(Doing::Writing { number, is_exec: false }) => number,
+                Some(Doing::GoingBack(number)) => Some(number),
+                _ => return unexpected(&replies[0]),
+            };
+            self.end(number, if is_unknown { Outcome::Unknown } else { Outcome::Aborted });
+            return Ok(());
+        }
         let (last, before) = replies.split_last().expect("something was asked");
         if let Some(wrong) = before.iter().find(|frame| !matches!(frame, Frame::Line(b"+OK" | b"+QUEUED"))) {
             return unexpected(wrong);
@@ -191,6 +245,7 @@ impl Workload for Wholes {
             (Doing::Writing { number, is_exec: true }, Frame::Array(frames)) if frames.iter().all(is_ok) => {
                 self.end(number, Outcome::Committed);
             }
+            (Doing::GoingBack(number), last) if is_ok(last) => self.end(Some(number), Outcome::Aborted),
             (Doing::RollingBack(number), Frame::Line(line))
                 if line.starts_with(b"-EXECABORT Transaction rolled back") =>
             {
@@ -214,7 +269,7 @@ impl Workload for Wholes {
         match self.under_way[client as usize].take() {
             Some(Doing::Writing { .. }) => self.end(None, Outcome::Unknown),
             // It cannot have come to anything else.
-            Some(Doing::RollingBack(number)) => self.end(Some(number), Outcome::Aborted),
+            Some(Doing::RollingBack(number) | Doing::GoingBack(number)) => self.end(Some(number), Outcome::Aborted),
             Some(Doing::Reading { is_last: true }) => self.last += 1,
             _ => {}
         }

@@ -239,16 +239,16 @@ impl Sum for Across {
     }
 
     fn count(&self) -> u64 {
-        self.answered + self.cut_off + self.oom
+        self.answered + self.cut_off + self.oom + self.ended
     }
 }
 
 impl fmt::Display for Across {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Across { runs, answered, refused, cut_off, oom, unjudged, states_max, .. } = self;
+        let Across { runs, answered, refused, cut_off, oom, ended, unjudged, states_max, .. } = self;
         writeln!(f, "{} commands and transactions in {runs} runs", self.count())?;
         writeln!(f, "{answered:>9}  answered\n{refused:>9}  refused because of a disk\n{cut_off:>9}  cut off")?;
-        writeln!(f, "{oom:>9}  for which memory was too small")?;
+        writeln!(f, "{oom:>9}  for which memory was too small\n{ended:>9}  ended because they waited for others")?;
         writeln!(f, "{unjudged:>9}  replies and crashes with too much under way to be judged")?;
         writeln!(f, "{states_max:>9}  states that were possible at a time at most")?;
         let Across { rows, collections, large, .. } = self;

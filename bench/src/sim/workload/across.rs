@@ -2,7 +2,7 @@
 //! has to know when exactly a command was run.
 
 use super::{TAGS, Workload, collections, command, words};
-use crate::sim::across::Unit;
+use crate::sim::across::{Shape, Unit};
 use crate::sim::checks::Args;
 use crate::sim::restart::VARIED;
 use fastrand::Rng;
@@ -40,21 +40,30 @@ impl Workload {
     /// What a client asks next.
     pub fn unit(&mut self, rng: &mut Rng) -> Unit {
         let db = DATABASES[rng.usize(..DATABASES.len())];
-        let one = |command| Unit { db, commands: vec![command], is_multi: false };
+        let one = |command| Unit { db, commands: vec![command], shape: Shape::One };
         match rng.u32(..100) {
-            0 if rng.bool() => one(words(&["SWAPDB", "0", "1"])),
-            0 => one(words(&[["FLUSHDB", "FLUSHDB", "FLUSHALL"][rng.usize(..3)]])),
+            0 => one(whole(rng)),
             1 => {
                 let (name, values) = VARIED[rng.usize(..VARIED.len())];
                 one(words(&["CONFIG", "SET", name, values[rng.usize(..values.len())]]))
             }
             2..12 if self.is_wide => one(self.fill_across(rng)),
             2..40 if !self.is_bulky || rng.u8(..4) == 0 => {
-                let mut commands: Vec<Args> = (0..rng.usize(1..=COMMANDS_MAX)).map(|_| self.across(rng, db)).collect();
+                let shape = [Shape::Multi, Shape::Multi, Shape::Open, Shape::Script][rng.usize(..4)];
+                let count = rng.usize(1..=COMMANDS_MAX);
+                let command = |_| match shape {
+                    // Replies of others look otherwise when they have been Lua's.
+                    Shape::Script => self.string(rng),
+                    _ => self.across(rng, db),
+                };
+                let mut commands: Vec<Args> = (0..count).map(command).collect();
                 if rng.u8(..10) == 0 {
                     commands.insert(rng.usize(..=commands.len()), words(&["DBSIZE"]));
                 }
-                Unit { db, commands, is_multi: true }
+                if rng.u8(..16) == 0 {
+                    commands.insert(rng.usize(..=commands.len()), whole(rng));
+                }
+                Unit { db, commands, shape }
             }
             _ => one(self.across(rng, db)),
         }
@@ -133,6 +142,26 @@ pub fn deadline(rng: &mut Rng) -> Vec<u8> {
     ms.to_string().into_bytes()
 }
 
+/// Databases are emptied, or change places.
+fn whole(rng: &mut Rng) -> Args {
+    match rng.u8(..6) {
+        0..3 => words(&["SWAPDB", "0", "1"]),
+        3 | 4 => words(&["FLUSHDB"]),
+        _ => words(&["FLUSHALL"]),
+    }
+}
+
+/// A script that runs commands, and answers what they answer.
+pub fn script(commands: &[Args]) -> Args {
+    let text = "local r, i = {}, 1 while ARGV[i] do local n = tonumber(ARGV[i]) r[#r + 1] = redis.pcall(unpack(ARGV, i + 1, i + n)) i = i + n + 1 end return r";
+    let mut args = words(&["EVAL", text, "0"]);
+    for command in commands {
+        args.push(command.len().to_string().into_bytes());
+        args.extend(command.iter().cloned());
+    }
+    args
+}
+
 /// A row gets another name, or is copied, to any shard or database.
 fn elsewhere(rng: &mut Rng, db: u8, from: &[u8], to: &[u8]) -> Args {
     let other = if db == 0 { &b"1"[..] } else { b"0" };
@@ -167,5 +196,5 @@ pub fn look(db: u8, keys: &[Vec<u8>]) -> Unit {
         commands.extend(collections::looks(key).unwrap_or_else(|| vec![command("GET", &[key])]));
         commands.push(command("PEXPIRETIME", &[key]));
     }
-    Unit { db, commands, is_multi: true }
+    Unit { db, commands, shape: Shape::Multi }
 }

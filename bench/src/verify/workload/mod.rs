@@ -37,8 +37,12 @@ pub struct Request {
 impl Request {
     /// Adds a command. Its words stand between blanks.
     pub fn say(&mut self, command: &str) {
-        let words = command.split(' ');
-        self.bytes.extend_from_slice(format!("*{}\r\n", words.clone().count()).as_bytes());
+        self.words(&command.split(' ').collect::<Vec<_>>());
+    }
+
+    /// Adds a command of these words.
+    pub fn words(&mut self, words: &[&str]) {
+        self.bytes.extend_from_slice(format!("*{}\r\n", words.len()).as_bytes());
         for word in words {
             self.bytes.extend_from_slice(format!("${}\r\n{word}\r\n", word.len()).as_bytes());
         }

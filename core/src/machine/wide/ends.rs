@@ -2,12 +2,15 @@
 
 use super::ground::error_of;
 use super::{Answered, Course, Wide};
+use crate::event::ConnId;
 use crate::limits::SCRIPT_RESTARTS_MAX;
 use crate::machine::Machine;
+use crate::machine::code::Code;
+use crate::machine::form::Form;
 use crate::machine::interact::Statement;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
-use crate::tx::{Age, ToParticipant};
+use crate::tx::{Age, ToParticipant, Work};
 use cairn_storage::units::TxnId;
 
 impl Machine {
@@ -30,13 +33,23 @@ impl Machine {
         if self.pending.wides.get(&txn).is_none_or(|wide| wide.course.first.is_some()) {
             return;
         }
-        let mut wide = self.pending.wides.remove(&txn).expect("it was just there");
+        let wide = self.pending.wides.remove(&txn).expect("it was just there");
+        if wide.course.is_calm {
+            self.restart_calmly(wide);
+        } else if let Some(next) = self.begin_again(wide) {
+            self.pending.wides_ready.push(next);
+        }
+    }
+
+    /// Under another name, with nothing. `None`: it has done so too often, and is answered.
+    fn begin_again(&mut self, mut wide: Box<Wide>) -> Option<TxnId> {
         self.leave_wide(&wide.course);
         wide.course.restarts += 1;
         let next = self.name_txn();
         let (Ok(next), true) = (next, wide.course.restarts <= SCRIPT_RESTARTS_MAX) else {
             self.unwatch_for(&wide.run.code);
-            return self.answer_wide(wide.hole, "TRYAGAIN the script and others have waited for each other's locks");
+            self.answer_wide(wide.hole, "TRYAGAIN the script and others have waited for each other's locks");
+            return None;
         };
         let Course { age, used_ns, restarts, .. } = wide.course;
         let seed = self.shard.random() & 0xffff_ffff_ffff;
@@ -45,7 +58,27 @@ impl Machine {
         (course.used_ns, course.restarts) = (used_ns, restarts);
         wide.course = course;
         self.pending.wides.insert(next, wide);
-        self.pending.wides_ready.push(next);
+        Some(next)
+    }
+
+    /// It changes whole databases: it gives all back, and begins again when no counter is split.
+    pub(super) fn restart_calmly(&mut self, wide: Box<Wide>) {
+        let Some(txn) = self.begin_again(wide) else { return };
+        let course = &mut self.pending.wides.get_mut(&txn).expect("it was just put there").course;
+        course.is_calm = true;
+        course.statements += 1;
+        let work = Work::of(course.age, course.statements);
+        let works = self.works_of_calm(&work);
+        self.ask_for_wide(txn, works, Form::Lock { keys: Vec::new(), is_told: false }, false);
+    }
+
+    /// What EXEC has selected stays so for its connection; what a script has does not.
+    pub(super) fn select_for(&mut self, wide: &Wide, db: u8) {
+        let (hole, conn) = (wide.hole, ConnId(wide.hole.conn));
+        let is_exec = matches!(wide.run.code, Code::Exec(_));
+        if let Some(session) = self.find_session(conn).filter(|session| is_exec && session.client.id == hole.client) {
+            session.client.db = db;
+        }
     }
 
     /// A tick: who has waited for too long?

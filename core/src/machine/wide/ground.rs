@@ -19,12 +19,12 @@ use crate::machine::place::Place;
 use crate::machine::plan::Plan;
 use crate::machine::program;
 use crate::machine::program::too_many;
-use crate::machine::script::{ALL_SHARDS, NOT_ALLOWED, selected_db};
+use crate::machine::script::{NOT_ALLOWED, selected_db};
 use crate::machine::trial::Tried;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
 use crate::script::vm::Called;
-use crate::tx::{Multi, Patience, RowLock, Work, Worked};
+use crate::tx::{Multi, RowLock, Work, Worked};
 
 /// A run, as the script's commands see it.
 pub(super) struct Running<'a> {
@@ -57,7 +57,7 @@ impl Ground for Running<'_> {
         let spec = entry.spec;
         let call = self.scene.call(self.machine, spec, args, is_resp3);
         if let Run::Databases { .. } = spec.run {
-            return Called::Refused(ALL_SHARDS.into());
+            return self.change_databases(&call, out);
         }
         if let Run::Server(_) = spec.run {
             if keyspace::is_survey(spec) {
@@ -227,10 +227,29 @@ impl Running<'_> {
         }
     }
 
+    /// A change of whole databases. A script that is no part of an open transaction first has all counters whole, with no locks: merging one might wait
+    /// for a lock of its own, or of one who waits for it.
+    fn change_databases(&mut self, call: &Call<'_>, out: &mut Replies) -> Called {
+        let words = call.args.iter().map(<[u8]>::to_vec).collect();
+        let asked = Asked { words, db: self.scene.db, is_resp3: call.is_resp3 };
+        if let Some(called) = self.answered(&asked, out) {
+            return called;
+        }
+        let work = self.work(Vec::new(), Multi::default(), call.is_resp3);
+        match self.machine.works_on_databases(call, &work) {
+            Ok(_) if self.course.first.is_none() && !self.course.is_calm => {
+                self.outcome.wants_calm = true;
+                Called::Stop
+            }
+            Ok((works, form)) => self.ask(works, form, asked, out),
+            Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
+        }
+    }
+
     fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
         let (age, statement) = (self.course.age, self.course.statements + 1);
         let view = self.course.first.and_then(|_| self.machine.view_of(age.txn));
-        Box::new(Work { age, statement, rows, patience: Patience::Wait, commands, is_resp3, ask: None, view })
+        Box::new(Work { rows, commands, is_resp3, view, ..Work::of(age, statement) })
     }
 
     /// An open transaction has so many bytes of commands that write. The error's line, if these are too many.

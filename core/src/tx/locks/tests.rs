@@ -123,7 +123,7 @@ fn a_whole_database_is_all_its_rows() {
     assert!(locks.admits(0, 9, true) && !locks.admits_databases(both) && locks.admits_databases(Databases::of(2)));
     locks.release(1, &[row(1, false)], false);
     let rows = vec![RowLock { db: 1, ..row(2, true) }];
-    assert_eq!(locks.grant(), Some(Granted { owner: 2, rows: rows.clone(), databases: both }));
+    assert_eq!(locks.grant(), Some(Granted { owner: 2, rows: rows.clone(), databases: both, is_shared: false }));
     assert_eq!(locks.grant(), None);
     assert_eq!([true, false].map(|is_write| locks.admits(0, 9, is_write)), [false, true]);
     assert!(locks.try_hold(1, vec![RowLock { db: 1, ..row(3, true) }]).is_ok() && locks.admits(3, 9, true));
@@ -151,6 +151,47 @@ fn who_holds_rows_of_a_database_may_get_more_of_them_before_one_who_waits_for_al
     assert_eq!(names(&granted(&mut locks)), [1]);
     locks.release(1, &[row(1, true), row(4, true), row(2, false)], false);
     assert_eq!(names(&granted(&mut locks)), [3]);
+}
+
+#[test]
+fn who_holds_something_of_a_database_may_come_to_hold_all_of_it() {
+    let mut locks = Locks::default();
+    let zero = Databases::of(0);
+    locks.try_hold(1, vec![row(1, true)]).unwrap();
+    assert!(locks.try_share(1, zero) && !locks.try_share(2, zero));
+    locks.request(3, vec![row(1, true), row(2, false)], Databases::NONE);
+    assert!(
+        locks.try_databases(1, zero) && locks.try_databases(1, zero),
+        "before 3, which waits for it; as often as it likes"
+    );
+    assert!(locks.admits(0, 9, false) && !locks.admits(0, 9, true));
+    assert!(locks.try_hold(1, vec![row(2, true)]).is_ok(), "and rows before those that wait for them");
+    assert!(!locks.try_databases(2, zero) && locks.try_hold(2, vec![row(5, false)]).is_err());
+    locks.request(2, vec![], zero);
+    assert_eq!(locks.blockers(3).unwrap().iter().filter(|owner| **owner != 1).count(), 0);
+    assert!(locks.blockers(2).unwrap().contains(&1) && locks.blockers(2).unwrap().contains(&3));
+    locks.release(1, &[row(1, true), row(2, true)], false);
+    assert_eq!(locks.grant(), None);
+    locks.release_databases(1, zero, false);
+    assert_eq!(names(&granted(&mut locks)), [3]);
+    locks.release(3, &[row(1, true), row(2, false)], false);
+    assert_eq!(names(&granted(&mut locks)), [2]);
+    locks.release_databases(2, zero, false);
+    assert!(locks.is_empty());
+}
+
+#[test]
+fn two_that_look_at_a_whole_database_wait_for_each_other_if_both_change_it() {
+    let mut locks = Locks::default();
+    let zero = Databases::of(0);
+    assert!(locks.try_share(1, zero) && locks.try_share(2, zero));
+    assert!(!locks.try_databases(1, zero) && !locks.try_databases(2, zero));
+    locks.request(1, vec![], zero);
+    locks.request(2, vec![], zero);
+    assert_eq!((locks.blockers(1), locks.blockers(2)), (Some(vec![2]), Some(vec![1])));
+    locks.cancel(2);
+    locks.release_databases(2, zero, false);
+    assert_eq!(names(&granted(&mut locks)), [1]);
 }
 
 #[test]

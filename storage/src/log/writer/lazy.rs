@@ -31,6 +31,10 @@ impl LogWriter {
         self.open = self.muted.take().expect("it was muted");
     }
 
+    pub(crate) fn is_muted(&self) -> bool {
+        self.muted.is_some()
+    }
+
     /// Whether there are records that somebody waits for and no flush in flight whose end would send them.
     pub fn awaits_seal(&self) -> bool {
         self.open.records > self.open.lazy && self.flights.is_empty() && !self.seal_wanted && self.accepts_writes()
