@@ -38,6 +38,8 @@ enum Doing {
     RollingBack(u32),
     /// All replies are OK: it rolls back itself.
     GoingBack(u32),
+    /// What it has begun may still be open: whatever is answered, it is not then.
+    Leaving,
     Reading {
         is_last: bool,
     },
@@ -218,8 +220,11 @@ impl Workload for Wholes {
         true
     }
 
-    fn on_replies(&mut self, client: u32, _: u64, replies: &[Frame], _: &mut Request) -> Result<(), String> {
+    fn on_replies(&mut self, client: u32, _: u64, replies: &[Frame], request: &mut Request) -> Result<(), String> {
         let unexpected = |frame: &Frame| Err(format!("whole databases: {frame:?}"));
+        if self.under_way[client as usize].take_if(|doing| matches!(doing, Doing::Leaving)).is_some() {
+            return Ok(());
+        }
         let is_ended =
             |frame: &Frame| matches!(frame, Frame::Line(line) if ENDED.iter().any(|it| line.starts_with(it)));
         // BEGIN was refused, or a command behind it.
@@ -232,6 +237,10 @@ impl Workload for Wholes {
                 _ => return unexpected(&replies[0]),
             };
             self.end(number, if is_unknown { Outcome::Unknown } else { Outcome::Aborted });
+            if is_unknown {
+                request.say("ROLLBACK");
+                self.under_way[client as usize] = Some(Doing::Leaving);
+            }
             return Ok(());
         }
         let (last, before) = replies.split_last().expect("something was asked");
