@@ -83,16 +83,28 @@ impl Machine {
 
     /// Locks the databases that a command of an open transaction changes. Whether it has.
     pub(super) fn lock_databases(&mut self, from: ShardId, work: &Work) -> bool {
-        let (txn, databases, now_ns) = (work.age.txn, work.databases, self.now.mono_ns);
-        let is_held = self.parts.locks_mut().try_databases(txn, databases);
+        self.hold_databases(from, work, work.databases, false)
+    }
+
+    /// Locks databases as a whole for an open transaction, to look at them if it `is_shared`, or stands in line for them. Whether it has them.
+    pub(super) fn hold_databases(&mut self, from: ShardId, work: &Work, databases: Databases, is_shared: bool) -> bool {
+        let (txn, now_ns) = (work.age.txn, self.now.mono_ns);
+        let locks = self.parts.locks_mut();
+        let is_held = match is_shared {
+            true => locks.try_share(txn, databases),
+            false => locks.try_databases(txn, databases),
+        };
+        if !is_held {
+            match is_shared {
+                true => locks.request_share(txn, databases),
+                false => locks.request(txn, Vec::new(), databases),
+            }
+            self.parts.chasing.push(txn);
+        }
         let part = self.parts.open_part(from, work.age);
         match is_held {
-            true => part.note_databases(databases, false),
-            false => {
-                part.asked_ns = now_ns;
-                self.parts.locks_mut().request(txn, Vec::new(), databases);
-                self.parts.chasing.push(txn);
-            }
+            true => part.note_databases(databases, is_shared),
+            false => part.asked_ns = now_ns,
         }
         is_held
     }
@@ -104,8 +116,7 @@ impl Machine {
         if !std::mem::replace(&mut part.is_calm, true) {
             self.hold_splits();
         }
-        let is_refused = matches!(self.admit_write(), Err(Stay::Refuse(_)));
-        match !is_refused && self.awaits_merges() {
+        match self.awaits_calm() {
             true => Tried::Later(Stop::Crowded),
             false => Tried::Done(Ok(Worked::Calm)),
         }
@@ -113,14 +124,18 @@ impl Machine {
 
     /// A coordinator is to lock whole databases here: it is told when no counter is split, or if that does not matter.
     pub(super) fn try_calm(&mut self, txn: TxnId) {
-        let is_refused = matches!(self.admit_write(), Err(Stay::Refuse(_)));
-        if !is_refused && self.awaits_merges() {
+        if self.awaits_calm() {
             return self.retry_part(txn, Stage::Calming);
         }
         let part = self.parts.part_mut(txn).expect("it has just become a part");
         part.stage = Stage::Locked;
         let from = part.from;
         self.hold_foreign(from, Lsn(0), HeldReply::Txn { txn, message: ToCoordinator::Calm });
+    }
+
+    /// Whether counters are to be made whole yet. Where nothing may be changed they stay as they are.
+    fn awaits_calm(&mut self) -> bool {
+        !matches!(self.admit_write(), Err(Stay::Refuse(_))) && self.awaits_merges()
     }
 }
 

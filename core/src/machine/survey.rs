@@ -52,18 +52,7 @@ impl Machine {
             self.parts.open_part(from, work.age);
             return true;
         }
-        let (txn, databases, now_ns) = (work.age.txn, databases_of(ask), self.now.mono_ns);
-        let is_held = self.parts.locks_mut().try_share(txn, databases);
-        let part = self.parts.open_part(from, work.age);
-        match is_held {
-            true => part.note_databases(databases, true),
-            false => {
-                part.asked_ns = now_ns;
-                self.parts.locks_mut().request_share(txn, databases);
-                self.parts.chasing.push(txn);
-            }
-        }
-        is_held
+        self.hold_databases(from, work, databases_of(ask), true)
     }
 
     /// Looks at the rows as they are behind what the transaction has done. What stops it may have looked at some: it goes on from there.

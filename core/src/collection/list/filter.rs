@@ -39,8 +39,8 @@ struct Stretch {
 
 impl Stretch {
     fn new(low: &[u8], high: &[u8], room: usize) -> Stretch {
-        let blocks = (room * BITS_PER_ELEMENT).div_ceil(32 * WORDS);
-        Stretch { low: low.to_vec(), high: high.to_vec(), blocks: vec![[0; WORDS]; blocks].into(), count: 0, room }
+        let blocks = vec![[0; WORDS]; blocks_for(room)].into();
+        Stretch { low: low.to_vec(), high: high.to_vec(), blocks, count: 0, room }
     }
 
     /// The block of a value, and its bit in each word.
@@ -65,8 +65,18 @@ impl Stretch {
     }
 
     fn bytes(&self) -> usize {
-        size_of::<Stretch>() + size_of_val(&*self.blocks)
+        bytes_for(self.room)
     }
+}
+
+/// Blocks of a stretch that has room for so many elements.
+fn blocks_for(room: usize) -> usize {
+    (room * BITS_PER_ELEMENT).div_ceil(32 * WORDS)
+}
+
+/// Bytes of memory that it takes, but for its labels.
+fn bytes_for(room: usize) -> usize {
+    size_of::<Stretch>() + size_of::<[u32; WORDS]>() * blocks_for(room)
 }
 
 /// Labels that are to be looked at.
@@ -245,7 +255,7 @@ impl Filters {
     /// first that were not asked for longest.
     pub fn learn(&mut self, number: CollectionId, bounds: (&[u8], &[u8]), hashes: &[u64], bytes_max: usize) {
         let room = self.room;
-        let most = Stretch::new(&[], &[], room).bytes();
+        let most = bytes_for(room);
         while self.bytes + most > bytes_max {
             let oldest = self.lists.iter().filter(|(other, _)| **other != number).min_by_key(|(_, filter)| filter.used);
             let Some((oldest, _)) = oldest else { return };

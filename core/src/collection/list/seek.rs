@@ -57,6 +57,8 @@ struct Piece {
     ranks: Range<u64>,
 }
 
+type Labels = (Vec<u8>, Vec<u8>);
+
 /// Elements that were looked at.
 struct Walk {
     ranks: Range<u64>,
@@ -65,7 +67,7 @@ struct Walk {
     /// Those that are learned.
     hashes: Vec<u64>,
     /// The labels of the first and the last of them, in their order.
-    labels: Option<(Vec<u8>, Vec<u8>)>,
+    labels: Option<Labels>,
 }
 
 impl Seek<'_> {
@@ -80,9 +82,10 @@ impl Seek<'_> {
         let is_filtered = self.len / FILTERED_SLICES_MIN >= room && shard.looked_at().is_none();
         // Keeps F1 of the filters: what is done in a group may be undone.
         let learns = is_filtered && !shard.is_in_group();
+        let hash = order::hash_of(self.like, shard.hash_seed());
         let mut place = if is_filtered { self.place(shard, ranks)? } else { None };
         while !ranks.is_empty() {
-            let piece = if is_filtered { self.piece(shard, place.as_deref())? } else { self.whole() };
+            let piece = if is_filtered { self.piece(shard, place.as_deref(), hash)? } else { self.whole() };
             let own = piece.ranks.start.clamp(ranks.start, ranks.end)..piece.ranks.end.clamp(ranks.start, ranks.end);
             self.pass(ranks, self.front(&own));
             if learns && piece.bounds.what == What::Worn {
@@ -94,7 +97,7 @@ impl Seek<'_> {
             let (walk, walked) = self.walk(shard, self.part(own, most), is_learned, &mut found);
             self.pass(ranks, self.back(&walk.ranks));
             left = left.saturating_sub(walk.ranks.end - walk.ranks.start);
-            let (low, high) = bounds_of(&piece, &walk);
+            let (low, high) = bounds_of(piece, &walk.ranks, walk.labels);
             if is_learned && let (Some(low), Some(high)) = (&low, &high) {
                 let bytes_max = shard.engine().memory_bytes_max() / FILTERS_PART;
                 shard.lists.learn(self.number, (low, high), &walk.hashes, bytes_max as usize);
@@ -155,8 +158,7 @@ impl Seek<'_> {
     }
 
     /// What is to be looked at next, from a place on.
-    fn piece(&self, shard: &mut Shard, place: Option<&[u8]>) -> Result<Piece, Stop> {
-        let hash = order::hash_of(self.like, shard.hash_seed());
+    fn piece(&self, shard: &mut Shard, place: Option<&[u8]>, hash: u64) -> Result<Piece, Stop> {
         let bounds = match self.end {
             End::Left => shard.lists.next(self.number, place.unwrap_or_default(), hash),
             End::Right => shard.lists.previous(self.number, place, hash),
@@ -210,14 +212,14 @@ impl Seek<'_> {
 }
 
 /// The labels between which the elements that were looked at are all there are, as far as that is known. Empty: there is nothing before them.
-fn bounds_of(piece: &Piece, walk: &Walk) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
-    let (first, last) = walk.labels.clone().unzip();
-    let low = match &piece.bounds.low {
-        low if !low.is_empty() && walk.ranks.start == piece.ranks.start => Some(low.clone()),
+fn bounds_of(piece: Piece, walked: &Range<u64>, labels: Option<Labels>) -> (Option<Vec<u8>>, Option<Vec<u8>>) {
+    let (first, last) = labels.unzip();
+    let low = match piece.bounds.low {
+        low if !low.is_empty() && walked.start == piece.ranks.start => Some(low),
         _ => first,
     };
-    let high = match &piece.bounds.high {
-        Some(high) if walk.ranks.end == piece.ranks.end => Some(high.clone()),
+    let high = match piece.bounds.high {
+        Some(high) if walked.end == piece.ranks.end => Some(high),
         _ => last.as_deref().map(behind),
     };
     (low, high)
