@@ -9,6 +9,7 @@ use super::deeds::Deed;
 use super::parked::Work;
 use super::release::HeldReply;
 use super::run::Stay;
+use super::trial::undone;
 use crate::bug::Bug;
 use crate::command::args::Args;
 use crate::command::table::Entry;
@@ -138,17 +139,20 @@ impl Machine {
     }
 
     /// A command was refused before it ran. Between MULTI and EXEC that spoils the transaction; if it was EXEC, ends it, and says so even
-    /// if there is none.
+    /// if there is none. COMMIT ends what BEGIN has begun.
     pub(super) fn spoil(&mut self, conn: ConnId, entry: Option<Entry>, refusal: Refusal) -> Refusal {
         if let Some(multi) = &mut self.client_mut(conn).multi {
             multi.is_aborted = true;
         }
-        if entry.is_none_or(|entry| entry.spec.name != "exec") {
-            return refusal;
+        match entry.map_or("", |entry| entry.spec.name) {
+            "exec" => {
+                self.client_mut(conn).multi = None;
+                self.unwatch(conn);
+                discarded(&refusal.line())
+            }
+            "commit" if self.roll_back_open(conn) => undone(&refusal.line()),
+            _ => refusal,
         }
-        self.client_mut(conn).multi = None;
-        self.unwatch(conn);
-        discarded(&refusal.line())
     }
 
     /// EXEC.
