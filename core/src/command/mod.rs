@@ -371,7 +371,7 @@ impl Spec {
     }
 
     /// The keys that follow their number, or the word STREAMS.
-    fn counted(&self, args: &Args<'_>) -> Option<Range<usize>> {
+    pub(crate) fn counted(&self, args: &Args<'_>) -> Option<Range<usize>> {
         if self.streams > 0 {
             return streams::read::keys(args);
         }

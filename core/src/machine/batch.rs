@@ -7,12 +7,15 @@ use crate::command::table::{self, Entry};
 use crate::event::ConnId;
 use crate::route;
 use cairn_storage::engine::elements::elements_of;
+use cairn_storage::limits::TOUCH_KEYS_MAX;
 
 /// Requests that were decoded together. Kept to be used again.
 #[derive(Default)]
 pub(super) struct Batch {
     pub ranges: Vec<(u32, u32)>,
     pub requests: Vec<Request>,
+    /// The heads of keys whose number a command says: those of scripts, of unions.
+    pub counted: Vec<u64>,
     /// Of those that are touched.
     pub heads: Vec<u64>,
 }
@@ -53,9 +56,22 @@ impl Batch {
             Some(Entry { spec, .. }) if spec.keys.first > 0 && !spec.flags.has(Flags::PUBSUB) => {
                 args.get(spec.keys.first).map_or(0, |key| route::head(route::slot(key), key, hash_seed))
             }
+            Some(Entry { spec, .. }) if spec.keynum > 0 => {
+                let keys = spec.counted(&args).unwrap_or_default().map(|at| &args[at]);
+                let heads = keys.take(TOUCH_KEYS_MAX).map(|key| route::head(route::slot(key), key, hash_seed));
+                self.counted.extend(heads);
+                0
+            }
             _ => 0,
         };
         self.requests.push(Request { start, ranges, entry, head });
+    }
+
+    /// Takes all out.
+    pub fn clear(&mut self) {
+        self.ranges.clear();
+        self.requests.clear();
+        self.counted.clear();
     }
 
     /// The arguments of a request.
@@ -63,9 +79,10 @@ impl Batch {
         Args::new(&input[request.start..], &self.ranges[request.ranges.0 as usize..request.ranges.1 as usize])
     }
 
-    /// The heads of the first keys of some requests.
+    /// The heads of the first keys of some requests, and all that are counted.
     pub fn heads_of(&self, is_meant: impl Fn(&Request) -> bool) -> impl Iterator<Item = u64> {
-        self.requests.iter().filter(move |request| request.head != 0 && is_meant(request)).map(|request| request.head)
+        let first = self.requests.iter().filter(move |request| request.head != 0 && is_meant(request));
+        first.map(|request| request.head).chain(self.counted.iter().copied())
     }
 }
 

@@ -111,8 +111,7 @@ impl Machine {
     /// Decodes up to a batch of requests. Answers the bytes they take and why there are no more.
     #[inline]
     fn decode(&mut self, conn: ConnId, input: &[u8], batch: &mut Batch) -> (usize, End) {
-        batch.ranges.clear();
-        batch.requests.clear();
+        batch.clear();
         let limits = RequestLimits {
             bulk_bytes_max: self.settings.proto_max_bulk_len,
             is_authenticated: self.session(conn).client.is_authenticated,

@@ -19,8 +19,10 @@ use crate::command::table;
 use crate::limits::{SCRIPT_HOOK_INSTRUCTIONS, SCRIPT_LOG_LINES_MAX};
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
+use bstr::BStr;
 use hashbrown::HashMap;
 use mlua::{Error, Function, HookTriggers, Lua, LuaOptions, LuaString, MultiValue, StdLib, Table, Value, VmState};
+use scoped_tls_hkt::scoped_thread_local;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -64,7 +66,10 @@ impl Callee<'_> {
 }
 
 /// Runs a script's commands: the words, whether the reply is to be RESP3's, and where it goes.
-pub type Host<'a> = &'a mut dyn FnMut(&Args<'_>, bool, &mut Replies) -> Called;
+pub type Host<'a> = &'a mut (dyn FnMut(&Args<'_>, bool, &mut Replies) -> Called + 'a);
+
+// Of the script that this thread runs: `redis.call` is made once for each state, and outlives them all.
+scoped_thread_local!(static mut HOST: for<'a> Host<'a>);
 
 /// How a script ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -139,7 +144,6 @@ pub struct Vm {
     lua: Lua,
     /// What stands behind the fronts of that name.
     globals: Table,
-    redis: Table,
     run: Function,
     run_function: Function,
     set_loading: Function,
@@ -148,15 +152,12 @@ pub struct Vm {
     /// Functions of libraries, by name.
     registered: HashMap<String, Function>,
     shared: Rc<Shared>,
-    words: Words,
-    replies: Replies,
 }
 
 /// Names that each run sets.
 struct Names {
     keys: LuaString,
     args: LuaString,
-    call: LuaString,
 }
 
 /// A script that does not compile: what Lua says.
@@ -195,7 +196,7 @@ impl Vm {
         });
         shared.random.seed(0);
         let globals = lua.globals();
-        let redis = give_libraries(&lua, &globals, &shared).expect(ALWAYS);
+        give_libraries(&lua, &globals, &shared).expect(ALWAYS);
         let host = give_host(&lua, &shared).expect(ALWAYS);
         if has_functions {
             library::give_registration(&lua, &host, &shared).expect(ALWAYS);
@@ -207,11 +208,10 @@ impl Vm {
         let hook = Rc::clone(&shared);
         let triggers = HookTriggers::new().every_nth_instruction(SCRIPT_HOOK_INSTRUCTIONS);
         lua.set_global_hook(triggers, move |_, _| hook.check_time()).expect(ALWAYS);
-        let (functions, words, replies) = (HashMap::new(), Words::default(), Replies::default());
         let name = |name: &str| lua.create_string(name).expect(ALWAYS);
-        let names = Names { keys: name("KEYS"), args: name("ARGV"), call: name("call") };
-        let registered = HashMap::new();
-        Vm { lua, globals, redis, run, run_function, set_loading, names, functions, registered, shared, words, replies }
+        let names = Names { keys: name("KEYS"), args: name("ARGV") };
+        let (functions, registered) = (HashMap::new(), HashMap::new());
+        Vm { lua, globals, run, run_function, set_loading, names, functions, registered, shared }
     }
 
     /// Bytes that the state takes.
@@ -275,7 +275,7 @@ impl Vm {
     ) -> End {
         self.begin(limits);
         let random = self.shared.random.state();
-        let ran = self.run_callee(callee, keys, args, host, reply);
+        let ran = HOST.set(host, || self.run_callee(callee, keys, args, reply));
         self.shared.is_running.set(false);
         let failure = self.shared.failure.take();
         if self.shared.is_stopped.get() {
@@ -325,62 +325,58 @@ impl Vm {
         callee: Callee<'_>,
         keys: &Args<'_>,
         args: &Args<'_>,
-        host: Host<'_>,
         reply: &mut Reply<'_>,
     ) -> mlua::Result<bool> {
-        let lua = self.lua.clone();
-        let (keys, args) = (texts(&lua, keys)?, texts(&lua, args)?);
-        let caller =
-            RefCell::new(Caller { shared: &self.shared, words: &mut self.words, replies: &mut self.replies, host });
-        lua.scope(|scope| {
-            let call = scope.create_function(|lua, words: MultiValue| {
-                let (value, is_error) = caller.borrow_mut().call(lua, words)?;
-                if !is_error {
-                    return Ok(value);
-                }
-                let Value::Table(table) = value else { unreachable!("an error is a table") };
-                let line: LuaString = table.raw_get("err")?;
-                Err(raised(line.as_bytes().to_vec(), true))
-            })?;
-            self.redis.raw_set(&self.names.call, call)?;
-            self.shared.limit_memory(&lua, true);
-            let ran = match callee {
-                Callee::Script(script) => {
-                    self.globals.raw_set(&self.names.keys, keys)?;
-                    self.globals.raw_set(&self.names.args, args)?;
-                    self.run.call(self.functions.get(&script.sha).expect("it was compiled"))
-                }
-                Callee::Function(name) => {
-                    self.run_function.call((self.registered.get(name).expect("it was registered"), keys, args))
-                }
-            };
-            self.shared.limit_memory(&lua, false);
-            let (is_ok, value): (bool, Value) = ran?;
-            if is_ok {
-                to_reply(&value, self.shared.is_resp3.get(), 0, reply)?;
+        let lua = &self.lua;
+        let (keys, args) = (texts(lua, keys)?, texts(lua, args)?);
+        if let Callee::Script(_) = callee {
+            self.globals.raw_set(&self.names.keys, &keys)?;
+            self.globals.raw_set(&self.names.args, &args)?;
+        }
+        self.shared.limit_memory(lua, true);
+        let ran = match callee {
+            Callee::Script(script) => self.run.call(self.functions.get(&script.sha).expect("it was compiled")),
+            Callee::Function(name) => {
+                self.run_function.call((self.registered.get(name).expect("it was registered"), keys, args))
             }
-            Ok(is_ok)
-        })
+        };
+        self.shared.limit_memory(lua, false);
+        let (is_ok, value): (bool, Value) = ran?;
+        if is_ok {
+            to_reply(&value, self.shared.is_resp3.get(), 0, reply)?;
+        }
+        Ok(is_ok)
     }
 }
 
 fn texts(lua: &Lua, args: &Args<'_>) -> mlua::Result<Table> {
-    let table = lua.create_table_with_capacity(args.len(), 0)?;
-    for (index, arg) in args.iter().enumerate() {
-        table.raw_set(index + 1, lua.create_string(arg)?)?;
-    }
-    Ok(table)
+    lua.create_sequence_from(args.iter().map(BStr::new))
+}
+
+/// `redis.call`.
+fn give_call(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
+    let (words, replies) = (Words::default(), Replies::default());
+    let caller = RefCell::new(Caller { shared: Rc::clone(shared), words, replies });
+    let call = lua.create_function(move |lua, words: MultiValue| {
+        let (value, is_error) = caller.borrow_mut().call(lua, words)?;
+        if !is_error {
+            return Ok(value);
+        }
+        let Value::Table(table) = value else { unreachable!("an error is a table") };
+        let line: LuaString = table.raw_get("err")?;
+        Err(raised(line.as_bytes().to_vec(), true))
+    })?;
+    redis.raw_set("call", call)
 }
 
 /// Does what `redis.call` is asked.
-struct Caller<'a> {
-    shared: &'a Shared,
-    words: &'a mut Words,
-    replies: &'a mut Replies,
-    host: Host<'a>,
+struct Caller {
+    shared: Rc<Shared>,
+    words: Words,
+    replies: Replies,
 }
 
-impl Caller<'_> {
+impl Caller {
     /// The reply, and whether it is an error.
     fn call(&mut self, lua: &Lua, values: MultiValue) -> mlua::Result<(Value, bool)> {
         self.shared.limit_memory(lua, false);
@@ -411,8 +407,8 @@ impl Caller<'_> {
         }
         self.replies.truncate(0);
         let args = Args::new(&self.words.bytes, &self.words.ranges);
-        match (self.host)(&args, self.shared.is_resp3.get(), self.replies) {
-            Called::Replied => to_lua(lua, self.replies),
+        match HOST.with(|host| host(&args, self.shared.is_resp3.get(), &mut self.replies)) {
+            Called::Replied => to_lua(lua, &self.replies),
             Called::Refused(line) => refused(&line),
             Called::Stop => {
                 self.shared.is_stopped.set(true);
@@ -422,8 +418,8 @@ impl Caller<'_> {
     }
 }
 
-/// Everything that scripts find and Lua does not have. The table behind `redis`.
-fn give_libraries(lua: &Lua, globals: &Table, shared: &Rc<Shared>) -> mlua::Result<Table> {
+/// Everything that scripts find and Lua does not have.
+fn give_libraries(lua: &Lua, globals: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
     natives::give_random(lua, &globals.get("math")?, &shared.random)?;
     let clock_ns = shared.clock_ns;
     let os = lua.create_table()?;
@@ -453,8 +449,8 @@ fn give_libraries(lua: &Lua, globals: &Table, shared: &Rc<Shared>) -> mlua::Resu
     globals.set("struct", binary::library(lua)?)?;
     let redis = lua.create_table()?;
     give_redis(lua, &redis, shared)?;
-    globals.set("redis", &redis)?;
-    Ok(redis)
+    give_call(lua, &redis, shared)?;
+    globals.set("redis", &redis)
 }
 
 fn give_redis(lua: &Lua, redis: &Table, shared: &Rc<Shared>) -> mlua::Result<()> {
