@@ -34,6 +34,7 @@ LONG = [
     ("ZRANGESTORE from another shard", "ZRANGESTORE to zset 0 -1"),
     ("GEOSEARCHSTORE from another shard", "GEOSEARCHSTORE to zset FROMLONLAT -179.9 -85 BYRADIUS 200 km"),
     ("COPY to another shard", "COPY zset to REPLACE"),
+    ("RENAME to another shard", "RENAME {zset} to"),
     ("LREM of nothing", "LREM list 0 nothing"),
     ("LINSERT beside nothing", "LINSERT list BEFORE nothing x"),
     ("SORT", "SORT numbers"),
@@ -57,7 +58,7 @@ LONG = [
     ("all fields of a hash expire", EXPIRES),
 ]
 
-# Copies of a collection, `{name}` above, that are made before its command is sent, once for each.
+# Copies of a collection, `{name}` above, that are made before its command is sent, once for each: on the same shard.
 COPIES = 3
 
 DRAIN = """
@@ -123,10 +124,10 @@ def prepared(line, args):
     name = line[line.index("{") + 1 : line.index("}")]
     with socket.create_connection(("127.0.0.1", args.port)) as sock:
         for at in range(COPIES):
-            ask(sock, "COPY", name, f"copy:{at}", "REPLACE")
+            ask(sock, "COPY", name, f"{{{name}}}:copy:{at}", "REPLACE")
     # What was there before is removed, and a checkpoint made.
     time.sleep(2)
-    return [line.replace("{" + name + "}", f"copy:{at}") for at in range(COPIES)]
+    return [line.replace(f"{{{name}}}", f"{{{name}}}:copy:{at}") for at in range(COPIES)]
 
 
 def fields_expire(args):
