@@ -106,7 +106,7 @@ impl Machine {
             Ask::Snapshot => Answer::Snapshot(Box::new(self.snapshot())),
             Ask::ClientList { filter } => Answer::Text(clients::lines(self, filter)),
             Ask::ClientKill { filter, skip } => Answer::Count(self.kill(filter, *skip)),
-            Ask::ClientConn { id } => Answer::Count(self.find_client(*id).map_or(-1, |conn| i64::from(conn.0))),
+            Ask::ClientConn { id } => Answer::Count(self.find_told(*id).map_or(-1, |conn| i64::from(conn.0))),
             Ask::ClientUnblock { id, with_error } => {
                 let result = if *with_error { Err(UNBLOCKED.to_owned()) } else { Ok(String::new()) };
                 let error = with_error.then_some(UNBLOCKED);

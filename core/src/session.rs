@@ -77,6 +77,8 @@ pub struct Client {
     pub is_readonly: bool,
     pub accepted: Now,
     pub last_active: Now,
+    /// Another connection may have it told what it has asked for: CLIENT TRACKING REDIRECT.
+    pub is_told: bool,
     /// It waits until a key has something for it.
     pub is_blocked: bool,
     /// The last command's full name.
@@ -119,6 +121,7 @@ impl Client {
             is_readonly: false,
             accepted: now,
             last_active: now,
+            is_told: false,
             is_blocked: false,
             last_command: "NULL",
             commands: 0,
@@ -131,6 +134,33 @@ impl Client {
             watched: Vec::new(),
             subscriptions: None,
             tracking: None,
+        }
+    }
+
+    /// The same on another core. It has nothing under way.
+    pub fn to_move(&self) -> Client {
+        let Client { id, db, is_resp3, is_authenticated, is_restricted, reply_mode, .. } = *self;
+        let mut client = Client::new(id, self.peer.clone(), Arc::clone(&self.user), self.accepted);
+        client.name.clone_from(&self.name);
+        client.lib_name.clone_from(&self.lib_name);
+        client.lib_ver.clone_from(&self.lib_ver);
+        Client {
+            db,
+            is_resp3,
+            is_authenticated,
+            is_restricted,
+            reply_mode,
+            no_evict: self.no_evict,
+            no_touch: self.no_touch,
+            is_readonly: self.is_readonly,
+            last_active: self.last_active,
+            last_command: self.last_command,
+            commands: self.commands,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            rolls_back: self.rolls_back,
+            durability: self.durability,
+            ..client
         }
     }
 
@@ -198,6 +228,8 @@ pub struct Session {
     pub is_closing: bool,
     /// The peer sends nothing more.
     pub is_hung_up: bool,
+    /// Another core is to have it: nothing is read from it here.
+    pub is_leaving: bool,
     /// Its commands are running: what it is pushed meanwhile stands behind the reply of the one that runs.
     pub is_running: bool,
     pub pushes: Replies,
@@ -222,6 +254,7 @@ impl Session {
             is_paused: false,
             is_closing: false,
             is_hung_up: false,
+            is_leaving: false,
             is_running: false,
             pushes: Replies::default(),
             is_pushed: false,

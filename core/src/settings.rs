@@ -182,6 +182,8 @@ pub struct Fields {
     pub slice_items: u64,
     /// What a shard keeps at most of rows that have changed since a snapshot that is read.
     pub txn_snapshot_memory_bytes: u64,
+    /// Connections go from cores that are busy to cores that are not.
+    pub balance_connections: bool,
     /// Blind additions a second that make a counter hot (0: none is), and for how many seconds.
     pub hot_promote_rate: u64,
     pub hot_promote_seconds: u64,

@@ -7,28 +7,19 @@
 use crate::event::ConnId;
 use crate::limits::{TRACKERS_PER_KEY_MAX, TRACKING_CHANNEL};
 use crate::resp::encode::Reply;
+use cairn_storage::units::ShardId;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-/// A connection, on whatever core. Its number says which one.
+/// A connection, on whatever core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tracker {
     /// CLIENT ID.
     pub client: u64,
+    /// That of its core.
+    pub shard: ShardId,
     pub conn: ConnId,
-}
-
-impl Tracker {
-    /// The shard of its core.
-    pub fn shard(self, shards: u16) -> u16 {
-        shard_of(self.client, shards)
-    }
-}
-
-/// The shard of a client's core: CLIENT IDs are dealt out that way.
-pub fn shard_of(client: u64, shards: u16) -> u16 {
-    ((client - 1) % u64::from(shards)) as u16
 }
 
 /// Keys that are no longer what they were; `None`: all of them.
@@ -181,10 +172,10 @@ impl Tracked {
     }
 
     /// Connections of this shard's core have been told that all keys have changed.
-    pub fn forget_own(&mut self, shard: u16, shards: u16) {
+    pub fn forget_own(&mut self, shard: ShardId) {
         let mut items = 0;
         self.keys.retain(|_, trackers| {
-            trackers.retain(|tracker| tracker.shard(shards) != shard);
+            trackers.retain(|tracker| tracker.shard != shard);
             items += trackers.len();
             !trackers.is_empty()
         });
@@ -224,7 +215,7 @@ mod tests {
     use super::*;
 
     fn tracker(client: u64) -> Tracker {
-        Tracker { client, conn: ConnId(client as u32) }
+        Tracker { client, shard: ShardId(client as u16 % 2), conn: ConnId(client as u32) }
     }
 
     #[test]
@@ -285,7 +276,7 @@ mod tests {
             assert!(tracked.note(b"k", tracker(client)).is_empty());
         }
         assert!(tracked.note(b"l", tracker(3)).is_empty());
-        tracked.forget_own(0, 2);
+        tracked.forget_own(ShardId(1));
         assert_eq!((tracked.keys_len(), tracked.items_len()), (1, 2));
         assert_eq!(tracked.take(b"k"), [tracker(2), tracker(4)]);
     }

@@ -6,6 +6,7 @@
 #![deny(unsafe_op_in_unsafe_fn)]
 
 pub mod background;
+pub mod balance;
 mod buffer;
 pub mod check;
 pub mod clock;

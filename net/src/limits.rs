@@ -61,6 +61,16 @@ pub const PORT_WAIT_MS: u64 = 250;
 /// How often a machine hears of the time, at least.
 pub const TICK_MS: u64 = 50;
 
+/// How often it is looked whose core is busy and whose is not. Cores' times are in hundredths of a second.
+pub const BALANCE_MS: u64 = 100;
+
+/// How busy a core is whose worker gives connections away, and by how much less that of the one who gets them.
+pub const BALANCE_BUSY_PERMILLE: u64 = 900;
+pub const BALANCE_GAP_PERMILLE: u64 = 150;
+
+/// How long a connection that is to go to another worker may take to come to rest.
+pub const LEAVING_MS_MAX: u64 = 50;
+
 /// How long accepting pauses when the process is out of descriptors or memory.
 pub const ACCEPT_PAUSE_MS: u64 = 100;
 

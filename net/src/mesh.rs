@@ -11,8 +11,8 @@
 //! The same holds with the roles exchanged for a sender that waits for room.
 
 use crate::limits::MAILBOX_PARCELS;
-use cairn_core::event::ProcessFacts;
-use cairn_core::event::Ticket;
+use cairn_core::event::{ConnId, ProcessFacts, Ticket};
+use cairn_core::machine::Handover;
 use cairn_core::parcel::Parcel;
 use cairn_storage::units::ShardId;
 use rustix::event::{EventfdFlags, eventfd};
@@ -238,7 +238,7 @@ impl Receiver {
     }
 }
 
-/// What comes to a worker from outside the workers. Rare: a lock is good enough.
+/// What comes to a worker from outside the workers, or rarely: a lock is good enough.
 #[derive(Debug)]
 pub enum Letter {
     HostAnswer {
@@ -249,12 +249,36 @@ pub enum Letter {
     Facts(ProcessFacts),
     /// All shards are there: accept connections.
     Serve,
+    /// Another worker has time: it is to have connections that make this one's core busy, so many in a thousand.
+    Share {
+        to: u16,
+        permille: u16,
+    },
+    /// A connection comes from another worker.
+    Come(Box<Visit>),
+    /// What became of it there.
+    Went {
+        conn: ConnId,
+        generation: u32,
+        is_taken: bool,
+    },
     /// Accept nobody any more, finish what was begun, then end.
     Drain {
         saves: bool,
     },
     /// End now, finished or not.
     Halt,
+}
+
+/// A connection that goes from one worker to another.
+#[derive(Debug)]
+pub struct Visit {
+    /// The worker that it comes from, and what it is there.
+    pub from: u16,
+    pub conn: ConnId,
+    pub generation: u32,
+    pub fd: OwnedFd,
+    pub handover: Handover,
 }
 
 /// A worker's letters from outside.

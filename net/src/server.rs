@@ -5,6 +5,7 @@
 //! stop:  nobody is accepted -> machines finish what was begun -> workers end
 //! ```
 
+use crate::balance::Balancer;
 use crate::clock;
 use crate::datadir::{DataDir, Manifest, random_bytes, random_id};
 use crate::error::StartError;
@@ -79,6 +80,7 @@ pub struct ServerHandle {
     reports: Option<mpsc::Receiver<Report>>,
     threads: Vec<Thread>,
     facts: Option<facts::Collector>,
+    balancer: Option<Balancer>,
     // Unlocked last.
     _dir: DataDir,
 }
@@ -122,6 +124,7 @@ pub fn start(config: ServerConfig) -> Result<ServerHandle, StartError> {
     let seats = Seats { plan, shared: Arc::clone(&shared), inboxes: inboxes.clone(), cpus: cpus.clone(), reporter };
     let threads = seats.start(mesh, listeners)?;
     let facts = facts::Collector::start(inboxes.clone(), config.allocated_bytes);
+    let balancer = Balancer::start(inboxes.clone(), cpus.clone());
     Ok(ServerHandle {
         bound,
         unixsocket,
@@ -135,6 +138,7 @@ pub fn start(config: ServerConfig) -> Result<ServerHandle, StartError> {
         reports: Some(reports),
         threads,
         facts: Some(facts),
+        balancer: Some(balancer),
         _dir: dir,
     })
 }
@@ -203,6 +207,7 @@ impl ServerHandle {
 
     fn halt(&mut self) -> bool {
         self.facts = None;
+        self.balancer = None;
         self.post_all(|| Letter::Halt);
         let joined = self.threads.drain(..).map(Thread::join).filter(Result::is_err).count() == 0;
         if let Some(path) = self.unixsocket.take() {
@@ -391,7 +396,7 @@ impl Seats {
                 spin_ns: self.plan.spin_ns,
                 listeners,
                 doorbell,
-                inbox: Arc::clone(&self.inboxes[worker]),
+                inboxes: self.inboxes.clone(),
                 senders,
                 receivers,
                 homes: Arc::clone(&self.plan.homes),

@@ -9,6 +9,7 @@
 //! - **S2** A descriptor is closed, and its id used again, only when neither is; so no completion is ever taken for a
 //!   later connection's. The generation in every completion is the second lock on that door.
 //! - **S3** The bytes of a send stay where they are until its last completion.
+//! - **S4** A descriptor that is lent to another worker is read and written by that one; here it is only cut off, if somebody here wants that.
 
 use crate::buffer::GROUP;
 use crate::limits::SEND_BYTES_MAX;
@@ -38,6 +39,10 @@ struct Socket {
     /// Sends fail from now on.
     is_broken: bool,
     is_closing: bool,
+    /// Nothing is read, for another worker is to have it.
+    is_leaving: bool,
+    /// Another worker has it too.
+    is_lent: bool,
     /// What is being sent, and how much of it the kernel has.
     sending: Option<Outgoing>,
     sent: usize,
@@ -231,7 +236,7 @@ impl Sockets {
         let socket = &mut self.all[conn.0 as usize];
         assert!(!socket.is_closing, "a connection is closed once");
         socket.is_closing = true;
-        if socket.is_receiving || socket.sending.is_some() {
+        if socket.is_receiving || socket.sending.is_some() || socket.is_lent {
             let fd = socket.fd.as_ref().expect("only open connections are closed");
             // It fails if the peer is gone, and then nothing hangs either.
             let _ = shutdown(fd, Shutdown::Both);
@@ -239,6 +244,48 @@ impl Sockets {
         }
         self.settle(conn.0);
         Ok(())
+    }
+
+    /// Reads nothing more: another worker is to have it, once it [is still](Sockets::is_still).
+    pub fn hold_still(&mut self, ring: &mut Ring, conn: ConnId) -> io::Result<()> {
+        let socket = &mut self.all[conn.0 as usize];
+        socket.is_leaving = true;
+        socket.cancel_receive(ring, conn.0)
+    }
+
+    /// Reads on.
+    pub fn stay(&mut self, ring: &mut Ring, conn: ConnId) -> io::Result<()> {
+        let socket = &mut self.all[conn.0 as usize];
+        (socket.is_leaving, socket.is_lent) = (false, false);
+        socket.receive(ring, conn.0)
+    }
+
+    /// Whether a connection of that generation is held still, and nothing of it is with the kernel. `None`: it is not there any more, or comes to its end.
+    pub fn is_still(&self, conn: ConnId, generation: u32) -> Option<bool> {
+        let socket =
+            self.all.get(conn.0 as usize).filter(|socket| socket.fd.is_some() && socket.generation == generation)?;
+        let is_ending = socket.is_closing || socket.is_hung_up || socket.is_broken;
+        (!is_ending).then_some(socket.is_leaving && !socket.is_receiving && socket.sending.is_none())
+    }
+
+    pub fn generation(&self, conn: ConnId) -> u32 {
+        self.all[conn.0 as usize].generation
+    }
+
+    /// The descriptor for another worker. Keeps S4.
+    pub fn lend(&mut self, conn: ConnId) -> io::Result<OwnedFd> {
+        let socket = &mut self.all[conn.0 as usize];
+        let fd = socket.fd.as_ref().expect("only open connections are lent").try_clone()?;
+        socket.is_lent = true;
+        Ok(fd)
+    }
+
+    /// Another worker has it: it is not here any more, and goes on there.
+    pub fn release(&mut self, conn: ConnId) {
+        let socket = &mut self.all[conn.0 as usize];
+        assert!(socket.is_lent && !socket.is_receiving && socket.sending.is_none(), "S4");
+        socket.is_closing = true;
+        self.settle(conn.0);
     }
 
     /// Which of the worker's machines has a connection.
@@ -261,7 +308,7 @@ impl Sockets {
             }
             socket.fd = None;
             self.free.push(conn);
-            self.freed += 1;
+            self.freed += u32::from(!socket.is_lent);
         }
     }
 }
@@ -269,7 +316,7 @@ impl Sockets {
 impl Socket {
     /// Arms the receive if it should be and is not.
     fn receive(&mut self, ring: &mut Ring, conn: u32) -> io::Result<()> {
-        if self.is_receiving || self.is_paused || self.is_hung_up || self.is_closing {
+        if self.is_receiving || self.is_paused || self.is_hung_up || self.is_closing || self.is_leaving {
             return Ok(());
         }
         let fd = self.fd.as_ref().expect("only open connections receive").as_raw_fd();

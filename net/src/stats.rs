@@ -28,6 +28,8 @@ pub struct WorkerStats {
     pub bytes_in: u64,
     pub bytes_out: u64,
     pub accepted: u64,
+    /// Connections that came from other workers.
+    pub taken: u64,
     /// Refused because of `maxclients`.
     pub refused: u64,
     /// Failures to accept (descriptors, memory).
@@ -79,6 +81,7 @@ impl WorkerStats {
             bytes_in: 0,
             bytes_out: 0,
             accepted: 0,
+            taken: 0,
             refused: 0,
             accept_failures: 0,
             connections: 0,

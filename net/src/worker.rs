@@ -9,8 +9,10 @@
 //! (docs/decisions/0001-glommio.md).
 
 mod halt;
+mod share;
 mod welcome;
 
+use self::share::Leaving;
 use crate::background::Background;
 use crate::buffer::ReceiveBuffers;
 use crate::clock;
@@ -66,7 +68,8 @@ pub struct WorkerParts {
     pub spin_ns: u64,
     pub listeners: Vec<(OwnedFd, Option<PathBuf>)>,
     pub doorbell: Arc<Doorbell>,
-    pub inbox: Arc<Inbox>,
+    /// By worker.
+    pub inboxes: Vec<Arc<Inbox>>,
     /// By worker; `None` for itself.
     pub senders: Vec<Option<Sender>>,
     pub receivers: Vec<Receiver>,
@@ -91,7 +94,8 @@ pub struct Worker {
     is_touched: Vec<bool>,
     listeners: Listeners,
     doorbell: Arc<Doorbell>,
-    inbox: Arc<Inbox>,
+    /// By worker.
+    inboxes: Vec<Arc<Inbox>>,
     senders: Vec<Option<Sender>>,
     receivers: Vec<Receiver>,
     homes: Arc<[u16]>,
@@ -102,6 +106,8 @@ pub struct Worker {
     /// Sends that were over at once.
     returned: Vec<(u16, ConnId, Outgoing)>,
     background: Background,
+    /// Connections that are to go to another worker.
+    leaving: Vec<Leaving>,
     stats: WorkerStats,
     now: Now,
     spin_ns: u64,
@@ -165,7 +171,7 @@ impl Worker {
             machines,
             listeners,
             doorbell: parts.doorbell,
-            inbox: parts.inbox,
+            inboxes: parts.inboxes,
             senders: parts.senders,
             receivers: parts.receivers,
             homes: parts.homes,
@@ -174,6 +180,7 @@ impl Worker {
             local: VecDeque::new(),
             returned: Vec::new(),
             background: Background::new(),
+            leaving: Vec::new(),
             stats,
             now,
             spin_ns: parts.spin_ns,
@@ -223,6 +230,7 @@ impl Worker {
             }
         }
         self.sockets.feed(&mut self.ring)?;
+        self.let_go()?;
         for sender in self.senders.iter_mut().flatten() {
             self.stats.doorbells += u64::from(sender.ring());
         }
@@ -261,7 +269,7 @@ impl Worker {
             || self.background.is_runnable()
             || self.receivers.iter().any(|receiver| !receiver.is_empty())
             || self.senders.iter().flatten().any(Sender::can_go_on)
-            || !self.inbox.is_empty()
+            || !self.inbox().is_empty()
             || self.machines.iter().any(Machine::wants_turn)
             || self.state == State::Halted
     }
@@ -455,8 +463,12 @@ impl Worker {
         machine
     }
 
+    fn inbox(&self) -> &Inbox {
+        &self.inboxes[usize::from(self.stats.worker)]
+    }
+
     fn take_letters(&mut self) -> io::Result<()> {
-        for letter in self.inbox.take() {
+        for letter in self.inbox().take() {
             match letter {
                 Letter::HostAnswer { shard, ticket, result } => {
                     let machine = self.machine_of(shard);
@@ -478,6 +490,9 @@ impl Worker {
                         self.tell(machine as u16, Event::Drain { saves });
                     }
                 }
+                Letter::Share { to, permille } => self.share(to, permille)?,
+                Letter::Come(visit) => self.on_come(*visit)?,
+                Letter::Went { conn, generation, is_taken } => self.on_went(conn, generation, is_taken)?,
                 Letter::Halt => self.state = State::Halted,
             }
         }

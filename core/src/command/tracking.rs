@@ -8,7 +8,7 @@ use crate::limits::TRACKING_PREFIXES_MAX;
 use crate::machine::Machine;
 use crate::parcel::{Answer, Ask};
 use crate::resp::encode::Reply;
-use crate::tracking::{Tracker, Tracking, shard_of};
+use crate::tracking::{Tracker, Tracking};
 use cairn_storage::units::ShardId;
 
 const NO_SUCH_CLIENT: &str = "ERR The client ID you want redirect to does not exist";
@@ -24,19 +24,21 @@ struct Wanted {
 pub fn tracking(machine: &mut Machine, conn: ConnId, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<Flow, Stop> {
     let mut wanted = parse(machine, call.args)?;
     let Some(id) = wanted.redirect else { return Ok(apply(machine, conn, wanted, reply)?) };
-    let shard = ShardId(shard_of(id, machine.identity.shards));
-    if shard == machine.identity.shard {
-        let to = machine.find_client(id).ok_or(Refusal::text(NO_SUCH_CLIENT))?;
-        wanted.tracking.redirect = Some(Tracker { client: id, conn: to });
+    if let Some(to) = machine.find_told(id) {
+        wanted.tracking.redirect = Some(Tracker { client: id, shard: machine.identity.shard, conn: to });
         return Ok(apply(machine, conn, wanted, reply)?);
     }
-    machine.ask_one(
+    // A connection may have gone from the core that has accepted it.
+    machine.ask_all(
         conn,
-        shard,
         Ask::ClientConn { id },
         Box::new(move |machine, conn, answers, reply| {
-            let Some(Answer::Count(to @ 0..)) = answers.first() else { return reply.error(NO_SUCH_CLIENT) };
-            wanted.tracking.redirect = Some(Tracker { client: id, conn: ConnId(*to as u32) });
+            let found = answers.iter().zip(0..).find_map(|(answer, shard)| match answer {
+                Answer::Count(to @ 0..) => Some((ShardId(shard), ConnId(*to as u32))),
+                _ => None,
+            });
+            let Some((shard, to)) = found else { return reply.error(NO_SUCH_CLIENT) };
+            wanted.tracking.redirect = Some(Tracker { client: id, shard, conn: to });
             if let Err(refusal) = apply(machine, conn, wanted, reply) {
                 reply.refusal(&refusal);
             }
@@ -56,9 +58,7 @@ fn parse(machine: &Machine, args: &Args<'_>) -> Result<Wanted, Refusal> {
             }
             let id = parse_integer(&args[at]).ok_or(Refusal::NotInteger)?;
             let id = u64::try_from(id).ok().filter(|id| *id > 0).ok_or(Refusal::text(NO_SUCH_CLIENT))?;
-            let is_gone =
-                shard_of(id, machine.identity.shards) == machine.identity.shard.0 && machine.find_client(id).is_none();
-            if is_gone {
+            if machine.identity.shards == 1 && machine.find_client(id).is_none() {
                 return Err(Refusal::text(NO_SUCH_CLIENT));
             }
             wanted.redirect = Some(id);

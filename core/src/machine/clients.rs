@@ -31,6 +31,15 @@ impl Machine {
             session.output.out.extend_from_slice(PROTECTED);
             session.is_closing = true;
         }
+        self.seat(conn, session);
+        self.stats.counters.connections_received += 1;
+        if is_denied {
+            self.flush_output(conn);
+        }
+    }
+
+    /// A connection has an id of this core.
+    pub(super) fn seat(&mut self, conn: ConnId, session: Session) {
         let index = conn.0 as usize;
         if self.sessions.len() <= index {
             self.sessions.resize_with(index + 1, || None);
@@ -38,10 +47,6 @@ impl Machine {
         assert!(self.sessions[index].is_none(), "an id is taken until its connection is closed");
         self.sessions[index] = Some(Box::new(session));
         self.sessions_len += 1;
-        self.stats.counters.connections_received += 1;
-        if is_denied {
-            self.flush_output(conn);
-        }
     }
 
     pub(super) fn on_hung_up(&mut self, conn: ConnId, is_broken: bool) {

@@ -18,6 +18,7 @@ use crate::pubsub::Class;
 use crate::pubsub::encode::Told;
 use crate::route;
 use crate::tracking::{Changes, Invalid, Tracker, Tracking, beginning_with, invalidation};
+use cairn_storage::units::ShardId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -44,7 +45,7 @@ impl Machine {
         if tracking.is_broadcast || !is_exec && !tracking.notes_reads() {
             return true;
         }
-        let tracker = Tracker { client: client.id, conn };
+        let tracker = Tracker { client: client.id, shard: self.identity.shard, conn };
         let mut keys = Vec::new();
         match &client.multi {
             Some(multi) if is_exec => {
@@ -77,7 +78,7 @@ impl Machine {
         let tracking = client.tracking.as_ref()?;
         // In a transaction it may be said on the way.
         let notes = tracking.notes_reads() || !tracking.is_broadcast && self.is_in_transaction();
-        notes.then_some(Tracker { client: client.id, conn })
+        notes.then_some(Tracker { client: client.id, shard: self.identity.shard, conn })
     }
 
     fn note_reads(&mut self, tracker: Tracker, mut keys: Vec<Vec<u8>>) {
@@ -88,7 +89,7 @@ impl Machine {
             if owner == self.identity.shard {
                 self.note_tracked(tracker, &key);
             } else {
-                self.send_tracking(owner.0, TrackingMessage::Read { tracker, key });
+                self.send_tracking(owner, TrackingMessage::Read { tracker, key });
             }
         }
     }
@@ -181,17 +182,16 @@ impl Machine {
             return;
         }
         let keys: Invalid = Some(Arc::new([key.to_vec()]));
-        let own = self.identity.shard.0;
         for tracker in trackers {
-            match tracker.shard(self.identity.shards) {
-                shard if shard == own => self.invalidate(tracker, &keys, writer),
+            match tracker.shard {
+                shard if shard == self.identity.shard => self.invalidate(tracker, &keys, writer),
                 shard => self.send_tracking(shard, TrackingMessage::Changed { tracker, keys: keys.clone(), writer }),
             }
         }
     }
 
-    fn send_tracking(&mut self, shard: u16, message: TrackingMessage) {
-        self.outbox[usize::from(shard)].messages.push(Message::Tracking(message));
+    fn send_tracking(&mut self, shard: ShardId, message: TrackingMessage) {
+        self.outbox[usize::from(shard.0)].messages.push(Message::Tracking(message));
     }
 
     /// All keys of a database have, and that is stable: each core tells its own connections.
@@ -199,7 +199,7 @@ impl Machine {
         for conn in self.trackings.here.clone() {
             self.send_invalid(conn, &None);
         }
-        self.shard.tracked.forget_own(self.identity.shard.0, self.identity.shards);
+        self.shard.tracked.forget_own(self.identity.shard);
     }
 
     /// The turn ends: those who want to be told by prefix are, on all cores.
@@ -209,7 +209,7 @@ impl Machine {
         }
         let changes = Arc::new(std::mem::take(&mut self.trackings.changes));
         for shard in self.pubsub.audiences.shards_of_prefixes(|prefix| has_beginning_with(&changes, prefix)) {
-            self.send_tracking(shard, TrackingMessage::Prefixed(Arc::clone(&changes)));
+            self.send_tracking(ShardId(shard), TrackingMessage::Prefixed(Arc::clone(&changes)));
         }
         self.tell_prefixes_here(&changes);
     }
@@ -262,13 +262,13 @@ impl Machine {
 
     fn send_invalid(&mut self, conn: ConnId, keys: &Invalid) {
         let client = self.client(conn);
-        let of = Tracker { client: client.id, conn };
+        let of = Tracker { client: client.id, shard: self.identity.shard, conn };
         match client.tracking.as_ref().and_then(|tracking| tracking.redirect) {
             None if client.is_resp3 => self.push_told(conn, &mut Told::new(|reply| invalidation(reply, keys))),
             // It has nowhere to be told.
             None => {}
-            Some(to) => match to.shard(self.identity.shards) {
-                shard if shard == self.identity.shard.0 => self.send_redirected(of, to, keys),
+            Some(to) => match to.shard {
+                shard if shard == self.identity.shard => self.send_redirected(of, to, keys),
                 shard => self.send_tracking(shard, TrackingMessage::Redirected { of, to, keys: keys.clone() }),
             },
         }
@@ -279,8 +279,8 @@ impl Machine {
             Some(true) => self.push_told(to.conn, &mut Told::new(|reply| invalidation(reply, keys))),
             // In RESP2 only who listens may be told anything.
             Some(false) => {}
-            None => match of.shard(self.identity.shards) {
-                shard if shard == self.identity.shard.0 => self.break_redirect(of),
+            None => match of.shard {
+                shard if shard == self.identity.shard => self.break_redirect(of),
                 shard => self.send_tracking(shard, TrackingMessage::Broken { of }),
             },
         }
@@ -307,6 +307,14 @@ impl Machine {
     /// The connection of this core with that number.
     pub(crate) fn find_client(&self, id: u64) -> Option<ConnId> {
         self.clients().find(|(_, client)| client.id == id).map(|(conn, _)| conn)
+    }
+
+    /// The same; another one is to have it told, so it stays here.
+    pub(crate) fn find_told(&mut self, id: u64) -> Option<ConnId> {
+        let conn = self.find_client(id)?;
+        let session = self.session_mut(conn);
+        session.client.is_told = true;
+        (!session.is_leaving).then_some(conn)
     }
 
     pub(crate) fn trackers_len(&self) -> usize {

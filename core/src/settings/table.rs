@@ -101,6 +101,7 @@ pub(super) const ACTING: &[Parameter] = &[
     ),
     acts("slice-items", int(1, SLICE_ITEMS_MAX), "4096", |s, v| s.fields.slice_items = v.int() as u64),
     acts("txn-snapshot-memory", BYTES, "64mb", |s, v| s.fields.txn_snapshot_memory_bytes = v.bytes()),
+    acts("balance-connections", Form::Bool, "yes", |s, v| s.fields.balance_connections = v.bool()),
     acts("hot-promote-rate", int(0, INT_MAX), "1000", |s, v| s.fields.hot_promote_rate = v.int() as u64),
     acts("hot-promote-seconds", int(1, INT_MAX), "60", |s, v| s.fields.hot_promote_seconds = v.int() as u64),
     acts("hll-sparse-max-bytes", LENGTH, "3000", |s, v| s.fields.thresholds.hll_sparse_bytes = v.bytes() as usize),
