@@ -18,6 +18,7 @@ cairn_storage::bugs! {
     SurveyNow "survey-now" "What a snapshot is told of a whole database is what is there now",
     FlushAlone "flush-alone" "What is done to whole databases is no part of its transaction",
     FlushUnseen "flush-unseen" "A transaction that is open does not see that it has emptied a database, or had two change places",
+    StepTimes "step-times" "Each step of a program or a script goes by the clock of its shard, and what it has seen may be over by its end",
     RecordUnwritten "record-unwritten" "What IDEMPOTENT has answered is not kept",
     BegunKept "begun-kept" "A part that ends does not give up the collections that it has begun",
     LooksUnlocked "looks-unlocked" "What an open transaction, or a script over several shards, only looks at is not locked",

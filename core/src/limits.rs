@@ -203,6 +203,10 @@ pub const SCRIPT_BYTES_MIN: usize = 1024 * 1024;
 pub const SCRIPT_MS_MAX: u64 = 60_000;
 pub const SCRIPT_HOOK_INSTRUCTIONS: u32 = 10_000;
 
+/// How often a program or script over several shards begins again because a row that it has seen alive is past its time at its end. Then it ends as it
+/// is: somebody sets that row anew all the time, with less to live than it takes.
+pub const LATES_MAX: u32 = 8;
+
 /// How often a script over several shards begins again because it and others have waited for each other.
 pub const SCRIPT_RESTARTS_MAX: u32 = 1000;
 

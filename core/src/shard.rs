@@ -159,6 +159,7 @@ pub struct Shard {
     pub(crate) lists: Filters,
     /// What the running unit has to tell others.
     pub(crate) announced: Announced,
+    deadlines: expire::Deadlines,
     /// Fields that have expired since this was looked at, if somebody looks.
     pub(crate) faded: Option<Vec<Faded>>,
     pub(crate) planted: Option<Bug>,
@@ -225,6 +226,7 @@ impl Shard {
             slices: Slices::default(),
             lists: Filters::default(),
             announced: Announced::default(),
+            deadlines: expire::Deadlines::default(),
             faded: None,
             planted: None,
         }
@@ -407,7 +409,9 @@ impl Shard {
         if self.look.is_none() {
             self.observe(self.unstable.lsn(row_key.db, row_key.head));
         }
-        found.filter(|found| is_live(found, call.now)).map(row)
+        let live = found.filter(|found| is_live(found, call.now));
+        live.iter().filter(|live| live.expire_ms != 0).for_each(|live| self.note_deadline(row_key, live.expire_ms));
+        live.map(row)
     }
 
     /// The same for a command that reads: counts as a hit or a miss.
@@ -571,11 +575,6 @@ impl Shard {
         }
         self.observe_all();
         Ok(self.engine.row_count(db))
-    }
-
-    /// Rows of a database that have a time to live.
-    pub fn expiring_count(&self, db: u8) -> u64 {
-        self.engine.expiring_count(db)
     }
 
     /// The command has seen something that any row may have part in.

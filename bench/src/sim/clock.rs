@@ -21,6 +21,11 @@ pub fn clock_ns() -> u64 {
     NOW_NS.get()
 }
 
+/// Unix milliseconds, as long as they have not jumped.
+pub fn unix_ms(now_ns: u64) -> u64 {
+    (BEGIN_UNIX_US + now_ns / US) / 1000
+}
+
 /// What is to happen, in the order of time; what is to happen at the same time, in the order of planning.
 pub struct Clock<T> {
     now_ns: u64,

@@ -73,6 +73,7 @@ impl Planted {
                     | Bug::RunForgotten
                     | Bug::BegunKept
                     | Bug::FlushUnseen
+                    | Bug::StepTimes
             )
         };
         let machines = Bug::ALL.iter().copied().filter(move |bug| !is_other(bug));
@@ -82,7 +83,8 @@ impl Planted {
     /// Those that show where the model judges several shards.
     pub fn of_across() -> impl Iterator<Item = Planted> {
         let of_histories = [Bug::ReplyUnstable, Bug::UnlockUndecided, Bug::FlushAlone, Bug::LooksUnlocked];
-        let machines = [Bug::PartForgotten, Bug::RenameHalf, Bug::FlushUnseen].into_iter().chain(of_histories);
+        let machines =
+            [Bug::PartForgotten, Bug::RenameHalf, Bug::FlushUnseen, Bug::StepTimes].into_iter().chain(of_histories);
         machines.map(Planted::Machine).chain([Planted::Txn(txn::Bug::DecideAlone)])
     }
 

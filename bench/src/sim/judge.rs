@@ -3,6 +3,7 @@
 
 use super::across::Across;
 use super::checks::{Checked, Checks, Heard, Sent};
+use super::clock::unix_ms;
 use super::histories::Histories;
 use super::network::{End, Wire};
 use super::tasks::Task;
@@ -51,7 +52,7 @@ impl Judge {
                 Ok(if gives_up { Reaction::GivesUp } else { Reaction::Fine })
             }
             Judge::Across(across) => {
-                let gives_up = across.receive(client, bytes)?;
+                let gives_up = across.receive(client, bytes, unix_ms(now_ns))?;
                 Ok(if gives_up { Reaction::GivesUp } else { Reaction::Fine })
             }
         }
@@ -121,8 +122,8 @@ impl Judge {
     }
 
     /// All shards have come back.
-    pub fn recovered(&mut self) -> Checked {
-        if let Judge::Across(across) = self { across.recovered() } else { Ok(()) }
+    pub fn recovered(&mut self, now_ns: u64) -> Checked {
+        if let Judge::Across(across) = self { across.recovered(unix_ms(now_ns)) } else { Ok(()) }
     }
 
     /// Nobody waits for an answer, as far as that is asked.

@@ -49,7 +49,7 @@ impl World {
                 .then(|| if self.rng.bool() { self.rng.usize(1..6) } else { self.rng.usize(1..20) });
             let mut trouble = Trouble { cut, fails, ..Trouble::default() };
             if let Some(engines) = self.open_all(&mut trouble)? {
-                self.judge.recovered()?;
+                self.judge.recovered(self.clock.now_ns())?;
                 let machines = engines.into_iter().zip(0..).map(|(engine, shard)| self.machine(shard, engine));
                 let machines = machines.collect();
                 self.begin(machines);

@@ -46,6 +46,8 @@ pub struct Workload {
     is_alone: bool,
     /// Commands are to span shards, and none tells of time.
     is_across: bool,
+    /// Rows expire while they are asked for.
+    pub is_timed: bool,
     /// Mostly large collections, which are stored piece by piece.
     pub is_bulky: bool,
     /// Makes values differ, so that what survives tells when it was written.
@@ -68,6 +70,7 @@ impl Workload {
             is_wide,
             is_alone: shards == 1,
             is_across: false,
+            is_timed: false,
             is_bulky: false,
             is_one_sided: rng.u8(..4) == 0,
             keys: if is_wide { 400 } else { [1, 4, 20][rng.usize(..3)] },

@@ -25,7 +25,7 @@ impl Machine {
     pub(super) fn do_beside(&mut self, work: &Work) -> Result<Replies, Stop> {
         let Command { entry, db, head, args } = work.commands.command(0);
         let Run::Row(run) = entry.spec.run else { unreachable!("a shard is given commands on rows only") };
-        let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.now, head };
+        let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.time_of(work), head };
         self.shard.begin();
         let start_ns = (self.identity.clock_ns)();
         let mut reply = Replies::default();

@@ -178,7 +178,7 @@ impl Machine {
             exec.stage = Running::of(0);
             return self.decide(txn);
         }
-        let goes = exec.goes();
+        let goes = exec.goes(self.now);
         exec.stage = Running::of(goes.len());
         for (shard, go) in goes {
             self.tell(shard, txn, ToParticipant::Go(go));
@@ -196,7 +196,10 @@ impl Machine {
     /// What a participant answers.
     pub(super) fn on_coordinator(&mut self, from: ShardId, txn: TxnId, message: ToCoordinator) {
         let message = match message {
-            ToCoordinator::Worked { statement, result } => return self.on_worked(txn, statement, result),
+            ToCoordinator::Worked { statement, result, until_ms } => {
+                self.note_until(txn, until_ms);
+                return self.on_worked(txn, statement, result);
+            }
             ToCoordinator::Probe(probe) => return self.on_probe(txn, probe),
             ToCoordinator::Deadlock { statement } => return self.on_deadlock(txn, statement),
             message => message,

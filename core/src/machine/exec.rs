@@ -395,10 +395,12 @@ impl Machine {
     fn run_all(&mut self, go: &Go, replies: &mut Vec<Replies>) -> Result<(), Stop> {
         let Go { commands, is_resp3, is_counted, rolls_back, pins, .. } = go;
         let is_resp3 = *is_resp3;
+        // One time for all shards, unless a row here has come past its own meanwhile: others may have seen that.
+        let now = if self.shard.are_all_live(go.now, self.now) { go.now } else { self.now };
         self.is_unusable = false;
         for (number, Command { entry, db, head, args }) in commands.commands().enumerate() {
             let pin = pins.get(number);
-            let now = pin.map_or(self.now, |pin| pin.now);
+            let now = pin.map_or(now, |pin| pin.now);
             let call = Call { spec: entry.spec, args: &args, db, is_resp3, now, head };
             let start_ns = (self.identity.clock_ns)();
             let mut reply = Replies::default();

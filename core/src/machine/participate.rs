@@ -41,6 +41,8 @@ pub(super) struct Parts {
     pub drains_elsewhere: usize,
     /// Locks were given back since the last grants.
     is_freed: bool,
+    /// Of the command that was worked on last: until when what it has seen is so, in Unix milliseconds.
+    pub until_ms: u64,
     /// Something was done behind the turn's seal: there is to be another turn.
     pub wants_turn: bool,
     /// Parts of open transactions.
@@ -63,7 +65,12 @@ impl Parts {
     pub fn new(engine: &Engine, shards: u16) -> Parts {
         let (txns, lsn) = (engine.remembered().collect(), engine.log().appended());
         let recovered = Recovered { txns, lsn, is_told: false, unheard: usize::from(shards) - 1 };
-        Parts { recovered: (shards > 1).then_some(recovered), ..Parts::default() }
+        Parts { recovered: (shards > 1).then_some(recovered), until_ms: u64::MAX, ..Parts::default() }
+    }
+
+    /// Until when what the command has seen that was worked on last is so.
+    pub fn take_until(&mut self) -> u64 {
+        std::mem::replace(&mut self.until_ms, u64::MAX)
     }
 
     pub fn locks(&self) -> &Locks<TxnId> {

@@ -13,6 +13,7 @@ use crate::command::connection::selected;
 use crate::command::table::Entry;
 use crate::command::{Call, Run, Spec, Spread, table};
 use crate::error::Refusal;
+use crate::event::Now;
 use crate::notify::Voice;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
@@ -341,8 +342,8 @@ impl Exec {
     }
 
     /// The parts, to be tried: what each shard locks and does.
-    pub fn tries(&mut self) -> Vec<(ShardId, Vec<RowLock>, Arc<Go>)> {
-        let goes = self.goes();
+    pub fn tries(&mut self, now: Now) -> Vec<(ShardId, Vec<RowLock>, Arc<Go>)> {
+        let goes = self.goes(now);
         let kept = goes.iter().zip(&mut self.parts).map(|((shard, go), part)| {
             part.tried = Some(Arc::clone(go));
             (*shard, part.rows.clone(), Arc::clone(go))
@@ -350,8 +351,8 @@ impl Exec {
         kept.collect()
     }
 
-    /// What each shard does.
-    pub fn goes(&mut self) -> Vec<(ShardId, Arc<Go>)> {
+    /// What each shard does, at this time.
+    pub fn goes(&mut self, now: Now) -> Vec<(ShardId, Arc<Go>)> {
         if self.parts.iter().any(|part| part.tried.is_some()) {
             let tried = |part: &mut Part| (part.shard, part.tried.take().expect("all were tried"));
             return self.parts.iter_mut().map(tried).collect();
@@ -363,7 +364,7 @@ impl Exec {
         let (is_resp3, is_counted, rolls_back, voice) = (self.is_resp3, self.is_exec, self.rolls_back, self.voice);
         let go = |part: &mut Part| {
             let (commands, pins, writers) = (std::mem::take(&mut part.commands), Vec::new(), writers.clone());
-            (part.shard, Arc::new(Go { commands, is_resp3, is_counted, rolls_back, voice, pins, writers }))
+            (part.shard, Arc::new(Go { commands, is_resp3, now, is_counted, rolls_back, voice, pins, writers }))
         };
         self.parts.iter_mut().map(go).collect()
     }

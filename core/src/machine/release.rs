@@ -176,7 +176,7 @@ impl Machine {
                     ToCoordinator::Seen(_) => ToCoordinator::Seen(Err(NotDone::of_log(&refusal))),
                     ToCoordinator::Locked(_) => ToCoordinator::Locked(Err(Denial::Refused(NotDone::of_log(&refusal)))),
                     ToCoordinator::Worked { statement, .. } => {
-                        ToCoordinator::Worked { statement, result: Err(NotDone::of_log(&refusal)) }
+                        ToCoordinator::Worked { statement, result: Err(NotDone::of_log(&refusal)), until_ms: u64::MAX }
                     }
                     ToCoordinator::Calm | ToCoordinator::Probe(_) | ToCoordinator::Deadlock { .. } => {
                         unreachable!("these wait for nothing")

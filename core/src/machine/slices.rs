@@ -32,8 +32,10 @@ pub(super) struct Sliced {
     args: KeptArgs,
     db: u8,
     is_resp3: bool,
-    /// Of its beginning: what lived then is shown to the end.
+    /// Of its first slice: what lived then is shown to the end.
     now: Now,
+    /// Until when all that it has seen alive is, in Unix milliseconds.
+    until_ms: u64,
     /// The next item.
     at: u64,
     /// What it has come to, if that is more than a number.
@@ -56,6 +58,15 @@ impl Sliced {
     /// Whether nothing keeps it from going on.
     pub fn goes_on(&self) -> bool {
         self.held.is_some()
+    }
+
+    /// What it sees is of the time at which it runs.
+    fn has_no_cut(&self) -> bool {
+        matches!(self.looks, Looks::None | Looks::Lost)
+    }
+
+    fn has_seen_nothing(&self) -> bool {
+        self.at == 0 && self.state.is_none()
     }
 }
 
@@ -92,6 +103,7 @@ impl Machine {
             db: call.db,
             is_resp3: call.is_resp3,
             now: call.now,
+            until_ms: u64::MAX,
             at: 0,
             state: None,
             begun: None,
@@ -119,6 +131,10 @@ impl Machine {
         let head = self.shard.head(&args[spec.keys.first]);
         let call = Call { spec, args: &args, db: sliced.db, is_resp3: sliced.is_resp3, now: sliced.now, head };
         let is_held = self.hold_for_slices(&mut sliced, &call);
+        let is_late = spec.flags.has(Flags::WRITE) && sliced.until_ms < self.now.unix_ms();
+        if sliced.has_no_cut() && (is_late || sliced.has_seen_nothing()) {
+            self.begin_anew(&mut sliced);
+        }
         let call = Call { now: sliced.now, ..call };
         let is_at_once = !is_held && sliced.tries > SLICE_TRIES_MAX && !self.is_locked(&call);
         let is_whole = is_at_once || self.has_lost_looks(&mut sliced);
@@ -188,7 +204,10 @@ impl Machine {
         self.shard.slices.kept.replace(sliced.state.take());
         self.shard.slices.begun.set(sliced.begun.take());
         self.shard.slices.cut.set(sliced.looks.cut());
+        self.shard.watch_deadlines();
         let ran = self.run_row(run, call, 0, reply);
+        let seen = self.shard.seen_deadlines();
+        sliced.until_ms = seen.iter().map(|seen| seen.ms).fold(sliced.until_ms, u64::min);
         sliced.state = self.shard.slices.kept.take();
         sliced.begun = self.shard.slices.begun.take();
         if self.shard.slices.cut.take().is_none() {
@@ -225,6 +244,14 @@ impl Machine {
             }
         }
         sliced.held.is_some()
+    }
+
+    /// It begins, with this time. What changes rows does so at its end: if a row that it has seen alive is past its time by then, which others may have
+    /// seen, it begins anew, without that row.
+    fn begin_anew(&mut self, sliced: &mut Sliced) {
+        self.end_begun(sliced);
+        (sliced.at, sliced.state, sliced.out) = (0, None, Replies::default());
+        (sliced.now, sliced.until_ms) = (self.now, u64::MAX);
     }
 
     /// All has been shown, or nobody wants it any more.

@@ -56,11 +56,12 @@ impl Machine {
     }
 
     /// Looks at the rows as they are behind what the transaction has done. What stops it may have looked at some: it goes on from there.
-    pub(super) fn survey(&mut self, statement: u32, ask: &Ask, open: &mut OpenPart) -> Result<Answer, Stop> {
+    pub(super) fn survey(&mut self, work: &Work, ask: &Ask, open: &mut OpenPart) -> Result<Answer, Stop> {
+        let (statement, now) = (work.statement, self.time_of(work));
         let known = open.survey.take().filter(|(of, _)| *of == statement);
         let mut progress = known.map_or_else(Progress::default, |(_, progress)| progress);
         progress.rows_max = Some(self.settings.slice_items);
-        let surveyed = self.survey_behind(&open.kept, ask, &mut progress);
+        let surveyed = self.survey_behind(&open.kept, now, ask, &mut progress);
         if surveyed.is_err() {
             if progress.goes_on {
                 self.parts.wants_turn = true;
@@ -70,19 +71,19 @@ impl Machine {
         surveyed
     }
 
-    fn survey_behind(&mut self, kept: &Kept, ask: &Ask, progress: &mut Progress) -> Result<Answer, Stop> {
+    fn survey_behind(&mut self, kept: &Kept, now: Now, ask: &Ask, progress: &mut Progress) -> Result<Answer, Stop> {
         // A trial may not be taken back yet; counters that were split before the start are not counted otherwise.
         if self.parts.is_undoing() || self.awaits_settling() {
             return Err(Stop::Crowded);
         }
         self.shard.begin();
         if kept.commands.is_empty() {
-            return self.survey_rows(self.now, ask, progress);
+            return self.survey_rows(now, ask, progress);
         }
         let counts = self.shard.read_counts();
         self.shard.open_trial(kept.commands.bytes(), kept.commands.row_writes())?;
         let numbers: Vec<usize> = (0..kept.commands.len()).collect();
-        let surveyed = self.try_again(kept, &numbers).and_then(|()| self.survey_rows(self.now, ask, progress));
+        let surveyed = self.try_again(kept, &numbers).and_then(|()| self.survey_rows(now, ask, progress));
         self.roll_back();
         self.shard.restore_counts(counts);
         surveyed

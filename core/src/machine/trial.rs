@@ -17,6 +17,7 @@ use crate::bug::Bug;
 use crate::command::keys::target_db;
 use crate::command::{Call, Flags, Run};
 use crate::error::{Refusal, Stop};
+use crate::event::Now;
 use crate::notify::Voice;
 use crate::resp::replies::Replies;
 use crate::tx::{
@@ -124,7 +125,7 @@ impl Machine {
             unreachable!("its client goes on with it")
         };
         let tried = match &work.ask {
-            Some(ask) => self.survey(work.statement, ask, &mut open).map(Worked::Answer),
+            Some(ask) => self.survey(work, ask, &mut open).map(Worked::Answer),
             None => self.try_command(work, &mut open.kept).map(Worked::Reply),
         };
         self.parts.part_mut(txn).expect("it has a part").stage = Stage::Open(open);
@@ -158,7 +159,8 @@ impl Machine {
         self.shard.begin();
         // What a database is emptied of, or changes places with, says nothing of the reply.
         let before = if work.databases.is_empty() { kept.before(&work.rows) } else { Before::Commands(Vec::new()) };
-        let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now: self.now, head };
+        let now = self.time_of(work);
+        let call = Call { spec: entry.spec, args: &args, db, is_resp3: work.is_resp3, now, head };
         let start_ns = (self.identity.clock_ns)();
         let counts = self.shard.read_counts();
         let is_trial = is_write || !before.is_empty();
@@ -182,7 +184,7 @@ impl Machine {
         }
         let seed = self.shard.seed();
         if ran.is_ok() {
-            ran = self.run_tried(&call, &mut reply);
+            ran = self.run_watched(work, kept, &call, &mut reply);
         }
         let is_kept = is_write && ran.is_ok() && error_line(&reply, 0).is_none();
         if is_kept {
@@ -199,10 +201,28 @@ impl Machine {
         self.finish_row(entry.id, ran, 0, work.is_resp3, &mut reply);
         self.stats.on_command(entry.id, (self.identity.clock_ns)().saturating_sub(start_ns));
         if is_kept {
-            let pin = Pin::new(work.statement, self.now, seed, &work.rows, whole_of(work, &call));
+            let pin = Pin::new(work.statement, now, seed, &work.rows, whole_of(work, &call));
             kept.push(work.commands.command(0), pin);
         }
         Ok(reply)
+    }
+
+    /// What time it is to the work.
+    pub(super) fn time_of(&self, work: &Work) -> Now {
+        work.now.filter(|_| self.planted != Some(Bug::StepTimes)).unwrap_or(self.now)
+    }
+
+    /// The same. Of the rows that a program or a script sees alive it is noted until when they are; those that its transaction has touched are its own.
+    fn run_watched(&mut self, work: &Work, kept: &Kept, call: &Call<'_>, reply: &mut Replies) -> Result<(), Stop> {
+        if work.now.is_none() {
+            return self.run_tried(call, reply);
+        }
+        self.shard.watch_deadlines();
+        let ran = self.run_tried(call, reply);
+        let seen = self.shard.seen_deadlines().into_iter().filter(|seen| !kept.has_touched(seen.db, seen.head));
+        let until_ms = seen.map(|seen| seen.ms).min().unwrap_or(u64::MAX);
+        self.parts.until_ms = until_ms;
+        ran
     }
 
     /// A command of a transaction that is open, in a trial.
@@ -287,11 +307,9 @@ impl Machine {
         match tried {
             Tried::Done(result) => {
                 let observed = self.shard.observed();
-                self.hold_foreign(
-                    from,
-                    observed,
-                    HeldReply::Txn { txn, message: ToCoordinator::Worked { statement, result } },
-                );
+                let until_ms = self.parts.take_until();
+                let message = ToCoordinator::Worked { statement, result, until_ms };
+                self.hold_foreign(from, observed, HeldReply::Txn { txn, message });
             }
             Tried::Waits => self.keep_work(work),
             Tried::Later(_) if work.view.is_some() => self.cuts.reading.push((from, work)),
@@ -334,7 +352,8 @@ impl Machine {
         let mut kept = open.kept;
         let (commands, pins) = (std::mem::take(&mut kept.commands), std::mem::take(&mut kept.pins));
         let (is_resp3, is_counted, rolls_back, voice) = (false, false, true, Voice::Plain);
-        (Go { commands, is_resp3, is_counted, rolls_back, voice, pins, writers }, kept)
+        let now = self.now;
+        (Go { commands, is_resp3, now, is_counted, rolls_back, voice, pins, writers }, kept)
     }
 
     /// The same, of a transaction that no other shard has changes of. What stops it may pass: then it is open as before.

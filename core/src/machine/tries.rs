@@ -24,7 +24,7 @@ impl Machine {
             self.pending.tries_skipped -= 1;
             return self.lock_next(txn);
         }
-        let tries = exec.tries();
+        let tries = exec.tries(self.now);
         exec.stage = Running::of(tries.len());
         for (shard, rows, go) in tries {
             self.tell(shard, txn, ToParticipant::Try { rows, go });

@@ -14,7 +14,8 @@
 //!
 //! - **W1** A script that runs again does the same again: its text, arguments, time and random numbers are the same, and so is what it is
 //!   answered. Where it does not (it has looked at an address, say) it is ended.
-//! - **W2** Nothing that it was answered changes before it is committed: the rows are locked.
+//! - **W2** Nothing that it was answered changes before it is committed: the rows are locked. What has changed is the time, which to all of it
+//!   is that of its beginning: if a row that it has seen alive is past its own by the end, it begins again ([`Machine::is_late`]).
 
 mod ends;
 mod ground;
@@ -54,6 +55,9 @@ struct Course {
     /// It is a part of an open transaction: its first statement there.
     first: Option<u32>,
     now: Now,
+    /// Until when what it was answered is so, in Unix milliseconds. How often it was later than that.
+    until_ms: u64,
+    lates: u32,
     seed: u64,
     /// Of the libraries that its function is from.
     version: Option<u64>,
@@ -107,6 +111,8 @@ struct Outcome {
     is_resting: bool,
     /// It begins again when no counter is split.
     wants_calm: bool,
+    /// It begins again, at a later time.
+    is_late: bool,
     /// The database that its last command has left.
     db: u8,
     /// It cannot go on, ever.
@@ -125,6 +131,8 @@ impl Course {
             age,
             first: None,
             now,
+            until_ms: u64::MAX,
+            lates: 0,
             seed,
             version: None,
             used_ns: 0,
@@ -196,8 +204,10 @@ impl Machine {
 
     fn go_on_wide(&mut self, txn: TxnId) {
         let Some(mut wide) = self.pending.wides.remove(&txn) else { return };
-        if let Some(replies) = wide.course.ended.take() {
-            return self.commit_wide(wide, replies);
+        match wide.course.ended.take() {
+            Some(_) if self.is_late(&wide.course) => return self.restart_late(wide),
+            Some(replies) => return self.commit_wide(wide, replies),
+            None => {}
         }
         match self.refresh_code(&mut wide) {
             Ok(true) => {}
@@ -219,6 +229,7 @@ impl Machine {
             return self.fail_wide(wide, &line);
         }
         match end {
+            _ if outcome.is_late => self.restart_late(wide),
             End::Stopped if outcome.wants_calm => self.restart_calmly(wide),
             End::Stopped => {
                 self.pending.wides.insert(txn, wide);
@@ -296,13 +307,14 @@ impl Machine {
         script.course.announced = script.machine.shard.announced.split_off(mark);
         let Running { mut outcome, scene: Scene { called, db, .. }, .. } = script;
         outcome.db = db;
+        outcome.is_late = matches!(end, End::Done | End::Failed(_)) && self.is_late(course);
         let mut lines = Vec::new();
         if let Some((mut vm, _)) = vm {
             random.into_iter().for_each(|state| vm.set_random(state));
             lines = vm.take_log();
             self.put_vm_of(&code, vm);
         }
-        if end != End::Stopped {
+        if end != End::Stopped && !outcome.is_late {
             self.note_script_log(lines);
             self.show_called(called);
         }
@@ -324,6 +336,13 @@ impl Machine {
         }
     }
 
+    /// A shard has answered a command of it, which is so until then.
+    pub(super) fn note_until(&mut self, txn: TxnId, until_ms: u64) {
+        if let Some(wide) = self.pending.wides.get_mut(&txn) {
+            wide.course.until_ms = wide.course.until_ms.min(until_ms);
+        }
+    }
+
     /// A shard works on a command of it.
     pub(super) fn note_wide_part(&mut self, txn: TxnId, shard: ShardId, is_write: bool) {
         if let Some(wide) = self.pending.wides.get_mut(&txn) {
@@ -336,8 +355,8 @@ impl Machine {
         let Some(wide) = self.pending.wides.get_mut(&txn) else { return };
         match (wide.course.asked.take(), error_line(&reply, 0)) {
             (Some(asked), _) => wide.course.answers.push(Answered { asked, reply: Ok(reply) }),
-            // What it has wanted before its first step.
-            (None, None) => {}
+            // What it has wanted before its first step: now it begins.
+            (None, None) => wide.course.now = self.now,
             (None, Some(line)) => {
                 let wide = self.pending.wides.remove(&txn).expect("it was just there");
                 return self.fail_wide(wide, &line);

@@ -15,6 +15,7 @@ use cairn_storage::engine::RowKey;
 use cairn_storage::engine::elements::{collection_of, database_of, elements_of, is_elements};
 use cairn_storage::log::Removal;
 use cairn_storage::units::{CollectionId, Lsn};
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Elements past their time, by head and the rest of their order.
@@ -28,7 +29,50 @@ pub(crate) struct Faded {
     pub place: Option<u64>,
 }
 
+/// The rows that commands have seen alive and that have a deadline, as long as somebody wants to know.
+#[derive(Default)]
+pub(super) struct Deadlines {
+    are_wanted: Cell<bool>,
+    seen: RefCell<Vec<Deadline>>,
+}
+
+/// A row's deadline in Unix milliseconds, with its database and head.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Deadline {
+    pub db: u8,
+    pub head: u64,
+    pub ms: u64,
+}
+
 impl Shard {
+    /// Rows of a database that have a time to live.
+    pub fn expiring_count(&self, db: u8) -> u64 {
+        self.engine.expiring_count(db)
+    }
+
+    /// Whether no row that is there is past its time at either of two times, so that to rows they are the same.
+    pub(crate) fn are_all_live(&self, one: Now, other: Now) -> bool {
+        let now_ms = one.unix_ms().max(other.unix_ms());
+        self.engine.deadline_next().is_ok_and(|next| next.is_none_or(|deadline| deadline >= now_ms))
+    }
+
+    /// From now on, until [`Shard::seen_deadlines`], those of rows that are seen alive are noted.
+    pub(crate) fn watch_deadlines(&self) {
+        self.deadlines.are_wanted.set(true);
+    }
+
+    pub(crate) fn seen_deadlines(&self) -> Vec<Deadline> {
+        self.deadlines.are_wanted.set(false);
+        self.deadlines.seen.take()
+    }
+
+    #[cold]
+    pub(super) fn note_deadline(&self, row: RowKey<'_>, ms: u64) {
+        if self.deadlines.are_wanted.get() {
+            self.deadlines.seen.borrow_mut().push(Deadline { db: row.db, head: row.head, ms });
+        }
+    }
+
     /// Removes rows and fields that are past their time, at most about `max`. Whether there may be more.
     pub(crate) fn expire(&mut self, now: Now, max: usize, is_locked: impl Fn(u8, u64) -> bool) -> Result<bool, Stop> {
         if self.engine.deadline_next()?.is_none_or(|deadline| deadline >= now.unix_ms()) {

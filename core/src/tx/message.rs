@@ -22,6 +22,7 @@
 
 use super::{Databases, Multi, Pin, Probe, RowLock, Watched, Work, Worked};
 use crate::error::Refusal;
+use crate::event::Now;
 use crate::notify::Voice;
 use crate::resp::replies::Replies;
 use crate::shard::Kind;
@@ -84,6 +85,8 @@ pub enum ToParticipant {
 pub struct Go {
     pub commands: Multi,
     pub is_resp3: bool,
+    /// What time it is.
+    pub now: Now,
     /// The statistics count its commands: they are a client's own.
     pub is_counted: bool,
     /// An error of any command undoes all. Then all participants are writers: who only looks says in its log too that it could.
@@ -116,6 +119,8 @@ pub enum ToCoordinator {
     Worked {
         statement: u32,
         result: Result<Worked, NotDone>,
+        /// Until when what it has seen is so, in Unix milliseconds: then a row is past its time.
+        until_ms: u64,
     },
     /// Somebody waits for the transaction: for whom does it wait?
     Probe(Probe),

@@ -112,6 +112,8 @@ pub struct Work {
     pub ask: Option<Box<Ask>>,
     /// It is done on the rows as they were, and locks nothing.
     pub view: Option<View>,
+    /// The time that it is to all steps of a program, or to a script; otherwise that of the shard.
+    pub now: Option<Now>,
 }
 
 impl Work {
@@ -128,6 +130,7 @@ impl Work {
             is_resp3: false,
             ask: None,
             view: None,
+            now: None,
         }
     }
 }
@@ -297,6 +300,11 @@ impl Kept {
     /// rows from another database, or has emptied theirs.
     fn needed(&self, rows: &[RowLock]) -> Vec<usize> {
         self.needed_of(0..self.pins.len(), rows)
+    }
+
+    /// Whether one of the commands is on this row.
+    pub fn has_touched(&self, db: u8, head: u64) -> bool {
+        self.pins.iter().any(|pin| pin.rows.contains(&(db, head)))
     }
 
     fn needed_of(&self, numbers: impl DoubleEndedIterator<Item = usize>, rows: &[RowLock]) -> Vec<usize> {

@@ -1,5 +1,7 @@
 //! What a transaction between BEGIN and COMMIT may have of commands and savepoints: more than a script can name.
 
+mod late;
+
 use crate::driver::World;
 use cairn_core::limits::{SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
 

@@ -12,7 +12,7 @@ pub use orders::{EXPLAINED, Shape, Unit};
 
 use super::Failure;
 use super::checks::{Checked, ONE_REPLY};
-use super::clock::US;
+use super::clock::{US, unix_ms};
 use super::faults::{Faults, Planted};
 use super::histories::is_of_disk;
 use super::judge::Judge;
@@ -38,6 +38,9 @@ const BESIDE_WHOLE: &[u8] = b"-ERR a transaction cannot both store";
 
 /// What a script answers that was ended by the server. Nothing has happened.
 const ENDED: [&[u8]; 2] = [b"-LOCKTIMEOUT ", b"-TRYAGAIN "];
+
+/// One run in so many has rows that expire.
+const TIMED_IN: u64 = 3;
 
 /// When so much may be so, clients look.
 const DOUBTFUL: usize = 4;
@@ -129,14 +132,21 @@ impl Across {
     }
 
     /// What a client sends now. `left`: units that may still be begun.
-    fn next(&mut self, client: usize, workload: &mut Workload, rng: &mut Rng, left: &mut u32) -> Option<Rc<Unit>> {
+    fn next(
+        &mut self,
+        client: usize,
+        workload: &mut Workload,
+        rng: &mut Rng,
+        now_ms: u64,
+        left: &mut u32,
+    ) -> Option<Rc<Unit>> {
         let talk = &self.talks[client];
         if talk.busy.is_some() || talk.is_given_up || *left == 0 || self.orders.lost() >= LOST_MAX {
             return None;
         }
         *left -= 1;
-        let unit = Rc::new(if self.orders.states() > DOUBTFUL { self.look() } else { workload.unit(rng) });
-        let id = self.orders.ask(unit.clone());
+        let unit = Rc::new(if self.orders.states() > DOUBTFUL { self.look() } else { workload.unit(rng, now_ms) });
+        let id = self.orders.ask(unit.clone(), now_ms);
         let talk = &mut self.talks[client];
         let first = usize::from(talk.db != unit.db);
         let before = match unit.shape {
@@ -161,7 +171,7 @@ impl Across {
     }
 
     /// Some bytes have come to a client. Whether it gives its connection up.
-    pub fn receive(&mut self, client: usize, bytes: &[u8]) -> Checked<bool> {
+    pub fn receive(&mut self, client: usize, bytes: &[u8], now_ms: u64) -> Checked<bool> {
         let talk = &mut self.talks[client];
         if talk.is_given_up {
             return Ok(false);
@@ -172,7 +182,7 @@ impl Across {
         while let Some(len) = reply::frame_len(&buffer[at..])? {
             let frame = &buffer[at..at + len];
             at += len;
-            if self.take(client, frame)? {
+            if self.take(client, frame, now_ms)? {
                 return Ok(true);
             }
         }
@@ -181,7 +191,7 @@ impl Across {
     }
 
     /// A client has got a reply. Whether it gives up.
-    fn take(&mut self, client: usize, frame: &[u8]) -> Checked<bool> {
+    fn take(&mut self, client: usize, frame: &[u8], now_ms: u64) -> Checked<bool> {
         let talk = &mut self.talks[client];
         let Some((id, before)) = &mut talk.busy else {
             return Err(format!("{ONE_REPLY}: client {client} gets {} for nothing", reply::shown(frame)));
@@ -229,7 +239,7 @@ impl Across {
             return self.orders.refuse(id, said).map(|()| false);
         }
         self.figures.answered += 1;
-        self.orders.answer(id, said).map(|()| false)
+        self.orders.answer(id, said, now_ms).map(|()| false)
     }
 
     fn wrong(&self, client: usize, frame: &[u8]) -> Checked<bool> {
@@ -265,7 +275,7 @@ impl Across {
     }
 
     /// All shards have.
-    pub fn recovered(&mut self) -> Checked {
+    pub fn recovered(&mut self, now_ms: u64) -> Checked {
         let mut all = Rows::default();
         for rows in std::mem::take(&mut self.survivors).into_values() {
             for db in 0..DATABASES {
@@ -278,7 +288,7 @@ impl Across {
                 self.figures.rows += rows.len(db) as u64;
             }
         }
-        self.orders.survive(all)
+        self.orders.survive(all, now_ms)
     }
 
     /// Nobody waits for an answer.
@@ -302,8 +312,12 @@ impl World {
         let shards = [2, 2, 3][rng.usize(..3)];
         let has_pages = rng.u8(..4) > 0;
         let is_wide = has_pages && rng.u8(..3) == 0;
-        let faults = Faults { has_harm: false, ..Faults::draw(&mut rng, has_pages, is_wide) };
-        let workload = Workload::draw_across(&mut rng, is_wide);
+        let mut faults = Faults { has_harm: false, ..Faults::draw(&mut rng, has_pages, is_wide) };
+        // Not drawn: seeds that once failed are the runs that they were.
+        let is_timed = seed % TIMED_IN == 1;
+        faults.clock_jumps &= !is_timed;
+        let mut workload = Workload::draw_across(&mut rng, is_wide);
+        workload.is_timed = is_timed;
         let judge = Judge::Across(Box::new(Across::new(workload.clients)));
         let mut world = World::with(rng, seed, planted, is_verbose, (shards, has_pages), faults, judge);
         world.trace.add(0, format_args!("{workload:?}"));
@@ -334,7 +348,8 @@ impl World {
             return Ok(());
         }
         let Judge::Across(across) = &mut self.judge else { unreachable!("this run is judged by orders") };
-        let next = across.next(client, &mut self.workload, &mut self.rng, &mut self.commands_left);
+        let now_ms = unix_ms(self.clock.now_ns());
+        let next = across.next(client, &mut self.workload, &mut self.rng, now_ms, &mut self.commands_left);
         let Some(unit) = next else { return Ok(()) };
         let mut bytes = Vec::new();
         let mut say = |words: &[&str]| {

@@ -6,19 +6,19 @@
 //! linearization: Lowe, "Testing for linearizability", 2017). Units that have no row in common need not be ordered, and a state that another one leads to
 //! by a unit under way says nothing that the other one does not. After a crash the rows of all shards together must be those of one of the states, with
 //! some of the units under way done.
+//!
+//! That a row expires is an event of its own, at a moment behind its deadline: no unit that is asked for later sees it alive, and none that is answered earlier sees it gone. A
+//! unit that took several times for its own could see it come, go, and be there for a part of it.
 
 use super::super::checks::{self, Args};
 use super::super::reply;
 use crate::history::{self, differences};
-use crate::model::{self, Rows};
+use crate::model::{self, Change, DATABASES, Row, Rows};
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 /// The check, as failures show it.
 pub const EXPLAINED: &str = "some order of units explains every reply, and what survives";
-
-/// To the model it is always this time: deadlines are long past or far away.
-const NOW_MS: u64 = 1_000_000_000;
 
 /// Where more states than this have to be looked at, nobody says what is right until the next crash.
 const STATES_MAX: usize = 400;
@@ -58,6 +58,8 @@ enum Reach {
 struct UnderWay {
     unit: Rc<Unit>,
     reach: Reach,
+    /// When it was asked for, in Unix milliseconds: to the model it is done then.
+    asked_ms: u64,
     is_read: bool,
     /// Nobody waits for its reply any more.
     is_lost: bool,
@@ -87,11 +89,11 @@ pub struct Orders {
 }
 
 impl Unit {
-    /// Runs it on these rows: the last reply, which tells all.
-    fn run(&self, rows: &mut Rows) -> Vec<u8> {
+    /// Runs it on these rows, at this time: the last reply, which tells all.
+    fn run(&self, rows: &mut Rows, now_ms: u64) -> Vec<u8> {
         let mut all = if self.shape == Shape::One { Vec::new() } else { self.array() };
         for args in &self.commands {
-            all.extend(model::run(rows, NOW_MS, self.db, args).reply);
+            all.extend(model::run(rows, now_ms, self.db, args).reply);
         }
         all
     }
@@ -139,12 +141,42 @@ impl Reach {
         }
     }
 
+    /// Rows that have a deadline before this time.
+    fn due(&self, rows: &Rows, before_ms: u64) -> Vec<(u8, Rc<[u8]>)> {
+        let is_due = |row: &Row| row.expire_ms != 0 && row.expire_ms < before_ms;
+        match self {
+            Reach::Rows(reached) => {
+                let due = reached.iter().filter(|(db, key)| rows.get(*db, key).is_some_and(is_due));
+                due.map(|(db, key)| (*db, Rc::from(key.as_slice()))).collect()
+            }
+            Reach::All => {
+                let all = (0..DATABASES).flat_map(|db| rows.iter(db).map(move |(key, row)| (db, key, row)));
+                all.filter(|(_, _, row)| is_due(row)).map(|(db, key, _)| (db, key.clone())).collect()
+            }
+        }
+    }
+
+    /// These rows without those whose deadline is before this time.
+    fn expire(&self, rows: &mut Rows, before_ms: u64) {
+        for (db, key) in self.due(rows, before_ms) {
+            rows.apply(&Change::Delete { db, key });
+        }
+    }
+
     /// In these rows both are the same.
     fn agree(&self, one: &Rows, other: &Rows) -> bool {
         match self {
             Reach::Rows(rows) => rows.iter().all(|(db, key)| one.get(*db, key) == other.get(*db, key)),
             Reach::All => one.equals(other),
         }
+    }
+}
+
+impl UnderWay {
+    /// Runs it on these rows, of which it sees none that had expired when it was asked for.
+    fn run(&self, rows: &mut Rows) -> Vec<u8> {
+        self.reach.expire(rows, self.asked_ms);
+        self.unit.run(rows, self.asked_ms)
     }
 }
 
@@ -169,14 +201,14 @@ impl State {
 
 impl Orders {
     /// A unit is asked for.
-    pub fn ask(&mut self, unit: Rc<Unit>) -> UnitId {
+    pub fn ask(&mut self, unit: Rc<Unit>, asked_ms: u64) -> UnitId {
         self.last += 1;
         let is_read = !unit.commands.iter().any(checks::is_write);
+        let under_way = UnderWay { reach: unit.reach(), asked_ms, is_read, is_lost: false, unit };
         for state in self.states.iter_mut().filter(|_| is_read) {
-            let seen = unit.run(&mut state.rows.clone());
+            let seen = under_way.run(&mut state.rows.clone());
             state.looks.insert(self.last, BTreeSet::from([seen]));
         }
-        let under_way = UnderWay { reach: unit.reach(), is_read, is_lost: false, unit };
         self.under_way.insert(self.last, under_way);
         self.last
     }
@@ -205,13 +237,13 @@ impl Orders {
     }
 
     /// A unit is answered.
-    pub fn answer(&mut self, id: UnitId, said: &[u8]) -> Result<(), String> {
+    pub fn answer(&mut self, id: UnitId, said: &[u8], now_ms: u64) -> Result<(), String> {
         let mut after = Vec::new();
         for state in std::mem::take(&mut self.states) {
             match state.done.get(&id).map(|expected| expected == said) {
                 Some(true) => keep(&mut after, state),
                 Some(false) => {}
-                None => self.explain(state, id, said, &mut after),
+                None => self.explain(state, id, said, now_ms, &mut after),
             }
         }
         if after.is_empty() && !self.is_blind {
@@ -221,6 +253,7 @@ impl Orders {
         self.states = if self.is_blind { Vec::new() } else { after };
         self.end(id);
         self.forget_done();
+        self.forget_due(now_ms);
         self.thin();
         Ok(())
     }
@@ -237,8 +270,9 @@ impl Orders {
     }
 
     /// The states in which the unit is done, and answers what it has answered.
-    fn explain(&mut self, state: State, id: UnitId, said: &[u8], after: &mut Vec<State>) {
+    fn explain(&mut self, state: State, id: UnitId, said: &[u8], now_ms: u64, after: &mut Vec<State>) {
         let related = self.related(id, &state);
+        let reaches: Vec<Reach> = related.iter().chain([&id]).map(|id| self.under_way[id].reach.clone()).collect();
         let is_read = self.under_way[&id].is_read;
         let (mut seen, mut next) = (vec![state], 0);
         while let Some(state) = seen.get(next).cloned() {
@@ -256,38 +290,69 @@ impl Orders {
                 keep(after, done);
             }
             related.iter().filter_map(|other| self.next(&state, *other)).for_each(|state| keep(&mut seen, state));
+            self.expired(&state, &reaches, now_ms).into_iter().for_each(|state| keep(&mut seen, state));
+        }
+    }
+
+    /// The states with one row less, of those that some reach, for it has expired by now.
+    fn expired(&self, state: &State, reaches: &[Reach], now_ms: u64) -> Vec<State> {
+        // At its deadline a row lives, but who gives it that deadline then removes it.
+        let due: BTreeSet<(u8, Rc<[u8]>)> =
+            reaches.iter().flat_map(|reach| reach.due(&state.rows, now_ms + 1)).collect();
+        let without = |(db, key): (u8, Rc<[u8]>)| {
+            let mut state = state.clone();
+            let reach = Reach::Rows(BTreeSet::from([(db, key.to_vec())]));
+            state.rows.apply(&Change::Delete { db, key });
+            self.look(&mut state, &reach);
+            state
+        };
+        due.into_iter().map(without).collect()
+    }
+
+    /// Rows whose deadline everybody under way was asked behind.
+    fn forget_due(&mut self, now_ms: u64) {
+        let before_ms = self.under_way.values().map(|one| one.asked_ms).fold(now_ms, u64::min);
+        for mut state in std::mem::take(&mut self.states) {
+            Reach::All.expire(&mut state.rows, before_ms);
+            keep(&mut self.states, state);
         }
     }
 
     /// The state with one more unit done, if it is not.
     fn next(&self, state: &State, id: UnitId) -> Option<State> {
-        let UnderWay { unit, is_lost, reach, .. } = &self.under_way[&id];
+        let one = &self.under_way[&id];
         if state.done.contains_key(&id) {
             return None;
         }
         let mut state = state.clone();
-        let said = unit.run(&mut state.rows);
-        state.done.insert(id, if *is_lost { Vec::new() } else { said });
-        for (look, seen) in &mut state.looks {
-            let look = &self.under_way[look];
-            if look.reach.meets(reach) {
-                seen.insert(look.unit.run(&mut state.rows.clone()));
-            }
-        }
+        let said = one.run(&mut state.rows);
+        state.done.insert(id, if one.is_lost { Vec::new() } else { said });
+        self.look(&mut state, &one.reach);
         Some(state)
     }
 
-    /// Units that change rows, are not done in this state and may matter to this one: it has a row in common with them, or with others that have.
+    /// These rows have changed: those that only look may see them now.
+    fn look(&self, state: &mut State, reach: &Reach) {
+        for (look, seen) in &mut state.looks {
+            let look = &self.under_way[look];
+            if look.reach.meets(reach) {
+                seen.insert(look.run(&mut state.rows.clone()));
+            }
+        }
+    }
+
+    /// Units that change rows, are not done in this state and may matter to this one: it has a row in common with them, or with others that have. Who only
+    /// looks at rows of two sees in which order they are done.
     fn related(&self, id: UnitId, state: &State) -> Vec<UnitId> {
-        let is_open =
-            |(other, one): &(&UnitId, &UnderWay)| **other != id && !one.is_read && !state.done.contains_key(other);
-        let mut others: Vec<UnitId> = self.under_way.iter().filter(is_open).map(|(other, _)| *other).collect();
+        let is_open = |other: &UnitId| *other != id && !state.done.contains_key(other);
+        let mut others: Vec<UnitId> = self.under_way.keys().copied().filter(is_open).collect();
         let (mut related, mut next) = (vec![id], 0);
         while let Some(one) = related.get(next).map(|id| &self.under_way[id].reach) {
             related.extend(others.extract_if(.., |other| one.meets(&self.under_way[other].reach)));
             next += 1;
         }
-        related.split_off(1)
+        related.retain(|other| *other != id && !self.under_way[other].is_read);
+        related
     }
 
     fn end(&mut self, id: UnitId) {
@@ -338,10 +403,11 @@ impl Orders {
     }
 
     /// A start has found these rows: from now on they are what is so.
-    pub fn survive(&mut self, survivors: Rows) -> Result<(), String> {
+    pub fn survive(&mut self, mut survivors: Rows, now_ms: u64) -> Result<(), String> {
+        Reach::All.expire(&mut survivors, now_ms);
         let ids: Vec<UnitId> = self.under_way.keys().copied().collect();
         ids.into_iter().for_each(|id| self.lose(id));
-        let mut ways = self.states.iter().map(|state| self.leads_to(state, &survivors));
+        let mut ways = self.states.iter().map(|state| self.leads_to(state, &survivors, now_ms));
         let is_right = ways.try_fold(Some(false), |all, one| match one {
             Some(true) => Err(()),
             Some(false) => Ok(all),
@@ -360,16 +426,21 @@ impl Orders {
     }
 
     /// Whether these rows are those of a state, with some of the units under way done. `None`: there are too many ways.
-    fn leads_to(&self, state: &State, survivors: &Rows) -> Option<bool> {
+    fn leads_to(&self, state: &State, survivors: &Rows, now_ms: u64) -> Option<bool> {
+        let left_of = |rows: &Rows| {
+            let mut rows = rows.clone();
+            Reach::All.expire(&mut rows, now_ms);
+            rows
+        };
         let mut left: BTreeSet<UnitId> = self.under_way.keys().copied().collect();
         left.retain(|id| !state.done.contains_key(id));
         // Rows that no unit under way reaches.
-        let mut outside = differences(&state.rows, survivors);
+        let mut outside = differences(&left_of(&state.rows), survivors);
         while let Some(id) = left.pop_first() {
             let mut together = self.related(id, state);
             together.push(id);
             together.iter().for_each(|id| _ = left.remove(id));
-            let reaches: Vec<&Reach> = together.iter().map(|id| &self.under_way[id].reach).collect();
+            let reaches: Vec<Reach> = together.iter().map(|id| self.under_way[id].reach.clone()).collect();
             outside.retain(|row| !reaches.iter().any(|reach| reach.has(row)));
             let (mut seen, mut next) = (vec![state.clone()], 0);
             loop {
@@ -377,7 +448,8 @@ impl Orders {
                     Some(state) => state.clone(),
                     None => return Some(false),
                 };
-                if reaches.iter().all(|reach| reach.agree(&state.rows, survivors)) {
+                let rows = left_of(&state.rows);
+                if reaches.iter().all(|reach| reach.agree(&rows, survivors)) {
                     break;
                 }
                 if seen.len() > STATES_MAX {
@@ -385,6 +457,7 @@ impl Orders {
                 }
                 next += 1;
                 together.iter().filter_map(|id| self.next(&state, *id)).for_each(|state| keep(&mut seen, state));
+                self.expired(&state, &reaches, now_ms).into_iter().for_each(|state| keep(&mut seen, state));
             }
         }
         Some(outside.is_empty())
@@ -433,22 +506,22 @@ mod tests {
 
     fn orders() -> Orders {
         let mut orders = Orders::default();
-        orders.survive(Rows::default()).unwrap();
+        orders.survive(Rows::default(), 1000).unwrap();
         orders
     }
 
     fn rows(commands: &[&str]) -> Rows {
         let mut rows = Rows::default();
-        commands.iter().for_each(|command| drop(unit(command).run(&mut rows)));
+        commands.iter().for_each(|command| drop(unit(command).run(&mut rows, 1000)));
         rows
     }
 
     /// Asked for one after the other, with nothing under way but these.
     fn check(lines: &[(&str, &str)]) -> Result<(), String> {
         let mut orders = orders();
-        let ids: Vec<UnitId> = lines.iter().map(|(line, _)| orders.ask(unit(line))).collect();
+        let ids: Vec<UnitId> = lines.iter().map(|(line, _)| orders.ask(unit(line), 1000)).collect();
         let said = lines.iter().map(|(_, said)| format!("{said}\r\n").replace(' ', "\r\n"));
-        ids.into_iter().zip(said).try_for_each(|(id, said)| orders.answer(id, said.as_bytes()))
+        ids.into_iter().zip(said).try_for_each(|(id, said)| orders.answer(id, said.as_bytes(), 1000))
     }
 
     #[test]
@@ -466,21 +539,52 @@ mod tests {
     #[test]
     fn what_was_answered_is_over() {
         let mut orders = orders();
-        let set = orders.ask(unit("SET a 1"));
-        orders.answer(set, b"+OK\r\n").unwrap();
-        let get = orders.ask(unit("GET a"));
-        assert!(orders.answer(get, b"$-1\r\n").is_err());
+        let set = orders.ask(unit("SET a 1"), 1000);
+        orders.answer(set, b"+OK\r\n", 1000).unwrap();
+        let get = orders.ask(unit("GET a"), 1000);
+        assert!(orders.answer(get, b"$-1\r\n", 1000).is_err());
+    }
+
+    #[test]
+    fn a_row_expires_once_and_for_all() {
+        // Asked for at 1000 and 1004, answered at 1010. What lives to 1005 may be there for the one and not for the other, but not the other way round.
+        let answered = |first: &str, second: &str| {
+            let mut orders = orders();
+            let set = orders.ask(unit("MSET a 1 b 1; PEXPIREAT a 1005"), 1000);
+            orders.answer(set, b"*2\r\n+OK\r\n:1\r\n", 1000).unwrap();
+            let ids = [orders.ask(unit("GET a; GET a"), 1000), orders.ask(unit("COPY a c"), 1004)];
+            let said = |text: &str| format!("{text}\r\n").replace(' ', "\r\n");
+            let first = orders.answer(ids[0], said(first).as_bytes(), 1010);
+            let second = orders.answer(ids[1], said(second).as_bytes(), 1010);
+            let later = orders.ask(unit("GET a"), 1006);
+            first.and(second).and(orders.answer(later, b"$-1\r\n", 1011)).is_ok()
+        };
+        for (first, second) in
+            [("*2 $1 1 $1 1", ":1"), ("*2 $1 1 $1 1", ":0"), ("*2 $-1 $-1", ":0"), ("*2 $-1 $-1", ":1")]
+        {
+            assert!(answered(first, second), "{first} {second}");
+        }
+        assert!(!answered("*2 $1 1 $-1", ":1"));
+        let mut orders = orders();
+        let set = orders.ask(unit("SET a 1; PEXPIREAT a 1005"), 1000);
+        orders.answer(set, b"*2\r\n+OK\r\n:1\r\n", 1000).unwrap();
+        let get = orders.ask(unit("GET a"), 1000);
+        assert!(orders.answer(get, b"$-1\r\n", 1004).is_err(), "it lives by then");
+        let mut rows = rows(&["SET a 1; PEXPIREAT a 1005"]);
+        assert!(self::orders().survive(rows.clone(), 1006).is_ok(), "it is gone, or will be");
+        Reach::All.expire(&mut rows, 1006);
+        assert!(rows.is_empty(0));
     }
 
     #[test]
     fn what_survives_is_whole_and_has_what_was_answered() {
         let after = |answered: bool, survivors: &[&str]| {
             let mut orders = orders();
-            let ids = [orders.ask(unit("MSET a 1 b 1")), orders.ask(unit("RENAME a c"))];
+            let ids = [orders.ask(unit("MSET a 1 b 1"), 1000), orders.ask(unit("RENAME a c"), 1000)];
             if answered {
-                orders.answer(ids[0], b"+OK\r\n").unwrap();
+                orders.answer(ids[0], b"+OK\r\n", 1000).unwrap();
             }
-            orders.survive(rows(survivors)).is_ok()
+            orders.survive(rows(survivors), 1000).is_ok()
         };
         assert!(after(false, &[]) && !after(true, &[]));
         assert!(after(false, &["MSET a 1 b 1"]) && after(true, &["MSET c 1 b 1"]));

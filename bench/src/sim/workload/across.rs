@@ -1,5 +1,6 @@
 //! Commands and transactions on rows of any shards, as [`super::super::across`] asks for them. Deadlines are long past or far away, so that nobody
-//! has to know when exactly a command was run.
+//! has to know when exactly a command was run; but for those of runs in which rows expire. There nothing is asked between BEGIN and COMMIT, where each
+//! command has its own time.
 
 use super::{TAGS, Workload, collections, command, words};
 use crate::sim::across::{Shape, Unit};
@@ -9,6 +10,9 @@ use fastrand::Rng;
 
 /// Beyond the end of every run, in Unix milliseconds.
 const FAR_MS: u64 = 10_000_000_000_000;
+
+/// In so many milliseconds a row expires that does so soon.
+const SOON_MS: u64 = 6;
 
 /// Databases that are asked for.
 const DATABASES: [u8; 4] = [0, 0, 0, 1];
@@ -38,10 +42,11 @@ impl Workload {
     }
 
     /// What a client asks next.
-    pub fn unit(&mut self, rng: &mut Rng) -> Unit {
+    pub fn unit(&mut self, rng: &mut Rng, now_ms: u64) -> Unit {
         let db = DATABASES[rng.usize(..DATABASES.len())];
         let one = |command| Unit { db, commands: vec![command], shape: Shape::One };
         match rng.u32(..100) {
+            _ if self.is_timed && rng.u8(..6) == 0 => one(self.end_soon(rng, now_ms)),
             0 => one(whole(rng)),
             1 => {
                 let (name, values) = VARIED[rng.usize(..VARIED.len())];
@@ -49,7 +54,10 @@ impl Workload {
             }
             2..12 if self.is_wide => one(self.fill_across(rng)),
             2..40 if !self.is_bulky || rng.u8(..4) == 0 => {
-                let shape = [Shape::Multi, Shape::Multi, Shape::Open, Shape::Script][rng.usize(..4)];
+                let shape = match [Shape::Multi, Shape::Multi, Shape::Open, Shape::Script][rng.usize(..4)] {
+                    Shape::Open if self.is_timed => Shape::Script,
+                    shape => shape,
+                };
                 let count = rng.usize(1..=COMMANDS_MAX);
                 let command = |_| match shape {
                     // Replies of others look otherwise when they have been Lua's.
@@ -57,7 +65,8 @@ impl Workload {
                     _ => self.across(rng, db),
                 };
                 let mut commands: Vec<Args> = (0..count).map(command).collect();
-                if rng.u8(..10) == 0 {
+                // It counts what has expired and is not removed yet.
+                if !self.is_timed && rng.u8(..10) == 0 {
                     commands.insert(rng.usize(..=commands.len()), words(&["DBSIZE"]));
                 }
                 if rng.u8(..16) == 0 {
@@ -100,6 +109,16 @@ impl Workload {
             3..6 => algebra(rng),
             _ => elsewhere(rng, db, &from, &to),
         }
+    }
+
+    /// A row is to expire before long.
+    fn end_soon(&self, rng: &mut Rng, now_ms: u64) -> Args {
+        let key = match rng.u8(..4) {
+            0 => self.any(rng),
+            1 => collections::key(collections::KINDS[rng.usize(..collections::KINDS.len())], None, rng),
+            _ => collections::key(["set", "zset"][rng.usize(..2)], None, rng),
+        };
+        command("PEXPIREAT", &[&key, (now_ms + rng.u64(..SOON_MS)).to_string().as_bytes()])
     }
 
     fn any(&self, rng: &mut Rng) -> Vec<u8> {

@@ -2,8 +2,9 @@
 
 use super::ground::error_of;
 use super::{Answered, Course, Wide};
+use crate::bug::Bug;
 use crate::event::ConnId;
-use crate::limits::SCRIPT_RESTARTS_MAX;
+use crate::limits::{LATES_MAX, SCRIPT_RESTARTS_MAX};
 use crate::machine::Machine;
 use crate::machine::code::Code;
 use crate::machine::form::Form;
@@ -24,6 +25,8 @@ impl Machine {
             replies
         });
         wide.course.answers.push(Answered { asked, reply });
+        // What it has done outside it does once.
+        wide.course.lates = LATES_MAX;
         self.pending.wides_ready.push(txn);
     }
 
@@ -41,6 +44,26 @@ impl Machine {
         }
     }
 
+    /// Whether a row that it has seen alive is past its time, so that its end would be of another moment than what it was answered. What comes of
+    /// it would be so behind what others have seen meanwhile: that the row is gone.
+    pub(super) fn is_late(&self, course: &Course) -> bool {
+        course.until_ms < self.now.unix_ms() && course.lates < LATES_MAX && self.planted != Some(Bug::StepTimes)
+    }
+
+    /// It begins again, and sees the row no more.
+    pub(super) fn restart_late(&mut self, mut wide: Box<Wide>) {
+        wide.course.lates += 1;
+        let txn = wide.course.age.txn;
+        if wide.course.first.is_some() {
+            wide.course.now = self.now;
+            self.pending.wides.insert(txn, wide);
+            self.restart_within(txn);
+        } else {
+            self.pending.wides.insert(txn, wide);
+            self.restart_wide(txn);
+        }
+    }
+
     /// Under another name, with nothing. `None`: it has done so too often, and is answered.
     fn begin_again(&mut self, mut wide: Box<Wide>) -> Option<TxnId> {
         self.leave_wide(&wide.course);
@@ -51,11 +74,11 @@ impl Machine {
             self.answer_wide(wide.hole, "TRYAGAIN the script and others have waited for each other's locks");
             return None;
         };
-        let Course { age, used_ns, restarts, .. } = wide.course;
+        let Course { age, used_ns, restarts, lates, .. } = wide.course;
         let seed = self.shard.random() & 0xffff_ffff_ffff;
         // It grows older than those that came later, so its turn comes.
         let mut course = Course::new(Age { txn: next, ..age }, self.now, seed);
-        (course.used_ns, course.restarts) = (used_ns, restarts);
+        (course.used_ns, course.restarts, course.lates) = (used_ns, restarts, lates);
         wide.course = course;
         self.pending.wides.insert(next, wide);
         Some(next)

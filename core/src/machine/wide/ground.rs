@@ -190,6 +190,7 @@ impl Running<'_> {
                 Tried::Done(Ok(Worked::Apart { .. })) => {}
                 Tried::Done(result) => {
                     self.course.observed = self.course.observed.max(self.machine.shard.observed());
+                    self.course.until_ms = self.course.until_ms.min(self.machine.parts.take_until());
                     let reply = match result {
                         Ok(worked) => form.write(self.machine, vec![worked]),
                         Err(why) => error_of(&why.line),
@@ -249,7 +250,7 @@ impl Running<'_> {
     fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
         let (age, statement) = (self.course.age, self.course.statements + 1);
         let view = self.course.first.and_then(|_| self.machine.view_of(age.txn));
-        Box::new(Work { rows, commands, is_resp3, view, ..Work::of(age, statement) })
+        Box::new(Work { rows, commands, is_resp3, view, now: Some(self.course.now), ..Work::of(age, statement) })
     }
 
     /// An open transaction has so many bytes of commands that write. The error's line, if these are too many.

@@ -137,15 +137,15 @@ impl Machine {
         }
     }
 
-    /// It begins again, behind what it was: the libraries of its functions have changed.
+    /// It begins again, behind what it was: the libraries of its functions have changed, or what it has seen is over.
     pub(super) fn restart_within(&mut self, txn: TxnId) {
         let Some(wide) = self.pending.wides.get_mut(&txn) else { return };
         let Some(first) = wide.course.first else { return };
         let next = Course::new(wide.course.age, wide.course.now, wide.course.seed);
-        let Course { statements, used_ns, restarts, observed, .. } = std::mem::replace(&mut wide.course, next);
+        let Course { statements, used_ns, restarts, lates, observed, .. } = std::mem::replace(&mut wide.course, next);
         let course = &mut wide.course;
         (course.first, course.statements, course.observed) = (Some(first), statements, observed);
-        (course.used_ns, course.restarts) = (used_ns, restarts + 1);
+        (course.used_ns, course.restarts, course.lates) = (used_ns, restarts + 1, lates);
         if restarts >= SCRIPT_RESTARTS_MAX {
             let wide = self.pending.wides.remove(&txn).expect("it was just there");
             return self.fail_wide(wide, "TRYAGAIN the libraries of functions change all the time");
