@@ -10,8 +10,9 @@ pub const SPARE_QUEUE_BYTES_MAX: usize = 4096;
 /// Keys that one connection watches.
 pub const WATCHED_KEYS_MAX: usize = 64 * 1024;
 
-/// Commands between BEGIN and COMMIT, and savepoints.
+/// Commands between BEGIN and COMMIT, the same where it only reads (so many that they can be numbered), and savepoints.
 pub const TXN_STATEMENTS_MAX: u32 = 64 * 1024;
+pub const SNAPSHOT_STATEMENTS_MAX: u32 = u32::MAX - 2 * TXN_STATEMENTS_MAX;
 pub const SAVEPOINTS_MAX: usize = 1024;
 
 /// Bytes of rows, and of one row's value, that a shard remembers as a transaction of several requests has left them.
@@ -21,9 +22,10 @@ pub const AFTER_ROW_BYTES_MAX: usize = 64 * 1024;
 /// Transactions over several shards that a core has lock shard by shard after one that has asked all shards at once met others.
 pub const TRIES_SKIPPED: u32 = 32;
 
-/// What a row that has changed takes beside its key and value, as long as a snapshot may ask for what it was; and how many such rows
-/// a change, and a turn, lets go of that nobody asks for any more.
+/// What a row that has changed takes beside its key and value, as long as a snapshot may ask for what it was, and what an element takes besides for its
+/// place in the order; and how many such rows a change, and a turn, lets go of that nobody asks for any more.
 pub const VERSION_BYTES: u64 = 128;
+pub const ELEMENT_VERSION_BYTES: u64 = 64;
 pub const VERSIONS_FREED_PER_CHANGE: usize = 4;
 pub const VERSIONS_FREED_PER_TURN: usize = 1024;
 

@@ -10,6 +10,7 @@ mod expire;
 mod group;
 mod long;
 mod notify;
+mod past;
 pub mod removal;
 mod scan;
 pub mod slices;

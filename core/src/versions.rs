@@ -7,8 +7,9 @@
 //!
 //! Why so: `docs/decisions/0024-snapshots.md`.
 
+use crate::collection::order::hash_of;
 use crate::event::Now;
-use crate::limits::{VERSION_BYTES, VERSIONS_FREED_PER_CHANGE};
+use crate::limits::{ELEMENT_VERSION_BYTES, VERSION_BYTES, VERSIONS_FREED_PER_CHANGE};
 use crate::tx::CutId;
 use crate::unstable::{Heads, place};
 use cairn_storage::blob::Blob;
@@ -17,6 +18,7 @@ use cairn_storage::limits::DATABASES;
 use cairn_storage::units::CollectionId;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 /// A row as it was.
 #[derive(Clone, Debug)]
@@ -60,17 +62,32 @@ struct Version {
     /// The last cut at which the row was this.
     until: CutId,
     db: u8,
+    head: u64,
     key: Box<[u8]>,
     was: Option<Former>,
 }
 
 impl Version {
-    fn is_of(&self, db: u8, key: &[u8]) -> bool {
-        self.db == db && *self.key == *key
+    fn row(&self) -> RowKey<'_> {
+        RowKey { db: self.db, head: self.head, key: &self.key }
+    }
+
+    fn is_of(&self, row: RowKey<'_>) -> bool {
+        self.row() == row
     }
 
     fn bytes(&self) -> u64 {
-        VERSION_BYTES + self.key.len() as u64 + self.was.as_ref().map_or(0, Former::bytes)
+        let key = self.key.len() as u64;
+        let in_order = if elements::is_elements(self.db) { ELEMENT_VERSION_BYTES + key } else { 0 };
+        VERSION_BYTES + key + in_order + self.was.as_ref().map_or(0, Former::bytes)
+    }
+}
+
+/// Where versions of a row are kept. Elements of one head may be many: all that are put at an end of a list have the same.
+fn place_of(row: RowKey<'_>) -> u64 {
+    match elements::is_elements(row.db) {
+        true => hash_of(row.key, place(row.db, row.head)),
+        false => place(row.db, row.head),
     }
 }
 
@@ -90,10 +107,12 @@ pub(crate) struct Versions {
     /// The newest cut that is read, and whether there is one.
     newest: CutId,
     cuts: BTreeMap<CutId, Open>,
-    /// By [`place`], those of a row in the order of cuts.
+    /// By [`place_of`], those of a row in the order of cuts.
     rows: Heads<Vec<Version>>,
     /// Heads of rows that were there, by database: the order in which who looks at all comes by.
     were: [BTreeSet<u64>; DATABASES],
+    /// Elements that have versions, in their order: tree, head, key.
+    elements: BTreeSet<(u8, u64, Box<[u8]>)>,
     /// The places of versions, by what they reach to.
     ends: BTreeMap<CutId, Vec<u64>>,
     /// Cuts that nobody reads, and up to which there are versions.
@@ -173,23 +192,24 @@ impl Versions {
 
     /// Whether a row that is about to change has no version up to the newest cut.
     pub fn misses(&self, row: RowKey<'_>) -> bool {
-        let versions = self.rows.get(&place(row.db, row.head)).map_or(&[][..], |versions| versions);
-        let last = versions.iter().rfind(|version| version.is_of(row.db, row.key));
+        let versions = self.rows.get(&place_of(row)).map_or(&[][..], |versions| versions);
+        let last = versions.iter().rfind(|version| version.is_of(row));
         last.is_none_or(|version| version.until < self.newest)
     }
 
     /// A row was this up to the newest cut. Keeps V2.
     pub fn keep(&mut self, row: RowKey<'_>, was: Option<Former>) {
-        let version = Version { until: self.newest, db: row.db, key: row.key.into(), was };
+        let version = Version { until: self.newest, db: row.db, head: row.head, key: row.key.into(), was };
         if let Some(number) = elements::collection_of(row) {
             self.changed.insert((row.db, number), self.newest);
+            self.elements.insert((row.db, row.head, row.key.into()));
         }
         if version.was.is_some()
             && let Some(were) = self.were.get_mut(usize::from(row.db))
         {
             were.insert(row.head);
         }
-        let place = place(row.db, row.head);
+        let place = place_of(row);
         self.bytes += version.bytes();
         self.rows.entry(place).or_default().push(version);
         self.ends.entry(self.newest).or_default().push(place);
@@ -228,8 +248,8 @@ impl Versions {
 
     /// What a row was at a cut that is read; `None` if it still is that. Keeps V1.
     pub fn find(&self, cut: CutId, row: RowKey<'_>) -> Option<Option<&Former>> {
-        let versions = self.rows.get(&place(row.db, row.head))?;
-        let version = versions.iter().find(|version| version.until >= cut && version.is_of(row.db, row.key))?;
+        let versions = self.rows.get(&place_of(row))?;
+        let version = versions.iter().find(|version| version.until >= cut && version.is_of(row))?;
         Some(version.was.as_ref())
     }
 
@@ -248,9 +268,25 @@ impl Versions {
         let versions = self.rows.get(&place(db, head)).map_or(&[][..], |versions| versions);
         let reaching = versions.iter().enumerate().filter(move |(_, version)| version.db == db && version.until >= cut);
         let first = reaching.filter(move |(at, version)| {
-            !versions[..*at].iter().any(|earlier| earlier.until >= cut && earlier.is_of(db, &version.key))
+            !versions[..*at].iter().any(|earlier| earlier.until >= cut && earlier.is_of(version.row()))
         });
         first.filter_map(|(_, version)| Some((&*version.key, version.was.as_ref()?)))
+    }
+
+    /// Elements of a collection that have versions, in their order, within bounds of head and key.
+    pub fn elements(
+        &self,
+        tree: u8,
+        number: CollectionId,
+        from: Bound<RowKey<'_>>,
+        to: Bound<RowKey<'_>>,
+    ) -> impl DoubleEndedIterator<Item = RowKey<'_>> {
+        let first = |number| (tree, elements::head_of(number, 0), Box::default());
+        let owned = |row: RowKey<'_>| (tree, row.head, row.key.into());
+        let from = if from == Bound::Unbounded { Bound::Included(first(number)) } else { from.map(owned) };
+        let behind = CollectionId(number.0 + 1);
+        let to = if to == Bound::Unbounded { Bound::Excluded(first(behind)) } else { to.map(owned) };
+        self.elements.range((from, to)).map(|(db, head, key)| RowKey { db: *db, head: *head, key })
     }
 
     /// Whether elements of a collection have changed behind a cut that is read.
@@ -294,7 +330,7 @@ impl Versions {
                 index += 1;
                 continue;
             }
-            let before = versions[..index].iter().rfind(|earlier| earlier.is_of(version.db, &version.key));
+            let before = versions[..index].iter().rfind(|earlier| earlier.is_of(version.row()));
             let from = before.map_or(CutId(0), |earlier| earlier.until);
             match self.cuts.range(CutId(from.0 + 1)..=cut).next_back() {
                 Some((&needed, _)) => {
@@ -306,10 +342,12 @@ impl Versions {
                     let gone = versions.remove(index);
                     self.bytes -= gone.bytes();
                     let is_left = |version: &Version| version.db == gone.db && version.was.is_some();
-                    if !versions.iter().any(is_left)
-                        && let Some(were) = self.were.get_mut(usize::from(gone.db))
-                    {
-                        were.remove(&place(gone.db, at));
+                    if let Some(were) = self.were.get_mut(usize::from(gone.db)) {
+                        if !versions.iter().any(is_left) {
+                            were.remove(&gone.head);
+                        }
+                    } else if !versions.iter().any(|version| version.is_of(gone.row())) {
+                        self.elements.remove(&(gone.db, gone.head, gone.key));
                     }
                 }
             }

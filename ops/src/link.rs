@@ -108,6 +108,25 @@ impl Link {
         };
         Ok(text.lines().filter_map(size).filter(|(_, keys)| *keys > 0).collect())
     }
+
+    /// The same of the moment that an open transaction reads. Afterwards some database is chosen.
+    pub fn sizes_by_select(&mut self) -> io::Result<Vec<(u64, u64)>> {
+        let mut sizes = Vec::new();
+        for db in 0.. {
+            let chosen = self.ask(&["SELECT", &db.to_string()])?;
+            if chosen.begins("-ERR DB index is out of range") {
+                break;
+            }
+            if chosen.is_error() {
+                return Err(io::Error::other(format!("SELECT: {chosen}")));
+            }
+            let reply = self.demand(&["DBSIZE"])?;
+            let keys = reply.integer().and_then(|keys| u64::try_from(keys).ok());
+            sizes.push((db, keys.ok_or_else(|| io::Error::other(format!("DBSIZE: {reply}")))?));
+        }
+        sizes.retain(|(_, keys)| *keys > 0);
+        Ok(sizes)
+    }
 }
 
 /// Appends a request.

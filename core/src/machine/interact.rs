@@ -27,7 +27,7 @@ use crate::announce::Announcement;
 use crate::command::{Call, Flags, Flow, Run, keyspace, script, table};
 use crate::error::{Refusal, Stop};
 use crate::event::ConnId;
-use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
+use crate::limits::{MULTI_BYTES_MAX, SAVEPOINTS_MAX};
 use crate::pubsub::Publication;
 use crate::resp::encode::Reply;
 use crate::resp::replies::Replies;
@@ -137,8 +137,8 @@ impl Machine {
             Refusal::text(format!("ERR '{}' is not allowed between BEGIN and COMMIT", spec.name))
         } else if is_write && open.is_read_only {
             Refusal::text("READONLY You can't write in a transaction that began with READ ONLY.")
-        } else if is_write && open.bytes + bytes > bytes_max || open.statements >= TXN_STATEMENTS_MAX {
-            too_much(bytes_max)
+        } else if is_write && open.bytes + bytes > bytes_max || open.statements >= open.statements_max() {
+            too_much(open.statements_max(), bytes_max)
         } else if is_whole {
             return Some(self.run_databases_in_open(conn, call, out));
         } else if is_survey {
@@ -404,8 +404,8 @@ impl Machine {
             return Err(ended(end));
         }
         let announcement = Announcement::Published(publication);
-        if open.statements >= TXN_STATEMENTS_MAX || open.bytes + announcement.weight() > bytes_max {
-            return Err(too_much(bytes_max));
+        if open.statements >= open.statements_max() || open.bytes + announcement.weight() > bytes_max {
+            return Err(too_much(open.statements_max(), bytes_max));
         }
         // A statement that no shard hears of.
         open.statements += 1;
@@ -534,9 +534,9 @@ impl Machine {
     }
 }
 
-pub(super) fn too_much(bytes_max: usize) -> Refusal {
+pub(super) fn too_much(statements_max: u32, bytes_max: usize) -> Refusal {
     Refusal::text(format!(
-        "ERR a transaction has {TXN_STATEMENTS_MAX} commands at most, and {bytes_max} bytes of those that write"
+        "ERR a transaction has {statements_max} commands at most, and {bytes_max} bytes of those that write"
     ))
 }
 

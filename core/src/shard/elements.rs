@@ -164,14 +164,18 @@ impl Shard {
 
     /// How many elements are before this order, and whether it is one's.
     pub fn element_rank(&self, call: &Call<'_>, number: CollectionId, order: &[u8]) -> Result<(u64, bool), Stop> {
-        self.refuse_changed(call, number)?;
-        Ok(self.engine.element_rank(call.db, number, order)?)
+        match self.past(call.db, number) {
+            Some(past) => Ok(past.rank(order)?),
+            None => Ok(self.engine.element_rank(call.db, number, order)?),
+        }
     }
 
     /// Elements of a collection.
     pub fn element_count(&self, call: &Call<'_>, number: CollectionId) -> Result<u64, Stop> {
-        self.refuse_changed(call, number)?;
-        Ok(self.engine.element_count(call.db, number)?)
+        match self.past(call.db, number) {
+            Some(past) => Ok(past.count()?),
+            None => Ok(self.engine.element_count(call.db, number)?),
+        }
     }
 
     /// Visits elements from a rank on, in order. When it stops some may have been visited: a command that runs again begins anew.
@@ -182,9 +186,11 @@ impl Shard {
         rank: u64,
         mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
     ) -> Result<(), Stop> {
-        self.refuse_changed(call, number)?;
-        let visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
-        Ok(self.engine.elements_from(call.db, number, rank, visit)?)
+        let mut visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
+        match self.past(call.db, number) {
+            Some(past) => Ok(past.from(rank, &mut visit)?),
+            None => Ok(self.engine.elements_from(call.db, number, rank, visit)?),
+        }
     }
 
     /// The same in the other direction, from the element before `rank` on.
@@ -195,9 +201,11 @@ impl Shard {
         rank: u64,
         mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
     ) -> Result<(), Stop> {
-        self.refuse_changed(call, number)?;
-        let visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
-        Ok(self.engine.elements_before(call.db, number, rank, visit)?)
+        let mut visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
+        match self.past(call.db, number) {
+            Some(past) => Ok(past.before(rank, &mut visit)?),
+            None => Ok(self.engine.elements_before(call.db, number, rank, visit)?),
+        }
     }
 
     /// The same from the last element on.
@@ -207,16 +215,10 @@ impl Shard {
         number: CollectionId,
         mut visit: impl FnMut(Element<'_>) -> ControlFlow<()>,
     ) -> Result<(), Stop> {
-        self.refuse_changed(call, number)?;
-        let visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
-        Ok(self.engine.elements_back(call.db, number, visit)?)
-    }
-
-    /// A command that sees the rows as they were finds single elements as they were; ranges only if nothing has changed since.
-    fn refuse_changed(&self, call: &Call<'_>, number: CollectionId) -> Result<(), Stop> {
-        match self.look_changed(elements::elements_of(call.db), number) {
-            true => Err(Refusal::text(CHANGED).into()),
-            false => Ok(()),
+        let mut visit = |head, rest: &[u8], found: Found<'_>| visit(shown(head, rest, found));
+        match self.past(call.db, number) {
+            Some(past) => Ok(past.before(past.count()?, &mut visit)?),
+            None => Ok(self.engine.elements_back(call.db, number, visit)?),
         }
     }
 
@@ -488,9 +490,6 @@ const ELEMENT_BYTES: u64 = 8 + 1 + cairn_storage::page::ENTRY_BYTES as u64;
 
 /// What an element needs that comes: its row, and that of what is behind it in the bundle where it comes.
 const OPENED_BYTES: usize = 3 * ELEMENT_BYTES as usize;
-
-const CHANGED: &str = "SNAPSHOTTOOOLD The collection has changed since the transaction began, and what it was is not known as a whole. Please \
-                       retry.";
 
 fn form(row: Option<Row<'_>>, kind: Kind) -> Result<Option<Form<'_>>, Stop> {
     match row {

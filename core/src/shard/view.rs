@@ -12,7 +12,6 @@ use cairn_storage::engine::elements::is_elements;
 use cairn_storage::engine::{Found, RowKey};
 use cairn_storage::error::Missing;
 use cairn_storage::limits::DATABASES;
-use cairn_storage::units::CollectionId;
 use std::cell::OnceCell;
 
 /// Values longer than this are shared, if they stand outside of the leaves.
@@ -92,11 +91,6 @@ impl Shard {
     /// About as many, at any time.
     pub(super) fn row_count_about_at(&self, cut: CutId, db: u8) -> u64 {
         (self.versions.row_count(cut, db) + self.engine.rows_late(db)).max(0) as u64
-    }
-
-    /// Whether the running command looks at a cut, and elements of a collection have changed since.
-    pub(super) fn look_changed(&self, tree: u8, number: CollectionId) -> bool {
-        self.look.as_ref().is_some_and(|look| self.versions.has_changed(look.cut, tree, number))
     }
 
     /// A row as the running command sees it.

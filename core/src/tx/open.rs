@@ -7,6 +7,7 @@ use super::after::{After, Afters};
 use super::{Command, CutId, Databases, Multi, RowLock, Sum, View};
 use crate::announce::Announcement;
 use crate::event::Now;
+use crate::limits::{SNAPSHOT_STATEMENTS_MAX, TXN_STATEMENTS_MAX};
 use crate::parcel::{Answer, Ask};
 use crate::resp::replies::Replies;
 use crate::unstable::place;
@@ -70,6 +71,11 @@ impl Open {
             savepoints: Vec::new(),
             ended: None,
         }
+    }
+
+    /// Commands that it may have. Of those that read a cut nothing is kept, they are only told apart.
+    pub fn statements_max(&self) -> u32 {
+        if self.is_read_only { SNAPSHOT_STATEMENTS_MAX } else { TXN_STATEMENTS_MAX }
     }
 
     /// A shard has rows of it from now on, and changes if `is_write`.

@@ -1,19 +1,24 @@
 //! What a transaction between BEGIN and COMMIT may have of commands and savepoints: more than a script can name.
 
 mod late;
+mod past;
 
 use crate::driver::World;
 use cairn_core::limits::{SAVEPOINTS_MAX, TXN_STATEMENTS_MAX};
 
 /// The replies to so many of a command between BEGIN and COMMIT, the first and the last aside.
 fn replies(world: &mut World, command: impl Fn(usize) -> String, count: usize) -> Vec<String> {
+    replies_behind(world, "BEGIN\r\n", command, count)
+}
+
+fn replies_behind(world: &mut World, begin: &str, command: impl Fn(usize) -> String, count: usize) -> Vec<String> {
     let mut replies = Vec::new();
     let mut ask = |world: &mut World, bytes: String| {
         world.send(1, bytes.as_bytes());
         let received = String::from_utf8(world.receive(1).0).unwrap();
         replies.extend(received.split_terminator("\r\n").map(str::to_string));
     };
-    ask(world, "BEGIN\r\n".into());
+    ask(world, begin.into());
     // Not so many at a time that the client would have to read in between.
     for from in (0..count).step_by(1000) {
         ask(world, (from..count.min(from + 1000)).map(&command).collect());
@@ -21,6 +26,22 @@ fn replies(world: &mut World, command: impl Fn(usize) -> String, count: usize) -
     ask(world, "COMMIT\r\n".into());
     assert_eq!((replies.len(), &replies[0][..], &replies[count + 1][..]), (count + 2, "+OK", "+OK"));
     replies[1..=count].to_vec()
+}
+
+#[test]
+fn who_only_reads_has_more_commands_than_can_be_undone() {
+    let max = TXN_STATEMENTS_MAX as usize;
+    for shards in [1, 2] {
+        let mut world = World::new(shards, &[]);
+        let command = |number| match number % 3 {
+            0 => "STRLEN foo\r\n".to_string(),
+            1 => "DBSIZE\r\n".to_string(),
+            _ => "EVAL_RO return(redis.call(ARGV[1],KEYS[1])) 1 bar STRLEN\r\n".to_string(),
+        };
+        let replies = replies_behind(&mut world, "BEGIN READ ONLY\r\n", command, max + 100);
+        let last = replies.iter().enumerate().find(|(_, reply)| *reply != ":0");
+        assert_eq!(last, None, "{shards} shards");
+    }
 }
 
 #[test]

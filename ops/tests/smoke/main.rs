@@ -9,6 +9,7 @@ mod configuration;
 mod counters;
 mod disk_full;
 mod durability;
+mod exports;
 mod hidden;
 mod inspect;
 mod integrity;

@@ -9,13 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 /// A redis-server. Killed when it is dropped.
-struct Redis {
+pub struct Redis {
     child: Child,
-    port: u16,
+    pub port: u16,
 }
 
 impl Redis {
-    fn start(dir: &Path, args: &[&str]) -> Redis {
+    pub fn start(dir: &Path, args: &[&str]) -> Redis {
         let port = free_port();
         let mut command = Command::new("redis-server");
         command.args(["--port", &port.to_string(), "--dir", dir.to_str().unwrap(), "--save", ""]);
@@ -34,7 +34,7 @@ impl Redis {
         Ok(connection)
     }
 
-    fn client(&self) -> Connection {
+    pub fn client(&self) -> Connection {
         self.try_client().unwrap()
     }
 

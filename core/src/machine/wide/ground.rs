@@ -154,7 +154,7 @@ impl Running<'_> {
     fn too_many(&self) -> Called {
         match self.course.first {
             None => too_many(),
-            Some(_) => Called::Refused(too_much(MULTI_BYTES_MAX).line().into_owned()),
+            Some(_) => Called::Refused(too_much(TXN_STATEMENTS_MAX, MULTI_BYTES_MAX).line().into_owned()),
         }
     }
 
@@ -261,7 +261,7 @@ impl Running<'_> {
         let written = works.iter().filter(|(_, work)| work.commands.writes > 0);
         let bytes = written.map(|(_, work)| work.commands.bytes()).sum::<usize>();
         if bytes > 0 && open.bytes + bytes > bytes_max {
-            return Some(too_much(bytes_max).line().into_owned());
+            return Some(too_much(TXN_STATEMENTS_MAX, bytes_max).line().into_owned());
         }
         open.bytes += bytes;
         None

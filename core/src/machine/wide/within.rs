@@ -85,6 +85,10 @@ impl Machine {
         let open = self.client(conn).open.as_ref().expect("its transaction is open");
         let mut course = Course::new(open.age, self.now, seed);
         (course.first, course.statements) = (Some(open.statements + 1), open.statements);
+        if open.is_read_only {
+            // Of those before it nothing is kept.
+            course.settled = open.statements;
+        }
         run.is_readonly |= open.is_read_only;
         let txn = open.age.txn;
         let has_locks = !locks.is_empty();
@@ -108,7 +112,7 @@ impl Machine {
         open.statements = course.statements.max(first);
         let weight = course.announced.iter().map(Announcement::weight).sum::<usize>();
         if weight > 0 && open.bytes + weight > bytes_max {
-            replies = error_of(&too_much(bytes_max).line());
+            replies = error_of(&too_much(open.statements_max(), bytes_max).line());
         }
         match error_line(&replies, 0) {
             Some(line) => {
