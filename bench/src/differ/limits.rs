@@ -11,7 +11,7 @@ pub const BALLAST_ROW_BYTES: usize = 1_000;
 /// Rows of the ballast that are read between two bursts now and then.
 pub const STIRRED_ROWS: usize = 100;
 /// Commands that are sent before their replies are read, and bytes of them, the last one not counted.
-pub const BURST_COMMANDS_MAX: usize = 48;
+pub const BURST_COMMANDS_MAX: usize = 256;
 pub const BURST_BYTES_MAX: usize = 32 * 1024;
 /// Requests of one iteration by cursor. Whoever needs more does not come to an end.
 pub const SCAN_REQUESTS_MAX: usize = 100_000;

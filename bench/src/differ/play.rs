@@ -92,9 +92,9 @@ fn burst(
         }
     }
     if first.judge.cursor().is_none() {
-        let bytes: Vec<u8> = sequence.steps[places.clone()].iter().flat_map(|step| request(&step.words)).collect();
+        let pieces = pieces(&sequence.steps[places.clone()]);
         for party in parties.iter_mut() {
-            let _ = party.send(client, &bytes);
+            let _ = pieces.iter().try_for_each(|piece| party.send(client, piece));
         }
     }
     counts.commands += places.len() as u64;
@@ -128,6 +128,20 @@ fn burst(
         }
     }
     Ok(Played::Equal)
+}
+
+/// What is written at once: requests, the first and the last one perhaps in part.
+fn pieces(steps: &[Step]) -> Vec<Vec<u8>> {
+    let mut pieces = vec![Vec::new()];
+    for step in steps {
+        let bytes = request(&step.words);
+        let (front, rest) = bytes.split_at(if step.is_cut { bytes.len() / 2 } else { bytes.len() });
+        pieces.last_mut().expect("there is one").extend_from_slice(front);
+        if step.is_cut {
+            pieces.push(rest.to_vec());
+        }
+    }
+    pieces
 }
 
 /// What a reply means for what is queued.

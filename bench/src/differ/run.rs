@@ -106,7 +106,8 @@ fn report(
     println!("DIFFERENT: {} (seed {seed}; RESP{:?})", parties[shown.party], smallest.protocols);
     for (at, step) in smallest.steps.iter().enumerate().take(shown.step + 1) {
         let pause = if step.ends_burst || at == shown.step { "" } else { "  (and at once)" };
-        println!("  {}{step}{pause}", if step.is_stirred { "(others are read) " } else { "" });
+        let cut = if step.is_cut { "  (in two writes)" } else { "" };
+        println!("  {}{step}{cut}{pause}", if step.is_stirred { "(others are read) " } else { "" });
     }
     println!("  expected {}\n  got      {}", shown.expected, shown.got);
     println!("  again: cairn differ --seed {seed} --sequences 1 --length {}{families}", args.length);

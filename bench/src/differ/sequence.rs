@@ -16,6 +16,8 @@ pub struct Step {
     pub judge: Judge,
     /// The next one is sent when this one has been answered.
     pub ends_burst: bool,
+    /// It goes in two writes: the first one ends in its middle.
+    pub is_cut: bool,
     /// Before it other rows push those of the commands out of memory.
     pub is_stirred: bool,
 }
@@ -64,7 +66,9 @@ impl Sequence {
         let mut rng = Rng::with_seed(seed);
         let families = rng.choose_multiple(sources.iter(), FAMILIES_MAX.min(sources.len()));
         let families = &families[..rng.usize(1..=families.len())];
-        let pace = *rng.choice(&[1, 4, 16, 32, BURST_COMMANDS_MAX]).expect("there are some");
+        let pace = *rng.choice(&[1, 4, 16, 64, BURST_COMMANDS_MAX]).expect("there are some");
+        // Long pipelines want one client to go on.
+        let switch = *rng.choice(&[12, 12, 200]).expect("there are some");
         let (protocols, is_durable) = (std::array::from_fn(|_| rng.u8(2..=3)), rng.u32(..4) == 0);
         let mut sequence = Sequence { protocols, is_durable, steps: Vec::new() };
         let (mut commands, mut bytes, mut client) = (0, 0, 0);
@@ -74,7 +78,7 @@ impl Sequence {
             let words = drawn(&mut rng, source.family, row);
             // Iterations are requests one after the other.
             let is_alone = row.0.judge.cursor().is_some();
-            let next = if rng.u32(..12) == 0 { rng.usize(..CLIENTS) } else { client };
+            let next = if rng.u32(..switch) == 0 { rng.usize(..CLIENTS) } else { client };
             let len: usize = words.iter().map(Vec::len).sum();
             let is_full = commands >= BURST_COMMANDS_MAX || bytes + len > BURST_BYTES_MAX || rng.usize(..pace) == 0;
             if let Some(last) = sequence.steps.last_mut() {
@@ -85,7 +89,8 @@ impl Sequence {
             }
             (client, commands, bytes) = (next, commands + 1, bytes + len);
             let is_stirred = commands == 1 && rng.u32(..16) == 0;
-            sequence.steps.push(Step { client, words, judge: row.0.judge, ends_burst: is_alone, is_stirred });
+            let is_cut = !is_alone && rng.u32(..32) == 0;
+            sequence.steps.push(Step { client, words, judge: row.0.judge, ends_burst: is_alone, is_cut, is_stirred });
         }
         sequence
     }
@@ -154,7 +159,7 @@ mod tests {
             Sequence::draw(seed, 200, &sources)
                 .steps
                 .iter()
-                .map(|step| format!("{step}{}", step.ends_burst))
+                .map(|step| format!("{step}{}{}", step.ends_burst, step.is_cut))
                 .collect::<Vec<_>>()
         };
         assert_eq!(text(5), text(5));
@@ -164,13 +169,14 @@ mod tests {
     #[test]
     fn bursts_are_of_one_client_and_within_their_bounds() {
         let sources = sources(&[]).unwrap();
-        let mut seen = BTreeSet::new();
+        let (mut seen, mut longest) = (BTreeSet::new(), 0);
         for seed in 0..200 {
-            let Sequence { steps, .. } = Sequence::draw(seed, 100, &sources);
+            let Sequence { steps, .. } = Sequence::draw(seed, 200, &sources);
             let (mut commands, mut bytes) = (0, 0);
             for (step, next) in steps.iter().zip(&steps[1..]) {
                 commands += 1;
                 assert!(commands <= BURST_COMMANDS_MAX && bytes <= BURST_BYTES_MAX);
+                longest = longest.max(commands);
                 bytes += step.words.iter().map(Vec::len).sum::<usize>();
                 assert!(step.ends_burst || (step.client == next.client && next.judge.cursor().is_none()));
                 seen.insert(step.words[0].to_ascii_uppercase());
@@ -179,7 +185,7 @@ mod tests {
                 }
             }
         }
-        assert!(seen.len() > 50, "{seen:?}");
+        assert!(seen.len() > 50 && longest > 100, "{longest}: {seen:?}");
     }
 
     #[test]
