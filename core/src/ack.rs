@@ -81,6 +81,16 @@ pub struct Output {
 const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 impl Output {
+    /// That of a connection which has had so many holes elsewhere.
+    pub fn behind(hole_last: u64) -> Output {
+        Output { hole_last, ..Output::default() }
+    }
+
+    /// The number of the last hole.
+    pub fn hole_last(&self) -> u64 {
+        self.hole_last
+    }
+
     /// The bytes from `start` (an index of `out`) to its end, just written, wait for `lsn`.
     #[inline]
     pub fn gate(&mut self, start: usize, out: &Replies, lsn: Lsn) {

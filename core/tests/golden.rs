@@ -28,6 +28,8 @@
 //!   disk.
 //! - `mail hold`: what shards send each other does not arrive, until `mail go`.
 //! - `reader hold`: the current client takes nothing more, until `reader go`; `reader take BYTES` is a part of it.
+//! - `move`: the connection of the current client goes to the next shard's core: it is shown whether it is `(moved)` or `(stays)`. `move begin` offers it
+//!   only, `move end` is the rest.
 //! - `host hold`: the process answers no questions (passwords, SHUTDOWN), until `host go`.
 //! - `crash`: everything stops; the machines start again with what was stable.
 //! - `notes`: shows what the process around the machines was asked for or told since the last time.
@@ -114,6 +116,15 @@ impl Script {
                 self.world().is_host_held = false;
                 self.world().release_host();
             }
+            ("move", parts) => {
+                let client = self.client;
+                let (is_moved, shown) = match parts {
+                    ["begin"] => (self.world().offer(client), "(offered)"),
+                    ["end"] => (self.world().hand_over(client), "(moved)"),
+                    _ => (self.world().offer(client) && self.world().hand_over(client), "(moved)"),
+                };
+                return vec![if is_moved { shown } else { "(stays)" }.into()];
+            }
             ("crash", []) => self.world().crash(),
             ("notes", []) => return std::mem::take(&mut self.world().notes),
             _ => panic!("not a directive here: {line}"),
@@ -154,8 +165,15 @@ fn milliseconds(time: &str) -> u64 {
     number.parse::<u64>().unwrap() * scale
 }
 
-const DIRECTIVES: [&str; 12] =
-    ["shards", "setting", "client", "hangup", "sorted", "advance", "disk", "mail", "reader", "host", "crash", "notes"];
+const DIRECTIVES: [&str; 13] = [
+    "shards", "setting", "client", "hangup", "sorted", "advance", "disk", "mail", "reader", "host", "crash", "notes",
+    "move",
+];
+
+/// Whether a directive shows something itself.
+fn tells(line: &str) -> bool {
+    line.starts_with("notes") || line.starts_with("move")
+}
 
 fn is_directive(line: &str) -> bool {
     DIRECTIVES.contains(&line.split(' ').next().unwrap())
@@ -195,11 +213,11 @@ fn run(name: &str, text: &str) -> (String, Vec<String>) {
         while let Some((_, next)) = lines.next_if(|(_, next)| is_expectation(next)) {
             expect.push(next.to_owned());
         }
-        if expect.is_empty() && is_directive(line) && !line.starts_with("notes") {
+        if expect.is_empty() && is_directive(line) && !tells(line) {
             // What comes is left for later.
             continue;
         }
-        if !line.starts_with("notes") {
+        if !tells(line) {
             shown = script.received();
         }
         if shown.is_empty() {

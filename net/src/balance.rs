@@ -112,7 +112,7 @@ impl Policy {
 
 fn busy_permille(before: Times, now: Times) -> u64 {
     let all = now.all.saturating_sub(before.all);
-    if all == 0 { 0 } else { now.busy.saturating_sub(before.busy) * 1000 / all }
+    (now.busy.saturating_sub(before.busy) * 1000).checked_div(all).unwrap_or(0)
 }
 
 /// From the busiest to the idlest, if that one is full and this one has room.

@@ -31,6 +31,8 @@ pub struct Figures {
     pub page_reads: u64,
     /// Collections that transactions over several shards have begun to store piece by piece.
     pub begun: u64,
+    /// Connections that went to another core.
+    pub handovers: u64,
     pub page_writes_failed: u64,
     /// Flipped bits of page files that were met and reported.
     pub pages_reported: u64,
@@ -70,6 +72,7 @@ impl std::ops::AddAssign for Figures {
         self.page_ops += other.page_ops;
         self.page_reads += other.page_reads;
         self.begun += other.begun;
+        self.handovers += other.handovers;
         self.page_writes_failed += other.page_writes_failed;
         self.pages_reported += other.pages_reported;
         self.unusable += other.unusable;

@@ -17,6 +17,8 @@ pub struct Lives {
     pub page_reads: u64,
     /// Collections that transactions over several shards have begun to store piece by piece.
     pub begun: u64,
+    /// Connections that went to another core.
+    pub handovers: u64,
     pub events: u64,
     /// Tells whether two runs were the same.
     pub hash: u64,
@@ -32,6 +34,7 @@ impl std::ops::AddAssign for Lives {
         self.checkpoints += other.checkpoints;
         self.page_reads += other.page_reads;
         self.begun += other.begun;
+        self.handovers += other.handovers;
         self.events += other.events;
         // Of all runs, whatever their order.
         self.hash = self.hash.wrapping_add(other.hash);
@@ -41,9 +44,10 @@ impl std::ops::AddAssign for Lives {
 impl fmt::Display for Lives {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Lives { crashes, shutdowns, recoveries_cut, writes_failed, space_lost, .. } = self;
-        let Lives { checkpoints, page_reads, begun, events, hash, .. } = self;
+        let Lives { checkpoints, page_reads, begun, handovers, events, hash, .. } = self;
         writeln!(f, "{crashes:>9}  crashes, {shutdowns} after a shutdown, and {recoveries_cut} in recovery")?;
         writeln!(f, "{writes_failed:>9}  failed writes of logs, {space_lost} segments without space")?;
+        writeln!(f, "{handovers:>9}  connections that went to another core")?;
         writeln!(f, "{begun:>9}  collections begun by transactions over several shards")?;
         writeln!(f, "{checkpoints:>9}  checkpoints, {page_reads} page reads; {events} events, hash {hash:016x}")
     }
@@ -105,6 +109,7 @@ impl World {
             checkpoints: self.figures.checkpoints,
             page_reads: self.figures.page_reads,
             begun: self.figures.begun,
+            handovers: self.figures.handovers,
             events: self.trace.count(),
             hash: self.trace.hash(),
         }

@@ -142,6 +142,7 @@ pub fn run_all(args: &SimArgs) -> ExitCode {
         page_ops,
         page_reads,
         begun: collections_begun,
+        handovers: _,
         page_writes_failed,
         pages_reported,
         unusable,

@@ -92,9 +92,7 @@ impl Network {
     pub fn open(&mut self, client: usize, shard: usize) -> WireId {
         self.last += 1;
         let wire = WireId(self.last);
-        let reused = self.free.entry(shard).or_default().pop_first();
-        let in_use = || self.by_conn.range((shard, 0)..(shard + 1, 0)).count() as u32;
-        let conn = ConnId(reused.unwrap_or_else(in_use));
+        let conn = self.conn_of(shard);
         let opened = Wire {
             client,
             shard,
@@ -121,6 +119,28 @@ impl Network {
 
     pub fn of_conn(&self, shard: usize, conn: ConnId) -> WireId {
         self.by_conn[&(shard, conn.0)]
+    }
+
+    /// The open wires of a shard that it reads.
+    pub fn of_shard(&self, shard: usize) -> Vec<WireId> {
+        let wires = self.by_conn.range((shard, 0)..(shard + 1, 0)).map(|(_, wire)| *wire);
+        wires.filter(|wire| matches!(self.wires[wire], Wire { end: End::Open, is_paused: false, .. })).collect()
+    }
+
+    /// A wire goes to another shard, and has a number there.
+    pub fn rehome(&mut self, wire: WireId, shard: usize) -> ConnId {
+        let conn = self.conn_of(shard);
+        let moved = self.wires.get_mut(&wire).expect("it is open");
+        self.by_conn.remove(&(moved.shard, moved.conn.0));
+        self.free.entry(moved.shard).or_default().insert(moved.conn.0);
+        (moved.shard, moved.conn) = (shard, conn);
+        self.by_conn.insert((shard, conn.0), wire);
+        conn
+    }
+
+    fn conn_of(&mut self, shard: usize) -> ConnId {
+        let reused = self.free.entry(shard).or_default().pop_first();
+        ConnId(reused.unwrap_or_else(|| self.by_conn.range((shard, 0)..(shard + 1, 0)).count() as u32))
     }
 
     /// The machine has said its last word.

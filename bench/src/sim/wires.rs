@@ -85,6 +85,29 @@ impl World {
         Ok(())
     }
 
+    /// Now and then, in some seeds, a connection that is at rest goes to another core.
+    pub(super) fn hand_over(&mut self, shard: usize) -> Checked {
+        let Some(rng) = self.moves.as_mut().filter(|_| self.nodes.len() > 1) else { return Ok(()) };
+        if rng.u8(..8) > 0 {
+            return Ok(());
+        }
+        let wires = self.network.of_shard(shard);
+        let to = (shard + rng.usize(1..self.nodes.len())) % self.nodes.len();
+        let Some(wire) = rng.choice(&wires).copied() else { return Ok(()) };
+        let Wire { id, conn, .. } = *self.network.get(wire).expect("it is open");
+        let Some(handover) = self.nodes[shard].machine.offer(conn) else { return Ok(()) };
+        if !self.nodes[to].machine.may_adopt(&handover) {
+            self.nodes[shard].machine.keep(conn);
+            return Ok(());
+        }
+        let there = self.network.rehome(wire, to);
+        self.note(format_args!("client {id} goes from shard {shard} to shard {to} as connection {}", there.0));
+        self.nodes[to].machine.adopt(there, *handover);
+        self.nodes[shard].machine.left(conn);
+        self.figures.handovers += 1;
+        Ok(())
+    }
+
     /// A wire breaks: the machine hears of it, the client sees nothing more.
     pub(super) fn break_off(&mut self, id: WireId) -> Checked {
         let Some(wire) = self.network.get_mut(id) else { return Ok(()) };

@@ -114,6 +114,9 @@ pub(super) enum Happening {
     Crash,
 }
 
+/// Of so many seeds one has connections that go from core to core.
+const MOVES_IN: u64 = 4;
+
 /// A machine that runs.
 pub(super) struct Node {
     pub machine: Machine,
@@ -126,6 +129,9 @@ pub(super) struct Node {
 pub struct World {
     pub(super) seed: u64,
     pub(super) rng: Rng,
+    /// Where connections go from core to core: what decides which and when. The model does not know that, for it knows which shard a client asks. Not drawn: seeds that
+    /// once failed are the runs that they were.
+    pub(super) moves: Option<Rng>,
     pub(super) clock: Clock<Happening>,
     pub(super) faults: Faults,
     pub(super) planted: Option<Planted>,
@@ -183,6 +189,7 @@ impl World {
     ) -> World {
         let (shards, has_pages) = shape;
         let mut trace = Trace::new(is_verbose);
+        let has_moves = seed % MOVES_IN == 2 && !matches!(judge, Judge::Model(_));
         trace.add(0, format_args!("seed {seed}: {shards} shards, page files: {has_pages}, {faults:?}"));
         World {
             clock: Clock::new(),
@@ -205,6 +212,7 @@ impl World {
             is_quiet: false,
             commands_left: 0,
             epoch: 0,
+            moves: has_moves.then(|| Rng::with_seed(!seed)),
             seed,
             rng,
         }
@@ -456,6 +464,9 @@ impl World {
             if self.is_dying {
                 break;
             }
+        }
+        if !self.is_dying {
+            self.hand_over(shard)?;
         }
         let machine = &self.nodes[shard].machine;
         // Where much is done piece by piece; elsewhere that waits for whatever happens next.

@@ -15,6 +15,7 @@
 //! `docs/decisions/0045-connections-move.md`.
 
 use super::Machine;
+use crate::ack::Output;
 use crate::event::ConnId;
 use crate::session::{Client, Session};
 
@@ -24,6 +25,8 @@ pub struct Handover {
     pub client: Client,
     /// Of the users that it was checked by.
     acl_version: u64,
+    /// Replies that were to come so far: they are numbered on.
+    holes: u64,
 }
 
 impl Machine {
@@ -41,7 +44,7 @@ impl Machine {
         let acl_version = self.acl.version;
         let session = self.find_session(conn).filter(|session| session.may_move() && session.is_at_rest())?;
         session.is_leaving = true;
-        Some(Box::new(Handover { client: session.client.to_move(), acl_version }))
+        Some(Box::new(Handover { client: session.client.to_move(), acl_version, holes: session.output.hole_last() }))
     }
 
     /// Another core has it: it is forgotten here. The driver has the descriptor, and closes it.
@@ -64,7 +67,9 @@ impl Machine {
     /// A connection of another core is here from now on.
     pub fn adopt(&mut self, conn: ConnId, handover: Handover) {
         assert!(self.may_adopt(&handover), "who asks is told no before");
-        self.seat(conn, Session::new(handover.client));
+        let mut session = Session::new(handover.client);
+        session.output = Output::behind(handover.holes);
+        self.seat(conn, session);
     }
 }
 

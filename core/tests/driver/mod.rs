@@ -5,7 +5,7 @@
 pub mod show;
 
 use cairn_core::event::{Carried, ConnId, Effect, Event, HostAsk, Migration, Now, PasswordStep, Peer, Ticket};
-use cairn_core::machine::{Identity, Machine};
+use cairn_core::machine::{Handover, Identity, Machine};
 use cairn_core::parcel::Parcel;
 use cairn_core::resp::replies::Outgoing;
 use cairn_core::settings::{Settings, Source};
@@ -57,6 +57,8 @@ struct Client {
     /// It does not read: sends to it do not end.
     is_lazy: bool,
     unsent: Option<Outgoing>,
+    /// It is to go to another core.
+    offered: Option<Box<Handover>>,
 }
 
 pub struct World {
@@ -221,6 +223,36 @@ impl World {
     /// Rows of a shard's first database.
     pub fn rows(&self, shard: usize) -> u64 {
         self.nodes[shard].machine.shard.engine().row_count(0)
+    }
+
+    /// The client's connection is to go to another core. Whether it is at rest.
+    pub fn offer(&mut self, client: u32) -> bool {
+        let Client { shard, conn: Some(conn), .. } = self.clients[&client] else { panic!("it has no connection") };
+        let machine = &mut self.nodes[shard].machine;
+        let may_move = machine.movable(0).contains(&conn);
+        let offered = machine.offer(conn);
+        assert!(may_move || offered.is_none(), "what is at rest may move");
+        self.clients.get_mut(&client).unwrap().offered = offered;
+        self.clients[&client].offered.is_some()
+    }
+
+    /// It goes to the next shard's, if that takes it.
+    pub fn hand_over(&mut self, client: u32) -> bool {
+        let to = (self.clients[&client].shard + 1) % self.nodes.len();
+        let own = self.clients.get_mut(&client).unwrap();
+        let (Some(offered), Some(conn)) = (own.offered.take(), own.conn) else { return false };
+        let is_taken = self.nodes[to].machine.may_adopt(&offered);
+        if is_taken {
+            (own.shard, own.conn) = (to, Some(ConnId(self.conns)));
+            let from = (to + self.nodes.len() - 1) % self.nodes.len();
+            self.nodes[to].machine.adopt(ConnId(self.conns), *offered);
+            self.nodes[from].machine.left(conn);
+            self.conns += 1;
+        } else {
+            self.nodes[own.shard].machine.keep(conn);
+        }
+        self.settle();
+        is_taken
     }
 
     /// The client goes away in good order.

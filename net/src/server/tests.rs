@@ -2,6 +2,8 @@
 
 use super::{ServerConfig, ServerHandle, Stopped, addresses, choose_cpus, start};
 use crate::error::StartError;
+use crate::mesh::Letter;
+use crate::report::Report;
 use cairn_core::settings::{Settings, Source};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -242,4 +244,67 @@ fn addresses_and_cpus_are_read_as_operators_write_them() {
     assert!(matches!(choose_cpus("0,99999"), Err(StartError::NoSuchCpu { cpu: 99999 })));
     assert!(matches!(choose_cpus("zero"), Err(StartError::CpuList { .. })));
     assert!(matches!(choose_cpus(","), Err(StartError::CpuList { .. })));
+}
+
+/// What a client asks again and again while its connection is sent about, `rounds` times.
+fn count_up(addr: SocketAddr, key: usize, rounds: usize) {
+    let mut client = connect(addr);
+    let id = client.ask("CLIENT ID");
+    let value = "v".repeat(5000);
+    for round in 0..rounds {
+        for _ in 0..10 {
+            client.send(&format!("INCR counter:{key}"));
+            client.send(&format!("SET value:{key} {value}"));
+        }
+        client.send("MULTI\r\nINCR first\r\nINCR second\r\nEXEC");
+        for at in 1..=10 {
+            assert_eq!((client.line(), client.line()), (format!(":{}", round * 10 + at), "+OK".into()));
+        }
+        let reply: Vec<String> = (0..6).map(|_| client.line()).collect();
+        assert_eq!((&reply[..4], &reply[4]), (&["+OK", "+QUEUED", "+QUEUED", "*2"].map(String::from)[..], &reply[5]));
+    }
+    assert_eq!(client.ask("CLIENT ID"), id);
+}
+
+#[test]
+fn connections_go_from_worker_to_worker_and_lose_nothing() {
+    let dir = tempdir();
+    let mut server = start(config(dir.path(), &[("cpus", "0-1"), ("shards", "2")])).unwrap();
+    let (addr, reports) = (server.bound()[0], server.take_reports().unwrap());
+    let mut idle = connect(addr);
+    assert_eq!(idle.ask("PING"), "+PONG");
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|key| scope.spawn(move || count_up(addr, key, 200))).collect();
+        while !clients.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+            for (from, to) in [(0, 1), (1, 0)] {
+                server.inboxes[from].post(Letter::Share { to, permille: 400 });
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    assert_eq!(idle.ask("GET counter:7"), "2000");
+    // Whoever is cut off is, wherever the connection is just then.
+    for _ in 0..50 {
+        let mut victim = connect(addr);
+        let id = victim.ask("CLIENT ID");
+        server.inboxes[0].post(Letter::Share { to: 1, permille: 999 });
+        server.inboxes[1].post(Letter::Share { to: 0, permille: 999 });
+        let killed = idle.ask(&format!("CLIENT KILL ID {}", &id[1..]));
+        assert!(killed == ":1" || killed == ":2", "{killed}");
+        assert_eq!(victim.line(), "");
+    }
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    while server.clients() != 1 && std::time::Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(server.clients(), 1, "each is counted once");
+    std::thread::sleep(Duration::from_millis(1100));
+    stop(server);
+    let mut taken = [0; 2];
+    for report in reports.try_iter() {
+        if let Report::Worker(stats) = report {
+            taken[usize::from(stats.worker)] = stats.taken;
+        }
+    }
+    assert!(taken.iter().all(|taken| *taken > 10), "{taken:?}");
 }

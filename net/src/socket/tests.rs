@@ -213,3 +213,55 @@ fn who_only_stops_sending_still_gets_the_answer() {
     stream.read_to_string(&mut back).unwrap();
     assert_eq!(back, "answer");
 }
+
+#[test]
+fn a_connection_that_is_lent_is_read_by_who_has_it() {
+    let mut bench = Bench::new(8, 1024);
+    let (mut stream, conn) = bench.connect();
+    let generation = bench.sockets.generation(conn);
+    bench.sockets.hold_still(&mut bench.ring, conn).unwrap();
+    bench.until(|bench| bench.sockets.is_still(conn, generation) == Some(true));
+    stream.write_all(b"there").unwrap();
+    let mut there = TcpStream::from(bench.sockets.lend(conn).unwrap());
+    let mut back = [0; 5];
+    there.read_exact(&mut back).unwrap();
+    assert_eq!((&back, bench.got.len()), (b"there", 0));
+    bench.sockets.release(conn);
+    // It is open still, and counted where it is.
+    assert_eq!((bench.sockets.count(), bench.sockets.take_freed()), (0, 0));
+    assert_eq!(bench.sockets.is_still(conn, generation), None);
+    there.write_all(b"and on").unwrap();
+    let mut back = [0; 6];
+    stream.read_exact(&mut back).unwrap();
+    assert_eq!(&back, b"and on");
+}
+
+#[test]
+fn a_connection_that_is_closed_while_it_is_lent_is_cut_off() {
+    let mut bench = Bench::new(8, 1024);
+    let (mut stream, conn) = bench.connect();
+    let generation = bench.sockets.generation(conn);
+    bench.sockets.hold_still(&mut bench.ring, conn).unwrap();
+    bench.until(|bench| bench.sockets.is_still(conn, generation) == Some(true));
+    let mut there = TcpStream::from(bench.sockets.lend(conn).unwrap());
+    bench.sockets.close(&mut bench.ring, conn).unwrap();
+    assert_eq!((bench.sockets.count(), bench.sockets.take_freed()), (0, 0));
+    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "the peer hears of it");
+    assert_eq!(there.read(&mut [0; 1]).unwrap(), 0, "and so does who has it");
+}
+
+#[test]
+fn a_connection_that_nobody_takes_is_read_on() {
+    let mut bench = Bench::new(8, 1024);
+    let (mut stream, conn) = bench.connect();
+    let generation = bench.sockets.generation(conn);
+    bench.sockets.hold_still(&mut bench.ring, conn).unwrap();
+    bench.until(|bench| bench.sockets.is_still(conn, generation) == Some(true));
+    drop(bench.sockets.lend(conn).unwrap());
+    stream.write_all(b"here").unwrap();
+    bench.sockets.stay(&mut bench.ring, conn).unwrap();
+    bench.until(|bench| bench.got.get(&conn.0).is_some_and(|bytes| bytes == b"here"));
+    bench.sockets.close(&mut bench.ring, conn).unwrap();
+    bench.until(|bench| bench.sockets.count() == 0);
+    assert_eq!(bench.sockets.take_freed(), 1);
+}

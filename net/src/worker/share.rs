@@ -20,6 +20,10 @@ pub(super) struct Leaving {
 }
 
 impl Worker {
+    pub(super) fn inbox(&self) -> &Inbox {
+        &self.inboxes[usize::from(self.stats.worker)]
+    }
+
     /// Another worker is to have so many of the connections that were busy of late; not all of them, for whoever takes all is as busy as this one was.
     pub(super) fn share(&mut self, to: u16, permille: u16) -> io::Result<()> {
         let is_wanted = self.machines[0].settings.balance_connections;
