@@ -498,7 +498,8 @@ impl Machine {
         let ran = run(self, conn, call, &mut Reply::new(out, call.is_resp3));
         self.scripts.is_in_exec = false;
         match ran {
-            Err(stop) if stop.is_passing() => return Err(stop),
+            // A script has done something by half.
+            Err(stop) if stop.is_passing() || std::mem::take(&mut self.is_unusable) => return Err(stop),
             _ => {}
         }
         if let Some(Deferred::Time { then, .. }) =

@@ -30,6 +30,8 @@ pub(super) struct Running<'a> {
     /// It runs within a group.
     pub is_nested: bool,
     pub needs_others: bool,
+    /// A command of it was refused that had begun to change rows.
+    pub is_torn: bool,
     pub stop: Option<Stop>,
     /// Long values that it has looked at, kept if it has to run again.
     pub held: Vec<Blob>,
@@ -68,7 +70,7 @@ impl Ground for Running<'_> {
         let ran = self.run(is_here, is_write, &call, out);
         let ns = (self.machine.identity.clock_ns)().saturating_sub(start_ns);
         match ran {
-            Err(stop) if stop.is_passing() => {
+            Err(stop) if stop.is_passing() || self.is_torn => {
                 self.stop = Some(stop);
                 return Called::Stop;
             }
@@ -100,7 +102,7 @@ impl Ground for Running<'_> {
             _ => self.run(is_here, spec.flags.has(Flags::WRITE), &call, out),
         };
         match ran {
-            Err(stop) if stop.is_passing() => {
+            Err(stop) if stop.is_passing() || self.is_torn => {
                 self.stop = Some(stop);
                 Called::Stop
             }
@@ -149,9 +151,12 @@ impl Running<'_> {
         if is_write {
             self.open_group(call)?;
         }
+        let changes = self.machine.shard.engine().group_changes();
         let ran = self.machine.run_row(run, call, 0, out);
-        // What cannot be had is a refusal like any other here.
-        self.machine.is_unusable = false;
+        // What cannot be had is a refusal like any other here, unless a part of the command is done: then all that it is a part of is undone.
+        let is_refused = ran.as_ref().is_err_and(|stop| !stop.is_passing());
+        self.is_torn = is_refused && self.machine.shard.engine().group_changes() != changes;
+        self.machine.is_unusable = self.is_torn;
         ran
     }
 

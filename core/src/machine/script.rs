@@ -313,6 +313,7 @@ impl Machine {
             is_group: false,
             is_nested,
             needs_others: false,
+            is_torn: false,
             stop: None,
             held: Vec::new(),
             error: None,

@@ -250,3 +250,38 @@ fn a_snapshot_shows_all_keys_of_a_database_that_memory_does_not_hold() {
         assert!(evictions(&world) > before + 100, "memory was not short");
     }
 }
+
+/// A long value that cannot be read is met when a command of a script, or of a transaction beside one, has begun to change rows.
+#[test]
+fn what_a_script_has_half_done_when_a_value_cannot_be_read_is_undone() {
+    let mut world = World::of(13, 1);
+    world.connect();
+    assert_eq!(world.ask(0, &["MSET", "first", "1", "second", "2"]), "+OK\r\n");
+    assert_eq!(world.ask(0, &["SET", "long", &"z".repeat(50_000)]), "+OK\r\n");
+    world.drain();
+    let mut disk = world.nodes.remove(0).disk;
+    let at = disk.pages.windows(100).position(|bytes| bytes.iter().all(|byte| *byte == b'z')).unwrap();
+    disk.pages[at + 1000] = b'y';
+    world.nodes.push(open((0, 1), disk, None));
+    world.connect();
+    let is_refused = |reply: &str| {
+        reply.starts_with("-ERR the page file is damaged") || reply.contains("-ERR the page file is damaged")
+    };
+    let script = "redis.call('SET', 'second', 'changed') return {redis.pcall('DEL', 'first', 'long'), redis.call('EXISTS', 'first')}";
+    let look = ["MGET", "first", "second"];
+    let as_it_was = "*2\r\n$1\r\n1\r\n$1\r\n2\r\n";
+    let reply = world.ask(0, &["EVAL", script, "0"]);
+    assert!(is_refused(&reply) && reply.starts_with('-'), "{reply}");
+    assert_eq!(world.ask(0, &look), as_it_was);
+    for words in [&["MULTI"][..], &["SET", "third", "3"], &["EVAL", script, "0"]] {
+        assert!(world.ask(0, words).starts_with('+'));
+    }
+    let reply = world.ask(0, &["EXEC"]);
+    assert!(is_refused(&reply) && reply.starts_with('-'), "{reply}");
+    assert_eq!(world.ask(0, &look), as_it_was);
+    assert_eq!(world.ask(0, &["EXISTS", "third"]), ":0\r\n");
+    // Where a command has changed nothing it is refused as others are, and the script goes on.
+    let reply = world.ask(0, &["EVAL", "return {redis.pcall('GET', 'long'), redis.call('INCR', 'first')}", "0"]);
+    assert!(is_refused(&reply) && reply.ends_with(":2\r\n"), "{reply}");
+    assert_eq!(world.ask(0, &["GET", "first"]), "$1\r\n2\r\n");
+}
