@@ -64,15 +64,25 @@ impl Machine {
 
     /// What the shards do for such a command of an open transaction, each with work like this: all have their counters whole, and then each locks the
     /// databases and tries the command.
-    pub(super) fn works_on_databases(&self, call: &Call<'_>, work: &Work) -> Result<(Works, Form), Refusal> {
+    pub(super) fn works_on_databases(&mut self, call: &Call<'_>, work: &Work) -> Result<(Works, Form), Refusal> {
         let databases = self.databases_of(call).map_err(Stop::into_refusal)?;
         let mut plan = Plan::new(self);
         plan.add_databases(call);
         let (parts, form) = plan.into_works()?;
-        let mut works = if self.identity.shards > 1 { self.works_of_calm(work) } else { Works::new() };
+        let mut works = self.works_before(work);
         let work = |commands| Box::new(Work { databases, commands, ..work.clone() });
         works.extend(parts.into_iter().map(|(shard, _, commands)| (shard, work(commands))));
         Ok((works, form))
+    }
+
+    /// What comes before whole databases are locked: all shards have their counters whole, unless they have already. A script by itself has that before
+    /// it begins.
+    pub(super) fn works_before(&mut self, work: &Work) -> Works {
+        let is_calm = self.open_of(work.age.txn).is_none_or(|open| open.is_calm || open.is_read_only);
+        match self.identity.shards > 1 && !is_calm {
+            true => self.works_of_calm(work),
+            false => Works::new(),
+        }
     }
 
     /// All shards have their counters whole.

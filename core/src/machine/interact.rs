@@ -296,6 +296,7 @@ impl Machine {
         let Some(result) = self.take_sums(txn, number, result) else { return };
         let Some(statement) = self.pending.statements.get_mut(&txn) else { return };
         statement.done.push(statement.at);
+        let is_calm = matches!(result, Ok(Worked::Calm));
         let failed = match result {
             Ok(worked) => {
                 let line = worked.error_line();
@@ -311,6 +312,12 @@ impl Machine {
         {
             statement.at = shard;
             let is_write = work.commands.writes > 0;
+            if is_calm
+                && !work.is_calm
+                && let Some(open) = self.open_of(txn)
+            {
+                open.is_calm = true;
+            }
             self.note_open_part(txn, shard, is_write);
             return self.tell(shard, txn, ToParticipant::Work(work));
         }

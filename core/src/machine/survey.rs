@@ -3,7 +3,8 @@
 //!
 //! The answer is one of the transaction's moment: each shard that is asked locks the database as a whole, as one who looks at it. Until the
 //! transaction ends no key of it comes, goes or changes there by others, and what the transaction has done itself is tried before the look. A look at
-//! many rows takes several turns.
+//! many rows takes several turns. A counter that is split has rows at all shards, which its merge locks: so it is made whole before, as for changes of whole databases
+//! (`databases`).
 //!
 //! In a transaction that only reads it is one of its cut: nothing is locked, and what rows were is found among the versions (`crate::versions`).
 
@@ -26,7 +27,7 @@ use crate::tx::{CutId, Databases, Kept, NotDone, View, Work, Worked};
 use cairn_storage::units::ShardId;
 
 impl Machine {
-    /// The shards that such a command asks, each with work like this; `None`: it has answered without them.
+    /// The shards that such a command asks, each with work like this, when no counter is split; `None`: it has answered without them.
     pub(super) fn survey_of(
         &mut self,
         call: &Call<'_>,
@@ -42,8 +43,10 @@ impl Machine {
         let Some(Deferred::Shards { shards, ask, merge }) = self.pending.deferred.take() else {
             unreachable!("a look asks shards")
         };
+        let mut works = self.works_before(work);
         let work = |shard| (shard, Box::new(Work { ask: Some(Box::new(ask.clone())), ..work.clone() }));
-        Ok(Some((shards.into_iter().map(work).collect(), Form::Answers { merge, is_resp3: call.is_resp3 })))
+        works.extend(shards.into_iter().map(work));
+        Ok(Some((works, Form::Answers { merge, is_resp3: call.is_resp3 })))
     }
 
     /// Locks the database that a transaction asks about. Whether it has.

@@ -31,6 +31,8 @@ pub struct Open {
     /// It locks nothing, and sees a cut; that is known when all shards have drawn it.
     pub is_read_only: bool,
     pub cut: Option<CutId>,
+    /// No counter is split as long as it goes on.
+    pub is_calm: bool,
     /// What is known of split counters at the cut.
     pub sums: Vec<Sum>,
     /// Commands so far that shards were told of.
@@ -63,6 +65,7 @@ impl Open {
             active_ns: age.begun_ns,
             is_read_only: false,
             cut: None,
+            is_calm: false,
             sums: Vec::new(),
             statements: 0,
             bytes: 0,

@@ -208,7 +208,7 @@ impl Running<'_> {
         Called::Stop
     }
 
-    /// A question about a whole database.
+    /// A question about a whole database. As of changes of these, if it locks something.
     fn survey(&mut self, call: &Call<'_>, out: &mut Replies) -> Called {
         let asked =
             Asked { words: call.args.iter().map(<[u8]>::to_vec).collect(), db: self.scene.db, is_resp3: call.is_resp3 };
@@ -218,6 +218,7 @@ impl Running<'_> {
         }
         let mut reply = Replies::default();
         match self.machine.survey_of(call, &work, &mut reply) {
+            Ok(Some(_)) if self.is_to_calm() => self.calm(),
             Ok(Some((works, form))) => self.ask(works, form, asked, out),
             Ok(None) => {
                 out.copy(&reply);
@@ -238,13 +239,19 @@ impl Running<'_> {
         }
         let work = self.work(Vec::new(), Multi::default(), call.is_resp3);
         match self.machine.works_on_databases(call, &work) {
-            Ok(_) if self.course.first.is_none() && !self.course.is_calm => {
-                self.outcome.wants_calm = true;
-                Called::Stop
-            }
+            Ok(_) if self.is_to_calm() => self.calm(),
             Ok((works, form)) => self.ask(works, form, asked, out),
             Err(refusal) => self.refuse(asked, refusal.line().into_owned()),
         }
+    }
+
+    fn is_to_calm(&self) -> bool {
+        self.course.first.is_none() && !self.course.is_calm
+    }
+
+    fn calm(&mut self) -> Called {
+        self.outcome.wants_calm = true;
+        Called::Stop
     }
 
     fn work(&self, rows: Vec<RowLock>, commands: Multi, is_resp3: bool) -> Box<Work> {
