@@ -228,7 +228,8 @@ impl Place<'_> {
             return Ok(true);
         }
         let is_in_exec = !std::ptr::eq(step, &self.sequence.steps[self.step]);
-        let case = Case { words: &step.words, expected, got, shards: self.shards, is_in_exec };
+        let earlier = &self.sequence.steps[..self.step];
+        let case = Case { words: &step.words, expected, got, shards: self.shards, is_in_exec, earlier };
         match EXCEPTIONS.iter().position(|exception| (exception.holds)(&case)) {
             Some(at) => {
                 counts.excused[at] += 1;

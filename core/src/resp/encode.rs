@@ -149,6 +149,8 @@ impl<'a> Reply<'a> {
 
     /// An error: its code and text, without the leading `-`. Line ends in it become spaces.
     pub fn error(&mut self, line: &str) {
+        // What a client has sent may end it.
+        let line = line.trim_end_matches(['\r', '\n']);
         self.out.push(b'-');
         self.out.extend(line.bytes().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { byte }));
         self.out.extend_from_slice(b"\r\n");
