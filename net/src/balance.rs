@@ -1,7 +1,7 @@
 //! Which worker has too much to do, and which one has time: looked up a few times a second on a thread of its own.
 //!
 //! What counts is how busy each core is, whoever keeps it so: connections, the disk's interrupts, another program. A worker cannot tell that from inside.
-//! Where one core is full and another is not, some of the full one's connections go there. `docs/decisions/0045-connections-move.md`.
+//! Where one core is full and another is not, some of the full one's connections go there. `docs/decisions/0046-connections-move.md`.
 
 use crate::limits::{BALANCE_BUSY_PERMILLE, BALANCE_GAP_PERMILLE, BALANCE_MS};
 use crate::mesh::{Inbox, Letter};

@@ -103,7 +103,7 @@ impl World {
         let there = self.network.rehome(wire, to);
         self.note(format_args!("client {id} goes from shard {shard} to shard {to} as connection {}", there.0));
         self.nodes[to].machine.adopt(there, *handover);
-        self.nodes[shard].machine.left(conn);
+        assert!(self.nodes[shard].machine.left(conn), "nobody has cut it off");
         self.figures.handovers += 1;
         Ok(())
     }

@@ -12,7 +12,7 @@
 //!   cuts the connection itself, whoever says so.
 //! - **M3** It is taken only by one who knows the same users. Later changes of users reach both, or the one that has it.
 //!
-//! `docs/decisions/0045-connections-move.md`.
+//! `docs/decisions/0046-connections-move.md`.
 
 use super::Machine;
 use crate::ack::Output;
@@ -47,16 +47,20 @@ impl Machine {
         Some(Box::new(Handover { client: session.client.to_move(), acl_version, holes: session.output.hole_last() }))
     }
 
-    /// Another core has it: it is forgotten here. The driver has the descriptor, and closes it.
-    pub fn left(&mut self, conn: ConnId) {
-        let session = self.sessions[conn.0 as usize].take().expect("it is here until it has left");
+    /// Another core has it: it is forgotten here, and the driver gives its descriptor up. False: it was cut off meanwhile, and is closed as any other.
+    pub fn left(&mut self, conn: ConnId) -> bool {
+        let Some(session) = self.find_session(conn).filter(|session| !session.is_closing) else { return false };
         assert!(session.is_leaving, "only what was offered leaves");
+        self.sessions[conn.0 as usize] = None;
         self.sessions_len -= 1;
+        true
     }
 
     /// It was not taken, and goes on here.
     pub fn keep(&mut self, conn: ConnId) {
-        self.session_mut(conn).is_leaving = false;
+        if let Some(session) = self.find_session(conn) {
+            session.is_leaving = false;
+        }
     }
 
     /// Whether a connection may come: keeps M3.

@@ -246,7 +246,7 @@ impl World {
             (own.shard, own.conn) = (to, Some(ConnId(self.conns)));
             let from = (to + self.nodes.len() - 1) % self.nodes.len();
             self.nodes[to].machine.adopt(ConnId(self.conns), *offered);
-            self.nodes[from].machine.left(conn);
+            assert!(self.nodes[from].machine.left(conn), "nobody has cut it off");
             self.conns += 1;
         } else {
             self.nodes[own.shard].machine.keep(conn);

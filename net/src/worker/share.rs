@@ -94,8 +94,9 @@ impl Worker {
         if !is_taken {
             return self.stay(conn);
         }
-        self.machines[usize::from(self.sockets.machine(conn))].left(conn);
-        self.sockets.release(conn);
+        if self.machines[usize::from(self.sockets.machine(conn))].left(conn) {
+            self.sockets.release(conn);
+        }
         Ok(())
     }
 
