@@ -119,7 +119,10 @@ struct Counts {
 
 fn write_all(link: &mut Link, output: &mut Output, args: &ExportArgs) -> io::Result<Counts> {
     let mut libraries = link.demand(&["FUNCTION", "DUMP"])?;
-    let is_of_one_moment = !args.each_key && begin(link, &mut libraries)?;
+    let is_of_one_moment = match args.each_key {
+        true => false,
+        false => begin(link, &mut libraries).map_err(|error| explained(link, args, error))?,
+    };
     let Reply::Bulk { bytes: Some(libraries), .. } = libraries else {
         return Err(io::Error::other("FUNCTION DUMP: it is no string"));
     };
