@@ -87,6 +87,8 @@ pub struct LogWalk<'a> {
     files: Vec<SegmentFile>,
     window: Window,
     incarnation: Incarnation,
+    /// No flush was met yet: the segments before it may have been given up.
+    is_at_begin: bool,
     /// A record that spans flushes: its length, and what of it is here.
     spanning: Option<(usize, Vec<u8>)>,
 }
@@ -103,7 +105,8 @@ impl<'a> LogWalk<'a> {
         let config = offline.log_config(shard);
         let files = offline.segment_files(shard)?;
         let window = Window { source: None, offset: 0, bytes: Vec::new() };
-        Ok(LogWalk { offline, shard, config, files, window, incarnation: Incarnation(0), spanning: None })
+        let incarnation = Incarnation(0);
+        Ok(LogWalk { offline, shard, config, files, window, incarnation, is_at_begin: true, spanning: None })
     }
 
     /// Shows everything from the beginning of the segment that holds `from`, until `show` answers `false`.
@@ -207,6 +210,7 @@ impl<'a> LogWalk<'a> {
         let payload = &bytes[HEADER_BYTES..HEADER_BYTES + flush.payload as usize];
         let lsn_of = |at: usize| Lsn(flush.lsn.0 + (HEADER_BYTES + at) as u64);
         let mut at = flush.carry as usize;
+        let is_at_begin = std::mem::take(&mut self.is_at_begin);
         if let Some((len, mut begun)) = self.spanning.take() {
             begun.extend_from_slice(&payload[..at]);
             if begun.len() < len {
@@ -216,8 +220,15 @@ impl<'a> LogWalk<'a> {
             if !show_record(lsn_of(at), &begun, show) {
                 return false;
             }
-        } else if at > 0 && !show(LogItem::Broken { lsn: lsn_of(at), what: "a record whose beginning is not here" }) {
-            return false;
+        } else if at > 0 {
+            let (lsn, what) = (lsn_of(at), "a record whose beginning is not here");
+            let item = match is_at_begin {
+                true => LogItem::Gap { from: flush.lsn, to: lsn, what },
+                false => LogItem::Broken { lsn, what },
+            };
+            if !show(item) {
+                return false;
+            }
         }
         while let Some((frame, rest)) = payload[at..].split_first_chunk::<FRAME_BYTES>() {
             let len = u32::from_le_bytes(*frame) as usize;

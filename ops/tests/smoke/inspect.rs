@@ -3,6 +3,7 @@
 use crate::integrity::{Case, flip};
 use crate::server::run;
 use serde_json::Value;
+use std::fs;
 
 /// Its exit status, and the documents that it prints.
 fn inspect(case: &Case, what: &str, args: &[&str]) -> (i32, Vec<Value>) {
@@ -34,6 +35,13 @@ fn log_tree_and_page_are_shown_beside_a_server_too() {
     );
     let (status, text) = run(&["inspect", "log", data, "--from", "0", "--limit", "100000"]);
     assert!(status.success() && text.contains("put     db 0 slot ") && text.contains("\"key:5\""), "{text}");
+
+    // A log whose first segment was given up begins within a record.
+    let (segment, away) = (case.data.join("shard-0000/log/00000000000000000000.seg"), case.data.join("away"));
+    fs::rename(&segment, &away).unwrap();
+    let (status, text) = run(&["inspect", "log", data, "--from", "0", "--limit", "100000"]);
+    assert!(status.success() && text.contains("a record whose beginning is not here"), "{text}");
+    fs::rename(&away, &segment).unwrap();
 
     let server = case.recipe.start();
     let (code, tree) = inspect(&case, "tree", &["--db", "0"]);
