@@ -7,7 +7,7 @@ use super::super::long::made::{self, Piece};
 use super::super::program::Steps;
 use super::{Call, LARGE, Reply, integer};
 use crate::collection::Spread;
-use crate::error::Stop;
+use crate::error::{Refusal, Stop};
 use crate::limits::{PUT_ITEMS, SLICE_BYTES};
 use crate::resp::read::{Item, Reader};
 use crate::shard::{Kind, Shard, Ttl};
@@ -119,9 +119,8 @@ impl Moving {
         if self.which == ORDERS {
             return Ok(Phase::Names);
         }
-        let number = CollectionId(self.spread().number.0 + self.which).0.to_le_bytes();
         let (which, rank) = ([self.which as u8], self.rank.to_string());
-        let answer = steps.run(&[b"row|slice", &self.source, &number, &which, rank.as_bytes()])?;
+        let answer = steps.run(&[b"row|slice", &self.source, &which, rank.as_bytes()])?;
         let mut reader = Reader::new(&answer);
         reader.array();
         let Some(Item::Integer(sent)) = reader.next() else { unreachable!("a slice has a number of elements") };
@@ -195,11 +194,14 @@ impl Long for Moving {
 /// Of a collection.
 const ORDERS: u64 = 2;
 
-/// A step: `key number which rank`. Elements of the collection that the row names, past their time or not, and how many.
+/// A step: `key which rank`. Elements of the collection that the row names, past their time or not, and how many. Which number that is the row says each time: what the
+/// transaction itself has made is made anew for each step, under another one.
 pub fn slice(shard: &mut Shard, call: &Call<'_>, reply: &mut Reply<'_>) -> Result<(), Stop> {
     let args = call.args;
-    let number = args[2].try_into().map(u64::from_le_bytes).expect("a number has 8 bytes");
-    let (which, rank) = (args[3][0], args.integer(4)? as u64);
+    let (which, rank) = (args[2][0], args.integer(3)? as u64);
+    // It is locked since it was taken.
+    let row = shard.peek(call, &args[1])?.ok_or(Refusal::NoSuchKey)?;
+    let number = Spread::decode(row.value).number.0 + u64::from(which);
     let most = (shard.slices.items.get() / PUT_ITEMS).max(1);
     let (mut piece, mut count) = (Piece::default(), 0);
     shard.elements_from(call, CollectionId(number), rank, |element| {
